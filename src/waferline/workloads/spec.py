@@ -1,0 +1,239 @@
+"""What a model is made of: records that say enough to count every parameter, FLOP and byte, and nothing else.
+
+A `Transformer` is a stack of `Block`s (a sequence mixer and a feed-forward part, repeated `count` times) between an
+embedding and a head. A `ConvNet` is a list of convolutions and dense layers. Sizes are element counts, never bytes:
+bytes appear only when a number format is chosen (`waferline.workloads.lower`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Softmax attention with `heads` query heads sharing `kv_heads` key/value heads (MHA, GQA or MQA)."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int | None = None  # sliding window in tokens; None attends to everything before
+    causal: bool = True
+    qkv_bias: bool = False
+    out_bias: bool = False
+    qk_norm: bool = False  # RMSNorm over head_dim on q and k (Qwen3, Gemma 3)
+    sinks: bool = False  # one learned logit per head (gpt-oss)
+    cross: bool = False  # keys and values come from the encoder (Whisper decoder)
+
+    @property
+    def v_head_dim(self) -> int:
+        return self.head_dim
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Elements of KV cache one token adds in one layer."""
+        return 2 * self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1): KV cached as one low-rank latent."""
+
+    heads: int
+    q_lora_rank: int | None  # None: full-rank query projection (V2-Lite)
+    kv_lora_rank: int
+    qk_nope_head_dim: int
+    qk_rope_head_dim: int
+    v_head_dim: int
+    causal: bool = True
+    window: int | None = None
+
+    @property
+    def kv_heads(self) -> int:
+        return 1
+
+    @property
+    def head_dim(self) -> int:
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        return self.kv_lora_rank + self.qk_rope_head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpace:
+    """A selective state-space mixer: Mamba-2 (arXiv:2405.21060) when `heads` is set; Mamba-1 when it is None."""
+
+    inner: int
+    state: int
+    conv_kernel: int
+    groups: int = 1
+    heads: int | None = None
+    dt_rank: int | None = None  # Mamba-1 only
+    conv_bias: bool = True
+    proj_bias: bool = False
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinearAttention:
+    """Gated delta-rule linear attention (Qwen3-Next, Qwen3.5; arXiv:2412.06464): constant-size recurrent state."""
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    conv_kernel: int = 4
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class FeedForward:
+    """A dense feed-forward part; `gated` has three matrices (SwiGLU, GeGLU), else two."""
+
+    intermediate: int
+    gated: bool = True
+    bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureOfExperts:
+    """Routed experts (`experts_per_token` of `experts`) and shared ones that every token takes.
+
+    `routed_groups` > 1 is grouped routing (MoGE, arXiv:2505.21411): `experts_per_token / routed_groups` from each group.
+    """
+
+    experts: int
+    experts_per_token: int
+    intermediate: int  # of one routed expert
+    shared_intermediate: int = 0  # all shared experts together
+    gated: bool = True
+    bias: bool = False
+    router_bias: bool = False
+    shared_gate: bool = False  # a 1-wide gate on the shared expert (Qwen2-MoE)
+    routed_groups: int = 1
+
+
+Mixer = Attention | LatentAttention | StateSpace | LinearAttention
+Ffn = FeedForward | MixtureOfExperts
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`count` identical layers: an optional mixer, an optional cross-attention, an optional feed-forward part."""
+
+    count: int
+    mixer: Mixer | None = None
+    ffn: Ffn | None = None
+    cross: Attention | None = None
+    norms: int = 2  # norms of `hidden_size` in each layer
+    parallel: bool = False  # mixer and feed-forward read the same input (GPT-J, Falcon): one all-reduce instead of two
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a figure comes from."""
+
+    title: str
+    url: str
+    date: str  # ISO date of reading or publication
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transformer:
+    """A decoder, an encoder, or both. `encoder` blocks run once per input; `blocks` run for every generated token."""
+
+    name: str
+    title: str
+    family: str
+    hidden_size: int
+    vocab_size: int
+    blocks: tuple[Block, ...]
+    encoder: tuple[Block, ...] = ()
+    encoder_tokens: int = 0  # fixed encoder length (Whisper: 1500)
+    kind: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
+    tied_embeddings: bool = False
+    has_head: bool = True  # False: no LM head (BERT, ViT have `head_classes` instead)
+    head_classes: int = 0
+    learned_positions: int = 0  # rows of a learned position table
+    token_types: int = 0  # rows of the segment table (BERT)
+    embedding_size: int | None = None  # factorised embedding (OPT-350m); None: hidden_size
+    norm_bias: bool = False  # LayerNorm (weight and bias) rather than RMSNorm
+    final_norm: bool = True
+    head_bias: bool = False
+    max_positions: int = 0
+    fixed_tokens: int = 0  # ViT: patches + class token; 0: the caller says
+    stem_params: int = 0  # patch or audio convolutions in front
+    stem_flops: int = 0  # of that stem, per input
+    extra_params: int = 0  # anything else that is stored but not used in a forward pass (pooler, MTP module)
+    published_params: float | None = None
+    published_active_params: float | None = None
+    weight_format: str | None = None  # what the checkpoint ships in, e.g. "fp8", "mxfp4", "q4_k"; None: 16 bit
+    weight_bytes_exact: Mapping[str, float] | None = None  # GGUF: bytes of "embedding", "head", "blocks", "experts" as stored
+    aliases: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """A convolution (or dense layer, with kernel and output 1) on `h_out` × `w_out` positions."""
+
+    name: str
+    c_in: int
+    c_out: int
+    kernel_h: int
+    kernel_w: int
+    h_out: int
+    w_out: int
+    stride: int = 1
+    groups: int = 1
+    bias: bool = False
+    batch_norm: bool = True
+    count: int = 1
+
+    @property
+    def macs(self) -> int:
+        return self.c_in // self.groups * self.c_out * self.kernel_h * self.kernel_w * self.h_out * self.w_out * self.count
+
+    @property
+    def params(self) -> int:
+        weights = self.c_in // self.groups * self.c_out * self.kernel_h * self.kernel_w
+        return (weights + self.c_out * (self.bias + 2 * self.batch_norm)) * self.count
+
+    @property
+    def input_elements(self) -> int:
+        return self.c_in * self.h_out * self.w_out * self.stride * self.stride * self.count
+
+    @property
+    def output_elements(self) -> int:
+        return self.c_out * self.h_out * self.w_out * self.count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvNet:
+    """A convolutional network: what ResNet-50, MobileNetV2 and the MLPerf Tiny models need."""
+
+    name: str
+    title: str
+    family: str
+    layers: tuple[Conv, ...]
+    input_shape: tuple[int, int, int]  # channels, height, width
+    classes: int = 0
+    published_params: float | None = None
+    published_macs: float | None = None
+    aliases: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+ModelSpec = Transformer | ConvNet

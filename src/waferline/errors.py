@@ -1,0 +1,88 @@
+"""Every error waferline raises on purpose: what is wrong, where, with which value, and the nearest valid one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class WaferlineError(Exception):
+    """Base of every deliberate error. The text is one line: *what, where, nearest valid*.
+
+    `exit_code` is what the command line answers with; `kind` names the error in `--json` output.
+    """
+
+    exit_code: ClassVar[int] = 2
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.message, self.where, self.hint = message, where, hint
+        text = message if where is None else f"{where}: {message}"
+        super().__init__(text if hint is None else f"{text} ({hint})")
+
+    def to_json(self) -> dict[str, object]:
+        """The error as data, as `--json` prints it under the key `error`."""
+        return {"kind": self.kind, "message": self.message, "where": self.where, "hint": self.hint, "exit_code": self.exit_code}
+
+
+class InvalidInputError(WaferlineError, ValueError):
+    """A value that no machine or model can have: negative sizes, NaN, fractional batches, impossible shapes."""
+
+    kind = "invalid-input"
+
+
+class UnknownNameError(WaferlineError, KeyError):
+    """A name that is not in the catalogue, a format list or a schema."""
+
+    kind = "unknown-name"
+
+    def __str__(self) -> str:  # KeyError would print the repr
+        return Exception.__str__(self)
+
+
+class FileFormatError(WaferlineError, ValueError):
+    """A file that cannot be read or is not what its name promises: malformed, truncated, wrong keys."""
+
+    kind = "file-format"
+
+
+class UnsupportedError(WaferlineError):
+    """A valid request that this machine or model cannot do, such as fp8 arithmetic on an A100."""
+
+    kind = "unsupported"
+
+
+class DoesNotFitError(WaferlineError):
+    """The request needs more memory, cores or routes than the machine has (exit code 3)."""
+
+    exit_code = 3
+    kind = "does-not-fit"
+
+
+class RefusedError(WaferlineError):
+    """A measurement was asked for and cannot honestly be made: no device, device lost, wrong result (exit code 4)."""
+
+    exit_code = 4
+    kind = "refused"
+
+
+def nearest(name: str, valid: Iterable[str], n: int = 3) -> list[str]:
+    """The `n` valid names closest to `name`, best first; empty when nothing is close."""
+    by_key = {v.lower(): v for v in valid}
+    keys = difflib.get_close_matches(name.lower(), by_key, n=n, cutoff=0.5)
+    starts = [k for k in by_key if k.startswith(name.lower()) and k not in keys]
+    return [by_key[k] for k in (keys + starts)[:n]]
+
+
+def unknown(what: str, name: str, valid: Iterable[str], *, where: str | None = None) -> UnknownNameError:
+    """An `UnknownNameError` that names the nearest valid choices (or some of them when none is near)."""
+    valid = sorted(valid)
+    close = nearest(name, valid)
+    if close:
+        hint = "did you mean " + ", ".join(close) + "?"
+    elif len(valid) <= 12:
+        hint = "valid: " + ", ".join(valid)
+    else:
+        hint = f"{len(valid)} are known, such as " + ", ".join(valid[:3])
+    return UnknownNameError(f"unknown {what} '{name}'", where=where, hint=hint)

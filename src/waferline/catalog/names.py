@@ -1,6 +1,6 @@
 """Forgiving names: `H100`, `llama3-8b`, `Llama 3 8B` and `org/Llama-3-8B` find what they mean, or the nearest ones.
 
-Two names are the same when their `key` is: lower-case letters and digits; spaces, `-`, `_`, `.` and `/` never matter.
+Two names are the same when they are the same in `compact` form: spaces, `-`, `_`, `.`, `/` and case never matter.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterable, Mapping
 from waferline.errors import InvalidInputError, unknown
 
 _NOT_A_SLUG = re.compile(r"[^a-z0-9.+]+")
-_NOT_A_KEY = re.compile(r"[^a-z0-9+]+")
+_NOT_COMPACT = re.compile(r"[^a-z0-9]")
 _NOT_AN_IDENTIFIER = re.compile(r"\W+")
 
 
+def compact(name: str) -> str:
+    """The letters and digits of a name, lower case; `+` counts as `plus` (8592+ is 8592plus)."""
+    return _NOT_COMPACT.sub("", name.lower().replace("+", "plus"))
+
+
 def slug(text: str) -> str:
-    """`text` as a catalogue name: lower case words of letters, digits, `.` and `+`, joined by `-`."""
+    """`text` as a catalogue name: lower-case words of letters, digits, `.` and `+`, joined by `-`."""
     return _NOT_A_SLUG.sub("-", text.strip().lower()).strip("-")
-
-
-def key(text: str) -> str:
-    """What two spellings of one name have in common: lower-case letters, digits and `+`."""
-    return _NOT_A_KEY.sub("", text.lower())
 
 
 def identifier(text: str) -> str:
@@ -34,16 +34,16 @@ def identifier(text: str) -> str:
 def resolve(name: str, names: Iterable[str], aliases: Mapping[str, str], what: str) -> str:
     """The catalogue name that `name` means.
 
-    `names` are the catalogue names, `aliases` maps other spellings to them; both are compared by `key`, names first.
+    `names` are the catalogue names, `aliases` maps other spellings to them; names win over aliases.
     A leading `owner/` (as on a model hub) is dropped when the whole text finds nothing.
-    Raises `UnknownNameError` naming the nearest valid ones, `InvalidInputError` for what is no text.
+    Raises: UnknownNameError naming the nearest valid ones; InvalidInputError for what is no text.
     """
     if not isinstance(name, str):
         raise InvalidInputError(f"a {what} name is text, not {type(name).__name__} {name!r}")
     names = list(names)
-    table = {key(alias): target for alias, target in aliases.items()} | {key(known): known for known in names}
+    table = {compact(alias): target for alias, target in aliases.items()} | {compact(known): known for known in names}
     for text in (name, name.rsplit("/", 1)[-1]):
-        found = table.get(key(text))
+        found = table.get(compact(text))
         if found is not None:
             return found
     raise unknown(what, name, {*names, *aliases})

@@ -23,9 +23,14 @@ class Attention:
     causal: bool = True
     qkv_bias: bool = False
     out_bias: bool = False
+    key_bias: bool | None = None  # None: as qkv_bias; Whisper has biases on queries and values alone
     qk_norm: bool = False  # RMSNorm over head_dim on q and k (Qwen3, Gemma 3)
+    qk_norm_full: bool = False  # RMSNorm over all heads together on q and k (OLMo-2, MiniMax-M2)
     sinks: bool = False  # one learned logit per head (gpt-oss)
     cross: bool = False  # keys and values come from the encoder (Whisper decoder)
+    output_gate: bool = False  # the query projection is twice as wide; its second half gates the output (Qwen3-Next)
+    chunked: bool = False  # `window` is a chunk that starts at multiples of itself (Llama 4)
+    inner_norm: bool = False  # a norm of heads * head_dim before the output projection (BitNet)
 
     @property
     def v_head_dim(self) -> int:
@@ -49,6 +54,10 @@ class LatentAttention:
     v_head_dim: int
     causal: bool = True
     window: int | None = None
+    # DeepSeek sparse attention (V3.2, GLM-5): a light indexer picks the `index_topk` tokens each query attends to.
+    index_heads: int = 0
+    index_head_dim: int = 0
+    index_topk: int = 0  # 0: no indexer, every token is attended to
 
     @property
     def kv_heads(self) -> int:
@@ -60,7 +69,7 @@ class LatentAttention:
 
     @property
     def kv_elements_per_token(self) -> int:
-        return self.kv_lora_rank + self.qk_rope_head_dim
+        return self.kv_lora_rank + self.qk_rope_head_dim + self.index_head_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ class StateSpace:
     dt_rank: int | None = None  # Mamba-1 only
     conv_bias: bool = True
     proj_bias: bool = False
+    inner_norms: bool = False  # Jamba: norms on dt, B and C
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -83,7 +93,10 @@ class StateSpace:
 
 @dataclass(frozen=True, slots=True)
 class LinearAttention:
-    """Gated delta-rule linear attention (Qwen3-Next, Qwen3.5; arXiv:2412.06464): constant-size recurrent state."""
+    """Gated delta-rule linear attention (Qwen3-Next, Qwen3.5; arXiv:2412.06464): constant-size recurrent state.
+
+    `key_dim` and `value_dim` are the widths of one head; the state of a layer is `value_heads * key_dim * value_dim`.
+    """
 
     key_heads: int
     value_heads: int
@@ -103,13 +116,14 @@ class FeedForward:
     intermediate: int
     gated: bool = True
     bias: bool = False
+    inner_norm: bool = False  # a norm of `intermediate` before the down projection (BitNet)
 
 
 @dataclass(frozen=True, slots=True)
 class MixtureOfExperts:
     """Routed experts (`experts_per_token` of `experts`) and shared ones that every token takes.
 
-    `routed_groups` > 1 is grouped routing (MoGE, arXiv:2505.21411): `experts_per_token / routed_groups` from each group.
+    `routed_groups` > 1 is grouped routing (MoGE, arXiv:2505.21411): `experts_per_token / routed_groups` from each.
     """
 
     experts: int
@@ -121,6 +135,7 @@ class MixtureOfExperts:
     router_bias: bool = False
     shared_gate: bool = False  # a 1-wide gate on the shared expert (Qwen2-MoE)
     routed_groups: int = 1
+    latent: int | None = None  # routed experts work at this width, between a down and an up projection (Nemotron 3)
 
 
 Mixer = Attention | LatentAttention | StateSpace | LinearAttention
@@ -165,9 +180,12 @@ class Transformer:
     has_head: bool = True  # False: no LM head (BERT, ViT have `head_classes` instead)
     head_classes: int = 0
     learned_positions: int = 0  # rows of a learned position table
+    position_params: int = 0  # other learned position parameters (T5: relative biases)
     token_types: int = 0  # rows of the segment table (BERT)
     embedding_size: int | None = None  # factorised embedding (OPT-350m); None: hidden_size
+    embedding_norm: bool = False  # a norm right after the embedding (BERT, BLOOM)
     norm_bias: bool = False  # LayerNorm (weight and bias) rather than RMSNorm
+    norm_weight: bool = True  # False: norms without parameters (OLMo)
     final_norm: bool = True
     head_bias: bool = False
     max_positions: int = 0
@@ -178,7 +196,10 @@ class Transformer:
     published_params: float | None = None
     published_active_params: float | None = None
     weight_format: str | None = None  # what the checkpoint ships in, e.g. "fp8", "mxfp4", "q4_k"; None: 16 bit
-    weight_bytes_exact: Mapping[str, float] | None = None  # GGUF: bytes of "embedding", "head", "blocks", "experts" as stored
+    # The parts that stay at 16 bit when `weight_format` is set: of "embedding", "head", "norms", "router", "attention",
+    # "ffn", "shared_experts", "experts".
+    parts_16bit: tuple[str, ...] = ("embedding", "head", "norms", "router")
+    weight_bytes_exact: Mapping[str, float] | None = None  # GGUF: bytes of "embedding", "head", "blocks", "experts"
     aliases: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -203,7 +224,8 @@ class Conv:
 
     @property
     def macs(self) -> int:
-        return self.c_in // self.groups * self.c_out * self.kernel_h * self.kernel_w * self.h_out * self.w_out * self.count
+        per_position = self.c_in // self.groups * self.c_out * self.kernel_h * self.kernel_w
+        return per_position * self.h_out * self.w_out * self.count
 
     @property
     def params(self) -> int:

@@ -1,0 +1,172 @@
+"""Matrix times activations on packed weights: y[n, rows] = x[n, cols] @ W[rows, cols]^T.
+
+One batch of any size is cut into column blocks of one of `WIDTHS` columns; row tiles are shared between the threads in
+static contiguous parts, so a run is repeatable and each thread streams its own half of the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from waferline.errors import InvalidInputError
+from waferline.kernels.cpu import activations
+from waferline.kernels.cpu.isa import current_isa
+from waferline.kernels.cpu.jit import specialise
+from waferline.kernels.cpu.microkernel import tile_kernel
+from waferline.kernels.cpu.packed import PackedMatrix
+from waferline.kernels.cpu.threads import use_threads
+from waferline.kernels.cpu.tiles import ROWS, Tile, tile_of
+
+WIDTHS = (1, 2, 3, 4, 6, 8, 12)  # columns a kernel is compiled for; twelve fill the 32 vector registers
+EXACT_WIDTHS = (1, 2, 4, 8)
+GROUP_COLUMNS = 768  # activations held near while the weights stream once: 768 x 4096 bytes is about an L2
+
+# Names the specialised copies bind.
+TILE: Any = None
+PACK: Any = None
+SWEEP: Any = None
+TILE_BYTES = N = 0
+
+
+def _sweep(
+    weights: Any, first: int, row_tile: int, last: int, blocks: int, x: Any, sums: Any, sums16: Any, scales: Any,
+    y: Any, ldy: int, column_blocks: int, group: int, ahead: int,
+) -> None:  # fmt: skip
+    """Row tiles row_tile ... last-1 of the matrix at byte `first`, all column blocks, `group` of them at a time."""
+    for c0 in range(0, column_blocks, group):
+        for r in range(row_tile, last):
+            w = first + r * blocks * TILE_BYTES
+            for c in range(c0, min(c0 + group, column_blocks)):
+                TILE(
+                    weights,
+                    w,
+                    blocks,
+                    x,
+                    sums,
+                    sums16,
+                    scales,
+                    c * blocks,
+                    y,
+                    (c * N * ldy + r * ROWS) * 4,
+                    ldy * 4,
+                    ahead,
+                )
+
+
+def _multiply(
+    weights: Any, first: int, row_tiles: int, blocks: int, x: Any, bits: Any, codes: Any, sums: Any, sums16: Any,
+    scales: Any, y: Any, column_blocks: int, group: int, ahead: int, threads: int,
+) -> None:  # fmt: skip
+    """Pack the activations, then the product; y f32[column_blocks*N, row_tiles*16]."""
+    ldy = y.shape[1]
+    if threads == 1:
+        PACK(x, bits, N, 0, column_blocks, codes, sums, sums16, scales)
+        SWEEP(weights, first, 0, row_tiles, blocks, codes, sums, sums16, scales, y, ldy, column_blocks, group, ahead)
+        return
+    if column_blocks == 1:
+        PACK(x, bits, N, 0, 1, codes, sums, sums16, scales)
+    else:
+        for t in prange(threads):
+            start, end = t * column_blocks // threads, (t + 1) * column_blocks // threads
+            PACK(x, bits, N, start, end, codes, sums, sums16, scales)
+    for t in prange(threads):
+        start, end = t * row_tiles // threads, (t + 1) * row_tiles // threads
+        SWEEP(weights, first, start, end, blocks, codes, sums, sums16, scales, y, ldy, column_blocks, group, ahead)
+
+
+@cache
+def sweep_kernel(name: str, n: int, exact: bool) -> Any:
+    """The compiled `_sweep` of a format, width and activation type."""
+    tile = tile_of(name)
+    label = f"sweep_{name.lower()}_{n}_{'exact' if exact else 'int8'}_{current_isa().name.replace('-', '_')}"
+    kernel = tile_kernel(tile, n, exact, current_isa())
+    return specialise(_sweep, label, TILE=kernel, TILE_BYTES=tile.tile_bytes, N=n)
+
+
+@cache
+def multiply_kernel(name: str, n: int, exact: bool) -> Any:
+    """The compiled `_multiply` of a format, width and activation type (not yet compiled until its first call)."""
+    label = f"multiply_{name.lower()}_{n}_{'exact' if exact else 'int8'}_{current_isa().name.replace('-', '_')}"
+    packer = activations.PACKERS[activation_kind(tile_of(name), exact)]
+    return specialise(_multiply, label, parallel=True, PACK=packer, SWEEP=sweep_kernel(name, n, exact), N=n)
+
+
+def activation_kind(tile: Tile, exact: bool) -> str:
+    """Which activation layout a format's kernel reads: `q8_k`, `q8_0` or `f32`."""
+    return "f32" if exact else tile.activation
+
+
+def width_for(columns: int, exact: bool) -> int:
+    """The compiled width that wastes least on a batch of `columns`; the widest among equals."""
+    widths = EXACT_WIDTHS if exact else WIDTHS
+    return min(widths, key=lambda w: (-(-columns // w) * (w + 1.5), -w))  # 1.5: the unpacking each block pays again
+
+
+@dataclass(slots=True)
+class Matmul:
+    """One packed matrix with the work arrays for a batch of `columns`: calling it allocates nothing.
+
+    Not for use from two threads at once; it runs on `threads` threads itself.
+    """
+
+    matrix: PackedMatrix
+    columns: int = 1
+    threads: int = 1
+    exact: bool = False
+    _arrays: tuple[np.ndarray, ...] = field(init=False, repr=False)
+    _y: np.ndarray = field(init=False, repr=False)
+    _run: Any = field(init=False, repr=False)
+    _numbers: tuple[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.columns < 1 or self.threads < 1:
+            raise InvalidInputError(f"a batch of {self.columns} on {self.threads} threads", where="matmul")
+        tile = self.matrix.tile
+        self.exact = self.exact or tile.exact
+        n = width_for(self.columns, self.exact)
+        blocks = -(-self.columns // n)
+        kind = activation_kind(tile, self.exact)
+        self._arrays = activations.buffers(kind, self.matrix.padded_cols, n, blocks)
+        self._y = np.zeros((blocks * n, self.matrix.row_tiles * ROWS), np.float32)
+        self._run = multiply_kernel(tile.name, n, self.exact)
+        self._numbers = (blocks, max(1, GROUP_COLUMNS // n))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """x f32[columns, cols] (C-contiguous) -> y f32[columns, rows]: a view that the next call overwrites."""
+        if x.shape != (self.columns, self.matrix.cols) or x.dtype != np.float32 or not x.flags.c_contiguous:
+            wanted = f"contiguous float32 ({self.columns}, {self.matrix.cols})"
+            raise InvalidInputError(f"x is {x.dtype} {x.shape}, not {wanted}", where="matmul")
+        use_threads(self.threads)
+        m, (blocks, group) = self.matrix, self._numbers
+        self._run(
+            m.data, 0, m.row_tiles, m.blocks, x, x.view(np.int32), *self._arrays, self._y,
+            blocks, group, m.tile.tile_bytes, self.threads,
+        )  # fmt: skip
+        return self._y[: self.columns, : m.rows]
+
+
+def matmul(matrix: PackedMatrix, x: np.ndarray, *, threads: int = 1, exact: bool = False) -> np.ndarray:
+    """y = x @ W^T for a packed W of (rows, cols).
+
+    x: f32 (cols,) or (n, cols); y: f32 (rows,) or (n, rows). `exact` keeps f32 activations; otherwise they are rounded to
+    int8 per 256 columns (K formats, TQ2_0) or per 32 (Q8_0, Q4_0), as llama.cpp does. Float weights are always exact.
+
+    NaN and infinity: with int8 activations, any in a column of x make that whole column of y NaN; on the exact path and for float weights they
+    follow IEEE arithmetic. Raises `InvalidInputError` for a wrong shape.
+    """
+    x = np.asarray(x)
+    if x.ndim not in (1, 2) or x.shape[-1] != matrix.cols or x.shape[0] == 0 or x.dtype.kind not in "fiu":
+        raise InvalidInputError(
+            f"x has shape {x.shape} and type {x.dtype}; the matrix has {matrix.cols} columns", where="matmul"
+        )
+    batch = np.ascontiguousarray(x.reshape(-1, matrix.cols), np.float32)
+    y = Matmul(matrix, batch.shape[0], threads, exact)(batch)
+    return np.ascontiguousarray(y).reshape(*x.shape[:-1], matrix.rows)
+
+
+__all__ = ["EXACT_WIDTHS", "WIDTHS", "Matmul", "matmul", "multiply_kernel", "sweep_kernel", "width_for"]

@@ -1,0 +1,191 @@
+"""The schema of a hardware file (YAML, one machine a file): what may be said, in which unit, and who says so.
+
+Keys are checked (a misspelt one is named with the nearest valid key), figures pass the physics gate of
+`waferline.catalog.physics`, and every section of figures is covered by a dated citation.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from waferline.catalog.physics import breaks
+from waferline.errors import FileFormatError, nearest
+from waferline.machines.device import Kind
+
+PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4")
+GROUPS = ("Cloud", "Workstation", "Edge", "Tiny")
+
+PeakFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MemorySection(_Section):
+    """One level: usable bytes, and bytes/s of one device for reads at the peak clock."""
+
+    name: Text
+    capacity_bytes: Positive
+    bandwidth_bytes_per_s: Positive
+
+
+class LinkSection(_Section):
+    """One link of ONE device in ONE direction; `latency_s` is one hop of a small message."""
+
+    name: Text
+    scope: Literal["scale-up", "scale-out", "host", "io"]
+    bandwidth_bytes_per_s: Positive
+    latency_s: NotNegative
+    max_devices: Annotated[int, Field(ge=1)] = 1
+    topology: Literal["switch", "mesh", "ring", "torus", "tree", "bus"] = "switch"
+
+
+class PowerSection(_Section):
+    tdp_w: Positive | None = None
+    idle_w: Positive | None = None
+
+
+class PriceSection(_Section):
+    purchase_usd: Positive | None = None
+    hourly_usd: Positive | None = None
+
+
+class CitationSection(_Section):
+    """A source and the sections (`memory`) or single figures (`memory.L2`, `peak_flops.fp8`) it covers."""
+
+    title: Text
+    url: Text
+    date: datetime.date
+    covers: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class HardwareFile(_Section):
+    """A whole hardware file. Peaks are dense and count a multiply-accumulate as two operations."""
+
+    name: Slug
+    title: Text
+    vendor: Text
+    kind: Kind
+    architecture: Text
+    year: Annotated[int, Field(ge=1990, le=2040)]
+    group: Literal["Cloud", "Workstation", "Edge", "Tiny"] = "Cloud"
+    attribute: Annotated[str, Field(pattern=r"^$|^[A-Z][A-Za-z0-9_]*$")] = ""
+    aliases: tuple[Text, ...] = ()
+    units: Annotated[int, Field(ge=1)]
+    clock_hz: Positive
+    peak_flops: Annotated[dict[PeakFormat, Positive], Field(min_length=1)]
+    memory: Annotated[tuple[MemorySection, ...], Field(min_length=1)]
+    links: tuple[LinkSection, ...] = ()
+    power: PowerSection | None = None
+    price: PriceSection | None = None
+    mesh: str | None = None
+    extra: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    citations: tuple[CitationSection, ...] = ()
+    notes: str = ""
+
+    def sections(self) -> tuple[str, ...]:
+        """The sections of figures that this file fills and a citation has to cover."""
+        given = {"links": self.links, "power": self.power, "price": self.price, "extra": self.extra}
+        return ("units", "peak_flops", "memory", *(name for name, value in given.items() if value))
+
+    def record(self) -> dict[str, Any]:
+        """The file as plain data (JSON types), defaults filled in."""
+        return self.model_dump(mode="json")
+
+    @model_validator(mode="after")
+    def _covered(self) -> HardwareFile:
+        sections = self.sections()
+        covered = {item for citation in self.citations for item in citation.covers}
+        for item in covered:
+            if item.split(".")[0] not in sections:
+                raise ValueError(
+                    f"citations: covers '{item}', which this file does not give (it gives {', '.join(sections)})"
+                )
+        missing = [s for s in sections if s not in covered]
+        if self.citations and missing:
+            raise ValueError(f"citations: no source covers {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _plausible(self) -> HardwareFile:
+        found = breaks(self.record())
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+
+def _valid_keys(location: tuple[Any, ...]) -> tuple[str, ...]:
+    """The keys that are valid where pydantic found an extra or unknown one."""
+    sections: dict[str, type[BaseModel]] = {
+        "memory": MemorySection,
+        "links": LinkSection,
+        "power": PowerSection,
+        "price": PriceSection,
+        "citations": CitationSection,
+    }
+    if location and location[0] == "peak_flops":
+        return PEAK_FORMATS
+    owner = sections.get(str(location[0])) if len(location) > 1 else None
+    return tuple((owner or HardwareFile).model_fields)
+
+
+def _place(location: tuple[Any, ...]) -> str:
+    """`('memory', 1, 'capacity_bytes')` as `memory[1].capacity_bytes`."""
+    text = ""
+    for part in location:
+        if part == "[key]":
+            continue
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text
+
+
+def _one_error(error: dict[str, Any]) -> tuple[str, str | None]:
+    """One pydantic error as (message, hint)."""
+    location, kind = error["loc"], error["type"]
+    wrong_key = kind == "extra_forbidden" or "[key]" in location
+    if wrong_key:
+        key = str(location[-1] if kind == "extra_forbidden" else location[-2])
+        valid = _valid_keys(location)
+        close = nearest(key, valid)
+        hint = f"did you mean {close[0]}?" if close else "valid keys: " + ", ".join(valid)
+        return f"unknown key '{_place(location)}'", hint
+    if kind == "missing":
+        return f"missing key '{_place(location)}'", None
+    text = error["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        return text, None
+    given = error.get("input")
+    shown = f", got {given!r}" if isinstance(given, str | int | float | bool) else ""
+    return f"{_place(location)}: {text[0].lower()}{text[1:]}{shown}", None
+
+
+def explain_validation(error: ValidationError, where: str) -> FileFormatError:
+    """A pydantic error as the one-line error of the house: misspelt keys first, since they explain missing ones."""
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    message, hint = _one_error(dict(errors[0]))
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return FileFormatError(message + more, where=where, hint=hint)
+
+
+def parse_hardware(data: object, where: str) -> HardwareFile:
+    """Check a parsed file.
+
+    Raises: FileFormatError naming `where`, the key, the value and the nearest valid key.
+    """
+    if not isinstance(data, dict):
+        raise FileFormatError(f"a hardware file is a mapping of keys, not {type(data).__name__}", where=where)
+    try:
+        return HardwareFile.model_validate(data)
+    except ValidationError as error:
+        raise explain_validation(error, where) from None
+
+
+assert set(PEAK_FORMATS) == set(get_args(PeakFormat))

@@ -94,9 +94,12 @@ def compare(x: ArrayLike, y: ArrayLike, *, bits: float = math.nan) -> ErrorStats
     return sums.stats()
 
 
-def add_roundtrip(sums: ErrorSums, x: np.ndarray, codec: Codec, tensor_scale: float | None) -> None:
-    """Encode and decode `x` `(rows, cols)` and add its error to `sums`."""
-    data = encode(x, codec.name, tensor_scale=tensor_scale)
+def add_roundtrip(
+    sums: ErrorSums, x: np.ndarray, codec: Codec, tensor_scale: float | None, data: np.ndarray | None = None
+) -> None:
+    """Encode (unless `data` already is that) and decode `x` `(rows, cols)`, and add its error to `sums`."""
+    if data is None:
+        data = encode(x, codec.name, tensor_scale=tensor_scale)
     bits = codec.bits(x.shape[-1])
     for part, y in decode_chunks(data, codec.name, x.shape, tensor_scale=tensor_scale):
         sums.add(x[part], y, bits)

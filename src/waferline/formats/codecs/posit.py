@@ -2,7 +2,7 @@
 
 A posit is a two's-complement integer: a sign, a run of equal regime bits (m ones: r = m - 1, m zeros: r = -m), up to
 `es` exponent bits, and a fraction; bits cut off are zero. Its value is (-1)^s * 2^(r * 2^es + e) * (1 + f); 0...0 is
-zero and 10...0 is NaR, "not a real" (Gustafson and Yonemoto, "Beating floating point at its own game", 2017, section 2).
+zero and 10...0 is NaR, "not a real" (Gustafson and Yonemoto, "Beating floating point at its own game", 2017).
 """
 
 from __future__ import annotations

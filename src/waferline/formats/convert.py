@@ -1,0 +1,227 @@
+"""Rewriting a tensor file in another format: which tensor becomes what, and the writing, all or nothing.
+
+Matrices (two dimensions or more) of real numbers are quantised when their rows are whole blocks. Vectors (norms,
+biases) are written in single precision, as llama.cpp keeps them; matrices whose rows do not divide in half precision;
+integers as they are. The plan says which is which before anything is written.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FileFormatError, InvalidInputError, UnsupportedError
+from . import safetensors
+from .codec import codec_for, codecs, encode, scale_from_magnitude
+from .codecs.record import U8, Codec
+from .error import ErrorStats, ErrorSums, add_roundtrip
+from .format import Format
+from .tensors import SUFFIXES, TensorFile, TensorInfo, scale_name
+
+GGML_QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION in ggml.h
+_REPLACED = {"general.architecture", "general.quantization_version", "general.file_type"}
+Progress = Callable[[str, int], None]  # tensor name, weights done since the last call
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happens to one tensor: `target` is the format it is written in; `reason` says why it is not quantised."""
+
+    source: TensorInfo
+    target: str
+    nbytes: int
+    reason: str | None = None
+
+
+def plan(file: TensorFile, format: str | Format, suffix: str) -> list[Step]:
+    """What `convert` will do with every tensor of `file`, for an output named `*.gguf` or `*.safetensors`.
+
+    Raises: UnsupportedError when that kind of file cannot hold the format, or the format cannot be encoded.
+    """
+    codec = codec_for(format)
+    if suffix not in SUFFIXES:
+        raise InvalidInputError(f"the output is a {' or '.join(SUFFIXES)} file, not '*{suffix}'")
+    if codec.encode_rows is None:
+        raise UnsupportedError(f"'{codec.name}' can be decoded, not encoded")
+    if not _can_hold(codec.name, suffix):
+        able = ", ".join(name for name, c in codecs().items() if c.encode_rows and _can_hold(name, suffix))
+        raise UnsupportedError(f"a {suffix} file cannot hold {codec.name}", hint=f"it can hold {able}")
+    folded = {scale.name for scale in map(file.scale_of, file.tensors) if scale}  # they are applied on reading
+    return [_step(tensor, codec, suffix) for tensor in file.tensors if tensor.name not in folded]
+
+
+def _can_hold(name: str, suffix: str) -> bool:
+    if suffix == ".safetensors":
+        return safetensors.can_hold(name)
+    plain = ("f64", "i8", "i16", "i32", "i64")
+    return name in plain or (name in codecs() and codecs()[name].ggml is not None)
+
+
+def _step(tensor: TensorInfo, codec: Codec, suffix: str) -> Step:
+    rows, cols = tensor.matrix()
+    if not tensor.is_float:
+        if not _can_hold(tensor.format, suffix):
+            raise UnsupportedError(f"a {suffix} file cannot hold tensor '{tensor.name}' of type {tensor.format}")
+        return Step(tensor, tensor.format, tensor.nbytes, "integers")
+    if len(tensor.shape) < 2 or not rows or not cols:
+        return Step(tensor, "fp32", 4 * tensor.weights, "a vector")
+    if cols % codec.block:
+        return Step(tensor, "fp16", 2 * tensor.weights, f"rows of {cols} are not whole blocks of {codec.block}")
+    return Step(tensor, codec.name, rows * codec.row_bytes(cols))
+
+
+def convert(
+    file: TensorFile, steps: list[Step], output: str | Path, *, progress: Progress | None = None
+) -> dict[str, ErrorStats]:
+    """Write `steps` to `output`; nothing appears under that name until all of it is written. Returns the error of every
+    quantised tensor.
+
+    Raises: InvalidInputError when a tensor holds what the format cannot; FileFormatError when the output cannot be
+    written or is the input itself.
+    """
+    output = Path(output)
+    if output.exists() and output.samefile(file.path):
+        raise FileFormatError("the output is the input file", where=str(output))
+    write = _write_gguf if output.suffix.lower() == ".gguf" else _write_safetensors
+    errors: dict[str, ErrorStats] = {}
+    try:
+        with _appearing(output) as temporary:
+            write(file, steps, temporary, errors, progress or (lambda _name, _weights: None))
+    except OSError as error:
+        raise FileFormatError(f"cannot be written: {error.strerror or error}", where=str(output)) from None
+    return errors
+
+
+@contextmanager
+def _appearing(output: Path) -> Iterator[Path]:
+    """A temporary path beside `output` that takes its name on success and vanishes otherwise."""
+    handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's own mode is private
+        temporary.replace(output)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _scale(file: TensorFile, step: Step) -> float | None:
+    """The tensor scale of one step, from a pass over the tensor; None for formats without one."""
+    codec = codecs().get(step.target)
+    if codec is None or codec.tensor_scale == "none" or step.reason:
+        return None
+    total, largest = 0.0, 0.0
+    for _part, values in file.chunks(step.source):
+        magnitude = np.abs(values)
+        largest = max(largest, float(magnitude.max(initial=0.0)))
+        total += float(magnitude.sum(dtype=np.float64))
+    mean = total / max(step.source.weights, 1)
+    return scale_from_magnitude(mean if codec.scale_rule == "mean" else largest, codec)
+
+
+def _pieces(
+    file: TensorFile, step: Step, scale: float | None, errors: dict[str, ErrorStats], progress: Progress
+) -> Iterator[U8]:
+    """The tensor's new bytes, a piece at a time; its error statistics are complete when the pieces are."""
+    if step.target == step.source.format and scale is None:
+        yield file.raw(step.source)
+        progress(step.source.name, step.source.weights)
+        return
+    sums = ErrorSums()
+    for _part, values in file.chunks(step.source):
+        try:
+            data = encode(values, step.target, tensor_scale=scale)
+        except InvalidInputError as error:
+            raise InvalidInputError(error.message, where=f"tensor '{step.source.name}'", hint=error.hint) from None
+        if step.reason is None:
+            add_roundtrip(sums, values, codecs()[step.target], scale, data)
+        yield data
+        progress(step.source.name, values.size)
+    if step.reason is None:
+        errors[step.source.name] = sums.stats()
+
+
+def _write_safetensors(
+    file: TensorFile, steps: list[Step], path: Path, errors: dict[str, ErrorStats], progress: Progress
+) -> None:
+    scales = {step.source.name: _scale(file, step) for step in steps}
+    infos = []
+    for step in steps:
+        infos.append(TensorInfo(step.source.name, step.source.shape, step.target, 0, step.nbytes))
+        if scales[step.source.name] is not None:
+            infos.append(TensorInfo(scale_name(step.source.name, "safetensors"), (1,), "fp32", 0, 4))
+    metadata = {k: v for k, v in file.metadata.items() if isinstance(v, str)}
+    with path.open("wb") as out:
+        out.write(safetensors.header_bytes(infos, metadata))
+        for step in steps:
+            scale = scales[step.source.name]
+            for piece in _pieces(file, step, scale, errors, progress):
+                out.write(np.ascontiguousarray(piece).tobytes())
+            if scale is not None:
+                out.write(np.array([scale], "<f4").tobytes())
+
+
+def _write_gguf(
+    file: TensorFile, steps: list[Step], path: Path, errors: dict[str, ErrorStats], progress: Progress
+) -> None:
+    import gguf
+
+    architecture = file.metadata.get("general.architecture") if file.kind == "gguf" else None
+    writer = gguf.GGUFWriter(None, architecture.value if architecture else "unknown")
+    _copy_metadata(writer, file)
+    writer.add_quantization_version(GGML_QUANTIZATION_VERSION)
+    scales = {step.source.name: _scale(file, step) for step in steps}
+    for step in steps:
+        _describe(writer, step)
+        if scales[step.source.name] is not None:
+            writer.add_tensor_info(scale_name(step.source.name, "gguf"), (1,), np.dtype(np.float32), 4)
+    try:
+        writer.write_header_to_file(path)
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for step in steps:
+            scale = scales[step.source.name]
+            data = list(_pieces(file, step, scale, errors, progress))
+            writer.write_tensor_data(np.concatenate([d.reshape(-1) for d in data]) if data else np.empty(0, np.uint8))
+            if scale is not None:
+                writer.write_tensor_data(np.array([scale], np.float32))
+    finally:
+        writer.close()
+
+
+def _copy_metadata(writer: Any, file: TensorFile) -> None:
+    import gguf
+
+    for key, field in file.metadata.items():
+        if file.kind == "safetensors":
+            writer.add_string(f"safetensors.{key}", field)
+        elif key not in _REPLACED:
+            item = None if field.item_id is None else gguf.GGUFValueType(field.item_id)
+            writer.add_key_value(key, field.value, gguf.GGUFValueType(field.type_id), item)
+
+
+def _describe(writer: Any, step: Step) -> None:
+    """Announce one tensor to the writer, whose shapes of block formats are in bytes."""
+    import gguf
+
+    plain = {"fp32": np.float32, "fp16": np.float16, "f64": np.float64, "i8": np.int8, "i16": np.int16}
+    plain |= {"i32": np.int32, "i64": np.int64}
+    shape = step.source.shape or (1,)
+    if step.target in plain:
+        writer.add_tensor_info(step.source.name, shape, np.dtype(plain[step.target]), step.nbytes)
+        return
+    codec = codecs()[step.target]
+    byte_shape = (*shape[:-1], codec.row_bytes(shape[-1]))
+    raw_type = gguf.GGMLQuantizationType[codec.ggml or ""]
+    writer.add_tensor_info(step.source.name, byte_shape, np.dtype(np.uint8), step.nbytes, raw_dtype=raw_type)

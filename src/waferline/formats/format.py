@@ -1,18 +1,12 @@
-"""Number formats as facts: bits per weight, block size, arithmetic, and the array of formats that sweeps run over."""
+"""Number formats as facts: bits per weight, block size, arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
-import numpy.typing as npt
-
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, unknown
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +26,11 @@ class Format:
     @property
     def bytes_per_element(self) -> float:
         return self.bits / 8
+
+    @property
+    def packed(self) -> bool:
+        """True for GGUF block formats, which files use for embeddings too."""
+        return self.mixture or self.block in (32, 256)
 
 
 @cache
@@ -68,40 +67,3 @@ def get_format(name: str) -> Format:
     if _key(name) not in names:
         raise unknown("number format", name, names)
     return table[names[_key(name)]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FormatArray:
-    """Formats laid out over scenarios: `names[index]`, so that any per-format figure broadcasts by one look-up."""
-
-    names: tuple[str, ...]
-    index: npt.NDArray[np.intp]
-
-    @staticmethod
-    def of(value: str | Sequence[str] | npt.NDArray[np.str_] | FormatArray) -> FormatArray:
-        """From one name, a nested sequence of names, or a string array of any shape."""
-        if isinstance(value, FormatArray):
-            return value
-        if isinstance(value, str):
-            return FormatArray((get_format(value).name,), np.zeros((), dtype=np.intp))
-        labels, index = np.unique(np.asarray(value, dtype=str), return_inverse=True)
-        return FormatArray(tuple(get_format(str(x)).name for x in labels), index.reshape(np.shape(value)))
-
-    @property
-    def single(self) -> bool:
-        return len(self.names) == 1
-
-    def take(self, figure: Callable[[str], float]) -> FloatArray:
-        """`figure(name)` for every scenario; called once for each distinct format."""
-        values = np.array([figure(n) for n in self.names], dtype=np.float64)
-        return values[self.index]
-
-    def map(self, rename: Callable[[str], str]) -> FormatArray:
-        """The array with every format replaced by `rename(name)`."""
-        return FormatArray(tuple(rename(n) for n in self.names), self.index)
-
-    def bytes_per_element(self) -> FloatArray:
-        return self.take(lambda n: get_format(n).bits / 8)
-
-    def labels(self) -> npt.NDArray[np.str_]:
-        return np.array(self.names)[self.index]

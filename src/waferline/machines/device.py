@@ -114,7 +114,8 @@ class Device:
                 return candidate
         have = ", ".join(sorted(self.peak_flops))
         raise UnsupportedError(
-            f"{self.name} has no {fmt} arithmetic", hint=f"it computes {have}; weight-only formats such as w8a16 or w4a16 run anywhere"
+            f"{self.name} has no {fmt} arithmetic",
+            hint=f"it computes {have}; weight-only formats such as w8a16 or w4a16 run anywhere",
         )
 
     def peak(self, fmt: str) -> float:

@@ -1,0 +1,133 @@
+"""Operators added up into one phase: a prefill, a decode step, a forward or a training pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.predict.efficiency.intervals import Regime
+from waferline.predict.engine import Engine
+from waferline.predict.result import OperatorRow
+from waferline.predict.roofline import BOUNDS, Machine, Timed, time_operator
+from waferline.workloads.operator import Operator
+
+FloatArray = npt.NDArray[np.float64]
+
+QUANTILES = ("q05", "q25", "q75", "q95")
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One pass on one device group. Arrays over scenarios.
+
+    time_s, light_s: expected seconds and the speed-of-light bound. compute_s, memory_s, link_s, overhead_s: the roofs'
+    own sums (they overlap, so they do not add up to `time_s`). flops, bytes: of one device. log_q: quantiles of
+    log(measured / predicted) of the whole pass, from those of its operators.
+    """
+
+    time_s: FloatArray
+    light_s: FloatArray
+    compute_s: FloatArray
+    memory_s: FloatArray
+    link_s: FloatArray
+    overhead_s: FloatArray
+    flops: FloatArray
+    bytes: FloatArray
+    log_q: tuple[FloatArray, ...]
+    tier: str
+    timed: tuple[Timed, ...]
+
+    @property
+    def bottleneck(self) -> npt.NDArray[np.str_]:
+        """What takes most of the pass: compute, memory, link or overhead."""
+        shares = np.stack(np.broadcast_arrays(self.compute_s, self.memory_s, self.link_s, self.overhead_s))
+        return np.asarray(np.array(BOUNDS)[np.argmax(shares, axis=0)])
+
+    @property
+    def intensity_flops_per_byte(self) -> FloatArray:
+        return self.flops / np.maximum(self.bytes, 1.0)
+
+    def rows(self, phase: str) -> tuple[OperatorRow, ...]:
+        """The operators as rows of `explain`."""
+        return tuple(
+            OperatorRow(
+                phase=phase,
+                name=t.operator.name,
+                kind=t.operator.kind,
+                count=t.operator.count,
+                time_s=t.operator.count * t.expected_s,
+                light_s=t.operator.count * t.light_s,
+                flops=t.operator.count * t.operator.flops,
+                bytes=t.operator.count * t.operator.bytes,
+                bound=np.asarray(np.array(BOUNDS)[t.bound]),
+                tier=t.tier,
+            )
+            for t in self.timed
+        )
+
+
+_TIERS = ("calibrated", "transferred", "spec only")  # best known first; a pass is as well known as its worst large part
+_LARGE_SHARE = 0.1
+
+
+def run_phase(
+    operators: Sequence[Operator], machine: Machine, engine: Engine, *, layers: float, resident_bytes: float = np.inf
+) -> Phase:
+    """Time every operator on the machine and add up, with the engine's host time for `layers` layers."""
+    timed = tuple(time_operator(op, machine, resident_bytes=resident_bytes) for op in operators)
+    host_s = np.asarray(engine.step_s + engine.layer_s * layers)
+    total = _sum(t.operator.count * t.expected_s for t in timed)
+    compute_s = _sum(t.operator.count * t.compute_s for t in timed if t.operator.kind != "collective")
+    memory_s = _sum(t.operator.count * t.memory_s for t in timed)
+    link_s = _sum(t.operator.count * t.link_s for t in timed)
+    busy = _sum(t.operator.count * np.maximum(np.maximum(t.compute_s, t.memory_s), t.link_s) for t in timed)
+    return Phase(
+        time_s=total + host_s,
+        light_s=_sum(t.operator.count * t.light_s for t in timed),
+        compute_s=compute_s,
+        memory_s=memory_s,
+        link_s=link_s,
+        overhead_s=total + host_s - busy,
+        flops=_sum(t.operator.count * t.operator.flops for t in timed),
+        bytes=_sum(t.operator.count * t.operator.bytes for t in timed),
+        log_q=_log_quantiles(timed, total + host_s),
+        tier=_tier(timed, total),
+        timed=timed,
+    )
+
+
+def _sum(terms: Iterable[FloatArray]) -> FloatArray:
+    """Sum by shape first, so that a term that does not vary with a large axis is added once, not everywhere."""
+    groups: dict[tuple[int, ...], FloatArray] = {}
+    for term in terms:
+        key = np.shape(term)
+        groups[key] = groups[key] + term if key in groups else np.asarray(term, dtype=np.float64)
+    total: FloatArray = np.zeros(())
+    for key in sorted(groups, key=lambda k: int(np.prod(k))):
+        total = total + groups[key]
+    return total
+
+
+def _regime(regimes: Sequence[Regime], typical_s: float) -> Regime:
+    return next((r for r in regimes if typical_s < r.below_s), regimes[-1])
+
+
+def _log_quantiles(timed: Sequence[Timed], total_s: FloatArray) -> tuple[FloatArray, ...]:
+    """Quantiles of the log error of the sum: operators of one pass err together, so shares weigh their quantiles."""
+    out = []
+    weights = [(t, _regime(t.record.residual, float(np.median(t.expected_s)))) for t in timed]
+    for name in QUANTILES:
+        out.append(_sum(t.operator.count * t.expected_s * getattr(r, name) for t, r in weights) / total_s)
+    return tuple(out)
+
+
+def _tier(timed: Sequence[Timed], total: FloatArray) -> str:
+    """The worst tier among operators that take a large share of the typical scenario."""
+    whole = float(np.median(total)) or 1.0
+    shares = dict.fromkeys(_TIERS, 0.0)
+    for t in timed:
+        shares[t.tier] += float(np.median(t.operator.count * t.expected_s)) / whole
+    return next((tier for tier in reversed(_TIERS) if shares[tier] > _LARGE_SHARE), _TIERS[0])

@@ -1,0 +1,30 @@
+"""Power from activity: how much of its limit a device draws while it computes, reads memory and talks to others."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.catalog.yaml_file import read_packaged
+from waferline.machines.device import Device
+from waferline.predict.phase import Phase
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def phase_power_w(device: Device, phase: Phase) -> FloatArray | None:
+    """Average watts of one device over a phase; None when its power limit is not known.
+
+    Activity of a roof is the share of the phase during which it alone would be busy. Figures: `catalog/power.yaml`.
+    """
+    if device.tdp_w is None:
+        return None
+    row = read_packaged("power.yaml")["kinds"][device.kind]
+    idle = row["idle"] if device.idle_w is None else device.idle_w / device.tdp_w
+    activity = (
+        idle
+        + row["compute"] * np.minimum(phase.compute_s / phase.time_s, 1.0)
+        + row["memory"] * np.minimum(phase.memory_s / phase.time_s, 1.0)
+        + row["link"] * np.minimum(phase.link_s / phase.time_s, 1.0)
+    )
+    return np.asarray(device.tdp_w * np.minimum(activity, 1.0))

@@ -1,0 +1,175 @@
+"""The one shape of an answer: named arrays in SI units, how they are known, and where their inputs came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.errors import unknown
+from waferline.units import quantity, unit_of
+
+Array = npt.NDArray[Any]
+
+
+class Field:
+    """A declared field of a result: `result.ttft` answers with a pint quantity (or a bare array when it has no unit)."""
+
+    def __init__(self, key: str, doc: str) -> None:
+        self.key = key
+        self.__doc__ = doc
+
+    def __get__(self, result: Result | None, owner: type) -> Any:
+        if result is None:
+            return self
+        value = result[self.key]
+        unit = unit_of(self.key)
+        if unit:
+            return quantity(value, unit)
+        return value.item() if value.ndim == 0 else value
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRow:
+    """One line of `explain`: an operator's share of its phase and the roof that binds it. Arrays over scenarios."""
+
+    phase: str
+    name: str
+    kind: str
+    count: Array
+    time_s: Array  # all executions
+    light_s: Array
+    flops: Array
+    bytes: Array
+    bound: Array  # text: compute, memory, link, overhead
+    tier: str
+
+    def to_json(self, pick: Any) -> dict[str, Any]:
+        return {
+            "phase": self.phase,
+            "name": self.name,
+            "kind": self.kind,
+            "count": pick(self.count),
+            "time_s": pick(self.time_s),
+            "light_s": pick(self.light_s),
+            "flops": pick(self.flops),
+            "bytes": pick(self.bytes),
+            "bound": pick(self.bound),
+            "tier": self.tier,
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """Values by name (SI, unit in the name), with labelled axes, provenance and the list of what is not modelled.
+
+    `result["ttft_s"]` is a bare array; a declared attribute such as `result.ttft` is a pint quantity. A wrong name raises.
+    """
+
+    values: Mapping[str, Array]
+    how: str = "predicted"
+    coords: Mapping[str, Array] = field(default_factory=dict)  # inputs that vary, as given
+    about: Mapping[str, Any] = field(default_factory=dict)  # model, hardware, precision, ...: text
+    operators: tuple[OperatorRow, ...] = ()
+    sources: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    not_modelled: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.values:
+            raise unknown("field", name, self.values)
+        return self.values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape all scenarios broadcast to."""
+        return np.broadcast_shapes(*(np.shape(v) for v in self.values.values()))
+
+    def fields(self) -> dict[str, str]:
+        """Names of all fields with their units."""
+        return {name: unit_of(name) for name in self.values}
+
+    def to_dataset(self) -> Any:
+        """The values as an `xarray.Dataset`: an axis along which one input varies is named after it; units as attributes."""
+        import xarray as xr
+
+        shape = self.shape
+        dims = _axis_names(shape, self.coords)
+        coords = {dims[axis]: np.ravel(values) for axis, values in _axis_values(shape, self.coords).items()}
+        variables = {}
+        for name, value in self.values.items():
+            value = np.asarray(value)
+            kept = dims[len(dims) - value.ndim :]
+            full = tuple(shape[len(shape) - value.ndim :])
+            attributes = {"units": unit_of(name), "how": self.how}
+            variables[name] = xr.Variable(kept, np.broadcast_to(value, full), attributes)
+        about = {k: str(v) for k, v in self.about.items()}
+        return xr.Dataset(variables, coords=coords, attrs={"how": self.how, **about})
+
+    def explain(self) -> str:
+        """Where the time goes, operator by operator, as text. Scenarios beyond the first are left to `to_dataset`."""
+        from waferline.report.explain import explain_text
+
+        return explain_text(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data: numbers for one scenario, nested lists for many."""
+        data: dict[str, Any] = {name: plain(value) for name, value in self.values.items()}
+        data["how"] = self.how
+        data.update({k: v for k, v in self.about.items() if k not in data})
+        if self.operators:
+            data["operators"] = [row.to_json(plain) for row in self.operators]
+        data["sources"] = [dict(s) for s in self.sources]
+        data["notes"] = list(self.notes)
+        data["not_modelled"] = list(self.not_modelled)
+        return data
+
+    def dumps(self) -> str:
+        return json.dumps(self.to_json(), indent=2, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """An array as JSON can carry it: numbers, text or nested lists; what is not finite becomes null."""
+    array = np.asarray(value)
+    if array.dtype.kind == "f":
+        cleaned = np.where(np.isfinite(array), array, 0.0).astype(object)
+        cleaned = np.where(np.isfinite(array), cleaned, None)
+        return cleaned.item() if array.ndim == 0 else cleaned.tolist()
+    return array.item() if array.ndim == 0 else array.tolist()
+
+
+def _axis_values(shape: tuple[int, ...], coords: Mapping[str, Array]) -> dict[int, Array]:
+    """For each axis of length above one: the values of the only input that varies along it, if there is only one."""
+    found: dict[int, list[Array]] = {}
+    for value in coords.values():
+        array = np.asarray(value)
+        long_axes = [len(shape) - array.ndim + i for i, n in enumerate(array.shape) if n > 1]
+        for axis in long_axes:
+            found.setdefault(axis, []).append(array if len(long_axes) == 1 else np.empty(0))
+    return {axis: v[0] for axis, v in found.items() if len(v) == 1 and v[0].size}
+
+
+def _axis_names(shape: tuple[int, ...], coords: Mapping[str, Array]) -> tuple[str, ...]:
+    names = [f"axis_{i}" for i in range(len(shape))]
+    values = _axis_values(shape, coords)
+    for name, value in coords.items():
+        for axis, only in values.items():
+            if np.asarray(value) is only or (np.size(value) == only.size and np.shape(value) == np.shape(only) and value is only):
+                names[axis] = name
+    return tuple(names)
+
+
+def merged_sources(*groups: Iterable[Any]) -> tuple[Mapping[str, str], ...]:
+    """Citations of several records (title, url, date) without repeats, as plain mappings."""
+    seen: dict[str, Mapping[str, str]] = {}
+    for group in groups:
+        for s in group:
+            seen.setdefault(s.url, {"title": s.title, "url": s.url, "date": str(s.date)})
+    return tuple(seen.values())

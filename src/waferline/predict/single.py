@@ -1,0 +1,204 @@
+"""`SingleNodeModel`: one forward pass, or one training step, of any model on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.catalog.yaml_file import read_packaged
+from waferline.errors import unknown
+from waferline.formats import Precision, get_format, resolve
+from waferline.machines.device import Device
+from waferline.predict.engine import Engine, default_engine, get_engine
+from waferline.predict.inputs import as_device, as_model
+from waferline.predict.labels import Values, over_labels
+from waferline.predict.phase import Phase, run_phase
+from waferline.predict.power import phase_power_w
+from waferline.predict.result import Field, Result, merged_sources
+from waferline.predict.roofline import Machine
+from waferline.workloads.weights import weight_elements
+from waferline.workloads.lower import lower_forward
+from waferline.workloads.operator import Operator
+from waferline.workloads.scenario import common_shape, whole
+from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
+
+FloatArray = npt.NDArray[np.float64]
+
+PHASES = ("infer", "train")
+_DEFAULT_TOKENS = 512.0  # of an encoder or decoder when the caller gives no length
+_HELD_ACTIVATIONS = 2.0  # inference holds the input and the output of one layer at a time
+_MEGA = 1e6
+_SECONDS_PER_HOUR = 3600.0
+
+NOT_MODELLED = (
+    "data loading and pre-processing",
+    "operators that the runtime fuses, skips or falls back on",
+    "clock throttling, and other tenants of the same host",
+)
+
+
+class SingleNodeResult(Result):
+    """What `SingleNodeModel.solve` answers. Every field broadcasts over scenarios."""
+
+    latency = Field("latency_s", "One batch: a forward pass, or a whole training step")
+    throughput = Field("samples_per_s", "Inputs per second")
+    bottleneck = Field("bottleneck", "compute, memory, link or overhead")
+    mfu = Field("mfu", "Model FLOPs over peak")
+    mbu = Field("mbu", "Memory traffic over bandwidth")
+    feasible = Field("feasible", "True where weights and activations fit the device")
+    memory = Field("device_memory_bytes", "Weights, activations and, in training, gradients and optimizer state")
+    model_weights_size = Field("weights_bytes", "All weights as stored")
+    energy_per_sample = Field("energy_j_per_sample", "Energy of the device per input")
+    light_latency = Field("light_latency_s", "Speed-of-light bound of `latency`")
+
+
+@dataclass(frozen=True, slots=True)
+class SingleNodeModel:
+    """Closed-form single-device pass: for convolutional networks, encoders, and language models alike."""
+
+    def solve(
+        self,
+        model: Any,
+        hardware: Any,
+        batch_size: Any = 1,
+        precision: Any = "fp16",
+        *,
+        phase: str = "infer",
+        seq_len: Any = None,
+        engine: str | None = None,
+    ) -> SingleNodeResult:
+        """Latency, throughput, memory and energy of one batch.
+
+        `phase`: infer, or train (forward, backward and an Adam step). `seq_len`: tokens per input of a transformer.
+        Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
+        """
+        spec, device = as_model(model), as_device(hardware)
+        if phase not in PHASES:
+            raise unknown("phase", phase, PHASES)
+        default = getattr(spec, "fixed_tokens", 0) or getattr(spec, "encoder_tokens", 0) or _DEFAULT_TOKENS
+        a = {"batch_size": whole("batch_size", batch_size), "seq_len": whole("seq_len", default if seq_len is None else seq_len)}
+        labels = np.asarray(precision, dtype=str)
+        common_shape({**a, "precision": labels})
+        runner = default_engine(device) if engine is None else get_engine(engine)
+        if engine is None and device.kind in ("gpu", "tpu", "npu"):
+            runner = get_engine("static")
+        case = _Case(spec, device, runner, phase)
+        values = over_labels(labels, a, case.values)
+        label = str(labels.flat[0])
+        precisions = (resolve(str(x), device.arithmetic).label() for x in np.unique(labels))
+        return SingleNodeResult(
+            values=values,
+            coords={k: v for k, v in {**a, "precision": labels}.items() if np.size(v) > 1},
+            about={
+                "model": spec.name,
+                "hardware": device.name,
+                "engine": runner.name,
+                "phase": phase,
+                "precision": ", ".join(precisions),
+            },
+            operators=case.run(label, a).rows(phase) if labels.size == 1 else (),
+            sources=merged_sources(spec.sources, device.citations),
+            not_modelled=NOT_MODELLED,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    model: ModelSpec
+    device: Device
+    engine: Engine
+    phase: str
+
+    def run(self, label: str, a: Mapping[str, FloatArray]) -> Phase:
+        precision = resolve(label, self.device.arithmetic)
+        operators = lower_forward(self.model, batch=a["batch_size"], tokens=a["seq_len"], precision=precision)
+        layers = float(len(operators))
+        if self.phase == "train":
+            operators = [_with_backward(op) for op in operators]
+        if isinstance(self.model, Transformer):
+            layers = float(sum(b.count for b in (*self.model.blocks, *self.model.encoder)))
+        machine = Machine(self.device, self.engine.kernels)
+        resident = self.weight_bytes(precision)
+        return run_phase(operators, machine, self.engine, layers=layers, resident_bytes=resident)
+
+    def elements(self) -> float:
+        return float(sum(weight_elements(self.model).values()))
+
+    def weight_bytes(self, precision: Precision) -> float:
+        return self.elements() * get_format(precision.weights).bytes_per_element
+
+    def values(self, label: str, a: Mapping[str, FloatArray]) -> Values:
+        precision = resolve(label, self.device.arithmetic)
+        phase = self.run(label, a)
+        optimizer_s = np.zeros(())
+        if self.phase == "train":
+            moved = self.elements() * read_packaged("training.yaml")["adam"]["moved_bytes"]
+            optimizer_s = np.asarray(moved / self.device.bandwidth_bytes_per_s)
+        latency = phase.time_s + optimizer_s
+        light = phase.light_s + optimizer_s
+        peak = self.device.peak(get_format(precision.activations).arithmetic)
+        memory = self._memory_bytes(precision, a)
+        out: Values = {
+            "latency_s": latency,
+            "light_latency_s": light,
+            "samples_per_s": a["batch_size"] / latency,
+            "light_samples_per_s": a["batch_size"] / light,
+            "bottleneck": phase.bottleneck,
+            "mfu": phase.flops / (latency * peak),
+            "mbu": phase.bytes / (latency * self.device.bandwidth_bytes_per_s),
+            "intensity_flops_per_byte": phase.intensity_flops_per_byte,
+            "ridge_flops_per_byte": np.asarray(peak / self.device.bandwidth_bytes_per_s),
+            "weights_bytes": np.asarray(self.weight_bytes(precision)),
+            "device_memory_bytes": memory,
+            "memory_utilization": memory / self._capacity_bytes(),
+            "feasible": memory <= self._capacity_bytes(),
+        }
+        for key, log_q in zip(("low90", "low50", "high50", "high90"), phase.log_q, strict=True):
+            out[f"latency_{key}_s"] = np.maximum(latency * np.exp(log_q), light)
+        return out | self._expense(phase, out)
+
+    def _capacity_bytes(self) -> float:
+        """A microcontroller's flash holds weights and its SRAM activations, so all levels count; else main memory."""
+        if self.device.kind == "mcu":
+            return sum(level.capacity_bytes for level in self.device.memory)
+        return self.device.capacity_bytes
+
+    def _memory_bytes(self, precision: Precision, a: Mapping[str, FloatArray]) -> FloatArray:
+        elements = get_format(precision.activations).bytes_per_element
+        if isinstance(self.model, ConvNet):
+            sizes = [(c.input_elements + c.output_elements) / c.count for c in self.model.layers]
+            held = sum(c.output_elements for c in self.model.layers) if self.phase == "train" else max(sizes)
+            activations = a["batch_size"] * held * elements
+        else:
+            width = float(self.model.hidden_size)
+            kept = read_packaged("training.yaml")["activation_bytes"]["none"] / elements if self.phase == "train" else 0.0
+            layers = sum(b.count for b in (*self.model.blocks, *self.model.encoder))
+            per_token = width * (_HELD_ACTIVATIONS + 4.0 + kept * layers)
+            activations = a["batch_size"] * a["seq_len"] * per_token * elements
+        states = 0.0
+        if self.phase == "train":
+            adam = read_packaged("training.yaml")["adam"]
+            states = self.elements() * (adam["gradient_bytes"] + adam["state_bytes"])
+        return np.asarray(self.weight_bytes(precision) + states + activations + self.engine.reserved_bytes)
+
+    def _expense(self, phase: Phase, out: Values) -> Values:
+        expense: Values = {}
+        power = phase_power_w(self.device, phase)
+        if power is not None:
+            expense["power_w"] = power
+            expense["energy_j_per_sample"] = power / out["samples_per_s"]
+        if self.device.hourly_usd is not None:
+            expense["cost_per_msample_usd"] = (
+                self.device.hourly_usd / _SECONDS_PER_HOUR / out["samples_per_s"] * _MEGA
+            )
+        return expense
+
+
+def _with_backward(op: Operator) -> Operator:
+    """The operator executed forward and backward. Weight-only formats train in the activations' format: the gradients'."""
+    factor = 1.0 + read_packaged("training.yaml")["backward"][op.kind]
+    return replace(op, count=op.count * factor)

@@ -1,0 +1,238 @@
+"""`TrainingModel`: one optimizer step of a transformer under tensor, pipeline, expert and (sharded) data parallelism."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.catalog.yaml_file import read_packaged
+from waferline.errors import InvalidInputError, unknown
+from waferline.formats import get_format, resolve
+from waferline.machines.device import Device
+from waferline.predict.engine import Engine, get_engine
+from waferline.predict.inputs import as_device, as_model
+from waferline.predict.phase import Phase, run_phase
+from waferline.predict.result import Field, Result, merged_sources
+from waferline.predict.roofline import Machine, Timed, time_operator
+from waferline.workloads.build import Builder
+from waferline.workloads.weights import weight_elements
+from waferline.workloads.lower import lower_forward
+from waferline.workloads.operator import Operator
+from waferline.workloads.scenario import Parallel, common_shape, whole
+from waferline.workloads.spec import Attention, LatentAttention, Transformer
+
+FloatArray = npt.NDArray[np.float64]
+
+_ATTENTION = ("attention_prefill", "mla_prefill")
+SHARDING = ("none", "zero1", "fsdp")
+
+NOT_MODELLED = (
+    "data loading, checkpoints, evaluation and restarts",
+    "stragglers and network congestion",
+    "context parallelism and overlap of tensor-parallel collectives",
+)
+
+
+class TrainingResult(Result):
+    """What `TrainingModel.solve` answers. Every field broadcasts over scenarios."""
+
+    step_time = Field("step_time_s", "One optimizer step")
+    throughput = Field("total_tokens_per_s", "Trained tokens per second, all devices")
+    mfu = Field("mfu", "Model FLOPs over peak, attention counted without the causal mask, as published tables do")
+    causal_mfu = Field("causal_mfu", "The same with attention counted as causal")
+    hfu = Field("hfu", "Hardware FLOPs over peak: recomputation included")
+    tflops_per_device = Field("tflops_per_device", "Model TFLOP/s of one device (as `mfu`)")
+    feasible = Field("feasible", "True where weights, gradients, optimizer state and activations fit")
+    memory_per_device = Field("device_memory_bytes", "That, in bytes")
+    bottleneck = Field("bottleneck", "compute, memory, link or overhead")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingModel:
+    """Closed-form training step. Sources: `catalog/training.yaml` (Narayanan 2021, Korthikanti 2022, ZeRO)."""
+
+    def solve(
+        self,
+        model: Any,
+        hardware: Any,
+        seq_len: Any,
+        global_batch: Any,
+        micro_batch: Any = 1,
+        precision: str = "bf16",
+        *,
+        tp: Any = 1,
+        pp: Any = 1,
+        ep: Any = 1,
+        dp: Any = 1,
+        virtual_stages: Any = 1,
+        recompute: str = "selective",
+        sharding: str = "zero1",
+        engine: str = "static",
+    ) -> TrainingResult:
+        """Time of one step of `global_batch` sequences of `seq_len` tokens, in micro-batches of `micro_batch` per replica.
+
+        `recompute`: none, selective (attention) or full. `sharding`: none, zero1 (optimizer state over `dp`) or fsdp
+        (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages.
+        Raises: UnknownNameError, InvalidInputError, UnsupportedError.
+        """
+        spec, device = as_model(model), as_device(hardware)
+        if not isinstance(spec, Transformer):
+            raise InvalidInputError(f"{spec.name} is not a transformer", hint='use SingleNodeModel(phase="train")')
+        facts = read_packaged("training.yaml")
+        if recompute not in facts["recompute"]:
+            raise unknown("recompute mode", recompute, facts["recompute"])
+        if sharding not in SHARDING:
+            raise unknown("sharding mode", sharding, SHARDING)
+        a = {
+            "seq_len": whole("seq_len", spec.fixed_tokens or seq_len),
+            "global_batch": whole("global_batch", global_batch),
+            "micro_batch": whole("micro_batch", micro_batch),
+            "virtual_stages": whole("virtual_stages", virtual_stages),
+        }
+        parallel = Parallel.of(tp, pp, ep, dp)
+        common_shape({**a, "tp": parallel.tp, "pp": parallel.pp, "dp": parallel.dp, "ep": parallel.ep})
+        step = _Step(spec, device, get_engine(engine), precision, recompute, sharding, parallel, a, facts)
+        forward = step.forward()
+        return TrainingResult(
+            values=step.values(forward),
+            coords={k: v for k, v in a.items() if np.size(v) > 1},
+            about={"model": spec.name, "hardware": device.name, "precision": precision, "recompute": recompute, "sharding": sharding},
+            operators=forward.rows("train"),
+            sources=merged_sources(spec.sources, device.citations),
+            not_modelled=NOT_MODELLED,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    model: Transformer
+    device: Device
+    engine: Engine
+    precision: str
+    recompute: str
+    sharding: str
+    parallel: Parallel
+    a: Mapping[str, FloatArray]
+    facts: Mapping[str, Any]
+
+    def forward(self) -> Phase:
+        """One micro-batch forward through all layers, with each operator's count raised to forward + backward + recompute."""
+        formats = resolve(self.precision, self.device.arithmetic)
+        operators = lower_forward(
+            self.model,
+            batch=self.a["micro_batch"],
+            tokens=self.a["seq_len"],
+            precision=formats,
+            parallel=self.parallel,
+            all_logits=True,
+        )
+        machine = Machine(self.device, self.engine.kernels)
+        layers = float(sum(b.count for b in self.model.blocks))
+        return run_phase([self._trained(op) for op in operators], machine, self.engine, layers=3 * layers)
+
+    def _trained(self, op: Operator) -> Operator:
+        again = self.facts["recompute"][self.recompute]["attention" if op.kind in _ATTENTION else "others"]
+        return replace(op, count=op.count * (1.0 + self.facts["backward"][op.kind] + again))
+
+    def values(self, forward: Phase) -> dict[str, npt.NDArray[Any]]:
+        p, a = self.parallel, self.a
+        micro_batches = np.maximum(np.ceil(a["global_batch"] / (p.dp * a["micro_batch"])), 1.0)
+        bubble = (p.pp - 1) / a["virtual_stages"]
+        compute_s = forward.time_s / p.pp * (micro_batches + bubble)
+        exchange_s = self._exchange_s(compute_s, micro_batches)
+        optimizer_s = self._optimizer_s()
+        step_s = compute_s + exchange_s + optimizer_s
+        tokens = a["global_batch"] * a["seq_len"]
+        devices = p.devices
+        peak = self.device.peak(get_format(resolve(self.precision, self.device.arithmetic).activations).arithmetic)
+        causal, full = self._model_flops()
+        rate = lambda flops: flops / (step_s * devices * peak)  # noqa: E731
+        memory = self._memory_bytes(micro_batches)
+        hardware = forward.flops * p.tp * micro_batches * p.dp
+        light_s = forward.light_s / p.pp * micro_batches
+        out = {
+            "step_time_s": step_s,
+            "light_step_time_s": np.minimum(light_s, step_s),
+            "total_tokens_per_s": tokens / step_s,
+            "samples_per_s": a["global_batch"] / step_s,
+            "mfu": rate(full),
+            "causal_mfu": rate(causal),
+            "hfu": rate(hardware),
+            "tflops_per_device": full / step_s / devices / 1e12,
+            "compute_s": compute_s,
+            "exchange_s": exchange_s,
+            "optimizer_s": optimizer_s,
+            "bubble_share": bubble / (micro_batches + bubble),
+            "feasible": memory <= self.device.capacity_bytes,
+            "device_memory_bytes": memory,
+            "bottleneck": forward.bottleneck,
+        }
+        for key, log_q in zip(("low90", "low50", "high50", "high90"), forward.log_q, strict=True):
+            out[f"step_time_{key}_s"] = np.maximum(step_s * np.exp(log_q), out["light_step_time_s"])
+        return out
+
+    def _local_parameters(self) -> FloatArray:
+        """Parameters of one device before data-parallel sharding."""
+        p, parts = self.parallel, weight_elements(self.model)
+        experts = parts["experts"] / (np.maximum(p.ep, 1.0) * np.maximum(p.tp / p.ep, 1.0) * p.pp)
+        ends = parts["embedding"] + parts["head"]
+        return np.asarray(parts["blocks"] / (p.tp * p.pp) + experts + ends / (p.tp * p.pp))
+
+    def _exchange_s(self, compute_s: FloatArray, micro_batches: FloatArray) -> FloatArray:
+        """Data-parallel traffic that the passes do not hide: gradients once; with FSDP weights for every pass too."""
+        b = Builder(resolve(self.precision, self.device.arithmetic))
+        payload = self._local_parameters() * self.facts["adam"]["gradient_bytes"]
+        # Data-parallel ranks sit beyond the tensor-parallel domain: they share its nodes' network.
+        ranks = self.parallel.dp * self.parallel.tp
+        scale_up = self.device.link("scale-up")
+        inside = ranks <= (scale_up.max_devices if scale_up else 1)
+        group = np.where(inside, self.parallel.dp, np.where(self.parallel.dp > 1, np.maximum(ranks, 2.0), 1.0))
+        reduce_s = self._collective(b.collective("all_reduce", "gradients", payload, group))
+        exposed = np.maximum(reduce_s - self.facts["overlap"]["gradients"] * compute_s / micro_batches, 0.0)
+        if self.sharding == "fsdp":
+            gather_s = 2.0 * self._collective(b.collective("all_gather", "weights", payload, group)) * micro_batches
+            exposed = exposed + np.maximum(gather_s - self.facts["overlap"]["parameters"] * compute_s, 0.0)
+        return np.asarray(exposed)
+
+    def _collective(self, op: Operator) -> FloatArray:
+        if not (op.shape["ranks"] > 1).any():
+            return np.zeros(())
+        timed: Timed = time_operator(op, Machine(self.device, self.engine.kernels))
+        return timed.expected_s
+
+    def _optimizer_s(self) -> FloatArray:
+        shards = self.parallel.dp if self.sharding != "none" else np.asarray(1.0)
+        moved = self._local_parameters() / shards * self.facts["adam"]["moved_bytes"]
+        return np.asarray(moved / self.device.bandwidth_bytes_per_s)
+
+    def _memory_bytes(self, micro_batches: FloatArray) -> FloatArray:
+        """Model states (ZeRO section 3) and activations (Korthikanti equation 4) of the fullest stage."""
+        adam, p = self.facts["adam"], self.parallel
+        shards = p.dp if self.sharding != "none" else np.asarray(1.0)
+        whole_shards = p.dp if self.sharding == "fsdp" else np.asarray(1.0)
+        parameters = self._local_parameters()
+        states = parameters * ((adam["weights_bytes"] + adam["gradient_bytes"]) / whole_shards + adam["state_bytes"] / shards)
+        layers = sum(b.count for b in self.model.blocks)
+        in_flight = np.minimum(micro_batches, p.pp)
+        per_layer = self.a["micro_batch"] * self.a["seq_len"] * self.model.hidden_size
+        activations = per_layer * layers / p.pp * in_flight * self.facts["activation_bytes"][self.recompute] / p.tp
+        return np.asarray(states + activations + self.engine.reserved_bytes)
+
+    def _model_flops(self) -> tuple[FloatArray, FloatArray]:
+        """(causal, full) model FLOPs of a step: three times the forward's, without recomputation."""
+        formats = resolve(self.precision, self.device.arithmetic)
+        one = lower_forward(
+            self.model, batch=1, tokens=self.a["seq_len"], precision=formats, all_logits=True, parallel=Parallel()
+        )
+        causal = sum(op.count * op.flops for op in one if op.kind not in ("norm", "elementwise", "softmax", "gather"))
+        masked = sum(op.count * op.flops for op in one if op.kind in _ATTENTION and self._is_causal())
+        sequences = self.a["global_batch"]
+        return np.asarray(3.0 * causal * sequences), np.asarray(3.0 * (causal + masked) * sequences)
+
+    def _is_causal(self) -> bool:
+        mixers = [b.mixer for b in self.model.blocks if isinstance(b.mixer, Attention | LatentAttention)]
+        return all(m.causal for m in mixers)

@@ -1,0 +1,76 @@
+"""The units boundary: pint quantities and text in, pint quantities out, bare SI floats everywhere between."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.errors import InvalidInputError
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@cache
+def registry() -> Any:
+    """The one unit registry: SI and binary prefixes, plus `token`, `sample`, `flop` and `usd` as counts of their own."""
+    import pint
+
+    units = pint.UnitRegistry(cache_folder=":auto:")
+    for definition in ("token = [token]", "sample = [sample]", "flop = [flop]", "usd = [money]", "cycle = [cycle]"):
+        units.define(definition)
+    pint.set_application_registry(units)
+    return units
+
+
+def quantity(value: Any, unit: str) -> Any:
+    """A bare SI number or array as a pint quantity; a zero-dimensional array becomes a plain number."""
+    array = np.asarray(value)
+    return registry().Quantity(array.item() if array.ndim == 0 else array, unit)
+
+
+def to_si(name: str, value: Any, unit: str) -> FloatArray:
+    """A number, text such as `"80 GB"` or a pint quantity, as a bare array in the SI unit `unit`.
+
+    Raises: InvalidInputError when the text has no such unit, naming the argument.
+    """
+    if isinstance(value, int | float | np.ndarray | list | tuple):
+        return np.asarray(value, dtype=np.float64)
+    units = registry()
+    try:
+        parsed = units.Quantity(value) if isinstance(value, str) else value
+        if parsed.dimensionless and isinstance(value, str):
+            return np.asarray(parsed.magnitude, dtype=np.float64)
+        return np.asarray(parsed.to(unit).magnitude, dtype=np.float64)
+    except Exception as error:  # pint raises a family of unrelated types
+        raise InvalidInputError(f"{name} must be a quantity in {unit} such as '1 {unit}', got {value!r}") from error
+
+
+# A field's unit is read from the end of its name; the first suffix that fits wins.
+SUFFIXES: tuple[tuple[str, str], ...] = (
+    ("_tokens_per_s", "token/s"),
+    ("_samples_per_s", "sample/s"),
+    ("_bytes_per_s", "byte/s"),
+    ("_flops_per_s", "flop/s"),
+    ("_flops_per_byte", "flop/byte"),
+    ("_j_per_token", "joule/token"),
+    ("_j_per_sample", "joule/sample"),
+    ("_usd_per_mtoken", "usd/megatoken"),
+    ("_per_s", "1/s"),
+    ("_bytes", "byte"),
+    ("_flops", "flop"),
+    ("_cycles", "cycle"),
+    ("_tokens", "token"),
+    ("_usd", "usd"),
+    ("_hz", "hertz"),
+    ("_w", "watt"),
+    ("_j", "joule"),
+    ("_s", "second"),
+)
+
+
+def unit_of(name: str) -> str:
+    """The unit that a field's name ends in; empty for a pure number."""
+    return next((unit for suffix, unit in SUFFIXES if name.endswith(suffix)), "")

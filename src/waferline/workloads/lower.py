@@ -1,0 +1,147 @@
+"""A model and a phase become operators: the list that predict, simulate and measure all start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.formats import Precision
+from waferline.workloads import feed_forward, mixers
+from waferline.workloads.build import Builder
+from waferline.workloads.convnet import lower_convnet
+from waferline.workloads.mixers import Pass
+from waferline.workloads.operator import Operator
+from waferline.workloads.scenario import Parallel, whole
+from waferline.workloads.spec import Block, ConvNet, ModelSpec, Transformer
+
+FloatArray = npt.NDArray[np.float64]
+
+_SAMPLING_PASSES = 3.0  # logits are read for the maximum, the exponentials and the draw
+
+
+def lower_prefill(
+    model: Transformer,
+    *,
+    batch: Any,
+    prompt: Any,
+    precision: Precision,
+    parallel: Parallel | None = None,
+    cached: Any = 0,
+) -> list[Operator]:
+    """Operators of one prefill: `batch` prompts of `prompt` new tokens after `cached` tokens already in the KV cache.
+
+    Returns the operators of ONE device of the tensor-parallel group, all pipeline stages together.
+    """
+    q_len = whole("prompt", prompt)
+    p = Pass(whole("batch", batch), q_len, q_len + whole("cached", cached, least=0), False, parallel or Parallel())
+    return list(_transformer(model, Builder(precision), p, logits=p.batch))
+
+
+def lower_decode(
+    model: Transformer, *, batch: Any, context: Any, precision: Precision, parallel: Parallel | None = None
+) -> list[Operator]:
+    """Operators of one decode step: one new token for each of `batch` sequences with `context` tokens, it included."""
+    p = Pass(whole("batch", batch), np.asarray(1.0), _context(context), True, parallel or Parallel())
+    return list(_transformer(model, Builder(precision), p, logits=p.batch))
+
+
+def lower_forward(
+    model: ModelSpec,
+    *,
+    batch: Any,
+    tokens: Any = 0,
+    precision: Precision,
+    parallel: Parallel | None = None,
+    all_logits: bool = False,
+) -> list[Operator]:
+    """Operators of one forward pass over whole inputs: an encoder, a convolutional network, or a training forward."""
+    if isinstance(model, ConvNet):
+        return list(lower_convnet(model, Builder(precision), whole("batch", batch)))
+    length = whole("tokens", model.fixed_tokens or tokens)
+    p = Pass(whole("batch", batch), length, length, False, parallel or Parallel())
+    return list(_transformer(model, Builder(precision), p, logits=p.tokens if all_logits else p.batch))
+
+
+def _context(context: Any) -> FloatArray:
+    """Context lengths may be averages over a generation, so they need not be whole."""
+    numbers = np.asarray(context, dtype=np.float64)
+    return np.maximum(numbers, 1.0)
+
+
+def _transformer(model: Transformer, b: Builder, p: Pass, *, logits: FloatArray) -> Iterator[Operator]:
+    yield _embedding(model, b, p)
+    if model.stem_flops and not p.decode:
+        yield b.operator(
+            "stem",
+            "conv",
+            flops=p.batch * float(model.stem_flops),
+            weight_bytes=float(model.stem_params) * b.weight_bytes,
+            activation_bytes=p.tokens * model.hidden_size * b.residual_bytes,
+            shape={"batch": p.batch},
+        )
+    if model.encoder and not p.decode:
+        length = np.asarray(float(model.encoder_tokens)) if model.encoder_tokens else p.q_len
+        encoder_pass = Pass(p.batch, length, length, False, p.parallel)
+        for block in model.encoder:
+            yield from _layer(model, block, b, encoder_pass, prefix="encoder.")
+    for block in model.blocks:
+        yield from _layer(model, block, b, p)
+    if p.parallel.pp.max() > 1:
+        yield _stage_transfers(model, b, p)
+    yield from _head(model, b, p, logits)
+
+
+def _embedding(model: Transformer, b: Builder, p: Pass) -> Operator:
+    elements = p.tokens * model.hidden_size
+    return b.streaming("embedding", "gather", elements, passes=2, flops_each=0)
+
+
+def _layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = "") -> Iterator[Operator]:
+    count = np.asarray(float(block.count))
+    hidden = model.hidden_size
+    operators: list[Operator] = []
+    reductions = 0
+    if block.norms:
+        norms = count * block.norms
+        operators.append(b.streaming("norm", "norm", p.tokens * hidden, passes=4, count=norms, flops_each=6))
+    if block.mixer is not None:
+        operators += mixers.LOWER[type(block.mixer)](b, block.mixer, hidden, count, p)
+        reductions += 1
+    if block.cross is not None:
+        operators += mixers.cross_attention(b, block.cross, hidden, model.encoder_tokens, count, p)
+        reductions += 1
+    if block.ffn is not None:
+        operators += feed_forward.LOWER[type(block.ffn)](b, block.ffn, hidden, count, p)
+        reductions += 1
+    if p.parallel.tp.max() > 1:
+        each = 1 if block.parallel else reductions
+        payload = p.tokens * hidden * b.residual_bytes
+        operators.append(b.collective("all_reduce", "all_reduce", payload, p.parallel.tp, count=count * each))
+    yield from (_renamed(op, prefix + op.name) if prefix else op for op in operators)
+
+
+def _renamed(op: Operator, name: str) -> Operator:
+    return replace(op, name=name)
+
+
+def _stage_transfers(model: Transformer, b: Builder, p: Pass) -> Operator:
+    """Activations handed from one pipeline stage to the next."""
+    payload = p.tokens * model.hidden_size / p.parallel.tp * b.residual_bytes
+    ranks = np.where(p.parallel.pp > 1, 2.0, 1.0)
+    return b.collective("p2p", "pipeline.hand_off", payload, ranks, count=p.parallel.pp - 1, via="scale-up")
+
+
+def _head(model: Transformer, b: Builder, p: Pass, logits: FloatArray) -> Iterator[Operator]:
+    if model.final_norm:
+        yield b.streaming("final_norm", "norm", p.tokens * model.hidden_size, passes=3, flops_each=6)
+    width = model.vocab_size if model.has_head else model.head_classes
+    if not width:
+        return
+    local = mixers.shard(width, p.parallel.tp)
+    yield b.gemm("head", logits, local, float(model.hidden_size), weights=b.precision.head)
+    if model.has_head:
+        yield b.streaming("sampling", "softmax", logits * local, passes=_SAMPLING_PASSES, flops_each=3)

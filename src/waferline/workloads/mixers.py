@@ -1,0 +1,227 @@
+"""Sequence mixers lowered to operators: attention, latent attention, state space, linear attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.workloads.build import Builder, cached_tokens, causal_pairs
+from waferline.workloads.operator import Operator
+from waferline.workloads.scenario import Parallel
+from waferline.workloads.spec import Attention, LatentAttention, LinearAttention, Mixer, StateSpace
+
+FloatArray = npt.NDArray[np.float64]
+
+_STATE_BYTES = 4.0  # recurrent states are kept in fp32 (mamba_ssm and fla kernels)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass: `batch` sequences with `q_len` new tokens each, ending contexts of `kv_len` tokens."""
+
+    batch: FloatArray
+    q_len: FloatArray
+    kv_len: FloatArray
+    decode: bool
+    parallel: Parallel
+
+    @property
+    def tokens(self) -> FloatArray:
+        return self.batch * self.q_len
+
+
+def shard(size: float, ranks: FloatArray) -> FloatArray:
+    """Elements of a dimension that one tensor-parallel rank holds; at least one."""
+    return np.maximum(size / ranks, 1.0)
+
+
+def attention(b: Builder, a: Attention, hidden: int, count: FloatArray, p: Pass) -> Iterator[Operator]:
+    """Projections, rotary embedding, KV append, attention and output projection of one rank."""
+    tp = p.parallel.tp
+    heads, kv_heads = shard(a.heads, tp), shard(a.kv_heads, tp)
+    yield b.gemm("attention.qkv", p.tokens, (heads + 2 * kv_heads) * a.head_dim, hidden, count=count)
+    yield b.streaming(
+        "attention.rope", "elementwise", p.tokens * (heads + kv_heads) * a.head_dim, passes=2, count=count, flops_each=6
+    )
+    yield b.operator(
+        "attention.kv_append",
+        "elementwise",
+        count=count,
+        kv_bytes=p.tokens * 2 * kv_heads * a.head_dim * b.kv_bytes,
+        shape={"elements": p.tokens * 2 * kv_heads * a.head_dim},
+    )
+    yield _softmax_attention(b, a, heads, kv_heads, count, p)
+    yield b.gemm("attention.out", p.tokens, hidden, heads * a.head_dim, count=count)
+
+
+def _softmax_attention(
+    b: Builder, a: Attention, heads: FloatArray, kv_heads: FloatArray, count: FloatArray, p: Pass
+) -> Operator:
+    if a.causal:
+        pairs, read = causal_pairs(p.q_len, p.kv_len, a.window), cached_tokens(p.q_len, p.kv_len, a.window)
+    else:
+        pairs, read = p.q_len * p.kv_len, p.kv_len
+    seen = p.kv_len if a.window is None else np.minimum(p.kv_len, a.window if p.decode else np.inf)
+    return b.attention(
+        "attention.core",
+        "attention_decode" if p.decode else "attention_prefill",
+        batch=p.batch,
+        q_len=p.q_len,
+        kv_len=seen,
+        pairs=pairs,
+        kv_read=read,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=a.head_dim,
+        v_head_dim=a.v_head_dim,
+        kv_elements=2 * kv_heads * a.head_dim,
+        count=count,
+    )
+
+
+def cross_attention(
+    b: Builder, a: Attention, hidden: int, memory_tokens: int, count: FloatArray, p: Pass
+) -> Iterator[Operator]:
+    """Attention of the decoder over `memory_tokens` encoder states, whose keys and values are cached."""
+    heads, kv_heads = shard(a.heads, p.parallel.tp), shard(a.kv_heads, p.parallel.tp)
+    yield b.gemm("cross.q", p.tokens, heads * a.head_dim, hidden, count=count)
+    if not p.decode:
+        yield b.gemm("cross.kv", p.batch * memory_tokens, 2 * kv_heads * a.head_dim, hidden, count=count)
+    yield b.attention(
+        "cross.core",
+        "attention_decode" if p.decode else "attention_prefill",
+        batch=p.batch,
+        q_len=p.q_len,
+        kv_len=float(memory_tokens),
+        pairs=p.q_len * memory_tokens,
+        kv_read=float(memory_tokens),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=a.head_dim,
+        v_head_dim=a.head_dim,
+        kv_elements=2 * kv_heads * a.head_dim,
+        count=count,
+    )
+    yield b.gemm("cross.out", p.tokens, hidden, heads * a.head_dim, count=count)
+
+
+def latent_attention(b: Builder, a: LatentAttention, hidden: int, count: FloatArray, p: Pass) -> Iterator[Operator]:
+    """MLA: prefill expands the latent to full heads; decode absorbs the up-projections and attends in latent space."""
+    heads = shard(a.heads, p.parallel.tp)
+    latent, rope, nope, v_dim = a.kv_lora_rank, a.qk_rope_head_dim, a.qk_nope_head_dim, a.v_head_dim
+    q_down = a.q_lora_rank or 0
+    yield b.gemm("attention.down", p.tokens, q_down + latent + rope, hidden, count=count)  # replicated on every rank
+    yield b.gemm("attention.q_up", p.tokens, heads * a.head_dim, q_down or hidden, count=count)
+    yield b.operator(
+        "attention.kv_append",
+        "elementwise",
+        count=count,
+        kv_bytes=p.tokens * (latent + rope) * b.kv_bytes,
+        shape={"elements": p.tokens * (latent + rope)},
+    )
+    if p.decode:
+        yield b.gemm("attention.q_absorb", p.tokens, heads * latent, float(nope), count=count)
+        yield _mla_decode(b, a, heads, count, p)
+        yield b.gemm("attention.v_up", p.tokens, heads * v_dim, float(latent), count=count)
+    else:
+        yield b.gemm("attention.kv_up", p.tokens, heads * (nope + v_dim), float(latent), count=count)
+        yield b.attention(
+            "attention.core",
+            "mla_prefill",
+            batch=p.batch,
+            q_len=p.q_len,
+            kv_len=p.kv_len,
+            pairs=causal_pairs(p.q_len, p.kv_len, a.window),
+            kv_read=p.kv_len,
+            heads=heads,
+            kv_heads=heads,
+            head_dim=float(a.head_dim),
+            v_head_dim=float(v_dim),
+            kv_elements=heads * (a.head_dim + v_dim),
+            count=count,
+        )
+    yield b.gemm("attention.out", p.tokens, hidden, heads * v_dim, count=count)
+
+
+def _mla_decode(b: Builder, a: LatentAttention, heads: FloatArray, count: FloatArray, p: Pass) -> Operator:
+    """Every head reads the same latent: 2·(latent + rope) FLOPs for scores and 2·latent for values per cached token."""
+    latent, rope = a.kv_lora_rank, a.qk_rope_head_dim
+    return b.operator(
+        "attention.core",
+        "mla_decode",
+        count=count,
+        flops=2.0 * p.batch * heads * p.kv_len * (2 * latent + rope),
+        activation_bytes=p.batch * heads * (2 * latent + rope) * b.residual_bytes,
+        kv_bytes=p.batch * p.kv_len * (latent + rope) * b.kv_bytes,
+        shape={"batch": p.batch, "kv_len": p.kv_len, "heads": heads, "latent": float(latent), "rope": float(rope)},
+        activations=b.wide,
+    )
+
+
+def state_space(b: Builder, s: StateSpace, hidden: int, count: FloatArray, p: Pass) -> Iterator[Operator]:
+    """Mamba: input projection, causal convolution, selective scan, output projection (arXiv:2405.21060, section 6)."""
+    tp = p.parallel.tp
+    inner = shard(s.inner, tp)
+    if s.heads is None:  # Mamba-1: x and z, then Δ, B, C from x
+        yield b.gemm("mixer.in", p.tokens, 2 * inner, hidden, count=count)
+        yield b.gemm("mixer.x", p.tokens, float((s.dt_rank or 0) + 2 * s.state), inner, count=count)
+        yield b.gemm("mixer.dt", p.tokens, inner, float(s.dt_rank or 1), count=count)
+        channels = inner
+    else:
+        channels = inner + 2 * s.groups * s.state
+        yield b.gemm("mixer.in", p.tokens, inner + channels + shard(s.heads, tp), hidden, count=count)
+    yield b.streaming(
+        "mixer.conv", "elementwise", p.tokens * channels, passes=2, count=count, flops_each=2 * s.conv_kernel
+    )
+    yield _scan(b, inner * s.state, p.tokens * channels, 6.0, count, p)
+    yield b.gemm("mixer.out", p.tokens, hidden, inner, count=count)
+
+
+def linear_attention(b: Builder, s: LinearAttention, hidden: int, count: FloatArray, p: Pass) -> Iterator[Operator]:
+    """Gated delta rule: q, k, v, gate and decay projections, short convolution, recurrent state of key × value."""
+    tp = p.parallel.tp
+    keys, values = shard(s.key_heads * s.key_dim, tp), shard(s.value_heads * s.value_dim, tp)
+    yield b.gemm("mixer.in", p.tokens, 2 * keys + 2 * values + 2 * shard(s.value_heads, tp), hidden, count=count)
+    channels = 2 * keys + values
+    yield b.streaming(
+        "mixer.conv", "elementwise", p.tokens * channels, passes=2, count=count, flops_each=2 * s.conv_kernel
+    )
+    yield _scan(b, values * s.key_dim, p.tokens * channels, 8.0, count, p)
+    yield b.gemm("mixer.out", p.tokens, hidden, values, count=count)
+
+
+def _scan(
+    b: Builder, state: FloatArray, streamed: FloatArray, flops_each: float, count: FloatArray, p: Pass
+) -> Operator:
+    """Recurrent update of `state` elements per sequence: `flops_each` per element and token; the state is read and written."""
+    return b.operator(
+        "mixer.scan",
+        "scan",
+        count=count,
+        flops=flops_each * p.tokens * state,
+        activation_bytes=2 * streamed * b.residual_bytes,
+        kv_bytes=2 * p.batch * state * _STATE_BYTES,
+        shape={"batch": p.batch, "q_len": p.q_len, "elements": p.batch * state},
+        activations=b.wide,
+    )
+
+
+LOWER: dict[type[Mixer], Callable[..., Iterator[Operator]]] = {
+    Attention: attention,
+    LatentAttention: latent_attention,
+    StateSpace: state_space,
+    LinearAttention: linear_attention,
+}
+
+
+def state_elements_per_sequence(mixer: Mixer) -> int:
+    """Elements of constant-size recurrent state one sequence keeps in one layer."""
+    if isinstance(mixer, StateSpace):
+        return mixer.inner * mixer.state + mixer.inner * mixer.conv_kernel
+    if isinstance(mixer, LinearAttention):
+        channels = 2 * mixer.key_heads * mixer.key_dim + mixer.value_heads * mixer.value_dim
+        return mixer.value_heads * mixer.value_dim * mixer.key_dim + channels * mixer.conv_kernel
+    return 0

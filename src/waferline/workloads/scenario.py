@@ -1,0 +1,83 @@
+"""The sizes of a request, checked once at the door: what every model takes and no machine can bend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.errors import InvalidInputError
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def whole(name: str, value: Any, *, least: int = 1) -> FloatArray:
+    """A count (or array of counts): whole, finite and at least `least`.
+
+    Raises: InvalidInputError naming the argument and the first bad value.
+    """
+    numbers = real(name, value, least=least)
+    fractional = np.asarray(numbers != np.floor(numbers))
+    if fractional.any():
+        raise InvalidInputError(f"{name} must be a whole number, got {np.asarray(numbers)[fractional].flat[0]:g}")
+    return numbers
+
+
+def real(name: str, value: Any, *, least: float = 0.0, most: float = np.inf) -> FloatArray:
+    """A finite number (or array) between `least` and `most`.
+
+    Raises: InvalidInputError naming the argument and the first bad value.
+    """
+    if isinstance(value, bool | str) or value is None:
+        raise InvalidInputError(f"{name} must be a number, got {value!r}")
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"{name} must be a number or an array of numbers, got {value!r}") from None
+    if numbers.size == 0:
+        raise InvalidInputError(f"{name} is empty")
+    bad = ~np.isfinite(numbers) | (numbers < least) | (numbers > most)
+    if bad.any():
+        bounds = f"at least {least:g}" if most == np.inf else f"between {least:g} and {most:g}"
+        raise InvalidInputError(f"{name} must be {bounds}, got {numbers[bad].flat[0]:g}")
+    return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """How one model is spread: tensor, pipeline, expert and data parallel degrees, each broadcastable.
+
+    `tp · pp · dp` devices in all. `ep` is how many of the `tp · dp` ranks of a stage share the experts between them.
+    """
+
+    tp: FloatArray = field(default_factory=lambda: np.asarray(1.0))
+    pp: FloatArray = field(default_factory=lambda: np.asarray(1.0))
+    ep: FloatArray = field(default_factory=lambda: np.asarray(1.0))
+    dp: FloatArray = field(default_factory=lambda: np.asarray(1.0))
+
+    @staticmethod
+    def of(tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1) -> Parallel:
+        return Parallel(whole("tp", tp), whole("pp", pp), whole("ep", ep), whole("dp", dp))
+
+    @property
+    def devices(self) -> FloatArray:
+        return self.tp * self.pp * self.dp
+
+
+def common_shape(arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape that all arguments broadcast to.
+
+    Raises: InvalidInputError naming the arguments whose shapes clash.
+    """
+    shapes = {name: np.shape(value) for name, value in arguments.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
+        raise InvalidInputError(
+            f"arguments of different shapes do not broadcast: {listed}",
+            hint="use waferline.grid(...) for every combination",
+        ) from None

@@ -1,0 +1,51 @@
+"""What is fitted, for each operator: name, start, lower and upper bound, in SI (times are searched in microseconds or nanoseconds)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    start: float
+    low: float
+    high: float
+    unit: float = 1.0  # value in SI = searched value * unit
+
+
+US, NS, PS = 1e-6, 1e-9, 1e-12
+P = Parameter
+
+COMPUTE = [
+    P("compute_efficiency", 0.75, 0.03, 1.0),
+    P("bandwidth_efficiency", 0.75, 0.03, 1.0),
+    P("exposed", 0.3, 0.0, 1.0),
+    P("floor_s", 4, 0.5, 120, US),
+]
+QUANTISE = [
+    P("quant_floor_s", 2, 0, 15, US),
+    P("quant_row_s", 1, 0, 20, NS),
+    P("quant_bandwidth_efficiency", 0.6, 0.03, 4.0),
+    P("quant_column_s", 0.3, 0, 4, NS),
+]
+
+PARAMETERS: dict[str, list[Parameter]] = {
+    "gemm": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("k_ramp", 1, 0, 6), P("wave_share", 0.3, 0, 1), P("k_step_s", 0.3, 0, 6, NS), P("split_k", 3, 0.05, 40)],
+    "decode_attention": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("row_overhead_bytes", 5, 0, 400), P("pair_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS),
+                         P("cache_gain", 0.3, 0, 0.95), P("cache_share", 0.8, 0.05, 3)],
+    "prefill_attention": [*COMPUTE, P("wave_share", 0.3, 0, 1), P("mask_loss", 0.5, 0, 3), P("head_dim_loss", 0.2, 0, 4), P("program_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS)],
+    "mla_decode": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("head_padding", 0.5, 0, 1), P("pair_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS),
+                   P("cache_gain", 0.3, 0, 0.95), P("cache_share", 0.8, 0.05, 3)],
+    "mla_prefill": [*COMPUTE, P("wave_share", 0.3, 0, 1), P("mask_loss", 0.5, 0, 3), P("program_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS)],
+    "moe": [*COMPUTE, P("row_padding", 0.5, 0, 2), P("wave_share", 0.3, 0, 1), P("occupancy_loss", 0.2, 0, 4), P("skew", 0.3, 0, 6), P("expert_s", 20, 0, 2000, NS), P("row_s", 1, 0, 200, PS)],
+    "collective": [P("one_shot_floor_s", 4, 0.3, 200, US), P("one_shot_rank_s", 0.5, 0, 30, US), P("one_shot_efficiency", 0.3, 0.002, 4.0),
+                   P("two_shot_floor_s", 8, 0.5, 300, US), P("two_shot_rank_s", 1, 0, 30, US), P("two_shot_efficiency", 0.6, 0.01, 1.0)],
+}  # fmt: skip
+# Not searched by gradient: integers and choices.
+CONSTANT = {
+    "gemm": {"tile_m": 64.0, "tile_n": 128.0, "compute_efficiency_slope": 0.0},
+    "moe": {"tile_m": 16.0, "tile_n": 128.0, "compute_efficiency_slope": 0.0},
+    "collective": {},
+}
+DEFAULT_CONSTANT = {"compute_efficiency_slope": 0.0}

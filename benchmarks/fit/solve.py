@@ -1,0 +1,92 @@
+"""Fit one operator's constants by robust least squares on the logarithm of time, through the very functions the package ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from parameters import CONSTANT, DEFAULT_CONSTANT, PARAMETERS, QUANTISE, Parameter
+from scipy.optimize import least_squares
+from sklearn.model_selection import GroupKFold
+from tables import Problem
+
+from waferline.predict.efficiency import attention, collectives, gemm, mla, moe
+
+MODELS: Mapping[str, Callable] = {
+    "gemm": gemm.gemm_s,
+    "decode_attention": attention.decode_attention_s,
+    "prefill_attention": attention.prefill_attention_s,
+    "mla_decode": mla.mla_decode_s,
+    "mla_prefill": mla.mla_prefill_s,
+    "moe": moe.moe_s,
+    "all_reduce": collectives.all_reduce_s,
+    "all_gather": collectives.all_gather_s,
+    "reduce_scatter": collectives.reduce_scatter_s,
+    "all_to_all": collectives.all_to_all_s,
+}
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+ROBUST = 0.1  # log residual beyond which a row counts linearly: a tenth, about twice the noise of the tables
+
+
+def space(problem: Problem) -> tuple[list[Parameter], dict[str, float]]:
+    """The searched parameters and the constants of one problem."""
+    key = "collective" if problem.op in COLLECTIVES else problem.op
+    parameters = list(PARAMETERS[key])
+    constant = dict(CONSTANT.get(key, DEFAULT_CONSTANT))
+    if problem.fixed.get("activation_bits", 16.0) < 16.0:
+        parameters += QUANTISE
+    return parameters, constant
+
+
+def predict(problem: Problem, c: Mapping[str, float]) -> np.ndarray:
+    where = {"link": problem.link} if problem.link is not None else {"device": problem.device}
+    return MODELS[problem.op](**problem.x, **problem.fixed, **where, c=c)
+
+
+@dataclass(frozen=True)
+class Fit:
+    c: dict[str, float]
+    predicted_s: np.ndarray  # out of fold
+
+
+def solve(
+    problems: list[Problem], weights: list[float] | None = None, extra: list[Parameter] | None = None
+) -> dict[str, float]:
+    """Constants that fit all `problems` together (several machines: the transferred set), each with its weight."""
+    if extra is None:
+        extra = []
+    parameters, constant = space(problems[0])
+    parameters = parameters + extra
+    names, units = [p.name for p in parameters], np.array([p.unit for p in parameters])
+    weights = weights or [1.0] * len(problems)
+
+    def residual(v: np.ndarray) -> np.ndarray:
+        c = constant | dict(zip(names, v * units, strict=True))
+        return np.concatenate([w * np.log(predict(p, c) / p.t_s) for p, w in zip(problems, weights, strict=True)])
+
+    start = np.array([p.start for p in parameters])
+    bounds = np.array([p.low for p in parameters]), np.array([p.high for p in parameters])
+    best = least_squares(
+        residual,
+        start,
+        bounds=bounds,
+        loss="soft_l1",
+        f_scale=ROBUST,
+        x_scale=np.maximum(np.abs(start), 0.1),
+        max_nfev=120,
+    )
+    return constant | dict(zip(names, (best.x * units).tolist(), strict=True))
+
+
+def cross_validate(problem: Problem, folds: int = 5) -> np.ndarray:
+    """Out-of-fold seconds: no row is predicted by constants that saw its group."""
+    out = np.empty(len(problem))
+    for train, test in GroupKFold(folds).split(problem.t_s, groups=problem.group):
+        out[test] = predict(problem.take(test), solve([problem.take(train)]))
+    return out
+
+
+def error(predicted_s: np.ndarray, t_s: np.ndarray) -> tuple[float, float]:
+    e = np.abs(predicted_s / t_s - 1.0)
+    return float(np.median(e)), float(np.quantile(e, 0.9))

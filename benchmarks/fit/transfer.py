@@ -1,0 +1,84 @@
+"""Fit the sets for machines never measured: all measured machines of a vendor together, checked with each one left out.
+
+Rows are thinned so that every machine weighs the same. The error and residual quantiles are those of machines left out and
+predicted from their specification sheet alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+from parameters import Parameter
+from residuals import covered, regimes
+from solve import COLLECTIVES, error, predict, solve
+from tables import CATALOG, MACHINES, Problem
+
+from fit import ATTRIBUTION, all_problems, write
+
+ROWS_PER_MACHINE = 400
+SPLIT = "whole machines held out: fitted on the vendor's other machines, predicted from the specification sheet"
+SLOPE = Parameter("compute_efficiency_slope", -0.1, -0.6, 0.3)
+
+
+def thin(problem: Problem) -> Problem:
+    step = max(1, len(problem) // ROWS_PER_MACHINE)
+    return problem.take(np.arange(0, len(problem), step))
+
+
+def pooled(problems: list[Problem]) -> dict[str, float]:
+    """Constants for all of `problems`; how compute efficiency falls with the size of the unit needs three machines."""
+    thinned = [thin(p) for p in problems]
+    weights = [float(np.sqrt(ROWS_PER_MACHINE / len(p))) for p in thinned]
+    sloped = len(problems) >= 3 and problems[0].op not in COLLECTIVES
+    return solve(thinned, weights, extra=[SLOPE] if sloped else [])
+
+
+def left_out(problems: list[Problem]) -> list[np.ndarray]:
+    """Each machine's seconds from constants fitted on the others."""
+    return [predict(p, pooled([o for o in problems if o.machine != p.machine])) for p in problems]
+
+
+def entry(problems: list[Problem]) -> dict:
+    out = left_out(problems)
+    per_machine = {p.machine: error(s, p.t_s) for p, s in zip(problems, out, strict=True)}
+    picks = [np.arange(0, len(p), max(1, len(p) // ROWS_PER_MACHINE)) for p in problems]
+    predicted, measured = (
+        np.concatenate([a[i] for a, i in zip(arrays, picks, strict=True)])
+        for arrays in (out, [p.t_s for p in problems])
+    )
+    hits = []
+    for machine in per_machine:  # the quantiles, too, come from the other machines
+        mine = np.concatenate([np.full(len(i), p.machine == machine) for p, i in zip(problems, picks, strict=True)])
+        hits.append(covered(regimes(predicted[~mine], measured[~mine]), predicted[mine], measured[mine]).mean())
+    medians, p90s = zip(*per_machine.values(), strict=True)
+    return {
+        "rows": sum(map(len, problems)), "groups": len(problems), "median": float(np.median(medians)), "p90": float(np.median(p90s)),
+        "coverage90": float(np.mean(hits)), "by_machine": {m: e[0] for m, e in per_machine.items()}, "c": pooled(problems), "residual": regimes(predicted, measured),
+    }  # fmt: skip
+
+
+def vendor_set(vendor: str) -> dict:
+    families: dict = defaultdict(list)
+    for p in all_problems():
+        if MACHINES[p.machine]["facts"]["vendor"] == vendor:
+            families[(p.op, p.fmt, p.engine)].append(p)
+    records: dict = defaultdict(lambda: defaultdict(dict))
+    for (op, fmt, engine), problems in families.items():
+        problems = list({p.machine: p for p in problems}.values())
+        if len(problems) < 2:
+            continue
+        records[op][fmt][engine] = result = entry(problems)
+        shown = " ".join(f"{m} {e:.0%}" for m, e in result["by_machine"].items())
+        print(
+            f"{op:18s}{fmt:10s}{engine:28s} left-out median {result['median']:.1%} (p90 {result['p90']:.0%}) cover {result['coverage90']:.0%}  {shown}",
+            flush=True,
+        )
+    return {
+        op: {fmt: dict(sorted(e.items(), key=lambda kv: kv[1]["median"])) for fmt, e in formats.items()}
+        for op, formats in records.items()
+    }
+
+
+if __name__ == "__main__":
+    write(CATALOG / "transfer-nvidia-gpu.yaml", ATTRIBUTION, SPLIT, vendor_set("nvidia"))

@@ -1,0 +1,90 @@
+"""Seconds of scaled-dot-product attention: decode (one query a sequence) and causal prefill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from waferline.predict.efficiency.device import DeviceFacts, matrix_efficiency
+from waferline.predict.efficiency.overlap import Array, no_faster_than_light, overlap_s
+
+KV_CHUNK = 256.0  # keys one program of a split-KV decode kernel takes at least
+Q_BLOCK = 128.0  # query rows of one tile of a FlashAttention kernel
+REFERENCE_HEAD_DIM = 128.0  # head size that efficiencies are quoted at
+
+
+def decode_attention_s(
+    batch: ArrayLike,
+    kv_len: ArrayLike,
+    heads: ArrayLike,
+    kv_heads: ArrayLike,
+    head_dim: ArrayLike,
+    *,
+    kv_bytes_per_element: float,
+    light_compute_s: ArrayLike,
+    light_memory_s: ArrayLike,
+    device: DeviceFacts,
+    c: Mapping[str, float],
+    cache_warm: bool = False,
+) -> Array:
+    """Expected seconds of one layer's decode attention; every argument broadcasts.
+
+    kv_len: keys each sequence attends to (the window, where one is shorter). Memory time grows with the units that
+    `batch * kv_heads * ceil(kv_len / 256)` programs leave idle and by a cost a (sequence, KV head) pair. `cache_warm` says
+    the KV cache was left in the last-level cache by an earlier run, as in a microbenchmark; a served model's is not.
+    """
+    pairs = np.multiply(batch, kv_heads)
+    chunks = np.ceil(np.divide(kv_len, KV_CHUNK))
+    idle = device.sm_count / np.asarray(pairs, dtype=float)
+    splits = np.minimum(np.maximum(idle, 1.0), chunks)
+    lack = np.maximum(idle / splits, 1.0)
+    row_bytes = np.multiply(head_dim, kv_bytes_per_element)
+    memory_s = light_memory_s * (
+        (1.0 + c["occupancy_loss"] * (lack - 1.0))
+        * (1.0 + c["row_overhead_bytes"] / row_bytes)
+        / c["bandwidth_efficiency"]
+    )
+    if cache_warm:
+        kv_bytes = 2.0 * pairs * kv_len * row_bytes
+        memory_s = memory_s * (1.0 - c["cache_gain"] * np.minimum(1.0, c["cache_share"] * device.l2_bytes / kv_bytes))
+    compute_s = light_compute_s / matrix_efficiency(device, c)
+    time_s = overlap_s(compute_s, memory_s, c["exposed"])
+    time_s = time_s + (c["floor_s"] + c["pair_s"] * pairs + c["kv_step_s"] * kv_len / splits)
+    if cache_warm:
+        return np.asarray(time_s)
+    return no_faster_than_light(time_s, light_compute_s, light_memory_s)
+
+
+def prefill_attention_s(
+    batch: ArrayLike,
+    q_len: ArrayLike,
+    kv_len: ArrayLike,
+    heads: ArrayLike,
+    kv_heads: ArrayLike,
+    head_dim: ArrayLike,
+    *,
+    light_compute_s: ArrayLike,
+    light_memory_s: ArrayLike,
+    device: DeviceFacts,
+    c: Mapping[str, float],
+) -> Array:
+    """Expected seconds of one layer's causal prefill attention; q_len < kv_len is a chunk after `kv_len - q_len` cached tokens.
+
+    Work comes in blocks of 128 query rows, one program a (sequence, head, block): the diagonal blocks compute masked pairs
+    too, the last wave is partly filled, and short or wide heads keep the tensor cores less busy. A window is the caller's:
+    it shortens the speed-of-light terms.
+    """
+    blocks = np.ceil(np.divide(q_len, Q_BLOCK))
+    programs = np.multiply(batch, heads) * blocks
+    idle = device.sm_count / programs
+    load = np.maximum(1.0 + c["wave_share"] * (np.maximum(idle, 1.0) - 1.0), 1.0)
+    padded = 1.0 + c["mask_loss"] * Q_BLOCK / np.asarray(q_len, dtype=float)
+    shape = 1.0 + c["head_dim_loss"] * REFERENCE_HEAD_DIM / np.asarray(head_dim, dtype=float)
+    compute_s = light_compute_s * (load * padded * shape / matrix_efficiency(device, c))
+    memory_s = np.asarray(light_memory_s) / c["bandwidth_efficiency"]
+    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
+        c["floor_s"] + c["program_s"] * programs + c["kv_step_s"] * np.asarray(kv_len)
+    )
+    return no_faster_than_light(time_s, light_compute_s, light_memory_s)

@@ -1,0 +1,205 @@
+"""The fitted constants of each machine and operator, read from `catalog/efficiency` when first asked for.
+
+Three tiers. *calibrated*: this machine's operators were measured. *transferred*: another machine of the same vendor and kind
+was, and the constants were fitted over all of those together. *spec only*: named defaults of the machine's kind, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+
+from waferline.errors import FileFormatError, unknown
+from waferline.predict.efficiency.intervals import Regime
+
+Tier = Literal["calibrated", "transferred", "spec only"]
+
+OP_KINDS = (
+    "gemm", "decode_attention", "prefill_attention", "mla_decode", "mla_prefill", "moe", "streaming",
+    "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p",
+)  # fmt: skip
+
+# Formats whose constants may stand in for a missing one, nearest first. The same arithmetic and kernels: fp16 for bf16.
+# Anything else borrows a neighbour's efficiency and is no longer called calibrated.
+SAME_KERNELS: Mapping[str, str] = {
+    "fp16": "bf16",
+    "bfloat16": "bf16",
+    "float16": "bf16",
+    "nvfp4": "fp4",
+    "mxfp4": "fp4",
+    "w4a16_mxfp4": "w4a16",
+}
+NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
+    "bf16_kv8": ("bf16",),
+    "fp8": ("fp8_block", "int8", "bf16_kv8", "bf16"),
+    "fp8_block": ("fp8", "int8", "bf16"),
+    "int8": ("fp8", "fp8_block", "bf16"),
+    "fp6": ("fp8", "fp4", "bf16"),
+    "fp4": ("fp8", "bf16"),
+    "int4": ("fp4", "int8", "bf16"),
+    "w4a8": ("fp8", "fp8_block", "fp4", "bf16"),
+    "w4a16": ("w8a16", "bf16"),
+    "w8a16": ("w4a16", "bf16"),
+    "tf32": ("bf16",),
+    "fp32": ("bf16",),
+    "fp64": ("bf16",),
+    "xgmi": ("nvlink",),
+    "ici": ("nvlink",),
+    "fabric": ("nvlink",),
+    "network": ("pcie",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Constants of one operator on one machine, with the fit's own card: rows, split and error on rows not used for fitting.
+
+    c: the constants, in SI. residual: quantiles of log(measured / predicted) on held-out groups, by size of the prediction.
+    median_error, p90_error: shares, out of fold; nan for named defaults that no measurement backs.
+    """
+
+    machine: str
+    op_kind: str
+    compute_format: str
+    engine: str
+    c: Mapping[str, float]
+    residual: tuple[Regime, ...]
+    rows: int
+    groups: int
+    split: str
+    median_error: float
+    p90_error: float
+    date: str
+    source: str
+
+
+def coefficients(
+    device_slug: str, op_kind: str, compute_format: str, arch: str, vendor: str, kind: str, *, engine: str | None = None
+) -> tuple[Record, Tier]:
+    """The constants to use for one operator kind, and how well they are known.
+
+    compute_format: "bf16", "fp8", "fp8_block", "fp4", "int8", "w4a16", "w8a16", "w4a8"; "bf16_kv8" for bf16 attention over an
+    8-bit KV cache; for collectives the link kind ("nvlink", "pcie", ...). engine: the kernel family ("vllm", "trtllm",
+    "nccl", ...); by default, and where that engine was not measured, the faster family. `arch` picks the nearest relative
+    among transferred constants of an architecture that was measured.
+
+    Raises: UnknownNameError for an operator kind that does not exist.
+    """
+    if op_kind not in OP_KINDS:
+        raise unknown("operator kind", op_kind, OP_KINDS)
+    return _resolve(
+        device_slug.lower(),
+        op_kind,
+        compute_format.lower(),
+        arch.lower(),
+        vendor.lower(),
+        kind.lower(),
+        engine.lower() if engine else None,
+    )
+
+
+def machine_of(device_slug: str) -> str | None:
+    """The measured machine that a catalogue name means, or None."""
+    return _names().get(device_slug.lower())
+
+
+@cache
+def _resolve(
+    slug: str, op_kind: str, fmt: str, arch: str, vendor: str, kind: str, engine: str | None
+) -> tuple[Record, Tier]:
+    fmt = SAME_KERNELS.get(fmt, fmt)
+    machine = _names().get(slug)
+    if machine is not None and (found := _find(machine, op_kind, (fmt,), engine)) is not None:
+        return found, "calibrated"
+    families = ([machine] if machine is not None else []) + [f"transfer-{vendor}-{kind}"]
+    near = (fmt, *NEIGHBOURS.get(fmt, ()))
+    for family in reversed(
+        families
+    ):  # this very format on the vendor's other machines before another format on this one
+        if (found := _find(family, op_kind, (fmt,), engine)) is not None:
+            return found, "transferred"
+    for family in families:
+        if (found := _find(family, op_kind, near, engine)) is not None:
+            return found, "transferred"
+    for family in (f"{vendor}-{kind}", kind, "any"):
+        if (found := _spec_record(family, op_kind, fmt)) is not None:
+            return found, "spec only"
+    raise FileFormatError(f"no constants for {op_kind}", where="catalog/efficiency/spec.yaml")
+
+
+def _find(name: str, op_kind: str, formats: tuple[str, ...], engine: str | None) -> Record | None:
+    """The first of `formats` that the file has; of its engines the one asked for, else the first (the faster)."""
+    document = _document(name)
+    table = document["records"].get(op_kind, {}) if document else {}
+    for fmt in formats:
+        engines = table.get(fmt)
+        if engines:
+            chosen = engine if engine in engines else next(iter(engines))
+            return _record(document, name, op_kind, fmt, chosen, engines[chosen])
+    return None
+
+
+def _record(
+    document: Mapping[str, Any], name: str, op_kind: str, fmt: str, engine: str, entry: Mapping[str, Any]
+) -> Record:
+    return Record(
+        machine=name,
+        op_kind=op_kind,
+        compute_format=fmt,
+        engine=engine,
+        c={key: float(value) for key, value in entry["c"].items()},
+        residual=tuple(Regime(*map(float, row)) for row in entry["residual"]),
+        rows=int(entry["rows"]),
+        groups=int(entry["groups"]),
+        split=document["split"],
+        median_error=float(entry["median"]),
+        p90_error=float(entry["p90"]),
+        date=str(document["date"]),
+        source=document["source"],
+    )
+
+
+def _spec_record(family: str, op_kind: str, fmt: str) -> Record | None:
+    """Defaults of a kind of machine: the neutral constants of the operator, then the family's, then the family's for it."""
+    spec = _document("spec")
+    entry = spec["families"].get(family) if spec else None
+    if spec is None or entry is None:
+        return None
+    c = dict(spec["neutral"][op_kind]) | dict(entry.get("c", {})) | dict(entry.get(op_kind, {}))
+    return Record(
+        machine=f"spec-{family}",
+        op_kind=op_kind,
+        compute_format=fmt,
+        engine="any",
+        c={key: float(value) for key, value in c.items()},
+        residual=(Regime(float("inf"), *map(float, entry["residual"])),),
+        rows=0,
+        groups=0,
+        split="none: named defaults",
+        median_error=float("nan"),
+        p90_error=float("nan"),
+        date=str(spec["date"]),
+        source=entry["reason"],
+    )
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    machines = _document("machines") or {}
+    return {name: slug for slug, entry in machines.items() for name in entry["names"]}
+
+
+@cache
+def _document(name: str) -> Mapping[str, Any] | None:
+    """One file of `catalog/efficiency`, parsed by libyaml where it is there; None when there is no such file."""
+    path = files("waferline.catalog") / "efficiency" / f"{name}.yaml"
+    if not path.is_file():
+        return None
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document: Mapping[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    return document

@@ -1,0 +1,63 @@
+"""Seconds of one GEMM, y[m, n] = x[m, k] · W[n, k]ᵀ, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from waferline.predict.efficiency.device import DeviceFacts, matrix_efficiency
+from waferline.predict.efficiency.overlap import Array, no_faster_than_light, overlap_s
+
+SPLIT_K = 256.0  # the shortest run of k worth a split of its own: two 128-deep pipeline stages
+K_BLOCK = 64.0  # depth of one k step of a tensor-core tile
+UNQUANTISED_BITS = 16.0  # activations arrive as bf16; anything narrower is quantised first
+
+
+def gemm_s(
+    m: ArrayLike,
+    n: ArrayLike,
+    k: ArrayLike,
+    *,
+    light_compute_s: ArrayLike,
+    light_memory_s: ArrayLike,
+    weight_bits: float,
+    activation_bits: float,
+    device: DeviceFacts,
+    c: Mapping[str, float],
+) -> Array:
+    """Expected seconds; every argument broadcasts.
+
+    The work is `tiles` output tiles, split along k when there are fewer tiles than units; compute slows down by the last,
+    partly filled wave and by the k ramp, memory by the units left without work. Activations narrower than 16 bits pay a
+    quantisation pass first (read 16 bits, write `activation_bits`, one program a row).
+    """
+    tiles = np.ceil(np.divide(m, c["tile_m"])) * np.ceil(np.divide(n, c["tile_n"]))
+    idle = device.sm_count / tiles  # units per tile: above 1, some have none
+    splits = np.minimum(np.maximum(idle, 1.0), 1.0 + np.divide(k, SPLIT_K * c["split_k"]))
+    lack = np.maximum(idle / splits, 1.0)  # 1 when every unit has a tile or a split of one
+    waves = np.ceil(tiles * (1.0 / device.sm_count)) * idle  # last wave, partly filled: above 1
+    load = np.where(idle > 1.0, lack, 1.0 + c["wave_share"] * (waves - 1.0))
+    compute_s = light_compute_s * load * ((1.0 + c["k_ramp"] * K_BLOCK / np.asarray(k)) / matrix_efficiency(device, c))
+    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) / c["bandwidth_efficiency"])
+    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (c["floor_s"] + c["k_step_s"] * np.asarray(k) / splits)
+    if activation_bits < UNQUANTISED_BITS:
+        time_s = time_s + quantise_s(m, k, activation_bits=activation_bits, device=device, c=c)
+    return no_faster_than_light(time_s, light_compute_s, light_memory_s)
+
+
+def quantise_s(
+    rows: ArrayLike, columns: ArrayLike, *, activation_bits: float, device: DeviceFacts, c: Mapping[str, float]
+) -> Array:
+    """Seconds to turn bf16 activations (rows, columns) into `activation_bits` with a scale a row or block.
+
+    A floor, a program per row, the longest row's own latency, and the traffic.
+    """
+    per_element_s = (
+        (UNQUANTISED_BITS + activation_bits) / 8.0 / (device.bandwidth_bytes_per_s * c["quant_bandwidth_efficiency"])
+    )
+    rows, columns = np.asarray(rows, dtype=float), np.asarray(columns, dtype=float)
+    return np.asarray(
+        rows * (c["quant_row_s"] + per_element_s * columns) + (c["quant_floor_s"] + c["quant_column_s"] * columns)
+    )

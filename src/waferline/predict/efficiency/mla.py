@@ -1,0 +1,77 @@
+"""Seconds of multi-head latent attention (DeepSeek MLA): one latent KV head of 512 + 64, shared by all query heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from waferline.predict.efficiency.device import DeviceFacts, matrix_efficiency
+from waferline.predict.efficiency.overlap import Array, no_faster_than_light, overlap_s
+
+KV_CHUNK = 256.0  # latent rows one program of a split-KV kernel takes at least
+Q_BLOCK = 128.0  # query rows of one prefill tile
+HEAD_TILE = 64.0  # query heads one decode program computes together: fewer are padded
+
+
+def mla_decode_s(
+    batch: ArrayLike,
+    kv_len: ArrayLike,
+    heads: ArrayLike,
+    *,
+    light_compute_s: ArrayLike,
+    light_memory_s: ArrayLike,
+    device: DeviceFacts,
+    c: Mapping[str, float],
+    cache_warm: bool = False,
+) -> Array:
+    """Expected seconds of one layer's MLA decode core (absorbed form); every argument broadcasts.
+
+    `cache_warm` as in `decode_attention_s`. Few heads are padded to the tensor-core tile, so compute does not shrink with
+    tensor parallelism as its light time does.
+    """
+    batch, kv_len, heads = (np.asarray(x, dtype=float) for x in (batch, kv_len, heads))
+    tiles = np.ceil(heads / HEAD_TILE)
+    idle = device.sm_count / (batch * tiles)
+    splits = np.minimum(np.maximum(idle, 1.0), np.ceil(kv_len / KV_CHUNK))
+    lack = np.maximum(idle / splits, 1.0)
+    padding = 1.0 + c["head_padding"] * (tiles * HEAD_TILE / heads - 1.0)
+    slow = 1.0 + c["occupancy_loss"] * (lack - 1.0)
+    compute_s = light_compute_s * (padding * slow / matrix_efficiency(device, c))
+    memory_s = light_memory_s * (slow / c["bandwidth_efficiency"])
+    if cache_warm:
+        light_kv_bytes = np.asarray(light_memory_s) * device.bandwidth_bytes_per_s
+        memory_s = memory_s * (
+            1.0 - c["cache_gain"] * np.minimum(1.0, c["cache_share"] * device.l2_bytes / light_kv_bytes)
+        )
+    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
+        c["floor_s"] + c["pair_s"] * batch * heads + c["kv_step_s"] * kv_len / splits
+    )
+    if cache_warm:
+        return np.asarray(time_s)
+    return no_faster_than_light(time_s, light_compute_s, light_memory_s)
+
+
+def mla_prefill_s(
+    batch: ArrayLike,
+    q_len: ArrayLike,
+    kv_len: ArrayLike,
+    heads: ArrayLike,
+    *,
+    light_compute_s: ArrayLike,
+    light_memory_s: ArrayLike,
+    device: DeviceFacts,
+    c: Mapping[str, float],
+) -> Array:
+    """Expected seconds of one layer's causal MLA prefill core (192-wide keys, 128-wide values)."""
+    q_len = np.asarray(q_len, dtype=float)
+    programs = np.multiply(batch, heads) * np.ceil(q_len / Q_BLOCK)
+    load = 1.0 + c["wave_share"] * np.maximum(device.sm_count / programs - 1.0, 0.0)
+    padded = 1.0 + c["mask_loss"] * Q_BLOCK / q_len
+    compute_s = light_compute_s * (load * padded / matrix_efficiency(device, c))
+    memory_s = np.asarray(light_memory_s) / c["bandwidth_efficiency"]
+    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
+        c["floor_s"] + c["program_s"] * programs + c["kv_step_s"] * np.asarray(kv_len)
+    )
+    return no_faster_than_light(time_s, light_compute_s, light_memory_s)

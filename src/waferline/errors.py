@@ -23,7 +23,13 @@ class WaferlineError(Exception):
 
     def to_json(self) -> dict[str, object]:
         """The error as data, as `--json` prints it under the key `error`."""
-        return {"kind": self.kind, "message": self.message, "where": self.where, "hint": self.hint, "exit_code": self.exit_code}
+        return {
+            "kind": self.kind,
+            "message": self.message,
+            "where": self.where,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+        }
 
 
 class InvalidInputError(WaferlineError, ValueError):

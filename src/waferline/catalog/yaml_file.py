@@ -36,7 +36,9 @@ def parse(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise FileFormatError(f"malformed YAML{place}: {getattr(error, 'problem', None) or 'cannot be read'}", where=where) from None
+        raise FileFormatError(
+            f"malformed YAML{place}: {getattr(error, 'problem', None) or 'cannot be read'}", where=where
+        ) from None
 
 
 @cache

@@ -116,18 +116,44 @@ def _appearing(output: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _scale(file: TensorFile, step: Step) -> float | None:
-    """The tensor scale of one step, from a pass over the tensor; None for formats without one."""
-    codec = codecs().get(step.target)
-    if codec is None or codec.tensor_scale == "none" or step.reason:
+def tensor_error(
+    file: TensorFile, tensor: TensorInfo, format: str | Format, progress: Callable[[int], None] | None = None
+) -> ErrorSums:
+    """What storing one tensor of `file` in `format` would lose, a piece at a time.
+
+    Raises: InvalidInputError when the format cannot hold it; UnsupportedError when it cannot be read or encoded.
+    """
+    codec = codec_for(format)
+    sums = ErrorSums()
+    if tensor.matrix()[1] % codec.block:  # before the pass that finds the scale
+        raise InvalidInputError(
+            f"rows of {tensor.matrix()[1]} weights are not whole {codec.name} blocks of {codec.block}"
+        )
+    scale = _scale(file, tensor, codec)
+    for _part, values in file.chunks(tensor):
+        add_roundtrip(sums, values, codec, scale)
+        if progress:
+            progress(values.size)
+    return sums
+
+
+def _scale(file: TensorFile, tensor: TensorInfo, codec: Codec) -> float | None:
+    """The tensor scale that suits a tensor, from a pass over it; None for formats without one."""
+    if codec.tensor_scale == "none":
         return None
     total, largest = 0.0, 0.0
-    for _part, values in file.chunks(step.source):
+    for _part, values in file.chunks(tensor):
         magnitude = np.abs(values)
         largest = max(largest, float(magnitude.max(initial=0.0)))
         total += float(magnitude.sum(dtype=np.float64))
-    mean = total / max(step.source.weights, 1)
+    mean = total / max(tensor.weights, 1)
     return scale_from_magnitude(mean if codec.scale_rule == "mean" else largest, codec)
+
+
+def _step_scale(file: TensorFile, step: Step) -> float | None:
+    """The tensor scale a step is written with."""
+    codec = codecs().get(step.target)
+    return None if codec is None or step.reason else _scale(file, step.source, codec)
 
 
 def _pieces(
@@ -155,7 +181,7 @@ def _pieces(
 def _write_safetensors(
     file: TensorFile, steps: list[Step], path: Path, errors: dict[str, ErrorStats], progress: Progress
 ) -> None:
-    scales = {step.source.name: _scale(file, step) for step in steps}
+    scales = {step.source.name: _step_scale(file, step) for step in steps}
     infos = []
     for step in steps:
         infos.append(TensorInfo(step.source.name, step.source.shape, step.target, 0, step.nbytes))
@@ -181,7 +207,7 @@ def _write_gguf(
     writer = gguf.GGUFWriter(None, architecture.value if architecture else "unknown")
     _copy_metadata(writer, file)
     writer.add_quantization_version(GGML_QUANTIZATION_VERSION)
-    scales = {step.source.name: _scale(file, step) for step in steps}
+    scales = {step.source.name: _step_scale(file, step) for step in steps}
     for step in steps:
         _describe(writer, step)
         if scales[step.source.name] is not None:

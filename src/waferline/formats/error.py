@@ -65,6 +65,12 @@ class ErrorSums:
         self.max_abs = max(self.max_abs, float(np.abs(gap).max(initial=0.0)))
         self.total_bits += bits * a.size
 
+    def merge(self, other: ErrorSums) -> None:
+        """Take in the sums of other tensors."""
+        for name in ("weights", "original", "decoded", "product", "squared", "signed", "total_bits"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.max_abs = max(self.max_abs, other.max_abs)
+
     def stats(self) -> ErrorStats:
         """The statistics so far. Zeros decoded to zeros are exact; decoded to anything else, infinitely far."""
         if self.squared == 0:

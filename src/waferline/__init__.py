@@ -1,1 +1,104 @@
-"""waferline: how fast, how big and how costly an ML model runs on any machine, and how we know."""
+"""waferline: how fast, how big and how costly an ML model runs on any machine, and how we know.
+
+Everything public is an attribute of this package and is imported when first used, so that `import waferline` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it
+_PUBLIC = {
+    "Hardware": "waferline.catalog.hardware",
+    "load_hardware": "waferline.catalog.hardware",
+    "Models": "waferline.catalog.models",
+    "load_model": "waferline.workloads.load",
+    "ServingModel": "waferline.predict.serving",
+    "SingleNodeModel": "waferline.predict.single",
+    "TrainingModel": "waferline.predict.training",
+    "WeightStreamingModel": "waferline.predict.wafer",
+    "WaferResidentModel": "waferline.predict.wafer",
+    "CompressionModel": "waferline.predict.compression",
+    "Engine": "waferline.predict.shortcut",
+    "grid": "waferline.predict.shortcut",
+    "Device": "waferline.machines.device",
+    "Result": "waferline.predict.result",
+    "get_format": "waferline.formats",
+    "format_names": "waferline.formats",
+    "show": "waferline.report.show",
+    "WaferlineError": "waferline.errors",
+    "InvalidInputError": "waferline.errors",
+    "UnknownNameError": "waferline.errors",
+    "FileFormatError": "waferline.errors",
+    "UnsupportedError": "waferline.errors",
+    "DoesNotFitError": "waferline.errors",
+    "RefusedError": "waferline.errors",
+}
+_MODULES = {"show"}  # public names that are modules themselves
+
+if TYPE_CHECKING:
+    from waferline.catalog.hardware import Hardware, load_hardware
+    from waferline.catalog.models import Models
+    from waferline.errors import (
+        DoesNotFitError,
+        FileFormatError,
+        InvalidInputError,
+        RefusedError,
+        UnknownNameError,
+        UnsupportedError,
+        WaferlineError,
+    )
+    from waferline.formats import format_names, get_format
+    from waferline.machines.device import Device
+    from waferline.predict.compression import CompressionModel
+    from waferline.predict.result import Result
+    from waferline.predict.serving import ServingModel
+    from waferline.predict.shortcut import Engine, grid
+    from waferline.predict.single import SingleNodeModel
+    from waferline.predict.training import TrainingModel
+    from waferline.predict.wafer import WaferResidentModel, WeightStreamingModel
+    from waferline.report import show
+    from waferline.workloads.load import load_model
+
+__all__ = [  # noqa: PLE0604
+    "CompressionModel",
+    "Device",
+    "DoesNotFitError",
+    "Engine",
+    "FileFormatError",
+    "Hardware",
+    "InvalidInputError",
+    "Models",
+    "RefusedError",
+    "Result",
+    "ServingModel",
+    "SingleNodeModel",
+    "TrainingModel",
+    "UnknownNameError",
+    "UnsupportedError",
+    "WaferResidentModel",
+    "WaferlineError",
+    "WeightStreamingModel",
+    "format_names",
+    "get_format",
+    "grid",
+    "load_hardware",
+    "load_model",
+    "show",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'waferline' has no attribute '{name}'")
+    module = importlib.import_module(_PUBLIC[name])
+    value = module if name in _MODULES else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_PUBLIC, "__version__"])

@@ -196,6 +196,8 @@ class _Case:
             "device_memory_bytes": print_.total_bytes,
             "memory_utilization": print_.total_bytes / capacity,
             "max_batch_size": per_replica * parallel.dp,
+            "devices": parallel.devices,
+            "capacity_bytes": np.asarray(capacity),
         }
 
     def footprint(

@@ -1,0 +1,37 @@
+"""All commands together. Nothing here imports anything heavy: `waferline --help` must be instant."""
+
+from __future__ import annotations
+
+import typer
+
+from waferline.cli import catalog, compare, evidence, predict
+
+app = typer.Typer(
+    name="waferline",
+    help="How fast, how big and how costly an ML model runs on any machine, and how we know.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from waferline import __version__
+
+        typer.echo(f"waferline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    """Options of every command."""
+
+
+app.command("predict")(predict.predict)
+app.command("compare")(compare.compare)
+app.add_typer(catalog.app, name="catalog")
+app.add_typer(evidence.app, name="evidence")

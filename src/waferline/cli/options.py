@@ -1,0 +1,31 @@
+"""Options that several commands share, and completion of names."""
+
+from __future__ import annotations
+
+import typer
+
+
+def complete_model(incomplete: str) -> list[str]:
+    from waferline.catalog.models import model_names
+
+    return [n for n in model_names() if n.startswith(incomplete)]
+
+
+def complete_hardware(incomplete: str) -> list[str]:
+    from waferline.catalog.hardware import hardware_names
+
+    return [n for n in hardware_names() if n.startswith(incomplete)]
+
+
+def complete_format(incomplete: str) -> list[str]:
+    from waferline.formats import format_names
+
+    return [n for n in format_names() if n.startswith(incomplete)]
+
+
+MODEL = typer.Argument(help="A catalogue name, a Hugging Face config.json, or a GGUF file.", autocompletion=complete_model)
+ON = typer.Option("--on", help="A machine of the catalogue, or a YAML file.", autocompletion=complete_hardware)
+PRECISION = typer.Option(
+    "--precision", "-p", help="fp16, int4, w8a8, q4_k_m, 'w=fp8,kv=fp8', ...", autocompletion=complete_format
+)
+JSON = typer.Option("--json", help="Print data instead of tables.")

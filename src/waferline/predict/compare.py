@@ -1,0 +1,57 @@
+"""One model on several machines, each in the nearest precision that it computes, and every refusal said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from waferline.errors import UnsupportedError, WaferlineError
+from waferline.formats import get_format, resolve
+from waferline.machines.device import Device
+from waferline.predict.dispatch import Answer, Request, answer
+from waferline.predict.inputs import as_device, as_model
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A machine with its answer, or with the reason why there is none."""
+
+    hardware: str
+    answer: Answer | None
+    refused: WaferlineError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        if self.answer is None:
+            assert self.refused is not None
+            return {"hardware": self.hardware, "fits": False, "refused": self.refused.to_json()}
+        return self.answer.to_json()
+
+
+def nearest_precision(device: Device, asked: str | None) -> tuple[str | None, str | None]:
+    """(`asked` or its weight-only form, why it changed): weights as asked, arithmetic in 16 bits, where units are missing."""
+    if asked is None:
+        return None, None
+    try:
+        resolve(asked, device.arithmetic)
+    except UnsupportedError:
+        weights = resolve(asked, lambda fmt: fmt).weights
+        wide = next((f for f in ("bf16", "fp16", "fp32") if f in device.peak_flops), "fp32")
+        return f"w={weights},a={wide}", f"{device.name} has no {get_format(weights).arithmetic} units: {weights} weights, {wide} arithmetic"
+    return asked, None
+
+
+def compare(model: Any, machines: Sequence[str], request: Request) -> list[Row]:
+    """`request` on every machine. Unknown names raise; what one machine cannot do is a refused row of its own."""
+    spec = as_model(model)
+    devices = [as_device(name) for name in machines]
+    rows = []
+    for device in devices:
+        precision, why = nearest_precision(device, request.precision)
+        try:
+            found = answer(spec, device, replace(request, precision=precision))
+        except WaferlineError as error:
+            rows.append(Row(device.name, None, error))
+            continue
+        rows.append(Row(device.name, replace(found, notes=(*found.notes, why)) if why else found))
+    return rows

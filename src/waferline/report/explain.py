@@ -1,0 +1,62 @@
+"""Where the time of a pass goes, operator by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from waferline.predict.result import OperatorRow, Result
+from waferline.report.text import metric, percent
+
+HEADER = ("operator", "×", "time", "share", "light", "FLOPs", "bytes", "bound by", "known")
+
+
+def _first(value: Any) -> Any:
+    return np.asarray(value).flat[0]
+
+
+def explain_rows(result: Result, phase: str) -> Iterator[tuple[str, ...]]:
+    """Operators of `phase`, longest first, then what the engine adds, for the first scenario."""
+    rows = sorted((r for r in result.operators if r.phase == phase), key=lambda r: -float(_first(r.time_s)))
+    total = phase_total_s(result, phase, rows)
+    for row in rows:
+        time_s = float(_first(row.time_s))
+        yield (
+            row.name,
+            f"{float(_first(row.count)):g}",
+            metric(time_s, "s"),
+            percent(time_s / total),
+            metric(float(_first(row.light_s)), "s"),
+            metric(float(_first(row.flops)), "FLOP"),
+            metric(float(_first(row.bytes)), "B"),
+            str(_first(row.bound)),
+            row.tier,
+        )
+    host = total - sum(float(_first(r.time_s)) for r in rows)
+    if host > total * 1e-6:
+        yield "engine (host, launches, pipeline)", "1", metric(host, "s"), percent(host / total), "0 s", "", "", "overhead", ""
+
+
+_TOTALS = {"prefill": "ttft_s", "decode": "itl_s", "infer": "latency_s", "train": "latency_s"}
+
+
+def phase_total_s(result: Result, phase: str, rows: list[OperatorRow]) -> float:
+    """The phase's expected time; where a result has no such field, the sum of its operators."""
+    key = _TOTALS.get(phase, "")
+    if key in result:
+        return float(_first(result[key]))
+    return sum(float(_first(r.time_s)) for r in rows) or 1.0
+
+
+def explain_text(result: Result) -> str:
+    """All phases as plain text tables."""
+    lines: list[str] = []
+    for phase in dict.fromkeys(r.phase for r in result.operators):
+        table = [HEADER, *explain_rows(result, phase)]
+        widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
+        lines.append(phase)
+        lines += ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines.append("")
+    return "\n".join(lines)

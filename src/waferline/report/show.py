@@ -1,0 +1,41 @@
+"""Printing rows: `waferline.show.table` for many, `waferline.show.info` for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from waferline.predict.result import Result, plain
+
+
+def _mapping(row: Any) -> Mapping[str, Any]:
+    if isinstance(row, Result):
+        return {**row.about, **{k: plain(v) for k, v in row.values.items()}}
+    if is_dataclass(row) and not isinstance(row, type):
+        return asdict(row)
+    return dict(row)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(rows: Iterable[Any], columns: Iterable[str] | None = None, title: str = "") -> None:
+    """Print results, records or mappings as one table, a row each; `columns` picks and orders fields."""
+    from rich.console import Console
+
+    from waferline.report.tables import simple_table
+
+    data = [_mapping(r) for r in rows]
+    names = list(columns) if columns is not None else list(dict.fromkeys(k for row in data for k in row))
+    Console().print(simple_table(title, names, [[_text(row.get(n, "")) for n in names] for row in data]))
+
+
+def info(row: Any, title: str = "") -> None:
+    """Print one result, record or mapping, a field a line."""
+    from rich.console import Console
+
+    from waferline.report.tables import simple_table
+
+    Console().print(simple_table(title, ("", ""), [[k, _text(v)] for k, v in _mapping(row).items()]))

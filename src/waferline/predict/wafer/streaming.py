@@ -1,0 +1,278 @@
+"""`WeightStreamingModel`: activations stay on the wafer, weights stream through it layer by layer from outside.
+
+Equations (Cerebras weight streaming: MemoryX, SwarmX and CS system white papers; double buffering of one layer):
+
+    t_l    = max(bytes_l / BW_io, flops_l(T) / (peak · efficiency))
+    t_pass = t_fill + Σ t_l,  t_fill = bytes_1 / BW_io + ⌈log_radix(systems)⌉ · hop
+    T · (activations + KV) + 2 · max(bytes_l) + code ≤ SRAM
+    T*     = peak · efficiency · bytes_per_weight / (2 · BW_io)      (a dense model turns compute-bound there)
+
+Systems work data-parallel behind a broadcast-reduce tree at line rate: the same t_l, throughput times `systems`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.catalog.yaml_file import read_packaged
+from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.formats import Precision, get_format, resolve
+from waferline.machines.device import Device, Link
+from waferline.predict.inputs import as_device, as_model
+from waferline.predict.labels import Values, over_labels
+from waferline.predict.memory import kv_elements_per_token
+from waferline.predict.result import Field, OperatorRow, Result, merged_sources, plain
+from waferline.predict.wafer.layers import StreamedLayer, live_elements_per_token, streamed_layers, widest_layer_bytes
+from waferline.workloads.scenario import common_shape, real, whole
+from waferline.workloads.spec import Transformer
+
+FloatArray = npt.NDArray[np.float64]
+Phase = Literal["prefill", "decode", "train"]
+
+PHASES: tuple[Phase, ...] = ("prefill", "decode", "train")
+_CHUNK = 32768  # scenarios per pass: temporaries stay in the cache of one core
+_GRADIENT_BYTES = 2.0  # gradients leave in 16 bits
+_BACKWARD_FLOPS = 2.0  # gradients of activations and of weights, each as costly as the forward product
+_RESIDUAL_BYTES = 2.0
+_SOURCE = "https://www.cerebras.ai/whitepapers"
+
+NOT_MODELLED = (
+    "the optimizer step in the parameter store (hidden but for an iteration's end)",
+    "input tokens and their embedding, which the host feeds",
+    "sparsity of weights",
+    "failures and stragglers among systems",
+)
+
+
+class WeightStreamingResult(Result):
+    """What `WeightStreamingModel.solve` answers. Every field broadcasts over scenarios; infeasible ones have no rates."""
+
+    feasible = Field("feasible", "True where activations, KV cache and two layers' weights fit the wafer's SRAM")
+    throughput = Field("throughput_tokens_per_s", "Tokens per second of all systems; NaN where infeasible")
+    pass_time = Field("pass_s", "One pass over all layers: a prefill, a decode step or a training step")
+    bottleneck = Field("bottleneck", "compute or interconnect, whichever takes longer over the whole pass")
+    layer_injection = Field("layer_injection_s", "Streaming in one (mean) layer's weights")
+    layer_compute = Field("layer_compute_s", "Computing one (mean) layer")
+    layer_time = Field("layer_s", "One (mean) layer: the longer of the two")
+    optimal_batch_size = Field("optimal_batch_size", "Smallest batch that hides the stream, or the largest that fits")
+    break_even = Field(
+        "break_even_tokens", "T*: tokens in flight at which the layers' matrices take as long as streaming them"
+    )
+    max_tokens = Field("max_tokens", "Tokens in flight that fit the SRAM")
+    max_batch_size = Field("max_batch_size", "Sequences of this length that fit")
+    sram_utilization = Field("sram_utilization", "Share of the SRAM in use; above 1 where infeasible")
+    light_pass = Field("light_pass_s", "Speed-of-light bound of `pass_time`: efficiency 1, nothing to fill")
+
+    @property
+    def trace(self) -> list[dict[str, Any]]:
+        """One row per kind of layer: count, bytes, FLOPs, injection, compute and total seconds (all its layers)."""
+        return [
+            {"layer": r.name, "count": plain(r.count), "bytes": plain(r.bytes), "flops": plain(r.flops)}
+            | {"time_s": plain(r.time_s), "light_s": plain(r.light_s), "bound": plain(r.bound)}
+            for r in self.operators
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightStreamingModel:
+    """Closed-form weight streaming on a wafer (or any device with an I/O link and one memory)."""
+
+    def solve(
+        self,
+        model: Any,
+        hardware: Any,
+        seq_len: Any,
+        batch_size: Any = 1,
+        precision: Any = "fp16",
+        efficiency: Any = 0.5,
+        *,
+        phase: Phase = "prefill",
+        systems: Any = 1,
+        kv: str | None = None,
+    ) -> WeightStreamingResult:
+        """One pass of `batch_size` sequences per system: their prefill, one decode step, or one training step.
+
+        `seq_len` counts tokens per sequence (the context while decoding); `efficiency` is the share of the dense peak
+        that layers reach. Numbers and `precision` broadcast.
+        Raises: UnknownNameError, InvalidInputError, UnsupportedError (no I/O link, a format the machine lacks).
+        """
+        spec, device = as_model(model), as_device(hardware)
+        if not isinstance(spec, Transformer):
+            raise UnsupportedError(f"{spec.name} is not a transformer", hint="use SingleNodeModel for it")
+        if phase not in PHASES:
+            raise InvalidInputError(f"phase must be one of {', '.join(PHASES)}, got {phase!r}")
+        arguments = {
+            "batch_size": whole("batch_size", batch_size),
+            "seq_len": whole("seq_len", seq_len),
+            "efficiency": real("efficiency", efficiency, least=1e-6, most=1.0),
+            "systems": whole("systems", systems),
+        }
+        labels = np.asarray(precision, dtype=str)
+        shape = common_shape({**arguments, "precision": labels})
+        case = _Case(spec, device, _io_link(device), phase, kv)
+        values = over_labels(labels, arguments, lambda label, a: case.chunked(label, a))
+        single = labels.size == 1 and int(np.prod(shape)) <= _CHUNK
+        return WeightStreamingResult(
+            values=values,
+            coords={k: v for k, v in {**arguments, "precision": labels}.items() if np.size(v) > 1},
+            about={"model": spec.name, "hardware": device.name, "strategy": "weight-streaming", "phase": phase},
+            operators=case.rows(str(labels.flat[0]), arguments) if single else (),
+            sources=merged_sources(spec.sources, device.citations),
+            notes=tuple(f"{k}: {v['source']}" for k, v in read_packaged("weight_streaming.yaml").items()),
+            not_modelled=NOT_MODELLED,
+        )
+
+
+def _io_link(device: Device) -> Link:
+    link = device.link("io") or device.link("host")
+    if link is None:
+        raise UnsupportedError(
+            f"{device.name} has no I/O or host link to stream weights over", hint="try a wafer, such as cs3"
+        )
+    return link
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """One kind of layer with its times: `one_s` of one layer, all kinds broadcasting over scenarios."""
+
+    layer: StreamedLayer
+    injection_s: float
+    compute_s: FloatArray
+    one_s: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One model on one machine in one phase: everything but the numbers."""
+
+    model: Transformer
+    device: Device
+    link: Link
+    phase: Phase
+    kv: str | None
+
+    def chunked(self, label: str, a: Mapping[str, FloatArray]) -> Values:
+        """`values` over flat chunks that stay in cache."""
+        shape = np.broadcast_shapes(*(v.shape for v in a.values()))
+        size = int(np.prod(shape))
+        if size <= _CHUNK:
+            return self.values(label, a)
+        flat = {k: v if v.ndim == 0 else np.broadcast_to(v, shape).ravel() for k, v in a.items()}
+        out: Values = {}
+        for start in range(0, size, _CHUNK):
+            part = {k: v if v.ndim == 0 else v[start : start + _CHUNK] for k, v in flat.items()}
+            for name, value in self.values(label, part).items():
+                if np.ndim(value) == 0:
+                    out[name] = value
+                    continue
+                whole_array = out.setdefault(name, np.empty(size, dtype=value.dtype))
+                whole_array[start : start + _CHUNK] = value
+        return {k: v.reshape(shape) if np.ndim(v) else v for k, v in out.items()}
+
+    def timed(self, precision: Precision, a: Mapping[str, FloatArray]) -> list[_Timed]:
+        peak = self.device.peak(get_format(precision.activations).arithmetic)
+        layers = streamed_layers(
+            self.model, precision, batch=a["batch_size"], tokens=a["seq_len"], decode=self.phase == "decode"
+        )
+        return [self._time(layer, peak * a["efficiency"], precision) for layer in layers]
+
+    def _time(self, layer: StreamedLayer, rate: FloatArray, precision: Precision) -> _Timed:
+        injection = layer.weight_bytes / self.link.bandwidth_bytes_per_s
+        compute = layer.flops / rate
+        one = np.maximum(injection, compute)
+        if self.phase == "train":  # forward; then backward, weights in again while gradients leave
+            elements = layer.weight_bytes / get_format(precision.weights).bytes_per_element
+            gradients = elements * _GRADIENT_BYTES / self.link.bandwidth_bytes_per_s
+            one = one + np.maximum(max(injection, gradients), _BACKWARD_FLOPS * compute)
+            injection = injection + max(injection, gradients)
+            compute = compute * (1 + _BACKWARD_FLOPS)
+        return _Timed(layer, injection, compute, one)
+
+    def values(self, label: str, a: Mapping[str, FloatArray]) -> Values:
+        precision = resolve(label, self.device.arithmetic, kv=self.kv)
+        timed = self.timed(precision, a)
+        total = sum((t.layer.count * t.one_s for t in timed), np.zeros(()))
+        injection = sum(t.layer.count * t.injection_s for t in timed)
+        compute = sum((t.layer.count * t.compute_s for t in timed), np.zeros(()))
+        light = sum(
+            (t.layer.count * np.maximum(t.injection_s, t.compute_s * a["efficiency"]) for t in timed), np.zeros(())
+        )
+        pass_s = self._fill_s(timed, a["systems"]) + total
+        memory = self._memory(precision, [t.layer for t in timed], a)
+        layers = sum(t.layer.count for t in timed)
+        new_tokens = a["batch_size"] * (1.0 if self.phase == "decode" else a["seq_len"])
+        hiding = injection * new_tokens / compute  # tokens that hide the stream, at this length's attention
+        per_sequence = 1.0 if self.phase == "decode" else a["seq_len"]
+        fits = memory["feasible"]
+        return {
+            **memory,
+            "throughput_tokens_per_s": np.where(fits, a["systems"] * new_tokens / pass_s, np.nan),
+            "pass_s": np.asarray(pass_s),
+            "bottleneck": np.where(compute >= injection, "compute", "interconnect"),
+            "layer_injection_s": np.asarray(injection / layers),
+            "layer_compute_s": compute / layers,
+            "layer_s": total / layers,
+            "break_even_tokens": self._break_even(precision, timed, a["efficiency"]),
+            "optimal_batch_size": np.minimum(np.ceil(hiding / per_sequence), memory["max_batch_size"]),
+            "light_pass_s": light,
+            "mfu": compute * a["efficiency"] / pass_s,
+        }
+
+    def _break_even(self, precision: Precision, timed: list[_Timed], efficiency: FloatArray) -> FloatArray:
+        """T* of the layer stack: what the matrices cost per token against what streaming them takes, forward."""
+        rate = self.device.peak(get_format(precision.activations).arithmetic) * efficiency
+        stack = [t.layer for t in timed if t.layer.token_flops > 0]
+        streamed = sum(x.count * x.weight_bytes for x in stack) / self.link.bandwidth_bytes_per_s
+        return np.asarray(rate * streamed / sum(x.count * x.token_flops for x in stack))
+
+    def _fill_s(self, timed: list[_Timed], systems: FloatArray) -> FloatArray:
+        """The first layer arrives before anything runs; a tree of systems adds its hops once, as the stream is pipelined."""
+        facts = read_packaged("weight_streaming.yaml")
+        depth = np.ceil(np.log(systems) / np.log(float(facts["tree_radix"]["value"])) - 1e-9)
+        first = timed[0].layer.weight_bytes / self.link.bandwidth_bytes_per_s
+        return first + self.link.latency_s + depth * float(facts["tree_hop_s"]["value"])
+
+    def _memory(self, precision: Precision, layers: list[StreamedLayer], a: Mapping[str, FloatArray]) -> Values:
+        """SRAM of one wafer: code, two layers' weights, live activations, and KV cache or kept activations per token."""
+        code = float(read_packaged("weight_streaming.yaml")["code_share"]["value"]) * self.device.capacity_bytes
+        fixed = code + 2 * widest_layer_bytes(layers)
+        live = live_elements_per_token(self.model) * _RESIDUAL_BYTES
+        kept = kv_elements_per_token(self.model) * get_format(precision.kv).bytes_per_element
+        if self.phase == "train":  # the input of every layer is kept; the rest is recomputed in the backward pass
+            kept = self.model.hidden_size * _RESIDUAL_BYTES * sum(layer.count for layer in layers)
+        per_sequence = a["seq_len"] * (kept + live) if self.phase != "decode" else a["seq_len"] * kept + live
+        room = max(self.device.capacity_bytes - fixed, 0.0)
+        used = fixed + a["batch_size"] * per_sequence
+        most = np.floor(room / per_sequence)
+        return {
+            "feasible": np.asarray(used <= self.device.capacity_bytes),
+            "sram_bytes": np.asarray(used),
+            "sram_utilization": np.asarray(used / self.device.capacity_bytes),
+            "max_batch_size": most,
+            "max_tokens": np.floor(room / (kept + live)) if self.phase != "decode" else most,
+        }
+
+    def rows(self, label: str, a: Mapping[str, FloatArray]) -> tuple[OperatorRow, ...]:
+        """One row of `explain` for each kind of layer."""
+        precision = resolve(label, self.device.arithmetic, kv=self.kv)
+        return tuple(
+            OperatorRow(
+                phase=self.phase,
+                name=t.layer.name,
+                kind="streamed layer",
+                count=np.asarray(t.layer.count),
+                time_s=t.layer.count * t.one_s,
+                light_s=t.layer.count * np.maximum(t.injection_s, t.compute_s * a["efficiency"]),
+                flops=t.layer.count * t.layer.flops,
+                bytes=np.asarray(t.layer.count * t.layer.weight_bytes),
+                bound=np.where(t.compute_s >= t.injection_s, "compute", "link"),
+                tier="spec only",
+            )
+            for t in self.timed(precision, a)
+        )

@@ -6,7 +6,7 @@ door, along the axis the label varies on, so that a million points cost one pass
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,35 +27,31 @@ def over_labels(
         return _pointwise(labels, arguments, solve)
     axis = axes[0]
     flat = labels.ravel()
-    out: Values = {}
+    pieces: list[tuple[npt.NDArray[np.intp], Values]] = []
     for label in distinct:
         index = np.flatnonzero(flat == label)
         part = {k: np.take(v, index, axis=axis) if _varies(v, axis) else v for k, v in arguments.items()}
-        for name, value in solve(str(label), part).items():
-            _scatter(out, name, value, index, axis, flat.size)
-    return out
+        pieces.append((index, solve(str(label), part)))
+    return {name: _assemble([(i, v[name]) for i, v in pieces if name in v], axis, flat.size) for name in pieces[0][1]}
 
 
 def _varies(value: npt.NDArray, axis: int) -> bool:
     return value.ndim >= -axis and value.shape[axis] > 1
 
 
-def _scatter(out: Values, name: str, value: npt.NDArray, index: npt.NDArray[np.intp], axis: int, size: int) -> None:
-    """Write one label's values into their places along `axis`."""
-    value = np.asarray(value)
-    value = value.reshape((1,) * max(-axis - value.ndim, 0) + value.shape)
-    if name not in out:
-        shape = list(value.shape)
-        shape[axis] = size
-        out[name] = np.empty(shape, dtype=value.dtype)
-    target = out[name]
-    wider = np.broadcast_shapes(target.shape, value.shape[:axis] + (1,) + value.shape[len(value.shape) + axis + 1 :])
-    if wider != target.shape or target.dtype < value.dtype:
-        target = np.array(np.broadcast_to(target, wider), dtype=np.promote_types(target.dtype, value.dtype))
-        out[name] = target
-    place = [slice(None)] * target.ndim
-    place[axis] = index  # type: ignore[call-overload]
-    target[tuple(place)] = value
+def _assemble(pieces: Sequence[tuple[npt.NDArray[np.intp], npt.NDArray]], axis: int, size: int) -> npt.NDArray:
+    """One array from the values of each label, which lie at `index` along `axis` (counted from the end).
+
+    The label axis is laid out first in memory, so that each label writes one block, and moved into place as a view.
+    """
+    padded = [(i, np.reshape(v, (1,) * max(-axis - np.ndim(v), 0) + np.shape(v))) for i, v in pieces]
+    fronted = [(i, np.moveaxis(v, axis, 0)) for i, v in padded]
+    rest = np.broadcast_shapes(*(v.shape[1:] for _, v in fronted))
+    dtype = np.result_type(*(v for _, v in fronted))
+    out = np.empty((size, *rest), dtype=dtype)
+    for index, value in fronted:
+        out[index] = value
+    return np.moveaxis(out, 0, axis)
 
 
 def _pointwise(

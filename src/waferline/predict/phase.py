@@ -16,6 +16,7 @@ from waferline.workloads.operator import Operator
 
 FloatArray = npt.NDArray[np.float64]
 
+_BOUND_BYTES = np.array(BOUNDS, dtype="U8")
 QUANTILES = ("q05", "q25", "q75", "q95")
 
 
@@ -43,8 +44,12 @@ class Phase:
     @property
     def bottleneck(self) -> npt.NDArray[np.str_]:
         """What takes most of the pass: compute, memory, link or overhead."""
-        shares = np.stack(np.broadcast_arrays(self.compute_s, self.memory_s, self.link_s, self.overhead_s))
-        return np.asarray(np.array(BOUNDS)[np.argmax(shares, axis=0)])
+        roofs = (self.compute_s, self.memory_s, self.link_s, self.overhead_s)
+        longest, code = roofs[0], np.zeros((), dtype=np.int8)
+        for i, roof in enumerate(roofs[1:], start=1):
+            code = np.where(roof > longest, np.int8(i), code)
+            longest = np.maximum(roof, longest)
+        return np.asarray(_BOUND_BYTES[code])
 
     @property
     def intensity_flops_per_byte(self) -> FloatArray:
@@ -111,6 +116,12 @@ def _sum(terms: Iterable[FloatArray]) -> FloatArray:
     return total
 
 
+def typical(values: FloatArray) -> float:
+    """The value in the middle of the scenarios, as an example of their size: a median would sort them all."""
+    values = np.asarray(values)
+    return float(values.flat[values.size // 2])
+
+
 def _regime(regimes: Sequence[Regime], typical_s: float) -> Regime:
     return next((r for r in regimes if typical_s < r.below_s), regimes[-1])
 
@@ -118,7 +129,7 @@ def _regime(regimes: Sequence[Regime], typical_s: float) -> Regime:
 def _log_quantiles(timed: Sequence[Timed], total_s: FloatArray) -> tuple[FloatArray, ...]:
     """Quantiles of the log error of the sum: operators of one pass err together, so shares weigh their quantiles."""
     out = []
-    weights = [(t, _regime(t.record.residual, float(np.median(t.expected_s)))) for t in timed]
+    weights = [(t, _regime(t.record.residual, typical(t.expected_s))) for t in timed]
     for name in QUANTILES:
         out.append(_sum(t.operator.count * t.expected_s * getattr(r, name) for t, r in weights) / total_s)
     return tuple(out)
@@ -126,8 +137,8 @@ def _log_quantiles(timed: Sequence[Timed], total_s: FloatArray) -> tuple[FloatAr
 
 def _tier(timed: Sequence[Timed], total: FloatArray) -> str:
     """The worst tier among operators that take a large share of the typical scenario."""
-    whole = float(np.median(total)) or 1.0
+    whole = typical(total) or 1.0
     shares = dict.fromkeys(_TIERS, 0.0)
     for t in timed:
-        shares[t.tier] += float(np.median(t.operator.count * t.expected_s)) / whole
+        shares[t.tier] += typical(t.operator.count) * typical(t.expected_s) / whole
     return next((tier for tier in reversed(_TIERS) if shares[tier] > _LARGE_SHARE), _TIERS[0])

@@ -51,10 +51,15 @@ def experts(b: Builder, f: MixtureOfExperts, hidden: int, count: FloatArray, p: 
     """
     ep, tp = p.parallel.ep, p.parallel.tp
     expert_tp = np.maximum(tp / ep, 1.0)  # experts are cut by tensor parallelism only where ep leaves ranks over
+    width = f.latent or hidden  # routed experts may work in a narrower space (Nemotron 3)
     yield b.gemm("moe.router", p.tokens, float(f.experts), hidden, count=count, weights=_ROUTER)
-    yield _routed(b, f, hidden, count, p, ep, expert_tp)
+    if f.latent:
+        yield b.gemm("moe.latent_down", p.tokens, float(width), hidden, count=count)
+    yield _routed(b, f, width, count, p, ep, expert_tp)
+    if f.latent:
+        yield b.gemm("moe.latent_up", p.tokens, hidden, float(width), count=count)
     if np.any(p.parallel.dp * tp > tp) and np.any(ep > 1):
-        payload = p.tokens * f.experts_per_token * hidden * b.residual_bytes
+        payload = p.tokens * f.experts_per_token * width * b.residual_bytes
         for step in ("dispatch", "combine"):
             yield b.collective("all_to_all", f"moe.{step}", payload, ep, count=count)
     if f.shared_intermediate:

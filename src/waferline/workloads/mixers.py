@@ -42,7 +42,8 @@ def attention(b: Builder, a: Attention, hidden: int, count: FloatArray, p: Pass)
     """Projections, rotary embedding, KV append, attention and output projection of one rank."""
     tp = p.parallel.tp
     heads, kv_heads = shard(a.heads, tp), shard(a.kv_heads, tp)
-    yield b.gemm("attention.qkv", p.tokens, (heads + 2 * kv_heads) * a.head_dim, hidden, count=count)
+    queries = heads * (2 if a.output_gate else 1)
+    yield b.gemm("attention.qkv", p.tokens, (queries + 2 * kv_heads) * a.head_dim, hidden, count=count)
     yield b.streaming(
         "attention.rope", "elementwise", p.tokens * (heads + kv_heads) * a.head_dim, passes=2, count=count, flops_each=6
     )
@@ -147,16 +148,21 @@ def latent_attention(b: Builder, a: LatentAttention, hidden: int, count: FloatAr
 
 
 def _mla_decode(b: Builder, a: LatentAttention, heads: FloatArray, count: FloatArray, p: Pass) -> Operator:
-    """Every head reads the same latent: 2·(latent + rope) FLOPs for scores and 2·latent for values per cached token."""
+    """Every head reads the same latent: 2·(latent + rope) FLOPs for scores and 2·latent for values per cached token.
+
+    With an indexer (DeepSeek-V3.2) each query attends to `index_topk` tokens, after a light score of every one.
+    """
     latent, rope = a.kv_lora_rank, a.qk_rope_head_dim
+    attended = np.minimum(p.kv_len, a.index_topk) if a.index_topk else p.kv_len
+    index_flops = 2.0 * p.batch * a.index_heads * a.index_head_dim * p.kv_len
     return b.operator(
         "attention.core",
         "mla_decode",
         count=count,
-        flops=2.0 * p.batch * heads * p.kv_len * (2 * latent + rope),
+        flops=2.0 * p.batch * heads * attended * (2 * latent + rope) + index_flops,
         activation_bytes=p.batch * heads * (2 * latent + rope) * b.residual_bytes,
-        kv_bytes=p.batch * p.kv_len * (latent + rope) * b.kv_bytes,
-        shape={"batch": p.batch, "kv_len": p.kv_len, "heads": heads, "latent": float(latent), "rope": float(rope)},
+        kv_bytes=p.batch * (attended * (latent + rope) + p.kv_len * a.index_head_dim) * b.kv_bytes,
+        shape={"batch": p.batch, "kv_len": attended, "heads": heads, "latent": float(latent), "rope": float(rope)},
         activations=b.wide,
     )
 

@@ -11,12 +11,24 @@ from waferline.predict.efficiency.device import DeviceFacts, matrix_efficiency
 from waferline.predict.efficiency.gemm import UNQUANTISED_BITS, quantise_s
 from waferline.predict.efficiency.overlap import Array, no_faster_than_light, overlap_s
 
+POPULARITY_SPREAD = 1.9  # standard deviation over mean of a log-uniform popularity between 1 and some ten thousand rows
+
 
 def distinct_experts(tokens: ArrayLike, topk: ArrayLike, experts: ArrayLike) -> Array:
     """Expected number of experts that `tokens` tokens touch under even routing: E·(1 − (1 − topk/E)^tokens)."""
     share = np.divide(topk, experts, dtype=float)
     missed = np.exp(np.asarray(tokens, dtype=float) * np.log1p(-np.minimum(share, 1.0 - 1e-12)))
     return np.asarray(np.asarray(experts) * (1.0 - missed))
+
+
+def busiest_load(experts: ArrayLike, ep: ArrayLike) -> Array:
+    """Rows of the rank the group waits for, relative to an even share, when experts' popularity follows a power law.
+
+    The popularity of one expert spreads about twice its mean (exponents 1.0 to 1.2, as measured tables use), the sum over
+    `experts / ep` of them that much less, and the largest of `ep` such sums lies sqrt(2 ln ep) spreads above the mean.
+    """
+    experts, ep = np.asarray(experts, dtype=float), np.asarray(ep, dtype=float)
+    return np.asarray(np.minimum(1.0 + POPULARITY_SPREAD * np.sqrt(2.0 * np.log(ep) * ep / experts), ep))
 
 
 def moe_s(
@@ -34,28 +46,30 @@ def moe_s(
     light_memory_s: ArrayLike,
     device: DeviceFacts,
     c: Mapping[str, float],
-    balanced: ArrayLike = False,
+    load: ArrayLike | None = None,
+    touched: ArrayLike | None = None,
 ) -> Array:
     """Expected seconds on the rank that the group waits for; every argument broadcasts.
 
     tokens: before routing, over the whole group. The light terms are those of an even share: `tokens·topk/ep` expert rows
-    and the distinct experts they touch (`distinct_experts(...)/ep`). Routing that is not `balanced` makes the slowest rank
-    wait longer as `ep` grows. Each expert's rows are padded to the kernel's row tile.
+    and the weights of the experts they touch. load: rows of the slowest rank relative to that share (`busiest_load` for a
+    power law; default 1, balanced). touched: experts on the rank that get any row (default `distinct_experts / ep`).
+    Each expert's rows are padded to the kernel's row tile; sorting and gathering cost time a token and a routed row.
     """
-    tokens, ep = np.asarray(tokens, dtype=float), np.asarray(ep, dtype=float)
-    rows = tokens * topk / ep
-    touched = np.maximum(distinct_experts(tokens, topk, experts) / ep, 1.0)
+    tokens, ep, hidden = np.asarray(tokens, dtype=float), np.asarray(ep, dtype=float), np.asarray(hidden, dtype=float)
+    load = 1.0 if load is None else np.asarray(load)
+    touched = distinct_experts(tokens, topk, experts) / ep if touched is None else np.asarray(touched)
+    touched = np.maximum(touched, 1.0)
+    routed = tokens * topk
+    rows = routed / ep * load
     per_expert = np.maximum(rows / touched, 1.0)
-    padded = 1.0 + c["row_padding"] * c["tile_m"] / per_expert
     tiles = touched * np.ceil(per_expert / c["tile_m"]) * np.ceil(np.divide(inter, tp) / c["tile_n"])
-    lack = np.maximum(device.sm_count / tiles, 1.0)
-    skew = 1.0 + np.where(balanced, 0.0, c["skew"]) * (1.0 - 1.0 / ep)
-    compute_s = light_compute_s * (
-        padded * skew * (1.0 + c["wave_share"] * (lack - 1.0)) / matrix_efficiency(device, c)
-    )
-    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) / c["bandwidth_efficiency"])
-    time_s = overlap_s(compute_s, memory_s, c["exposed"])
-    time_s = time_s + (c["floor_s"] + c["expert_s"] * touched + c["row_s"] * rows * hidden)
+    lack = np.maximum(device.sm_count / tiles, 1.0) - 1.0
+    padded = (1.0 + c["row_padding"] * c["tile_m"] / per_expert) * load
+    compute_s = light_compute_s * padded * (1.0 + c["wave_share"] * lack) / matrix_efficiency(device, c)
+    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * lack) / c["bandwidth_efficiency"])
+    moved_s = hidden * (c["row_s"] * rows + c["routed_row_s"] * routed)
+    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (c["floor_s"] + c["expert_s"] * touched + c["token_s"] * tokens + moved_s)
     if activation_bits < UNQUANTISED_BITS:
         time_s = time_s + quantise_s(rows, hidden, activation_bits=activation_bits, device=device, c=c)
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)

@@ -39,13 +39,14 @@ class PhaseAt:
     head_s: FloatArray
     hand_off_s: FloatArray
     communication_s: FloatArray  # on the mesh, inside layers_s
-    stage_s: FloatArray  # of the fullest pipeline stage
+    in_flight: FloatArray  # batches in the pipeline of regions that the KV cache leaves room for
+    passes_per_s: FloatArray  # with that many batches in flight
     placement: Placement
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Everything but the numbers. `released`: one layer times the layer count, as the released WaferLLM code reports."""
+    """Everything but the numbers. `released`: one layer times the layer count, as the released code reports."""
 
     model: Transformer
     device: Device
@@ -125,13 +126,17 @@ class Case:
         clock = self.parameters.clock_hz
         hand_off = np.zeros(()) if self.released else self._hand_off_s(grid, rows, where)
         each = cycles / self.layer_count * where.layers_per_region
+        stage_s = np.maximum(each, head) / clock + hand_off / np.maximum(where.regions, 1.0)
+        time_s = (cycles + head) / clock + hand_off
+        in_flight = where.in_flight
         return PhaseAt(
-            time_s=(cycles + head) / clock + hand_off,
+            time_s=time_s,
             layers_s=cycles / clock,
             head_s=head / clock,
             hand_off_s=hand_off,
             communication_s=communication / clock,
-            stage_s=np.maximum(each, head) / clock + hand_off / np.maximum(where.regions, 1.0),
+            in_flight=in_flight,
+            passes_per_s=np.minimum(in_flight / time_s, 1.0 / stage_s),
             placement=where,
         )
 

@@ -13,7 +13,7 @@ from waferline.errors import UnsupportedError
 from waferline.formats import Precision, get_format
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.operator import Operator
-from waferline.workloads.spec import Block, FeedForward, MixtureOfExperts, Transformer
+from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -92,15 +92,15 @@ def _stored_bytes(op: Operator) -> float:
 
 
 def live_elements_per_token(model: Transformer) -> float:
-    """Activation elements per token that are alive at once in a forward pass: residual, its copy, the widest inner part."""
+    """Activation elements per token alive at once in a forward pass: residual, its copy, the widest inner part."""
     return _RESIDUAL_COPIES * model.hidden_size + max((_inner(block) for block in model.blocks), default=0)
 
 
 def _inner(block: Block) -> float:
-    """Widest set of intermediate activations of one token: queries, keys and values, or the feed-forward's inner width."""
+    """Widest set of intermediate activations of one token: attention's, or the feed-forward's inner width."""
     widths: list[float] = [0.0]
     mixer = block.mixer
-    if mixer is not None and hasattr(mixer, "heads") and hasattr(mixer, "head_dim"):
+    if isinstance(mixer, Attention | LatentAttention):
         widths.append(2.0 * mixer.heads * mixer.head_dim + mixer.kv_elements_per_token)
     if isinstance(block.ffn, FeedForward):
         widths.append(block.ffn.intermediate * (2.0 if block.ffn.gated else 1.0))

@@ -1,4 +1,4 @@
-"""Where layers live: square regions of a wafer, how many layers a region's SRAM holds, how many wafers a model needs."""
+"""Where layers live: square regions of a wafer, layers per region under the SRAM limit, wafers per model."""
 
 from __future__ import annotations
 
@@ -51,6 +51,17 @@ class Placement:
     regions_per_wafer: FloatArray
     systems: FloatArray
     sram_utilization: FloatArray  # of the fullest core, code left out
+
+    @property
+    def free_bytes(self) -> FloatArray:
+        """Bytes per core left for KV cache beside weights and buffers."""
+        return self.core.room - self.core.buffers - self.layers_per_region * self.core.weights
+
+    @property
+    def in_flight(self) -> FloatArray:
+        """Batches whose KV cache fits at once, at most one per region."""
+        held = np.floor(self.free_bytes / (self.layers_per_region * self.core.kv))
+        return np.clip(held, 1.0, self.regions)
 
 
 def core_bytes(

@@ -27,6 +27,7 @@ from waferline.predict.inputs import as_device, as_model
 from waferline.predict.labels import Values, over_labels
 from waferline.predict.memory import kv_elements_per_token
 from waferline.predict.result import Field, OperatorRow, Result, merged_sources, plain
+from waferline.predict.wafer.chunks import POINTS, in_chunks
 from waferline.predict.wafer.layers import StreamedLayer, live_elements_per_token, streamed_layers, widest_layer_bytes
 from waferline.workloads.scenario import common_shape, real, whole
 from waferline.workloads.spec import Transformer
@@ -35,7 +36,6 @@ FloatArray = npt.NDArray[np.float64]
 Phase = Literal["prefill", "decode", "train"]
 
 PHASES: tuple[Phase, ...] = ("prefill", "decode", "train")
-_CHUNK = 32768  # scenarios per pass: temporaries stay in the cache of one core
 _GRADIENT_BYTES = 2.0  # gradients leave in 16 bits
 _BACKWARD_FLOPS = 2.0  # gradients of activations and of weights, each as costly as the forward product
 _RESIDUAL_BYTES = 2.0
@@ -50,7 +50,7 @@ NOT_MODELLED = (
 
 
 class WeightStreamingResult(Result):
-    """What `WeightStreamingModel.solve` answers. Every field broadcasts over scenarios; infeasible ones have no rates."""
+    """What `WeightStreamingModel.solve` answers. Every field broadcasts; infeasible scenarios have no rates."""
 
     feasible = Field("feasible", "True where activations, KV cache and two layers' weights fit the wafer's SRAM")
     throughput = Field("throughput_tokens_per_s", "Tokens per second of all systems; NaN where infeasible")
@@ -115,8 +115,8 @@ class WeightStreamingModel:
         labels = np.asarray(precision, dtype=str)
         shape = common_shape({**arguments, "precision": labels})
         case = _Case(spec, device, _io_link(device), phase, kv)
-        values = over_labels(labels, arguments, lambda label, a: case.chunked(label, a))
-        single = labels.size == 1 and int(np.prod(shape)) <= _CHUNK
+        values = over_labels(labels, arguments, lambda label, a: in_chunks(a, lambda piece: case.values(label, piece)))
+        single = labels.size == 1 and int(np.prod(shape)) <= POINTS
         return WeightStreamingResult(
             values=values,
             coords={k: v for k, v in {**arguments, "precision": labels}.items() if np.size(v) > 1},
@@ -156,24 +156,6 @@ class _Case:
     link: Link
     phase: Phase
     kv: str | None
-
-    def chunked(self, label: str, a: Mapping[str, FloatArray]) -> Values:
-        """`values` over flat chunks that stay in cache."""
-        shape = np.broadcast_shapes(*(v.shape for v in a.values()))
-        size = int(np.prod(shape))
-        if size <= _CHUNK:
-            return self.values(label, a)
-        flat = {k: v if v.ndim == 0 else np.broadcast_to(v, shape).ravel() for k, v in a.items()}
-        out: Values = {}
-        for start in range(0, size, _CHUNK):
-            part = {k: v if v.ndim == 0 else v[start : start + _CHUNK] for k, v in flat.items()}
-            for name, value in self.values(label, part).items():
-                if np.ndim(value) == 0:
-                    out[name] = value
-                    continue
-                whole_array = out.setdefault(name, np.empty(size, dtype=value.dtype))
-                whole_array[start : start + _CHUNK] = value
-        return {k: v.reshape(shape) if np.ndim(v) else v for k, v in out.items()}
 
     def timed(self, precision: Precision, a: Mapping[str, FloatArray]) -> list[_Timed]:
         peak = self.device.peak(get_format(precision.activations).arithmetic)
@@ -232,14 +214,14 @@ class _Case:
         return np.asarray(rate * streamed / sum(x.count * x.token_flops for x in stack))
 
     def _fill_s(self, timed: list[_Timed], systems: FloatArray) -> FloatArray:
-        """The first layer arrives before anything runs; a tree of systems adds its hops once, as the stream is pipelined."""
+        """The first layer arrives before anything runs; the tree's hops add once, as the stream is pipelined."""
         facts = read_packaged("weight_streaming.yaml")
         depth = np.ceil(np.log(systems) / np.log(float(facts["tree_radix"]["value"])) - 1e-9)
         first = timed[0].layer.weight_bytes / self.link.bandwidth_bytes_per_s
         return first + self.link.latency_s + depth * float(facts["tree_hop_s"]["value"])
 
     def _memory(self, precision: Precision, layers: list[StreamedLayer], a: Mapping[str, FloatArray]) -> Values:
-        """SRAM of one wafer: code, two layers' weights, live activations, and KV cache or kept activations per token."""
+        """SRAM of one wafer: code, two layers' weights, live activations, KV cache or kept activations."""
         code = float(read_packaged("weight_streaming.yaml")["code_share"]["value"]) * self.device.capacity_bytes
         fixed = code + 2 * widest_layer_bytes(layers)
         live = live_elements_per_token(self.model) * _RESIDUAL_BYTES

@@ -1,0 +1,113 @@
+"""Sweeps of any size in bounded memory: a grid is solved in chunks, and each chunk is written or summed up at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.errors import FileFormatError, InvalidInputError
+from waferline.predict.result import Result
+from waferline.predict.shortcut import grid
+
+CHUNK_POINTS = 100_000  # large enough that NumPy's overhead vanishes, small enough to stay in cache-sized buffers
+
+Array = npt.NDArray[Any]
+Solve = Callable[..., Result]
+
+
+def chunks(axes: Mapping[str, Sequence[Any] | Array], points: int = CHUNK_POINTS) -> Iterator[dict[str, Array]]:
+    """The grid of `axes`, cut along its first axes into sub-grids of at most about `points` points each.
+
+    Every sub-grid is a mapping of arrays that broadcast, as `waferline.grid` makes them; their order is the grid's.
+    """
+    values = {name: np.atleast_1d(np.asarray(v)) for name, v in axes.items()}
+    if any(v.ndim != 1 or not v.size for v in values.values()):
+        raise InvalidInputError("every sweep axis must be a non-empty list")
+    names = list(values)
+    inner, split = 1, len(names)
+    while split > 0 and inner * values[names[split - 1]].size <= points:
+        split -= 1
+        inner *= values[names[split]].size
+    if split == 0:
+        yield grid(**values)
+        return
+    cut = names[split - 1]
+    step = max(1, points // inner)
+    for outer in np.ndindex(*(values[n].size for n in names[: split - 1])):
+        fixed = {n: values[n][i : i + 1] for n, i in zip(names, outer, strict=False)}
+        for start in range(0, values[cut].size, step):
+            part = {cut: values[cut][start : start + step]}
+            yield grid(**{n: (fixed | part).get(n, values[n]) for n in names})
+
+
+def points_of(axes: Mapping[str, Sequence[Any] | Array]) -> int:
+    """Number of points of the grid."""
+    return math.prod(np.size(v) for v in axes.values())
+
+
+def rows_of(result: Result, arguments: Mapping[str, Array], fields: Sequence[str]) -> dict[str, Array]:
+    """Inputs and chosen fields of one chunk as flat columns."""
+    shape = np.broadcast_shapes(*(v.shape for v in arguments.values()))
+    columns = {name: np.broadcast_to(v, shape).ravel() for name, v in arguments.items()}
+    return columns | {name: np.broadcast_to(result[name], shape).ravel() for name in fields}
+
+
+def sweep(
+    solve: Solve,
+    axes: Mapping[str, Sequence[Any] | Array],
+    fields: Sequence[str],
+    *,
+    points: int = CHUNK_POINTS,
+    fixed: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Array]]:
+    """Solve the grid of `axes` chunk by chunk: yields flat columns of the inputs and of `fields`. Memory stays bounded.
+
+    `solve` is a model's `solve`; `fixed` are its other arguments (model, hardware, ...).
+    """
+    for arguments in chunks(axes, points):
+        yield rows_of(solve(**(fixed or {}), **arguments), arguments, fields)
+
+
+def write_parquet(columns: Iterator[dict[str, Array]], path: str | Path, *, done: Callable[[int], None] | None = None) -> int:
+    """Write chunks to a Parquet file as they come; the file appears only when complete. Returns the number of rows.
+
+    `done(rows)` is called after every chunk. Raises: FileFormatError when the file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    writer, total = None, 0
+    try:
+        for chunk in columns:
+            table = pa.table(chunk)
+            writer = writer or pq.ParquetWriter(partial, table.schema)
+            writer.write_table(table)
+            total += table.num_rows
+            if done is not None:
+                done(table.num_rows)
+        if writer is not None:
+            writer.close()
+            partial.replace(path)
+    except OSError as error:
+        raise FileFormatError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return total
+
+
+def pareto(columns: Mapping[str, Array], least: Sequence[str] = (), most: Sequence[str] = ()) -> npt.NDArray[np.intp]:
+    """Indices of the points that no other point beats in all of `least` (smaller is better) and `most` at once."""
+    scores = np.column_stack([*(columns[n] for n in least), *(-np.asarray(columns[n]) for n in most)]).astype(float)
+    order = np.lexsort(scores.T[::-1])
+    kept: list[int] = []
+    for i in order:
+        if not kept or not np.any(np.all(scores[kept] <= scores[i], axis=1)):
+            kept.append(int(i))
+    return np.array(sorted(kept), dtype=np.intp)

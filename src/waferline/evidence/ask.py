@@ -1,0 +1,62 @@
+"""Requests put to the prediction models, as many at once as share their text fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from waferline.errors import WaferlineError
+from waferline.evidence.answer import Answer
+from waferline.evidence.ask_serving import ask_serving
+from waferline.evidence.ask_single import ask_single
+from waferline.evidence.ask_training import ask_training
+from waferline.evidence.request import Refusal, Request
+
+Asker = Callable[[Sequence[Request]], list[Answer]]
+
+
+def _doors() -> Mapping[str, Callable[..., list[Answer]]]:
+    return {"serving": ask_serving, "training": ask_training, "single": ask_single}
+
+
+def ask(requests: Sequence[Request], progress: Callable[[int], None] | None = None) -> list[Answer | Refusal]:
+    """An answer or a refusal for every request, in order. `progress` is told how many were answered, group by group."""
+    out: list[Answer | Refusal | None] = [None] * len(requests)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault(request.group, []).append(index)
+    doors = _doors()
+    for key, members in groups.items():
+        for index, answer in zip(members, _answers([requests[i] for i in members], doors[key[0]]), strict=True):
+            out[index] = answer
+        if progress is not None:
+            progress(len(members))
+    return [answer for answer in out if answer is not None]
+
+
+def _answers(requests: Sequence[Request], door: Asker) -> list[Answer | Refusal]:
+    """One call; where some rows of a group cannot be asked, the group is halved until those rows stand alone."""
+    try:
+        return list(door(requests))
+    except WaferlineError as error:
+        if len(requests) == 1:
+            return [Refusal(error.kind, str(error))]
+    cut = _cut(requests)
+    return _answers(requests[:cut], door) + _answers(requests[cut:], door) if cut else _by_parallel(requests, door)
+
+
+def _cut(requests: Sequence[Request]) -> int:
+    """Where to halve; 0 where the requests differ in parallel degrees, which fail or pass together."""
+    degrees = {(r.tp, r.pp, r.ep, r.dp) for r in requests}
+    return len(requests) // 2 if len(degrees) == 1 else 0
+
+
+def _by_parallel(requests: Sequence[Request], door: Asker) -> list[Answer | Refusal]:
+    """Groups of one parallel layout each: a machine without the links fails once, not row by row."""
+    layouts: dict[tuple[float, ...], list[int]] = {}
+    for index, r in enumerate(requests):
+        layouts.setdefault((r.tp, r.pp, r.ep, r.dp), []).append(index)
+    out: list[Answer | Refusal | None] = [None] * len(requests)
+    for members in layouts.values():
+        for index, answer in zip(members, _answers([requests[i] for i in members], door), strict=True):
+            out[index] = answer
+    return [answer for answer in out if answer is not None]

@@ -1,0 +1,166 @@
+"""Groups of generating rows put to `ServingModel`: static batches, closed loads and full loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
+from waferline.evidence.load import Closed, closed_load, full_load_tokens_per_s
+from waferline.evidence.metrics import READERS, Sizes, Times
+from waferline.evidence.names import model_spec
+from waferline.evidence.request import Request
+from waferline.predict.result import Result
+from waferline.predict.serving import ServingModel
+
+FloatArray = npt.NDArray[np.float64]
+
+_MOST_SEQUENCES = 2048.0  # TensorRT-LLM's default max_batch_size; vLLM and SGLang stop at 256 to 1024 by default
+_FULL_PREFILL_TOKENS = 8192.0  # prompts are read together up to this many tokens (max_num_batched_tokens)
+_BEYOND_MEMORY = 8.0  # times the batch that memory is thought to hold: the bound must not depend on that thought
+_KEYS = {"value": "{}_s", "low90": "{}_low90_s", "high90": "{}_high90_s", "light": "light_{}_s"}
+
+
+def ask_serving(requests: Sequence[Request]) -> list[Answer]:
+    """Answers for requests of one group.
+
+    Raises: any WaferlineError of the model, for the whole group.
+    """
+    first = requests[0]
+    sizes = _sizes(requests)
+    if first.load == "static":
+        return _static(requests, sizes)
+    return _served(requests, sizes)
+
+
+def _sizes(requests: Sequence[Request]) -> dict[str, FloatArray]:
+    names = ("batch", "input_tokens", "output_tokens", "tp", "pp", "ep", "dp")
+    return {name: np.array([getattr(r, name) for r in requests], dtype=np.float64) for name in names}
+
+
+def solve(first: Request, sizes: Mapping[str, FloatArray], batch: FloatArray) -> Result:
+    """The serving model at `batch`, everything else as the group says."""
+    return ServingModel().solve(
+        model=model_spec(first.model),
+        hardware=first.hardware,
+        seq_len=np.ceil(sizes["input_tokens"]),
+        batch_size=batch,
+        precision=first.precision,
+        output_len=np.ceil(sizes["output_tokens"]),
+        kv=first.kv,
+        tp=sizes["tp"],
+        pp=sizes["pp"],
+        ep=sizes["ep"],
+        dp=sizes["dp"],
+        engine=first.engine,
+    )
+
+
+def _full(value: npt.NDArray, like: FloatArray) -> FloatArray:
+    return np.broadcast_to(np.asarray(value, dtype=np.float64), like.shape)
+
+
+def _times(result: Result, variant: str, like: FloatArray) -> Times:
+    key = _KEYS[variant]
+    return Times(_full(result[key.format("ttft")], like), _full(result[key.format("itl")], like))
+
+
+def _pick(requests: Sequence[Request], read: Mapping[str, FloatArray]) -> FloatArray:
+    """Each row's own metric out of all that were read."""
+    return np.array([read[r.answer][i] for i, r in enumerate(requests)])
+
+
+def _tiers(requests: Sequence[Request], result: Result) -> list[str]:
+    by_phase = {phase: tier_of(result.operators, phase) for phase in ("prefill", "decode")}
+    prefill_only = ("ttft_s", "prompt_tokens_per_s")
+    return [by_phase["prefill" if r.answer in prefill_only else "decode"] for r in requests]
+
+
+def _static(requests: Sequence[Request], sizes: dict[str, FloatArray]) -> list[Answer]:
+    result = solve(requests[0], sizes, sizes["batch"])
+    asked = {r.answer for r in requests}
+    s = Sizes(sizes["batch"], sizes["input_tokens"], sizes["output_tokens"])
+    values = {}
+    for variant in VARIANTS:
+        t = _times(result, variant, s.batch)
+        values[variant] = _pick(requests, {name: READERS[name](t, s) for name in asked})
+    fits = _full(result["feasible"], s.batch) > 0
+    notes = [() if ok else ("does not fit at once by the memory model",) for ok in fits]
+    return answers(values, _tiers(requests, result), notes)
+
+
+def _served(requests: Sequence[Request], sizes: dict[str, FloatArray]) -> list[Answer]:
+    """Closed and full load: two calls, one prompt alone and the running batch."""
+    first, dp = requests[0], sizes["dp"]
+    alone = solve(first, sizes, dp)  # one prompt on every replica
+    most = np.maximum(_full(alone["max_batch_size"], dp), dp)
+    clients = np.minimum(sizes["batch"], 1e9)
+    running = np.maximum(np.floor(np.minimum(np.minimum(clients, most), _MOST_SEQUENCES * dp)), dp)
+    together = np.maximum(np.floor(_FULL_PREFILL_TOKENS / sizes["input_tokens"]), 1.0)
+    together = np.minimum(together, np.ceil(running / dp))
+    prompts = solve(first, sizes, together * dp)
+    busy = solve(first, sizes, running)
+    values = {}
+    for variant in VARIANTS:
+        one, many, step = (_times(r, variant, dp) for r in (alone, prompts, busy))
+        load = Closed(
+            prefill_s=one.ttft_s,
+            prompt_s=many.ttft_s / together,
+            step_s=step.itl_s,
+            clients=np.maximum(clients / dp, 1.0),
+            running=running / dp,
+            output_tokens=sizes["output_tokens"],
+        )
+        values[variant] = _pick(requests, _read_load(load, first.load, sizes, variant))
+    if first.load == "full":
+        values["light"] = _full_light(requests, sizes, running)
+    notes = _notes(clients, most, first.load, running)
+    return answers(values, _tiers(requests, busy), notes)
+
+
+def _read_load(load: Closed, kind: str, sizes: Mapping[str, FloatArray], variant: str) -> dict[str, FloatArray]:
+    """All metrics under load. The bound of latencies is one request alone; of rates, perfect overlap of both phases."""
+    t = closed_load(load)
+    if variant == "light":
+        t = Times(load.prefill_s, load.step_s)
+    dp, outputs, inputs = sizes["dp"], sizes["output_tokens"], sizes["input_tokens"]
+    rate = full_load_tokens_per_s(load) * dp
+    if kind == "closed":
+        request = t.ttft_s + np.maximum(outputs - 1, 0) * t.itl_s
+        rate = load.clients * dp * outputs / request
+    if variant == "light":
+        rate = dp / np.maximum(load.step_s / load.running, load.prompt_s / outputs)
+    return {
+        "ttft_s": t.ttft_s,
+        "tpot_s": t.itl_s,
+        "latency_s": t.ttft_s + np.maximum(outputs - 1, 0) * t.itl_s,
+        "output_tokens_per_s": rate,
+        "total_tokens_per_s": rate * (inputs + outputs) / outputs,
+        "samples_per_s": rate / outputs,
+    }
+
+
+def _full_light(requests: Sequence[Request], sizes: Mapping[str, FloatArray], running: FloatArray) -> FloatArray:
+    """The bound of a full load, whose batch the source does not say: a batch far above what memory is thought to hold."""
+    dp = sizes["dp"]
+    most = solve(requests[0], sizes, running * _BEYOND_MEMORY)
+    t = _times(most, "light", dp)
+    rate = running * _BEYOND_MEMORY / np.maximum(t.itl_s, t.ttft_s / sizes["output_tokens"])
+    per_output = {
+        "output_tokens_per_s": rate,
+        "total_tokens_per_s": rate * (sizes["input_tokens"] + sizes["output_tokens"]) / sizes["output_tokens"],
+        "samples_per_s": rate / sizes["output_tokens"],
+    }
+    return _pick(requests, per_output)
+
+
+def _notes(clients: FloatArray, most: FloatArray, kind: str, running: FloatArray) -> list[tuple[str, ...]]:
+    said: list[tuple[str, ...]] = []
+    for c, m, r in zip(clients, most, running, strict=True):
+        if kind == "full":
+            said.append((f"{r:.0f} sequences run at once",))
+        else:
+            said.append((f"memory holds {m:.0f} of {c:.0f} sequences",) if m < c else ())
+    return said

@@ -1,0 +1,41 @@
+"""Groups of one-pass rows put to `SingleNodeModel`: encoders and convolutional networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
+from waferline.evidence.names import model_spec
+from waferline.evidence.request import Request
+from waferline.predict.single import SingleNodeModel
+
+_KEYS = {"value": "latency_s", "low90": "latency_low90_s", "high90": "latency_high90_s", "light": "light_latency_s"}
+
+
+def ask_single(requests: Sequence[Request]) -> list[Answer]:
+    """Answers for one-pass requests of one group; devices beyond one work on samples of their own.
+
+    Raises: any WaferlineError of the model, for the whole group.
+    """
+    first = requests[0]
+    batch = np.array([r.batch for r in requests])
+    devices = np.array([r.dp for r in requests])
+    tokens = np.array([r.input_tokens for r in requests])
+    result = SingleNodeModel().solve(
+        model=model_spec(first.model),
+        hardware=first.hardware,
+        batch_size=np.ceil(batch / devices),
+        precision=first.precision,
+        phase=first.variant,
+        seq_len=tokens,
+        engine=first.engine,
+    )
+    is_time = np.array([r.answer == "latency_s" for r in requests])
+    values = {}
+    for variant in VARIANTS:
+        seconds = np.broadcast_to(result[_KEYS[variant]], batch.shape)
+        values[variant] = np.where(is_time, seconds, batch / seconds)
+    tier = tier_of(result.operators, first.variant)
+    return answers(values, [tier] * len(requests), [()] * len(requests))

@@ -1,0 +1,71 @@
+"""Groups of training rows put to `TrainingModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
+from waferline.evidence.names import model_spec
+from waferline.evidence.request import Request
+from waferline.predict.result import Result
+from waferline.predict.training import TrainingModel
+
+FloatArray = npt.NDArray[np.float64]
+
+_KEYS = {
+    "value": "step_time_s",
+    "low90": "step_time_low90_s",
+    "high90": "step_time_high90_s",
+    "light": "light_step_time_s",
+}
+
+
+def ask_training(requests: Sequence[Request]) -> list[Answer]:
+    """Answers for training requests of one group. Every metric is the step time in another unit.
+
+    Raises: any WaferlineError of the model, for the whole group.
+    """
+    first = requests[0]
+    numbers = {
+        name: np.array([getattr(r, name) for r in requests], dtype=np.float64)
+        for name in ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp")
+    }
+    result = TrainingModel().solve(
+        model=model_spec(first.model),
+        hardware=first.hardware,
+        seq_len=numbers["input_tokens"],
+        global_batch=numbers["batch"],
+        micro_batch=numbers["micro_batch"],
+        precision=first.precision,
+        tp=numbers["tp"],
+        pp=numbers["pp"],
+        ep=numbers["ep"],
+        dp=numbers["dp"],
+        recompute=first.variant,
+        sharding=first.sharding,
+        engine=first.engine,
+    )
+    shape = numbers["batch"].shape
+    expected = np.broadcast_to(result["step_time_s"], shape)
+    names = [r.answer for r in requests]
+    fields = {name: np.broadcast_to(_field(result, name), shape) for name in set(names)}
+    at_expected = np.array([fields[name][i] for i, name in enumerate(names)])
+    is_time = np.array([name == "step_time_s" for name in names])
+    values = {}
+    for variant in VARIANTS:
+        step = np.broadcast_to(result[_KEYS[variant]], shape)
+        values[variant] = np.where(is_time, step, at_expected * expected / step)
+    tier = tier_of(result.operators, "train")
+    fits = np.broadcast_to(result["feasible"], shape)
+    notes = [() if ok else ("does not fit by the memory model",) for ok in fits]
+    return answers(values, [tier] * len(requests), notes)
+
+
+def _field(result: Result, name: str) -> FloatArray:
+    """A result field; TFLOP/s with recomputation counted are model TFLOP/s times hfu / mfu."""
+    if name == "hardware_tflops_per_device":
+        return result["tflops_per_device"] * result["hfu"] / result["mfu"]
+    return result[name]

@@ -1,0 +1,84 @@
+"""What a row says only in words: lengths, batches and parallel degrees that its notes state, read by pattern."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from waferline.evidence.rows import Row
+
+_NUMBER = r"([\d]+(?:\.\d+)?)"
+_ABOUT = re.compile(rf"(?:p50|mean)?\s*~?\s*{_NUMBER}(?:\s*\((?:derived|\+-\d+%)\))?\s*$")
+_MICRO = re.compile(rf"\b(?:micro|MBS|local|mbs)\s+{_NUMBER}")
+_CONTEXT_PARALLEL = re.compile(r"\bCP(\d+)")
+_VIRTUAL = re.compile(r"\bVP(\d+)")
+_AT_ONCE = re.compile(rf"{_NUMBER} requests submitted at once")
+_PER_REPLICA = re.compile(rf"{_NUMBER} seqs per DP")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A number that the source gives only approximately, or in words."""
+
+    value: float
+    said: str
+
+
+def _field(row: Row, name: str) -> str:
+    """The text of `name: ...` in the notes, up to the next semicolon."""
+    found = re.search(rf"(?:^|; ){name}: ([^;]*)", row.notes)
+    return found.group(1).strip() if found else ""
+
+
+def _first(pattern: re.Pattern[str], text: str) -> float | None:
+    found = pattern.search(text)
+    return float(found.group(1)) if found else None
+
+
+def input_tokens(row: Row) -> About | None:
+    """Prompt length that the notes give as a median or mean."""
+    return _about("prompt of about", _field(row, "input_len"))
+
+
+def output_tokens(row: Row) -> About | None:
+    """Generated length that the notes give as a median or mean."""
+    return _about("about", _field(row, "output_len"))
+
+
+def _about(words: str, text: str) -> About | None:
+    found = _ABOUT.match(text)
+    return About(float(found.group(1)), f"{words} {found.group(1)} tokens ({text})") if found else None
+
+
+def requests_at_once(row: Row) -> float | None:
+    """How many requests were queued together at the start."""
+    return _first(_AT_ONCE, row.notes)
+
+
+def micro_batch(row: Row) -> float | None:
+    """Sequences in one micro-batch of one replica."""
+    return _first(_MICRO, row.notes)
+
+
+def sequences_per_replica(row: Row) -> float | None:
+    """Sequences that one data-parallel replica trains in a step."""
+    return _first(_PER_REPLICA, row.notes)
+
+
+def context_parallel(row: Row) -> float:
+    """Devices that share one sequence (context parallelism), 1 where none is named."""
+    return _first(_CONTEXT_PARALLEL, row.notes) or 1.0
+
+
+def virtual_stages(row: Row) -> float:
+    """Model chunks of one pipeline stage (interleaved schedule)."""
+    return _first(_VIRTUAL, row.notes) or 1.0
+
+
+def fixed_rate(row: Row) -> bool:
+    """True for open-loop load: requests arrive at a rate, whatever the server does."""
+    return "open loop" in row.notes or "request rate" in _field(row, "batch")
+
+
+def disaggregated(row: Row) -> bool:
+    return "mode=disagg" in row.notes

@@ -1,0 +1,68 @@
+"""What a published row asks of a prediction model, or why it cannot be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Door = Literal["serving", "training", "single"]
+Load = Literal["static", "closed", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No prediction is made: `reason` is one line, `kind` groups reasons in summaries."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One row as a question. Text fields that agree are asked together, in one vectorised call.
+
+    load: `static` (a batch and nothing else), `closed` (`batch` clients that send a request when theirs is done) or
+    `full` (every request queued: the batch is what memory allows, `batch` is a limit or infinite).
+    answer: name of the reader that turns predicted times into the row's metric.
+    assumed: what the row does not state and is taken by default, one line each.
+    """
+
+    door: Door
+    model: str
+    hardware: str
+    precision: str
+    answer: str
+    engine: str
+    kv: str | None = None
+    load: Load = "static"
+    variant: str = ""  # training: recomputation; single node: phase
+    sharding: str = ""
+    batch: float = 1.0
+    input_tokens: float = 1.0
+    output_tokens: float = 0.0
+    micro_batch: float = 1.0
+    tp: float = 1.0
+    pp: float = 1.0
+    ep: float = 1.0
+    dp: float = 1.0
+    assumed: tuple[str, ...] = field(default=())
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """Everything that one call of a model holds fixed."""
+        kv = self.kv or ""
+        return (
+            self.door,
+            self.model,
+            self.hardware,
+            self.precision,
+            kv,
+            self.engine,
+            self.load,
+            self.variant,
+            self.sharding,
+        )
+
+    @property
+    def devices(self) -> float:
+        return self.tp * self.pp * self.dp

@@ -1,0 +1,79 @@
+"""A published row as a request to a prediction model, or the reason why it cannot be one. No row is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from waferline.evidence import notes
+from waferline.evidence.metrics import ANSWERS, NOT_PREDICTABLE, TRAINING
+from waferline.evidence.names import hardware_name, model_spec
+from waferline.evidence.request import Refusal, Request
+from waferline.evidence.rows import KINDS, PHASES, Row
+from waferline.evidence.scenario_serving import serving_request
+from waferline.evidence.scenario_single import single_request
+from waferline.evidence.scenario_training import training_request
+from waferline.workloads.spec import Transformer
+
+Check = Callable[[Row], Refusal | None]
+
+
+def _kind(row: Row) -> Refusal | None:
+    return None if row.kind == KINDS[0] else Refusal("kind", f"a {row.kind} value, not a measurement")
+
+
+def _speculative(row: Row) -> Refusal | None:
+    said = "speculative" in row.suspect or "MTP" in row.suspect
+    return Refusal("speculative decoding", "speculative decoding is not modelled") if said else None
+
+
+def _phase(row: Row) -> Refusal | None:
+    return (
+        None if row.phase in PHASES else Refusal("phase", f"the phase '{row.phase or 'not stated'}' is not predicted")
+    )
+
+
+def _metric(row: Row) -> Refusal | None:
+    known = row.metric in TRAINING if row.phase == "train" else (row.phase, row.metric) in ANSWERS
+    if known:
+        return None
+    return Refusal("metric", NOT_PREDICTABLE.get(row.metric, f"{row.metric} is not a predicted metric of {row.phase}"))
+
+
+def _disaggregated(row: Row) -> Refusal | None:
+    said = notes.disaggregated(row)
+    return (
+        Refusal("disaggregated", "prefill and decode on separate pools are not modelled in closed form")
+        if said
+        else None
+    )
+
+
+def _devices(row: Row) -> Refusal | None:
+    if row.devices is None:
+        return Refusal("devices", "the number of devices is not stated")
+    if "offload" in row.notes.lower() and "CPU offload=True" in row.notes:
+        return Refusal("offload", "weights or optimizer state on the host are not modelled")
+    return None
+
+
+# In this order: the first reason is the one that is told.
+CHECKS: tuple[Check, ...] = (_kind, _speculative, _phase, _metric, _disaggregated, _devices)
+
+
+def request_of(row: Row) -> Request | Refusal:
+    """What to ask for `row`. Text is resolved to catalogue names; numbers are taken as they are stated."""
+    for check in CHECKS:
+        refusal = check(row)
+        if refusal is not None:
+            return refusal
+    hardware = hardware_name(row.hardware)
+    if isinstance(hardware, Refusal):
+        return hardware
+    model = model_spec(row.model)
+    if isinstance(model, Refusal):
+        return model
+    if row.phase == "train":
+        return training_request(row, model, *hardware)
+    if isinstance(model, Transformer) and model.has_head and model.kind == "decoder":
+        return serving_request(row, model, *hardware)
+    return single_request(row, model, *hardware)

@@ -1,0 +1,120 @@
+"""Rows of language models that generate tokens: prefill, decode, static batches and serving."""
+
+from __future__ import annotations
+
+from waferline.evidence import notes
+from waferline.evidence.metrics import ANSWERS
+from waferline.evidence.names import engine_name, precision_of
+from waferline.evidence.request import Load, Refusal, Request
+from waferline.evidence.rows import Row
+from waferline.workloads.spec import Transformer
+
+_INFINITE = float("inf")
+_CORES_COUNTED = "AWS Neuron"  # sources whose `tp` counts cores of a device instead of devices
+_FULL_LOAD = ("max load", "MLPerf Offline", "submitted at once", "request rate inf", "max batch", "max throughput")
+
+
+def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardware: str) -> Request | Refusal:
+    """The question that a generating row asks, with what had to be assumed for it."""
+    engine, assumed_engine = engine_name(row, hardware)
+    formats = precision_of(row, engine)
+    if isinstance(formats, Refusal):
+        return formats
+    precision, kv, assumed_format = formats
+    degrees = _parallel(row)
+    if isinstance(degrees, Refusal):
+        return degrees
+    lengths = _lengths(row)
+    if isinstance(lengths, Refusal):
+        return lengths
+    load = _load(row)
+    if isinstance(load, Refusal):
+        return load
+    inputs, outputs, assumed_lengths = lengths
+    said = (assumed_hardware, assumed_engine, assumed_format, assumed_lengths, degrees[1])
+    return Request(
+        door="serving",
+        model=row.model,
+        hardware=hardware,
+        precision=precision,
+        kv=kv,
+        engine=engine,
+        answer=ANSWERS[row.phase, row.metric],
+        load=load[0],
+        batch=load[1],
+        input_tokens=max(
+            inputs, 1.0
+        ),  # llama-bench decodes after an empty prompt; a model needs one token to start from
+        output_tokens=outputs,
+        assumed=tuple(s for s in said if s),
+        tp=degrees[0]["tp"],
+        pp=degrees[0]["pp"],
+        ep=degrees[0]["ep"],
+        dp=degrees[0]["dp"],
+    )
+
+
+def _parallel(row: Row) -> tuple[dict[str, float], str] | Refusal:
+    """Parallel degrees over devices; a single device needs none stated."""
+    devices = row.devices or 1.0
+    stated = {"tp": row.tp, "pp": row.pp, "ep": row.ep, "dp": row.dp}
+    if devices == 1:
+        return dict.fromkeys(stated, 1.0), ""
+    if row.tp is None or row.pp is None or row.dp is None:
+        return Refusal("parallelism", f"how {devices:g} devices share the model is not stated")
+    degrees = {name: value or 1.0 for name, value in stated.items()}
+    if row.source.startswith(_CORES_COUNTED):
+        degrees["tp"] = max(devices / (degrees["pp"] * degrees["dp"]), 1.0)
+    used = degrees["tp"] * degrees["pp"] * degrees["dp"]
+    if used != devices:
+        return Refusal("parallelism", f"tp·pp·dp is {used:g} but {devices:g} devices are stated")
+    return degrees, "" if row.ep else "expert parallelism of 1"
+
+
+def _lengths(row: Row) -> tuple[float, float, str] | Refusal:
+    """(prompt, output, what was assumed) in tokens; approximate lengths in words are taken and said."""
+    said = []
+    inputs, outputs = row.input_tokens, row.output_tokens
+    if inputs is None and (about := notes.input_tokens(row)) is not None:
+        inputs = about.value
+        said.append(about.said)
+    if outputs is None and (about := notes.output_tokens(row)) is not None:
+        outputs = about.value
+        said.append(about.said)
+    if row.phase == "prefill":
+        outputs = outputs if outputs is not None else 0.0
+    if row.phase == "decode" and inputs is not None and outputs is None:
+        outputs = 1.0
+        said.append("output length not stated: the context is the prompt")
+    if row.phase == "decode" and inputs is None and outputs is not None:
+        inputs = 0.0
+        said.append("prompt length not stated: short")
+    if inputs is None or outputs is None:
+        which = " and ".join(n for n, v in (("prompt", inputs), ("output", outputs)) if v is None)
+        return Refusal("lengths", f"{which} length not stated")
+    if row.phase in ("decode", "generate", "serve") and outputs < 1:
+        return Refusal("lengths", "no token is generated")
+    return inputs, outputs, "; ".join(said)
+
+
+def _load(row: Row) -> tuple[Load, float] | Refusal:
+    """(kind of load, sequences) of a row."""
+    if row.phase != "serve":
+        if row.batch is not None:
+            return "static", row.batch
+        full = any(words in row.notes for words in _FULL_LOAD)
+        return ("full", _INFINITE) if full and row.metric.endswith("_per_s") else Refusal("batch", "batch not stated")
+    if row.batch is not None:
+        return "closed", row.batch
+    at_once = notes.requests_at_once(row)
+    if at_once is not None:
+        return "full", at_once
+    if any(words in row.notes for words in _FULL_LOAD):
+        return (
+            ("full", _INFINITE)
+            if row.metric.endswith("_per_s")
+            else Refusal("batch", "latency at full load depends on the queue")
+        )
+    if notes.fixed_rate(row):
+        return Refusal("load", "requests at a given rate need the request-level simulator")
+    return Refusal("batch", "neither batch nor concurrency is stated")

@@ -1,0 +1,98 @@
+"""Rows of training: one optimizer step of a transformer."""
+
+from __future__ import annotations
+
+from waferline.evidence import notes
+from waferline.evidence.request import Refusal, Request
+from waferline.evidence.rows import Row
+from waferline.formats import get_format
+from waferline.workloads.spec import ModelSpec, Transformer
+
+# Words in notes that name the activation recomputation, first match wins; engines that say nothing run their default.
+_RECOMPUTE = (
+    ("activation checkpointing=True", "full"),
+    ("activation checkpointing=False", "none"),
+    ("full AC", "full"),
+    ("selective AC", "selective"),
+    ("SAC", "selective"),
+    ("FLOPs include recomputation", "full"),
+    ("Megatron formula", "full"),
+)
+_COUNT_RECOMPUTATION = ("FLOPs include recomputation", "Megatron formula")
+_HARDWARE_FIELDS = {"tflops_per_device": "hardware_tflops_per_device", "mfu": "hfu"}
+_SHARDED = ("FSDP", "ZeRO-3")
+_DEFAULT_RECOMPUTE = "selective"
+
+
+def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware: str) -> Request | Refusal:
+    """The question that a training row asks, with what had to be assumed for it."""
+    if not isinstance(model, Transformer):
+        return Refusal("model", f"training of {row.model} has no stated configuration")
+    if not row.weight_format:
+        return Refusal("format", "compute format not stated")
+    sequence = row.input_tokens or model.fixed_tokens
+    if not sequence:
+        return Refusal("lengths", "sequence length not stated")
+    if row.tp is None or row.pp is None or row.dp is None or row.devices is None:
+        return Refusal("parallelism", "how the devices share the model is not stated")
+    shared = notes.context_parallel(row)
+    tp = row.devices / (row.pp * row.dp * shared) if row.source.startswith("AWS Neuron") else row.tp
+    if tp * row.pp * row.dp * shared != row.devices:
+        return Refusal("parallelism", f"tp·pp·dp·cp is {tp * row.pp * row.dp * shared:g} of {row.devices:g} devices")
+    batch = _batch(row)
+    if isinstance(batch, Refusal):
+        return batch
+    total, micro, assumed_batch = batch
+    if shared > 1 and micro > 1:
+        return Refusal("parallelism", f"context parallelism {shared:g} over micro-batches of {micro:g}")
+    recompute, assumed_recompute = _recompute(row)
+    context = f"context parallelism {shared:g} taken as data parallelism" if shared > 1 else ""
+    said = (assumed_hardware, assumed_batch, assumed_recompute, context)
+    return Request(
+        door="training",
+        model=row.model,
+        hardware=hardware,
+        precision=get_format(row.weight_format).name,
+        engine="static",
+        answer=_answer(row),
+        variant=recompute,
+        sharding="fsdp" if any(word in row.notes for word in _SHARDED) and "FSDP0" not in row.notes else "zero1",
+        batch=total,
+        micro_batch=micro,
+        input_tokens=sequence,
+        tp=tp,
+        pp=row.pp,
+        ep=row.ep or 1.0,
+        dp=row.dp * shared,
+        assumed=tuple(s for s in said if s),
+    )
+
+
+def _batch(row: Row) -> tuple[float, float, str] | Refusal:
+    """(global batch, micro-batch, what was assumed) in sequences."""
+    dp = row.dp or 1.0
+    micro = notes.micro_batch(row)
+    total, said = row.batch, ""
+    if total is None and (per_replica := notes.sequences_per_replica(row)) is not None:
+        total, said = per_replica * dp, f"{per_replica:g} sequences per replica"
+    if total is None and micro is not None:
+        total, said = micro * dp, "no gradient accumulation"
+    if total is None:
+        return Refusal("batch", "global batch not stated")
+    if micro is None:
+        micro, more = 1.0 if (row.pp or 1) > 1 else max(total / dp, 1.0), "micro-batch not stated"
+        said = f"{said}; {more}" if said else more
+    return total, min(micro, max(total / dp, 1.0)), said
+
+
+def _answer(row: Row) -> str:
+    """The result field: sources differ in whether the FLOPs of recomputation count."""
+    hardware = any(words in row.notes for words in _COUNT_RECOMPUTATION)
+    return _HARDWARE_FIELDS.get(row.metric, row.metric) if hardware else row.metric
+
+
+def _recompute(row: Row) -> tuple[str, str]:
+    for words, mode in _RECOMPUTE:
+        if words in row.notes:
+            return mode, ""
+    return _DEFAULT_RECOMPUTE, f"activation recomputation not stated: {_DEFAULT_RECOMPUTE}"

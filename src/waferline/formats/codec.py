@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InvalidInputError, UnknownNameError, UnsupportedError, unknown
 from .codecs.record import F32, F32_MAX, U8, Codec
 from .format import Format, get_format
+from .pieces import ordered_map
 
 CHUNK_WEIGHTS = 1 << 20  # temporaries stay near 50 MB whatever the tensor's size
 
@@ -99,9 +100,15 @@ def encode(x: ArrayLike, format: str | Format, *, tensor_scale: float | None = N
     scale = _check_scale(codec, tensor_scale)
     rows = values.reshape(-1, values.shape[-1])
     out = np.empty((len(rows), codec.row_bytes(values.shape[-1])), np.uint8)
-    for part in _row_chunks(rows.shape):
+    encode_rows = codec.encode_rows
+
+    def encode_part(part: slice) -> None:
         chunk = _checked_values(codec, rows[part], part.start)
-        out[part] = codec.encode_rows(np.ascontiguousarray(chunk), scale)
+        out[part] = encode_rows(np.ascontiguousarray(chunk), scale)
+
+    parts = list(_row_chunks(rows.shape))
+    for _ in map(encode_part, parts) if len(parts) == 1 else ordered_map(encode_part, parts):
+        pass
     return out.reshape(*values.shape[:-1], -1)
 
 

@@ -20,9 +20,10 @@ import numpy as np
 from ..errors import FileFormatError, InvalidInputError, UnsupportedError
 from . import safetensors
 from .codec import codec_for, codecs, encode, scale_from_magnitude
-from .codecs.record import U8, Codec
+from .codecs.record import F32, U8, Codec
 from .error import ErrorStats, ErrorSums, add_roundtrip
 from .format import Format
+from .pieces import ordered_map
 from .tensors import SUFFIXES, TensorFile, TensorInfo, scale_name
 
 GGML_QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION in ggml.h
@@ -130,10 +131,16 @@ def tensor_error(
             f"rows of {tensor.matrix()[1]} weights are not whole {codec.name} blocks of {codec.block}"
         )
     scale = _scale(file, tensor, codec)
-    for _part, values in file.chunks(tensor):
-        add_roundtrip(sums, values, codec, scale)
+
+    def lose(piece: tuple[slice, F32]) -> ErrorSums:
+        part = ErrorSums()
+        add_roundtrip(part, piece[1], codec, scale)
+        return part
+
+    for part in ordered_map(lose, file.chunks(tensor)):
+        sums.merge(part)
         if progress:
-            progress(values.size)
+            progress(part.weights)
     return sums
 
 
@@ -144,7 +151,7 @@ def _scale(file: TensorFile, tensor: TensorInfo, codec: Codec) -> float | None:
     total, largest = 0.0, 0.0
     for _part, values in file.chunks(tensor):
         magnitude = np.abs(values)
-        largest = max(largest, float(magnitude.max(initial=0.0)))
+        largest = max(largest, float(np.fmax.reduce(magnitude, axis=None, initial=0.0)))  # NaN is no magnitude
         total += float(magnitude.sum(dtype=np.float64))
     mean = total / max(tensor.weights, 1)
     return scale_from_magnitude(mean if codec.scale_rule == "mean" else largest, codec)
@@ -164,18 +171,26 @@ def _pieces(
         yield file.raw(step.source)
         progress(step.source.name, step.source.weights)
         return
-    sums = ErrorSums()
-    for _part, values in file.chunks(step.source):
+
+    def rewrite(piece: tuple[slice, F32]) -> tuple[U8, ErrorSums, int]:
+        part, values = piece
+        sums = ErrorSums()
         try:
             data = encode(values, step.target, tensor_scale=scale)
         except InvalidInputError as error:
-            raise InvalidInputError(error.message, where=f"tensor '{step.source.name}'", hint=error.hint) from None
+            where = f"tensor '{step.source.name}', rows from {part.start}"
+            raise InvalidInputError(error.message, where=where, hint=error.hint) from None
         if step.reason is None:
             add_roundtrip(sums, values, codecs()[step.target], scale, data)
+        return data, sums, values.size
+
+    total = ErrorSums()
+    for data, sums, weights in ordered_map(rewrite, file.chunks(step.source)):
+        total.merge(sums)
         yield data
-        progress(step.source.name, values.size)
+        progress(step.source.name, weights)
     if step.reason is None:
-        errors[step.source.name] = sums.stats()
+        errors[step.source.name] = total.stats()
 
 
 def _write_safetensors(

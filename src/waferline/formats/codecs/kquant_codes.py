@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from .record import F32, U8
+from .record import F32, U8, inverse_or_zero
 from .search import FAST, TINY, Real, clamp_round, fit_scale, fit_scale_min
 
 BLOCK = 256
@@ -95,11 +95,10 @@ def _signed_round(x: np.ndarray, step: np.ndarray, half: Real, q: np.ndarray) ->
 
 
 def _quantise_positive(values: F32, top: float) -> tuple[F32, U8]:
-    """Half-precision step `(n,)` and integers 0..top `(n, k)` for non-negative values `(n, k)`."""
-    largest = values.max(axis=1)
-    ratio = np.divide(np.float32(top), largest, out=np.zeros_like(largest), where=largest > TINY)
-    step = (largest / np.float32(top)).astype(np.float16).astype(np.float32)
-    return step, np.clip(np.rint(values * ratio[:, None]), 0, top).astype(np.uint8)
+    """Half-precision step `(n,)` and integers 0..top `(n, k)` for non-negative values `(n, k)`. The integers are chosen
+    for the step as it will be read back, which matters where it is subnormal."""
+    step = (values.max(axis=1) / np.float32(top)).astype(np.float16).astype(np.float32)
+    return step, np.clip(np.rint(values * inverse_or_zero(step)[:, None]), 0, top).astype(np.uint8)
 
 
 def affine_codes(x: F32, bits: int) -> tuple[F32, F32, U8, U8, U8]:
@@ -123,9 +122,8 @@ def signed_codes(x: F32, bits: int) -> tuple[F32, np.ndarray, U8]:
     scales = np.empty((len(x), 16), np.float32)
     _signed_kernel(x, np.float32(half), reach, scales)
     extreme = np.take_along_axis(scales, np.abs(scales).argmax(axis=1, keepdims=True), axis=1)
-    inverse = np.divide(np.float32(-scale_half), extreme, out=np.zeros_like(extreme), where=np.abs(extreme) > TINY)
     d = (extreme[:, 0] / np.float32(-scale_half)).astype(np.float16).astype(np.float32)
-    scale = np.clip(np.rint(inverse * scales), -scale_half, scale_half - 1).astype(np.int32)
+    scale = np.clip(np.rint(scales * inverse_or_zero(d)[:, None]), -scale_half, scale_half - 1).astype(np.int32)
     q = np.empty(x.shape, np.uint8)
     _signed_round(x, d[:, None] * scale.astype(np.float32), np.float32(half), q)
     return d, scale, q

@@ -143,7 +143,7 @@ def _read_load(load: Closed, kind: str, sizes: Mapping[str, FloatArray], variant
 
 
 def _full_light(requests: Sequence[Request], sizes: Mapping[str, FloatArray], running: FloatArray) -> FloatArray:
-    """The bound of a full load, whose batch the source does not say: a batch far above what memory is thought to hold."""
+    """The bound of a full load, whose batch is not stated: that of a batch far above what memory is thought to hold."""
     dp = sizes["dp"]
     most = solve(requests[0], sizes, running * _BEYOND_MEMORY)
     t = _times(most, "light", dp)

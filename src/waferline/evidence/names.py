@@ -1,4 +1,4 @@
-"""Published names as catalogue names: models, machines, engines, number formats; or a refusal that names the unknown."""
+"""Published names as catalogue names: models, machines, engines, formats; or a refusal that names the unknown one."""
 
 from __future__ import annotations
 

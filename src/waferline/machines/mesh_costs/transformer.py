@@ -305,7 +305,8 @@ def prefill_buffer_elements(shape: LayerShape, grid: Any, tokens: Any, batch: An
     largest: FloatArray = np.zeros(())
     for _, m, k, n in prefill_gemms(shape, tokens, batch):
         mt, kt, nt = tile(m, grid), tile(k, grid), tile(n, grid)
-        largest = np.maximum(largest, 2 * (mt * kt + kt * nt) + mt * nt)
+        # Of the two buffers of B, one is the resident tile itself (weights, or keys and values).
+        largest = np.maximum(largest, 2 * mt * kt + kt * nt + mt * nt)
     rows = tile(np.asarray(tokens, dtype=np.float64) * batch, grid)
     return largest + rows * (tile(shape.hidden, grid) + tile(shape.query, grid))
 

@@ -112,6 +112,7 @@ class WeightStreamingModel:
             "efficiency": real("efficiency", efficiency, least=1e-6, most=1.0),
             "systems": whole("systems", systems),
         }
+        _check_systems(device, arguments["systems"])
         labels = np.asarray(precision, dtype=str)
         shape = common_shape({**arguments, "precision": labels})
         case = _Case(spec, device, _io_link(device), phase, kv)
@@ -125,6 +126,14 @@ class WeightStreamingModel:
             sources=merged_sources(spec.sources, device.citations),
             notes=tuple(f"{k}: {v['source']}" for k, v in read_packaged("weight_streaming.yaml").items()),
             not_modelled=NOT_MODELLED,
+        )
+
+
+def _check_systems(device: Device, systems: FloatArray) -> None:
+    tree = device.link("scale-out")
+    if tree is not None and systems.max() > tree.max_devices:
+        raise InvalidInputError(
+            f"systems must be at most the {tree.max_devices} that {tree.name} joins, got {systems.max():g}"
         )
 
 

@@ -1,0 +1,64 @@
+"""Published wafer times, packaged: the rows that calibrate the constants, and the rows they are checked against."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+
+from waferline.catalog.yaml_file import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One published figure. `role` is `calibration` where a constant was fitted on it, else `check`."""
+
+    id: str
+    table: str
+    system: str
+    devices: int  # 0: not stated
+    model: str
+    grids: tuple[int, ...]  # one side, or prefill and decode side
+    input_tokens: int
+    output_tokens: int
+    metric: str
+    value: float
+    unit: str
+    role: str
+    source: str
+    url: str
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """Every row of `catalog/mesh_published.csv`."""
+    with (ROOT / "mesh_published.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(_row(row) for row in csv.DictReader(file))
+
+
+def table(name: str, *, system: str | None = None, metric: str | None = None) -> list[Published]:
+    """Rows of one table, such as `Table 4`, of one system and one metric."""
+    return [
+        row
+        for row in published()
+        if row.table == name and system in (None, row.system) and (metric is None or metric in row.metric)
+    ]
+
+
+def _row(row: dict[str, str]) -> Published:
+    return Published(
+        id=row["id"],
+        table=row["table"],
+        system=row["system"],
+        devices=int(row["devices"] or 0),
+        model=row["model"],
+        grids=tuple(int(side) for side in row["grid"].split("/") if side),
+        input_tokens=int(row["input_tokens"] or 0),
+        output_tokens=int(row["output_tokens"] or 0),
+        metric=row["metric"],
+        value=float(row["value"]),
+        unit=row["unit"],
+        role=row["role"],
+        source=row["source"],
+        url=row["url"],
+    )

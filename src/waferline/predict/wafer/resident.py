@@ -1,0 +1,275 @@
+"""`WaferResidentModel`: weights in the SRAM of one or more wafers, layers in square regions, one region at a time.
+
+A prefill runs as MeshGEMMs and a decode step as MeshGEMVs with K-tree all-reduces (WaferLLM, OSDI'25); each has a grid
+of its own, chosen by search under the memory limit. A single request walks through all regions, so its rate does not
+grow with their number; with many requests the regions work as a pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.errors import DoesNotFitError, InvalidInputError, UnsupportedError
+from waferline.formats import resolve
+from waferline.machines.device import Device
+from waferline.machines.mesh import MeshParameters, check_grid, load_parameters
+from waferline.machines.mesh_costs.transformer import (
+    RELEASED_GROUPS,
+    balanced_groups,
+    best_stages,
+    tree_stages,
+)
+from waferline.predict.inputs import as_device, as_model
+from waferline.predict.labels import Values
+from waferline.predict.result import Field, Result, merged_sources
+from waferline.predict.wafer.account import notes, operator_rows, why_not
+from waferline.predict.wafer.case import Case, PhaseAt
+from waferline.predict.wafer.chunks import in_chunks
+from waferline.predict.wafer.grids import candidate_sides, survey
+from waferline.predict.wafer.kv import capacity_tokens
+from waferline.predict.wafer.shapes import mesh_layers
+from waferline.workloads.scenario import common_shape, whole
+from waferline.workloads.spec import Transformer
+
+FloatArray = npt.NDArray[np.float64]
+Counting = Literal["model", "released-code"]
+
+NOT_MODELLED = (
+    "speculative decoding, which raises the rate of one request above one pass per token",
+    "a prompt cut into chunks that fill the pipeline of regions during prefill",
+    "per-head reductions: scores are reduced as one head, an upper bound",
+    "host and network time around the wafer",
+    "defective cores and routes around them",
+)
+
+
+class WaferResidentResult(Result):
+    """What `WaferResidentModel.solve` answers. Every field broadcasts; scenarios that do not fit have no times."""
+
+    feasible = Field("feasible", "True where every layer and the KV cache fit the SRAM of `systems` wafers")
+    ttft = Field("ttft_s", "Time to first token of the batch: prefill, head, hand-off, re-layout to the decode grid")
+    itl = Field("itl_s", "Inter-token latency (TPOT): one decode step through all regions")
+    tpot = Field("itl_s", "The same as `itl`")
+    tokens_per_user = Field("user_tokens_per_s", "Tokens per second that one sequence sees")
+    throughput = Field("throughput_tokens_per_s", "Decoded tokens per second of all wafers with regions as a pipeline")
+    prefill_rate = Field("prefill_tokens_per_s", "Prompt tokens per second of one batch")
+    request_time = Field("request_s", "Prefill and all output tokens of one batch")
+    request_rate = Field("request_tokens_per_s", "Output tokens per second of one sequence over the whole request")
+    systems = Field("systems", "Wafers that hold the model")
+    prefill_grid = Field("prefill_grid", "Side of a prefill region, in cores")
+    decode_grid = Field("decode_grid", "Side of a decode region, in cores")
+    groups = Field("groups", "Groups of the two-phase all-reduce while decoding")
+    regions = Field("regions", "Decode regions that hold layers, all wafers")
+    sram_utilization = Field("sram_utilization", "Share of the fullest core's SRAM used in decode, code left out")
+    kv_capacity = Field("kv_capacity_tokens", "Tokens per sequence that fit with the shift policy")
+    kv_capacity_concat = Field("kv_capacity_concat_tokens", "Tokens per sequence that fit with the concat policy")
+    energy_per_token = Field("energy_j_per_token", "Energy of all wafers per decoded token, one batch at a time")
+    light_itl = Field("light_itl_s", "Speed-of-light bound of `itl`: weights and KV read once at full SRAM bandwidth")
+
+
+@dataclass(frozen=True, slots=True)
+class WaferResidentModel:
+    """Closed-form inference with all weights in wafer SRAM."""
+
+    def solve(
+        self,
+        model: Any,
+        hardware: Any,
+        seq_len: Any,
+        batch_size: Any = 1,
+        precision: str = "fp16",
+        *,
+        output_len: Any = 0,
+        prefill_grid: Any = "auto",
+        decode_grid: Any = "auto",
+        groups: Any = "auto",
+        levels: int = 2,
+        systems: Any = "auto",
+        counting: Counting = "model",
+        parameters: MeshParameters | str | None = None,
+    ) -> WaferResidentResult:
+        """One batch of `batch_size` requests with `seq_len` prompt and `output_len` output tokens (mean context).
+
+        `prefill_grid` and `decode_grid` are sides of square regions; `groups` of the two-phase tree or `levels` (K) of
+        a balanced one; `systems` the wafers at hand (auto: the fewest that hold the model). `counting="released-code"`
+        reproduces how the WaferLLM code reports: one head, padded widths, one layer times the layer count, no head.
+        Weights narrower than 16 bits save SRAM and are widened on the core: they do not compute faster.
+        Numbers broadcast. A grid chosen by search costs some 700 evaluations per scenario.
+        Raises: InvalidInputError (grid larger than the wafer), DoesNotFitError (no scenario fits, naming the core-level
+        limit), UnsupportedError (not a wafer, or a layer kind the mapping does not cover), UnknownNameError.
+        """
+        case = make_case(model, hardware, precision, counting, parameters)
+        a = {
+            "seq_len": whole("seq_len", seq_len),
+            "batch_size": whole("batch_size", batch_size),
+            "output_len": whole("output_len", output_len, least=0),
+        }
+        given: dict[str, Any] = {"prefill_grid": prefill_grid, "decode_grid": decode_grid, "systems": systems}
+        numbers = {k: whole(k, v) for k, v in given.items() if not _is_auto(k, v)}
+        for key in numbers.keys() - {"systems"}:
+            check_grid(case.parameters, int(numbers[key].max()), int(numbers[key].max()))
+        shape = common_shape({**a, **numbers})
+        a["context"] = a["seq_len"] + a["output_len"] / 2
+        tree = _Tree(groups, levels)
+        values = in_chunks({**a, **numbers}, lambda piece: _solve(case, piece, tree)[0])
+        if not np.any(values["feasible"]):
+            first = {k: np.ravel(v)[0] for k, v in {**a, **numbers}.items()}
+            raise DoesNotFitError(why_not(case, *_solve(case, first, tree)))
+        return WaferResidentResult(
+            values=values,
+            coords={k: v for k, v in {**a, **numbers}.items() if np.size(v) > 1 and k != "context"},
+            about={
+                "model": case.model.name,
+                "hardware": case.device.name,
+                "strategy": "wafer-resident",
+                "precision": case.precision.label(),
+                "parameters": case.parameters.name,
+                "counting": counting,
+            },
+            operators=operator_rows(case, *_solve(case, {**a, **numbers}, tree)[1:]) if not shape else (),
+            sources=merged_sources(case.model.sources, case.device.citations),
+            notes=notes(case),
+            not_modelled=NOT_MODELLED,
+        )
+
+
+def make_case(
+    model: Any, hardware: Any, precision: str, counting: str = "model", parameters: MeshParameters | str | None = None
+) -> Case:
+    """The model, wafer and mesh parameters of a question, checked.
+
+    Raises: UnknownNameError, InvalidInputError, UnsupportedError.
+    """
+    spec, device = as_model(model), as_device(hardware)
+    if not isinstance(spec, Transformer):
+        raise UnsupportedError(f"{spec.name} is not a transformer", hint="use SingleNodeModel for it")
+    if counting not in ("model", "released-code"):
+        raise InvalidInputError(f"counting must be 'model' or 'released-code', got {counting!r}")
+    released = counting == "released-code"
+    formats = resolve(precision, device.arithmetic)
+    layers = mesh_layers(spec, released=released)
+    return Case(spec, device, _parameters(device, parameters), formats, layers, released)
+
+
+def _parameters(device: Device, parameters: MeshParameters | str | None) -> MeshParameters:
+    if isinstance(parameters, MeshParameters):
+        return parameters
+    name = parameters or device.mesh
+    if name is None:
+        raise UnsupportedError(f"{device.name} is not a mesh of cores", hint="try a wafer: cs2, cs3")
+    return load_parameters(name)
+
+
+def _is_auto(name: str, value: Any) -> bool:
+    if isinstance(value, str) and value != "auto":
+        raise InvalidInputError(f"{name} is a number or 'auto', got {value!r}")
+    return isinstance(value, str)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """The all-reduce as asked for: a group count or "auto", and K."""
+
+    groups: Any
+    levels: int
+
+    def stages(self, grid: FloatArray, released: bool) -> tuple[FloatArray, FloatArray]:
+        """Software stages per all-reduce, and the group count (NaN where the tree is not two-phase)."""
+        if not _is_auto("groups", self.groups):
+            count = whole("groups", self.groups)
+            if np.any(count > grid):
+                raise InvalidInputError(f"{count.max():g} groups on a line of {np.min(grid):g} cores", where="groups")
+            return tree_stages(grid, count), count
+        count = balanced_groups(grid)
+        if released:  # the shipped configuration where there is one
+            for side, shipped in RELEASED_GROUPS.items():
+                count = np.where(grid == side, float(shipped), count)
+            return tree_stages(grid, count), count
+        return best_stages(grid, self.levels), count if self.levels == 2 else np.full(np.shape(grid), np.nan)
+
+
+def _solve(case: Case, a: Mapping[str, FloatArray], tree: _Tree) -> tuple[Values, PhaseAt, PhaseAt]:
+    """All values of one piece of scenarios, and the two phases they come from."""
+    sides, wafers = _choose(case, a)
+    stages, groups = tree.stages(sides["decode_grid"], case.released)
+    prefill = case.prefill(sides["prefill_grid"], a["seq_len"], a["batch_size"])
+    decode = case.decode(sides["decode_grid"], a["context"], a["batch_size"], stages)
+    values = _values(case, a, sides, wafers, prefill, decode)
+    return {**values, "groups": groups}, prefill, decode
+
+
+def _choose(case: Case, a: Mapping[str, FloatArray]) -> tuple[dict[str, FloatArray], FloatArray]:
+    """Sides of both grids and the wafers in use, per scenario."""
+    keys = {"prefill_grid": ("seq_len", True), "decode_grid": ("context", False)}
+    searched, needs, sides = {}, [], {}
+    for key, (length, is_prefill) in keys.items():
+        if key in a:
+            sides[key] = a[key]
+            needs.append(case.place(a[key], a[length], a["batch_size"], prefill=is_prefill).systems)
+            continue
+        tokens, batch = np.broadcast_arrays(a[length], a["batch_size"])
+        found = survey(case, candidate_sides(case, "auto"), tokens.ravel(), batch.ravel(), prefill=is_prefill)
+        searched[key] = (found, tokens.shape)
+        needs.append(found.fewest().reshape(tokens.shape))
+    needed = np.maximum(needs[0], needs[1])
+    wafers = a.get("systems", needed)
+    for key, (found, own) in searched.items():
+        limit = np.broadcast_to(wafers, np.broadcast_shapes(np.shape(wafers), own))
+        if limit.shape != own:  # wafers vary where lengths do not: search again, scenario by scenario
+            length, is_prefill = keys[key]
+            tokens, batch, limit = np.broadcast_arrays(a[length], a["batch_size"], wafers)
+            found = survey(case, found.sides, tokens.ravel(), batch.ravel(), prefill=is_prefill)
+        sides[key] = found.fastest(limit.ravel()).reshape(limit.shape)
+    return sides, np.asarray(wafers, dtype=np.float64)
+
+
+def _values(
+    case: Case,
+    a: Mapping[str, FloatArray],
+    sides: dict[str, FloatArray],
+    wafers: FloatArray,
+    prefill: PhaseAt,
+    decode: PhaseAt,
+) -> Values:
+    needed = np.maximum(prefill.placement.systems, decode.placement.systems)
+    fits = np.isfinite(needed) & (needed <= wafers) | case.released
+    transition = case.transition_s(sides["prefill_grid"], sides["decode_grid"], a["seq_len"], a["batch_size"])
+    ttft, itl = prefill.time_s + transition, decode.time_s
+    each = decode.placement.layers_per_region
+    free = decode.placement.free_bytes
+    widest = max(layer.shape.key_value for layer in case.layers)
+    request = ttft + a["output_len"] * itl
+    ok = np.where(fits, 1.0, np.nan)
+    capacity = {
+        name: capacity_tokens(free / a["batch_size"], widest, each, sides["decode_grid"], policy=policy)  # type: ignore[arg-type]
+        for name, policy in (("kv_capacity_tokens", "shift"), ("kv_capacity_concat_tokens", "concat"))
+    }
+    return {
+        "feasible": np.asarray(fits),
+        "systems": np.where(np.isfinite(needed), wafers, np.nan),
+        "prefill_grid": sides["prefill_grid"],
+        "decode_grid": sides["decode_grid"],
+        "regions": decode.placement.regions,
+        "layers_per_region": each,
+        "sram_utilization": decode.placement.sram_utilization,
+        "ttft_s": ok * ttft,
+        "prefill_s": ok * prefill.time_s,
+        "transition_s": ok * transition,
+        "itl_s": ok * itl,
+        "hand_off_s": ok * decode.hand_off_s,
+        "communication_share": ok * decode.communication_s / itl,
+        "prefill_tokens_per_s": ok * a["batch_size"] * a["seq_len"] / prefill.time_s,
+        "user_tokens_per_s": ok / itl,
+        "throughput_tokens_per_s": ok * a["batch_size"] * decode.passes_per_s,
+        "in_flight_batches": decode.in_flight,
+        "request_s": ok * request,
+        "request_tokens_per_s": ok * a["output_len"] / request,
+        "energy_j_per_token": ok * wafers * case.parameters.power_w * itl / a["batch_size"],
+        "light_itl_s": case.light_decode_s(a["context"], a["batch_size"], np.where(np.isfinite(wafers), wafers, 1.0)),
+        **capacity,
+    }

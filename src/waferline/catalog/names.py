@@ -1,6 +1,6 @@
 """Forgiving names: `H100`, `llama3-8b`, `Llama 3 8B` and `org/Llama-3-8B` find what they mean, or the nearest ones.
 
-Two names are the same when they are the same in `compact` form: spaces, `-`, `_`, `.`, `/` and case never matter.
+Case, spaces, `-`, `_`, `.` and `/` do not matter, but something must part two numbers: `opt-1.3b` is not `opt-13b`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from waferline.errors import InvalidInputError, unknown
 
 _NOT_A_SLUG = re.compile(r"[^a-z0-9.+]+")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[^a-z0-9+]+(?=\d)")
+_NOT_SPOKEN = re.compile(r"[^a-z0-9:]")
 _NOT_COMPACT = re.compile(r"[^a-z0-9]")
 _NOT_AN_IDENTIFIER = re.compile(r"\W+")
 
@@ -18,6 +20,11 @@ _NOT_AN_IDENTIFIER = re.compile(r"\W+")
 def compact(name: str) -> str:
     """The letters and digits of a name, lower case; `+` counts as `plus` (8592+ is 8592plus)."""
     return _NOT_COMPACT.sub("", name.lower().replace("+", "plus"))
+
+
+def spoken(name: str) -> str:
+    """As `compact`, with a `:` wherever two numbers are parted: `opt-1.3b` and `OPT_1_3B` are `opt1:3b`."""
+    return _NOT_SPOKEN.sub("", _BETWEEN_DIGITS.sub(":", name.lower().replace(":", "-")).replace("+", "plus"))
 
 
 def slug(text: str) -> str:
@@ -41,9 +48,10 @@ def resolve(name: str, names: Iterable[str], aliases: Mapping[str, str], what: s
     if not isinstance(name, str):
         raise InvalidInputError(f"a {what} name is text, not {type(name).__name__} {name!r}")
     names = list(names)
-    table = {compact(alias): target for alias, target in aliases.items()} | {compact(known): known for known in names}
+    targets = {**aliases, **{known: known for known in names}}
     for text in (name, name.rsplit("/", 1)[-1]):
-        found = table.get(compact(text))
-        if found is not None:
-            return found
+        for form in (spoken, compact):
+            found = {target for known, target in targets.items() if form(known) == form(text)}
+            if form(text) and len(found) == 1:
+                return found.pop()
     raise unknown(what, name, {*names, *aliases})

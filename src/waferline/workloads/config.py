@@ -1,0 +1,151 @@
+"""Reading a model configuration strictly: typed values, sane sizes, misspelt and missing keys named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from waferline.errors import FileFormatError, InvalidInputError
+
+# No published model comes near these; larger values are mistakes and would only waste memory and time.
+MAX_SIZE = 10**8
+MAX_LAYERS = 10_000
+_MAX_EDITS = 2  # a key this close to one that was looked for and not found is a misspelling of it
+
+
+class Config:
+    """A mapping read key by key. It remembers what was asked for, so that `finish` can name misspelt keys.
+
+    A key may be given with aliases (`n_embd` for `hidden_size`): the first present one counts. JSON null is "absent".
+    """
+
+    __slots__ = ("_absent", "_asked", "_data", "where")
+
+    def __init__(self, data: Mapping[str, Any], where: str) -> None:
+        self._data, self.where = data, where
+        self._asked: set[str] = set()
+        self._absent: set[str] = set()
+
+    def get(self, *keys: str) -> Any:
+        """The first of `keys` that is present and not null; None when there is none."""
+        self._asked.update(keys)
+        for key in keys:
+            if self._data.get(key) is not None:
+                return self._data[key]
+        self._absent.update(key for key in keys if key not in self._data and len(key) > 4)
+        return None
+
+    def need(self, *keys: str) -> Any:
+        value = self.get(*keys)
+        if value is None:
+            self._missing(keys)
+        return value
+
+    def size(self, *keys: str, most: int = MAX_SIZE) -> int:
+        """A required positive whole number."""
+        return self._whole(self.need(*keys), self._present(keys), 1, most)
+
+    def size_or(self, default: int, *keys: str, least: int = 1) -> int:
+        """A whole number of at least `least`, or `default` when absent."""
+        value = self.get(*keys)
+        return default if value is None else self._whole(value, self._present(keys), least, MAX_SIZE)
+
+    def optional(self, *keys: str) -> int | None:
+        """A positive whole number, or None when absent."""
+        value = self.get(*keys)
+        return None if value is None else self._whole(value, self._present(keys), 1, MAX_SIZE)
+
+    def flag(self, default: bool, *keys: str) -> bool:
+        value = self.get(*keys)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self._refuse(f"'{self._present(keys)}' must be true or false, not {value!r}")
+        return value
+
+    def number(self, default: float, *keys: str) -> float:
+        value = self.get(*keys)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self._refuse(f"'{self._present(keys)}' must be a finite number, not {value!r}")
+        return float(value)
+
+    def text(self, default: str, *keys: str) -> str:
+        value = self.get(*keys)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self._refuse(f"'{self._present(keys)}' must be text, not {value!r}")
+        return value
+
+    def items(self, *keys: str, length: int | None = None) -> Sequence[Any] | None:
+        """A list (of `length` entries), or None when absent."""
+        value = self.get(*keys)
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple):
+            self._refuse(f"'{self._present(keys)}' must be a list, not {value!r}")
+        if length is not None and len(value) != length:
+            self._refuse(f"'{self._present(keys)}' has {len(value)} entries for {length} layers")
+        return list(value)
+
+    def section(self, *keys: str) -> Config | None:
+        """A nested mapping as a `Config` of its own, or None when absent."""
+        value = self.get(*keys)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            self._refuse(f"'{self._present(keys)}' must be a mapping, not {value!r}")
+        return Config(value, f"{self.where}: {self._present(keys)}")
+
+    def layers(self, *keys: str) -> int:
+        """The number of layers, a required size."""
+        return self.size(*keys, most=MAX_LAYERS)
+
+    def finish(self, ignore: Iterable[str] = ()) -> None:
+        """Refuse keys that look like a misspelling of one that was looked for and not found.
+
+        Other unknown keys pass: a published configuration holds many that say nothing about sizes.
+        """
+        for key in self._data.keys() - self._asked - set(ignore):
+            close = next((known for known in sorted(self._absent) if _edits(str(key), known)), None)
+            if close is not None:
+                raise FileFormatError(f"unknown key '{key}'", where=self.where, hint=f"did you mean '{close}'?")
+
+    def _present(self, keys: Sequence[str]) -> str:
+        return next((key for key in keys if self._data.get(key) is not None), keys[0])
+
+    def _missing(self, keys: Sequence[str]) -> None:
+        self.finish()
+        hint = f"also known as {', '.join(keys[1:])}" if len(keys) > 1 else None
+        raise FileFormatError(f"missing key '{keys[0]}'", where=self.where, hint=hint)
+
+    def _whole(self, value: Any, key: str, least: int, most: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self._refuse(f"'{key}' must be a whole number, not {value!r}")
+        if not math.isfinite(value) or value != int(value):
+            self._refuse(f"'{key}' must be a whole number, not {value!r}")
+        if not least <= value <= most:
+            self._refuse(f"'{key}' must be between {least} and {most}, not {value!r}")
+        return int(value)
+
+    def _refuse(self, message: str) -> None:
+        raise InvalidInputError(message, where=self.where)
+
+
+def _edits(a: str, b: str) -> bool:
+    """Whether at most two insertions, deletions, substitutions or swaps of neighbours turn `a` into `b`."""
+    if abs(len(a) - len(b)) > _MAX_EDITS:
+        return False
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, last, row = row, before, [i]
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1] <= _MAX_EDITS

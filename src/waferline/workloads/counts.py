@@ -1,0 +1,189 @@
+"""How many parameters a model has, where they sit, and how many of them one token meets.
+
+`total` follows the published convention: everything a forward pass uses, tied embeddings once, multi-token-prediction
+modules and poolers apart (`extra`). `active_per_token` counts the embedding table whole, as Mixtral (12.9 B of 46.7 B)
+and DeepSeek-V3 (37 B of 671 B) do; gpt-oss leaves the table out, which is `active_without_embedding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from waferline.workloads.spec import (
+    Attention,
+    Block,
+    ConvNet,
+    FeedForward,
+    Ffn,
+    LatentAttention,
+    LinearAttention,
+    Mixer,
+    MixtureOfExperts,
+    ModelSpec,
+    StateSpace,
+    Transformer,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCount:
+    """Parameters by part. `attention` holds every sequence mixer, `experts` all routed experts of all layers."""
+
+    embedding: int = 0  # tokens, positions, segments
+    head: int = 0  # 0 when tied to the embedding
+    attention: int = 0
+    ffn: int = 0  # dense feed-forward parts
+    shared_experts: int = 0
+    router: int = 0
+    experts: int = 0
+    experts_active: int = 0  # of `experts`, those one token takes
+    norms: int = 0
+    other: int = 0  # stem, relative positions, convolutions
+    extra: int = 0  # stored, not used in a forward pass; not in `total`
+    macs: int = 0  # ConvNet alone: multiply-accumulates of one input
+
+    @property
+    def total(self) -> int:
+        return self._fixed + self.experts
+
+    @property
+    def active_per_token(self) -> int:
+        """Parameters one token meets, the embedding table counted whole."""
+        return self._fixed + self.experts_active
+
+    @property
+    def active_without_embedding(self) -> int:
+        """As `active_per_token`, less an embedding table that is only looked up (a tied one also is the head)."""
+        return self.active_per_token - (self.embedding if self.head else 0)
+
+    @property
+    def _fixed(self) -> int:
+        parts = (self.embedding, self.head, self.attention, self.ffn, self.shared_experts, self.router)
+        return sum(parts) + self.norms + self.other
+
+    def __add__(self, other: ParameterCount) -> ParameterCount:
+        return ParameterCount(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __mul__(self, times: int) -> ParameterCount:
+        return ParameterCount(*(getattr(self, f.name) * times for f in fields(self)))
+
+
+def parameter_count(spec: ModelSpec) -> ParameterCount:
+    """Parameters of `spec` by part, exact for the structure it states."""
+    return _convnet(spec) if isinstance(spec, ConvNet) else _transformer(spec)
+
+
+def _convnet(net: ConvNet) -> ParameterCount:
+    return ParameterCount(other=sum(x.params for x in net.layers), macs=sum(x.macs for x in net.layers))
+
+
+def _transformer(t: Transformer) -> ParameterCount:
+    width = t.embedding_size or t.hidden_size
+    table = t.vocab_size * width
+    embedding = table + (t.learned_positions + t.token_types) * (t.hidden_size if t.learned_positions else width)
+    projections = 2 * t.hidden_size * width if width != t.hidden_size else 0  # into and out of the narrow table
+    head = 0 if t.tied_embeddings or not t.has_head else table
+    head += t.vocab_size * t.head_bias + t.head_classes * (t.hidden_size + 1)
+    norm = _norm_size(t)
+    norms = norm * (t.embedding_norm + t.final_norm * (2 if t.encoder else 1))
+    count = ParameterCount(
+        embedding=embedding,
+        head=head,
+        norms=norms,
+        other=projections + t.stem_params + t.position_params,
+        extra=t.extra_params,
+    )
+    for block in (*t.encoder, *t.blocks):
+        count += layer_count(block, t.hidden_size, norm) * block.count
+    return count
+
+
+def _norm_size(t: Transformer) -> int:
+    return t.hidden_size * (t.norm_weight + (t.norm_bias and t.norm_weight))
+
+
+def layer_count(block: Block, hidden: int, norm: int) -> ParameterCount:
+    """Parameters of one layer of `block`; `norm` is the size of one norm."""
+    attention = sum(_MIXERS[type(m)](m, hidden) for m in (block.mixer, block.cross) if m is not None)
+    count = ParameterCount(attention=attention, norms=norm * block.norms)
+    return count if block.ffn is None else count + _FFNS[type(block.ffn)](block.ffn, hidden)
+
+
+def _attention(a: Attention, hidden: int) -> int:
+    q, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    key_bias = a.qkv_bias if a.key_bias is None else a.key_bias
+    weights = hidden * (q * (2 if a.output_gate else 1) + 2 * kv) + q * hidden
+    biases = a.qkv_bias * (q + kv) + key_bias * kv + a.out_bias * hidden
+    norms = 2 * a.head_dim * a.qk_norm + (q + kv) * a.qk_norm_full + a.inner_norm * q
+    return weights + biases + norms + a.sinks * a.heads
+
+
+def _latent_attention(a: LatentAttention, hidden: int) -> int:
+    q_in = a.q_lora_rank or hidden
+    query = q_in * a.heads * a.head_dim + (a.q_lora_rank * (hidden + 1) if a.q_lora_rank else 0)
+    key_value = hidden * (a.kv_lora_rank + a.qk_rope_head_dim) + a.kv_lora_rank
+    expand = a.kv_lora_rank * a.heads * (a.qk_nope_head_dim + a.v_head_dim)
+    return query + key_value + expand + a.heads * a.v_head_dim * hidden + _indexer(a, hidden)
+
+
+def _indexer(a: LatentAttention, hidden: int) -> int:
+    """Lightning indexer (DeepSeek-V3.2-Exp report, section 2.1): queries, one key with its LayerNorm, head weights."""
+    if not a.index_topk:
+        return 0
+    queries = (a.q_lora_rank or hidden) * a.index_heads * a.index_head_dim
+    return queries + hidden * a.index_head_dim + 2 * a.index_head_dim + hidden * a.index_heads
+
+
+def _state_space(s: StateSpace, hidden: int) -> int:
+    out = s.inner * hidden + s.proj_bias * hidden
+    if s.heads is not None:  # Mamba-2: z, x, B, C and one Δ per head; A, D, Δ bias; gated norm
+        channels = s.inner + 2 * s.groups * s.state
+        projected = s.inner + channels + s.heads
+        conv = channels * (s.conv_kernel + s.conv_bias)
+        return hidden * projected + s.proj_bias * projected + conv + 3 * s.heads + s.inner + out
+    rank = s.dt_rank or 0
+    conv = s.inner * (s.conv_kernel + s.conv_bias)
+    low_rank = s.inner * (rank + 2 * s.state) + (rank + 1) * s.inner
+    norms = s.inner_norms * (rank + 2 * s.state)
+    return 2 * s.inner * (hidden + s.proj_bias) + conv + low_rank + s.inner * (s.state + 1) + norms + out
+
+
+def _linear_attention(a: LinearAttention, hidden: int) -> int:
+    keys, values = a.key_heads * a.key_dim, a.value_heads * a.value_dim
+    projections = hidden * (2 * keys + 2 * values + 2 * a.value_heads)  # q, k, v, output gate; β and α per value head
+    conv = (2 * keys + values) * a.conv_kernel
+    return projections + conv + 2 * a.value_heads + a.value_dim + values * hidden
+
+
+def _matrices(hidden: int, intermediate: int, gated: bool, bias: bool) -> int:
+    """Weights of one feed-forward part: up (and gate), down."""
+    ups = 2 if gated else 1
+    return (ups + 1) * hidden * intermediate + bias * (ups * intermediate + hidden)
+
+
+def _feed_forward(f: FeedForward, hidden: int) -> ParameterCount:
+    inner_norm = f.inner_norm * f.intermediate
+    return ParameterCount(ffn=_matrices(hidden, f.intermediate, f.gated, f.bias) + inner_norm)
+
+
+def _mixture(m: MixtureOfExperts, hidden: int) -> ParameterCount:
+    width = m.latent or hidden
+    one = _matrices(width, m.intermediate, m.gated, m.bias)
+    shared = _matrices(hidden, m.shared_intermediate, m.gated, m.bias) if m.shared_intermediate else 0
+    return ParameterCount(
+        shared_experts=shared + m.shared_gate * hidden + (2 * hidden * width if m.latent else 0),
+        router=hidden * m.experts + m.router_bias * m.experts,
+        experts=one * m.experts,
+        experts_active=one * m.experts_per_token,
+    )
+
+
+_MIXERS: dict[type[Mixer], Callable[[Any, int], int]] = {
+    Attention: _attention,
+    LatentAttention: _latent_attention,
+    StateSpace: _state_space,
+    LinearAttention: _linear_attention,
+}
+_FFNS: dict[type[Ffn], Callable[[Any, int], ParameterCount]] = {FeedForward: _feed_forward, MixtureOfExperts: _mixture}

@@ -1,0 +1,16 @@
+"""Model families: how each `model_type` of a published configuration becomes layers."""
+
+from __future__ import annotations
+
+from waferline.workloads.families import classic, dense, encoders, hybrid, latent, moe, vision
+from waferline.workloads.families.common import Family, merged
+
+FAMILIES: dict[str, Family] = merged(
+    dense.FAMILIES,
+    moe.FAMILIES,
+    latent.FAMILIES,
+    classic.FAMILIES,
+    hybrid.FAMILIES,
+    encoders.FAMILIES,
+    vision.FAMILIES,
+)

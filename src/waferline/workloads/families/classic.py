@@ -1,0 +1,181 @@
+"""Decoders before Llama: GPT-2, GPT-J, GPT-NeoX, OPT, Falcon, BLOOM, MPT. LayerNorm, plain feed-forward parts, biases.
+
+Sources: the modelling code of the named `model_type` in huggingface/transformers (v4.57).
+"""
+
+from __future__ import annotations
+
+from waferline.errors import InvalidInputError
+from waferline.workloads.config import Config
+from waferline.workloads.families.common import (
+    HEADS,
+    HIDDEN,
+    INTERMEDIATE,
+    LAYERS,
+    POSITIONS,
+    Family,
+    check_groups,
+    heads,
+    tied,
+    transformer,
+)
+from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
+
+_OPT_POSITION_OFFSET = 2  # rows of OPT's position table before position 0
+
+
+def _gpt2(c: Config) -> Transformer:
+    """GPT-2 and GPT-3: learned positions, biases everywhere, tied embeddings."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, width = heads(c, hidden)
+    attention = Attention(queries, queries, width, qkv_bias=True, out_bias=True)
+    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE), gated=False, bias=True)
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
+        tied_embeddings=tied(c, True),
+        norm_bias=True,
+        learned_positions=c.size(*POSITIONS),
+    )
+
+
+def _gpt_bigcode(c: Config) -> Transformer:
+    """StarCoder: GPT-2 with one key/value head."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, width = heads(c, hidden)
+    groups = 1 if c.flag(True, "multi_query") else queries
+    attention = Attention(queries, groups, width, qkv_bias=True, out_bias=True)
+    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE), gated=False, bias=True)
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
+        tied_embeddings=tied(c, True),
+        norm_bias=True,
+        learned_positions=c.size(*POSITIONS),
+    )
+
+
+def _gptj(c: Config) -> Transformer:
+    """GPT-J: rotary positions, one norm for attention and feed-forward side by side, a biased head."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, width = heads(c, hidden)
+    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE), gated=False, bias=True)
+    block = Block(count=layers, mixer=Attention(queries, queries, width), ffn=ffn, norms=1, parallel=True)
+    return transformer(
+        c, hidden_size=hidden, blocks=(block,), tied_embeddings=tied(c, False), norm_bias=True, head_bias=True
+    )
+
+
+def _gpt_neox(c: Config) -> Transformer:
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, width = heads(c, hidden)
+    bias = c.flag(True, "attention_bias")
+    attention = Attention(queries, queries, width, qkv_bias=bias, out_bias=bias)
+    ffn = FeedForward(c.size(*INTERMEDIATE), gated=False, bias=True)
+    parallel = c.flag(True, "use_parallel_residual")
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=(Block(count=layers, mixer=attention, ffn=ffn, parallel=parallel),),
+        tied_embeddings=tied(c, False),
+        norm_bias=True,
+    )
+
+
+def _opt(c: Config) -> Transformer:
+    """OPT; the 350M one has a narrow embedding and its norms behind the parts."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, width = heads(c, hidden)
+    bias = c.flag(True, "enable_bias")
+    attention = Attention(queries, queries, width, qkv_bias=bias, out_bias=bias)
+    ffn = FeedForward(c.size("ffn_dim"), gated=False, bias=bias)
+    before = c.flag(True, "do_layer_norm_before")
+    narrow = c.size_or(hidden, "word_embed_proj_dim")
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
+        tied_embeddings=tied(c, True),
+        norm_bias=True,
+        final_norm=before,
+        embedding_size=None if narrow == hidden else narrow,
+        learned_positions=c.size("max_position_embeddings") + _OPT_POSITION_OFFSET,
+    )
+
+
+def _falcon(c: Config) -> Transformer:
+    """Falcon: multi-query (7B) or grouped (40B, 180B) attention, in parallel with the feed-forward part."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, width = heads(c, hidden, *HEADS)
+    new = c.flag(False, "new_decoder_architecture")
+    if new:
+        groups = c.size_or(queries, "num_kv_heads", "n_head_kv")
+    else:
+        groups = 1 if c.flag(True, "multi_query") else queries
+    bias = c.flag(False, "bias")
+    parallel = new or c.flag(True, "parallel_attn")
+    norms = c.size_or(2, "num_ln_in_parallel_attn") if new else (1 if parallel else 2)
+    block = Block(
+        count=layers,
+        mixer=Attention(queries, check_groups(c, queries, groups), width, qkv_bias=bias, out_bias=bias),
+        ffn=FeedForward(c.size_or(4 * hidden, "ffn_hidden_size"), gated=False, bias=bias),
+        norms=norms,
+        parallel=parallel,
+    )
+    return transformer(c, hidden_size=hidden, blocks=(block,), tied_embeddings=tied(c, True), norm_bias=True)
+
+
+def _bloom(c: Config) -> Transformer:
+    """BLOOM: ALiBi instead of positions, a norm behind the embedding."""
+    hidden, layers = c.size("hidden_size", "n_embed", "n_embd"), c.layers(*LAYERS)
+    queries, width = heads(c, hidden)
+    attention = Attention(queries, queries, width, qkv_bias=True, out_bias=True)
+    ffn = FeedForward(4 * hidden, gated=False, bias=True)
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
+        tied_embeddings=tied(c, True),
+        norm_bias=True,
+        embedding_norm=True,
+    )
+
+
+def _mpt(c: Config) -> Transformer:
+    """MPT: no biases; learned positions (of `max_seq_len` rows) unless ALiBi is on."""
+    hidden, layers = c.size("d_model"), c.layers("n_layers")
+    queries, width = heads(c, hidden, "n_heads")
+    section = c.section("attn_config")
+    attn = section if section is not None else Config({}, c.where)
+    groups = check_groups(c, queries, attn.size_or(queries, "kv_n_heads"))
+    learned = c.flag(True, "learned_pos_emb") and not attn.flag(False, "alibi")
+    ratio = c.number(4, "expansion_ratio")
+    if ratio <= 0 or ratio * hidden != int(ratio * hidden):
+        raise InvalidInputError(f"expansion_ratio {ratio} gives no whole feed-forward width", where=c.where)
+    bias = not c.flag(True, "no_bias")
+    attention = Attention(queries, groups, width, qkv_bias=bias, out_bias=bias)
+    block = Block(count=layers, mixer=attention, ffn=FeedForward(int(ratio * hidden), gated=False, bias=bias))
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=(block,),
+        tied_embeddings=tied(c, True),
+        norm_bias=bias,
+        learned_positions=c.size("max_seq_len") if learned else 0,
+    )
+
+
+FAMILIES: dict[str, Family] = {
+    "gpt2": _gpt2,
+    "gpt_bigcode": _gpt_bigcode,
+    "gptj": _gptj,
+    "gpt_neox": _gpt_neox,
+    "opt": _opt,
+    "falcon": _falcon,
+    "RefinedWebModel": _falcon,
+    "RefinedWeb": _falcon,
+    "bloom": _bloom,
+    "mpt": _mpt,
+}

@@ -1,0 +1,110 @@
+"""What every family of model configurations shares: attention sizes, layer stacks, window patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from waferline.errors import InvalidInputError
+from waferline.workloads.config import Config
+from waferline.workloads.spec import Attention, Block, ModelSpec, Transformer
+
+# A family turns a configuration into a model; name, title and sources are put in afterwards.
+Family = Callable[[Config], ModelSpec]
+
+HIDDEN = ("hidden_size", "n_embd", "d_model", "dim")
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+KV_HEADS = ("num_key_value_heads",)
+INTERMEDIATE = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+
+
+def heads(c: Config, hidden: int, *keys: str) -> tuple[int, int]:
+    """Query heads and the width of one, which is `hidden / heads` unless `head_dim` says otherwise."""
+    count = c.size(*(keys or HEADS))
+    width = c.optional("head_dim")
+    if width is None:
+        if hidden % count:
+            raise InvalidInputError(f"hidden size {hidden} is not a multiple of {count} attention heads", where=c.where)
+        width = hidden // count
+    return count, width
+
+
+def grouped_heads(c: Config, queries: int, *keys: str) -> int:
+    """Key/value heads: as many as query heads unless the configuration has fewer."""
+    return check_groups(c, queries, c.size_or(queries, *(keys or KV_HEADS)))
+
+
+def check_groups(c: Config, queries: int, key_values: int) -> int:
+    """`key_values`, refused unless it divides `queries`."""
+    if key_values > queries or queries % key_values:
+        raise InvalidInputError(
+            f"{queries} query heads cannot share {key_values} key/value heads equally", where=c.where
+        )
+    return key_values
+
+
+def check_experts(c: Config, experts: int, per_token: int) -> None:
+    """Refuses more active experts than there are."""
+    if per_token > experts:
+        raise InvalidInputError(f"{per_token} experts per token of only {experts}", where=c.where)
+
+
+def stack(layers: Iterable[Block]) -> tuple[Block, ...]:
+    """Equal layers merged into one block each, in order of first appearance: order does not change cost."""
+    counts: dict[Block, int] = {}
+    for layer in layers:
+        counts[layer] = counts.get(layer, 0) + layer.count
+    return tuple(replace(layer, count=count) for layer, count in counts.items())
+
+
+def repeat(layer: Block, count: int) -> tuple[Block, ...]:
+    return (replace(layer, count=count),)
+
+
+def windows(c: Config, count: int, sliding: Callable[[int], bool]) -> list[int | None]:
+    """The sliding window of each layer: from `layer_types` when given, else where `sliding(layer)` says so."""
+    window = c.optional("sliding_window")
+    kinds = c.items("layer_types", length=count)
+    local = [kind == "sliding_attention" for kind in kinds] if kinds else [sliding(i) for i in range(count)]
+    return [window if is_local else None for is_local in local]
+
+
+def everywhere(layer: int) -> bool:
+    """Every layer attends through the sliding window."""
+    return True
+
+
+def transformer(c: Config, **fields: Any) -> Transformer:
+    """A `Transformer` with the facts that every configuration states the same way."""
+    defaults: dict[str, Any] = {
+        "name": "",
+        "title": "",
+        "family": "",
+        "max_positions": c.size_or(0, *POSITIONS, least=0),
+    }
+    if "vocab_size" not in fields:
+        fields["vocab_size"] = c.size("vocab_size", "padded_vocab_size")
+    return Transformer(**(defaults | fields))
+
+
+def tied(c: Config, default: bool) -> bool:
+    return c.flag(default, "tie_word_embeddings")
+
+
+def self_attention(c: Config, hidden: int, **fields: Any) -> Attention:
+    """Grouped-query attention of the usual keys."""
+    queries, width = heads(c, hidden)
+    return Attention(heads=queries, kv_heads=grouped_heads(c, queries), head_dim=width, **fields)
+
+
+def merged(*tables: Mapping[str, Family]) -> dict[str, Family]:
+    """Family tables as one; a name in two of them is a mistake."""
+    result: dict[str, Family] = {}
+    for table in tables:
+        if result.keys() & table.keys():
+            raise ValueError(f"families in two tables: {sorted(result.keys() & table.keys())}")
+        result |= table
+    return result

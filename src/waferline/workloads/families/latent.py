@@ -1,0 +1,77 @@
+"""Decoders with multi-head latent attention: DeepSeek V2/V3, Kimi K2, GLM-4.7-Flash, GLM-5, LongCat.
+
+Sources: DeepSeek-V2 (arXiv:2405.04434), DeepSeek-V3 (arXiv:2412.19437, section 2.2 for multi-token prediction),
+DeepSeek-V3.2-Exp (sparse attention), LongCat-Flash (arXiv:2509.01322), the modelling code in huggingface/transformers.
+"""
+
+from __future__ import annotations
+
+from waferline.workloads.config import Config
+from waferline.workloads.families.common import HEADS, HIDDEN, LAYERS, Family, check_experts, stack, tied, transformer
+from waferline.workloads.families.moe import deepseek_ffns, multi_token_prediction
+from waferline.workloads.spec import Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
+
+
+def latent_attention(c: Config) -> LatentAttention:
+    return LatentAttention(
+        heads=c.size(*HEADS),
+        q_lora_rank=c.optional("q_lora_rank"),
+        kv_lora_rank=c.size("kv_lora_rank"),
+        qk_nope_head_dim=c.size("qk_nope_head_dim"),
+        qk_rope_head_dim=c.size("qk_rope_head_dim"),
+        v_head_dim=c.size("v_head_dim"),
+        index_heads=c.size_or(0, "index_n_heads", least=0),
+        index_head_dim=c.size_or(0, "index_head_dim", least=0),
+        index_topk=c.size_or(0, "index_topk", least=0),
+    )
+
+
+def _deepseek(c: Config) -> Transformer:
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    attention = latent_attention(c)
+    blocks = stack(Block(count=1, mixer=attention, ffn=ffn) for ffn in deepseek_ffns(c, layers))
+    modules = c.size_or(0, "num_nextn_predict_layers", least=0)
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=blocks,
+        tied_embeddings=tied(c, False),
+        extra_params=modules * multi_token_prediction(blocks[-1], hidden),
+    )
+
+
+def _longcat(c: Config) -> Transformer:
+    """LongCat-Flash: each layer has two attentions, two dense parts and one mixture; zero experts compute nothing.
+
+    `experts_per_token` counts real experts in the mean: `moe_topk` choices fall on real and zero experts alike
+    (the report's PID control holds about 8 of 12).
+    """
+    hidden, layers = c.size(*HIDDEN), c.layers("num_layers", "num_hidden_layers")
+    attention = latent_attention(c)
+    dense = FeedForward(c.size("ffn_hidden_size", "intermediate_size"))
+    real, zero = c.size("n_routed_experts"), c.size_or(0, "zero_expert_num", least=0)
+    chosen = c.size("moe_topk", "num_experts_per_tok")
+    check_experts(c, real + zero, chosen)
+    mixture = MixtureOfExperts(
+        real, max(1, round(chosen * real / (real + zero))), c.size("expert_ffn_hidden_size"), router_bias=True
+    )
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=(
+            Block(count=2 * layers, mixer=attention, ffn=dense),
+            Block(count=layers, ffn=mixture, norms=0),
+        ),
+        tied_embeddings=tied(c, False),
+    )
+
+
+FAMILIES: dict[str, Family] = {
+    "deepseek_v2": _deepseek,
+    "deepseek_v3": _deepseek,
+    "deepseek_v32": _deepseek,
+    "kimi_k2": _deepseek,
+    "glm4_moe_lite": _deepseek,
+    "glm_moe_dsa": _deepseek,
+    "longcat_flash": _longcat,
+}

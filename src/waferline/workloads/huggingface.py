@@ -1,0 +1,110 @@
+"""Hugging Face configurations: a `config.json` mapping becomes a model.
+
+The `model_type` picks a family (`waferline.workloads.families`); nested text configurations are entered, and what a
+family's configuration class would fill in where the file is silent is filled in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from waferline.errors import InvalidInputError, UnsupportedError, nearest
+from waferline.workloads.config import Config
+from waferline.workloads.families import FAMILIES
+from waferline.workloads.quantization import quantization
+from waferline.workloads.spec import ConvNet, ModelSpec
+
+_SECTIONS = ("text_config", "llm_config", "language_config")  # where multimodal configurations keep the decoder
+_INHERITED = ("tie_word_embeddings", "quantization_config", "vocab_size")  # facts a nested section may leave outside
+
+# What the configuration class assumes where published files are silent (transformers v4.57).
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "gemma3_text": {
+        "vocab_size": 262208,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "tie_word_embeddings": True,
+    },
+    "gemma2": {"head_dim": 256},
+    "gemma": {"head_dim": 256},
+    "qwen3": {"head_dim": 128},
+    "qwen3_moe": {"head_dim": 128},
+}
+# Other spellings of a family.
+_ALIASES: Mapping[str, str] = {
+    "kimi_k25": "kimi_k2",
+    "kimi_k2_text": "kimi_k2",
+    "gemma3": "gemma3_text",
+    "llama4": "llama4_text",
+    "mistral3": "mistral",
+    "xlm_roberta": "xlm-roberta",
+    "glm4v_moe_text": "glm4_moe",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "qwen3_vl_text": "qwen3",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen3_5": "qwen3_5_text",
+    "qwen3_5_moe": "qwen3_5_moe_text",
+    "PanguProMoE": "pangu_pro_moe",
+    "minimax": "minimax_m2",
+    "phi3small": "phi3",
+}
+
+
+def model_types() -> list[str]:
+    """Every `model_type` that can be imported."""
+    return sorted({*FAMILIES, *_ALIASES})
+
+
+def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
+    """The model that a configuration describes.
+
+    `where` names the file in errors. The vision or audio tower of a multimodal model is not counted.
+    Raises: FileFormatError (missing or misspelt keys), InvalidInputError (impossible sizes), UnsupportedError
+    (unknown `model_type` or quantization).
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidInputError(f"a model configuration is a mapping, not {type(data).__name__}", where=where)
+    section, place, family = _decoder(data, where)
+    c = Config({**_DEFAULTS.get(family, {})} | {k: v for k, v in section.items() if v is not None}, place)
+    spec = FAMILIES[family](c)
+    quantized = c.section("quantization_config")
+    c.finish(ignore=("text_config", "vision_config"))
+    metadata = {"model_type": str(data.get("model_type"))}
+    if section is not data:
+        metadata["not_counted"] = "vision or audio tower"
+    spec = replace(spec, name=name, title=name, family=family, metadata=metadata)
+    if quantized is None or isinstance(spec, ConvNet):
+        return spec
+    weight_format, kept = quantization(quantized)
+    return replace(spec, weight_format=weight_format, parts_16bit=kept)
+
+
+def _decoder(data: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, str]:
+    """The mapping that describes the decoder, its place, and its family."""
+    top = data.get("model_type")
+    for key in _SECTIONS:
+        section = data.get(key)
+        if not isinstance(section, Mapping):
+            continue
+        inner = section.get("model_type") or top
+        family = _family(inner, f"{where}: {key}")
+        inherited = {k: data[k] for k in _INHERITED if k in data and k not in section}
+        return {**inherited, **section}, f"{where}: {key}", family
+    return data, where, _family(top, where)
+
+
+def _family(model_type: Any, where: str) -> str:
+    if not isinstance(model_type, str):
+        raise InvalidInputError("'model_type' is missing or not text", where=where, hint="for example llama or qwen3")
+    family = _ALIASES.get(model_type, model_type)
+    if family in FAMILIES:
+        return family
+    close = nearest(model_type, model_types())
+    raise UnsupportedError(
+        f"model_type '{model_type}' is not supported",
+        where=where,
+        hint=f"nearest: {', '.join(close)}" if close else f"{len(model_types())} are, such as llama, qwen3_moe, bert",
+    )

@@ -45,6 +45,23 @@ def _claim(keys: dict[str, str], spoken: str, name: str) -> None:
         raise FileFormatError(f"'{spoken}' is claimed by {owner} and {name}", where=str(FOLDER))
 
 
+def _read_assumed(folder: Path, machines: dict[str, Any], keys: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Compact ambiguous name → `variant`, and `by_source`: source → variant."""
+    assumed = {}
+    for slug, entry in yaml_file.read_file(folder / AMBIGUOUS.name)["assumed"].items():
+        by_source = {source: choice["variant"] for source, choice in entry.get("by_source", {}).items()}
+        for variant in (entry["variant"], *by_source.values()):
+            if variant not in machines:
+                raise FileFormatError(f"'{slug}' assumes the unknown '{variant}'", where=str(AMBIGUOUS))
+        if compact(slug) in keys:
+            raise FileFormatError(f"'{slug}' is already the name of {keys[compact(slug)]}", where=str(AMBIGUOUS))
+        vendor = compact(machines[entry["variant"]]["vendor"])
+        for key in (compact(slug), compact(slug).removeprefix(vendor)):
+            if key == compact(slug) or key not in keys:
+                assumed[key] = {"variant": entry["variant"], "by_source": by_source}
+    return assumed
+
+
 def build_index(folder: Path = FOLDER) -> dict[str, Any]:
     """The index of all packaged machines: records, look-up keys, attributes and assumed variants.
 
@@ -58,15 +75,12 @@ def build_index(folder: Path = FOLDER) -> dict[str, Any]:
             _claim(keys, spoken, name)
         if record["attribute"]:
             attributes[record["group"]][record["attribute"]] = name
-    assumed = {}
-    for slug, entry in yaml_file.read_file(folder / AMBIGUOUS.name)["assumed"].items():
-        if entry["variant"] not in machines:
-            raise FileFormatError(
-                f"variant '{entry['variant']}' of '{slug}' is not in the catalogue", where=str(AMBIGUOUS)
-            )
-        if compact(slug) in keys:
-            raise FileFormatError(f"'{slug}' is already the name of {keys[compact(slug)]}", where=str(AMBIGUOUS))
-        assumed[compact(slug)] = entry["variant"]
+    assumed = _read_assumed(folder, machines, keys)
+    for name, record in machines.items():  # "apple-m1-max" where the alias is "m1-max"; ambiguous names stay so
+        for alias in (*record["aliases"], record["attribute"]):
+            full = compact(record["vendor"] + alias)
+            if alias and full not in assumed:
+                keys.setdefault(full, name)
     spoken_aliases = sorted({alias for r in machines.values() for alias in r["aliases"] if len(alias) <= 24})
     return {
         "attributes": {g: dict(sorted(a.items())) for g, a in attributes.items()},

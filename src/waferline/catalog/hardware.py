@@ -23,7 +23,7 @@ FILE_ENDINGS = (".yaml", ".yml", ".json")
 
 @cache
 def _index() -> dict[str, Any]:
-    """`machines`: name → record; `keys`: compact name → name; `assumed`: compact ambiguous slug → name."""
+    """`machines`: name → record; `keys`: compact name → name; `assumed`: compact ambiguous name → variants."""
     return json.loads(INDEX.read_text(encoding="utf-8"))
 
 
@@ -61,13 +61,13 @@ def hardware_names() -> list[str]:
     return list(_index()["machines"])
 
 
-def resolve_hardware(name: str) -> str:
+def resolve_hardware(name: str, source: str = "") -> str:
     """The catalogue name for a forgiving one (case, spaces, `_`, `-`; vendor optional; aliases).
 
+    `source` is the publication an ambiguous name was read in: its own figures may show which variant it means.
     Raises: UnknownNameError naming the nearest machines.
     """
-    index, key = _index(), compact(name)
-    found = index["keys"].get(key) or index["assumed"].get(key)
+    found = _index()["keys"].get(compact(name)) or assumed_variant(name, source)
     if found is None:
         raise unknown_hardware(name)
     return found
@@ -79,9 +79,13 @@ def unknown_hardware(name: str) -> UnknownNameError:
     return unknown("hardware", name, {*index["machines"], *index["spoken"]})
 
 
-def assumed_variant(name: str) -> str | None:
-    """The variant taken for a slug that does not say which (`nvidia-a100`); None when `name` is exact or unknown."""
-    return _index()["assumed"].get(compact(name))
+def assumed_variant(name: str, source: str = "") -> str | None:
+    """The variant taken for a name that does not say which (`nvidia-a100`); None when `name` is exact or unknown."""
+    entry = _index()["assumed"].get(compact(name))
+    if entry is None:
+        return None
+    by_source = (variant for title, variant in entry["by_source"].items() if source.startswith(title))
+    return next(by_source, entry["variant"])
 
 
 @cache

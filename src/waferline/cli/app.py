@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from waferline.cli import catalog, compare, evidence, predict
+from waferline.cli import catalog, compare, evidence, formats, predict
 
 app = typer.Typer(
     name="waferline",
@@ -33,5 +33,6 @@ def root(
 
 app.command("predict")(predict.predict)
 app.command("compare")(compare.compare)
+formats.register(app)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(evidence.app, name="evidence")

@@ -1,4 +1,4 @@
-"""Points per second and core of the wafer closed forms, as a sweep calls them. Run: `python benchmarks/wafer.py [--json]`.
+"""Points per second and core of the wafer closed forms, as a sweep calls them: `python benchmarks/wafer.py [--json]`.
 
 Processor time of one thread is counted, so that other work on the machine does not; the median of five runs is printed.
 """

@@ -20,6 +20,7 @@ from waferline.machines.mesh_costs.transformer import (
     tile,
     tree_stages,
 )
+from waferline.predict.wafer.autotune import best_gemv
 from waferline.predict.wafer.energy import energy_ratio
 from waferline.predict.wafer.kv import capacity_tokens
 from waferline.predict.wafer.published import Published, published, table
@@ -66,6 +67,19 @@ def test_table_2_end_to_end_within_ten_percent(row, models, cs2):
         counting="released-code",
     )
     assert result["request_tokens_per_s"] == pytest.approx(row.value, rel=0.10)
+
+
+@pytest.mark.parametrize("row", table("Table 6", system="cerebras-wse2"), ids=lambda r: r.model)
+def test_table_6_gemv_within_ten_percent_on_its_best_grid(row, wse2):
+    side = {"1-16k-x-16k-16k": 16384, "1-32k-x-32k-32k": 32768}[row.model]
+    grid, cycles = best_gemv(side, side, wse2)
+    assert cycles / wse2.clock_hz * 1e3 == pytest.approx(row.value, rel=0.10)
+    assert grid <= 750
+
+
+def test_the_best_grid_of_a_gemv_grows_with_the_matrix(wse2):
+    sides = [best_gemv(n, n, wse2)[0] for n in (2048, 4096, 8192, 16384, 32768)]
+    assert sides == sorted(sides) and sides[0] < sides[-1]
 
 
 def test_decode_constants_are_what_their_calibration_rows_give(models, wse2):

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.machines.mesh import MeshParameters
+from waferline.machines.mesh_costs.gemv import local_gemv_cycles
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -223,6 +224,19 @@ def decode_layer(
         + parameters.stage_cycles * n.stages
         + n.words / parameters.link_words_per_cycle,
     )
+
+
+def lone_gemv_cycles(parameters: MeshParameters, rows: Any, columns: Any, grid: Any, groups: Any) -> FloatArray:
+    """Cycles of one fp16 MeshGEMV, a[rows] B[rows, columns], its all-reduce counted as a decode layer counts its ten.
+
+    The fitted stage cost holds for this count (hops, stages, one payload); the router-level form of `gemv_cycles` adds
+    ramps and a payload per phase on top of it.
+    """
+    p, side = parameters, np.asarray(grid, dtype=np.float64)
+    width = tile(columns, side)
+    local = local_gemv_cycles(p, tile(rows, side), width)
+    words = width / p.elements_per_word("fp16") / p.link_words_per_cycle
+    return np.asarray(p.hop_cycles * side + p.stage_cycles * tree_stages(side, groups) + words + local)
 
 
 def prefill_gemms(shape: LayerShape, tokens: Any, batch: Any) -> list[tuple[Any, Any, Any, Any]]:

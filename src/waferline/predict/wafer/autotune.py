@@ -13,12 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from waferline.errors import DoesNotFitError, InvalidInputError
-from waferline.machines.mesh import MeshParameters
+from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
 from waferline.machines.mesh_costs.collectives import reduction_colours
-from waferline.machines.mesh_costs.transformer import ALL_REDUCES, balanced_groups, best_stages
+from waferline.machines.mesh_costs.transformer import (
+    ALL_REDUCES,
+    balanced_groups,
+    best_stages,
+    lone_gemv_cycles,
+    tile_bytes,
+)
 from waferline.predict.result import Field, Result
 from waferline.predict.wafer.case import Case, PhaseAt
-from waferline.predict.wafer.grids import candidate_sides
+from waferline.predict.wafer.grids import SMALLEST_SIDE, candidate_sides
 from waferline.predict.wafer.resident import make_case
 from waferline.workloads.scenario import common_shape, whole
 
@@ -98,6 +104,20 @@ def tune(
         about={"model": case.model.name, "hardware": case.device.name, "phase": phase, "objective": objective},
         notes=("trees of K = 1 and 3 use the constants fitted on K = 2",),
     )
+
+
+def best_gemv(rows: int, columns: int, parameters: MeshParameters) -> tuple[int, float]:
+    """Side and cycles of the fastest fp16 MeshGEMV of one matrix, over every side whose tiles fit a core."""
+    most = min(parameters.grid_width, parameters.grid_height)
+    sides = np.arange(SMALLEST_SIDE, most + 1, dtype=np.float64)
+    cycles = lone_gemv_cycles(parameters, rows, columns, sides, balanced_groups(sides))
+    stored = tile_bytes([(1, rows, columns)], sides, float(ELEMENT_BYTES["fp16"]))
+    best = int(np.argmin(np.where(stored <= parameters.data_bytes, cycles, np.inf)))
+    if stored[best] > parameters.data_bytes:
+        raise DoesNotFitError(
+            f"a {rows}x{columns} fp16 matrix fits no grid: a core has {parameters.data_bytes:,} B beside code"
+        )
+    return int(sides[best]), float(cycles[best])
 
 
 def _pieces(size: int) -> list[slice]:

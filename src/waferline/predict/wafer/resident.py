@@ -44,6 +44,7 @@ NOT_MODELLED = (
     "a prompt cut into chunks that fill the pipeline of regions during prefill",
     "per-head reductions: scores are reduced as one head, an upper bound",
     "host and network time around the wafer",
+    "a layer cut over several regions or wafers, and regions that are not square",
     "defective cores and routes around them",
 )
 

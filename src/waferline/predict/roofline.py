@@ -163,7 +163,8 @@ def _gemm(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFa
         light_compute_s=compute_s,
         light_memory_s=memory_s,
         weight_bits=_bits(op.weights),
-        activation_bits=_bits(op.activations),
+        # Convolutional engines keep activations narrow from layer to layer: only a transformer's GEMM quantises at its door.
+        activation_bits=_WIDE_BITS if op.kind == "conv" else _bits(op.activations),
         device=d,
         c=c,
     )

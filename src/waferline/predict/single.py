@@ -115,9 +115,12 @@ class _Case:
 
     def run(self, label: str, a: Mapping[str, FloatArray]) -> Phase:
         precision = resolve(label, self.device.arithmetic)
-        operators = lower_forward(self.model, batch=a["batch_size"], tokens=a["seq_len"], precision=precision)
+        training = self.phase == "train"
+        operators = lower_forward(
+            self.model, batch=a["batch_size"], tokens=a["seq_len"], precision=precision, training=training
+        )
         layers = float(len(operators))
-        if self.phase == "train":
+        if training:
             operators = [_with_backward(op) for op in operators]
         if isinstance(self.model, Transformer):
             layers = float(sum(b.count for b in (*self.model.blocks, *self.model.encoder)))

@@ -128,7 +128,7 @@ class _Step:
             tokens=self.a["seq_len"],
             precision=formats,
             parallel=self.parallel,
-            all_logits=True,
+            training=True,
         )
         machine = Machine(self.device, self.engine.kernels)
         layers = float(sum(b.count for b in self.model.blocks))
@@ -226,7 +226,7 @@ class _Step:
         """(causal, full) model FLOPs of a step: three times the forward's, without recomputation."""
         formats = resolve(self.precision, self.device.arithmetic)
         one = lower_forward(
-            self.model, batch=1, tokens=self.a["seq_len"], precision=formats, all_logits=True, parallel=Parallel()
+            self.model, batch=1, tokens=self.a["seq_len"], precision=formats, training=True, parallel=Parallel()
         )
         causal = sum(op.count * op.flops for op in one if op.kind not in ("norm", "elementwise", "softmax", "gather"))
         masked = sum(op.count * op.flops for op in one if op.kind in _ATTENTION and self._is_causal())

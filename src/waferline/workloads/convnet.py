@@ -14,10 +14,16 @@ from waferline.workloads.spec import Conv, ConvNet
 FloatArray = npt.NDArray[np.float64]
 
 
-def lower_convnet(model: ConvNet, b: Builder, batch: FloatArray) -> Iterator[Operator]:
-    """One operator per layer; batch norm is folded into the weights and the activation fused, as inference engines do."""
+_NORM_PASSES = 4.0  # training: read for the statistics, read and write to normalise, read again by the activation
+
+
+def lower_convnet(model: ConvNet, b: Builder, batch: FloatArray, *, training: bool = False) -> Iterator[Operator]:
+    """One operator per layer. Inference folds batch norm into the weights; training runs it on its own."""
     for layer in model.layers:
         yield _conv(layer, b, batch)
+        if training and layer.batch_norm:
+            elements = batch * layer.output_elements / layer.count
+            yield b.streaming(f"{layer.name}.norm", "norm", elements, passes=_NORM_PASSES, count=layer.count)
 
 
 def _conv(c: Conv, b: Builder, batch: FloatArray) -> Operator:

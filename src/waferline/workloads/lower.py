@@ -56,14 +56,17 @@ def lower_forward(
     tokens: Any = 0,
     precision: Precision,
     parallel: Parallel | None = None,
-    all_logits: bool = False,
+    training: bool = False,
 ) -> list[Operator]:
-    """Operators of one forward pass over whole inputs: an encoder, a convolutional network, or a training forward."""
+    """Operators of one forward pass over whole inputs: an encoder, a convolutional network, or a training forward.
+
+    `training` keeps what inference fuses or skips: logits of every token, batch norms on their own.
+    """
     if isinstance(model, ConvNet):
-        return list(lower_convnet(model, Builder(precision), whole("batch", batch)))
+        return list(lower_convnet(model, Builder(precision), whole("batch", batch), training=training))
     length = whole("tokens", model.fixed_tokens or tokens)
     p = Pass(whole("batch", batch), length, length, False, parallel or Parallel())
-    return list(_transformer(model, Builder(precision), p, logits=p.tokens if all_logits else p.batch))
+    return list(_transformer(model, Builder(precision), p, logits=p.tokens if training else p.batch))
 
 
 def _context(context: Any) -> FloatArray:

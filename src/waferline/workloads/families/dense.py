@@ -34,7 +34,7 @@ class Traits:
     qkv_bias: bool | tuple[str, bool] = False
     out_bias: bool | tuple[str, bool] = False
     mlp_bias: bool | tuple[str, bool] = False
-    head_bias: bool = False
+    head_bias: bool | tuple[str, bool] = False
     gated: bool = True
     norm_bias: bool = False
     norm_weight: bool = True
@@ -84,7 +84,7 @@ def assemble(c: Config, t: Traits, ffns: list[Ffn], hidden: int, extra_params: i
         tied_embeddings=tied(c, t.tied),
         norm_bias=t.norm_bias,
         norm_weight=t.norm_weight,
-        head_bias=t.head_bias,
+        head_bias=told(c, t.head_bias),
         extra_params=extra_params,
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from waferline.errors import InvalidInputError
+from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.workloads.config import Config
 from waferline.workloads.families.common import HIDDEN, INTERMEDIATE, LAYERS, Family, heads, tied, transformer
 from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
@@ -15,9 +15,14 @@ from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
 _WHISPER_KERNEL = 3  # both audio convolutions; the second halves the frames
 
 
-def _bert(c: Config, pooler: bool = True) -> Transformer:
+def _bert(c: Config) -> Transformer:
     """BERT, RoBERTa, XLM-R, ELECTRA: an encoder, its pooler counted as stored only."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    narrow = c.size_or(hidden, "embedding_size")
+    if narrow != hidden:
+        raise UnsupportedError(
+            f"an embedding {narrow} wide in an encoder {hidden} wide is not supported", where=c.where
+        )
     queries, width = heads(c, hidden)
     attention = Attention(queries, queries, width, causal=False, qkv_bias=True, out_bias=True)
     ffn = FeedForward(c.size(*INTERMEDIATE), gated=False, bias=True)
@@ -31,8 +36,8 @@ def _bert(c: Config, pooler: bool = True) -> Transformer:
         embedding_norm=True,
         final_norm=False,
         learned_positions=c.size("max_position_embeddings"),
-        token_types=c.size_or(2, "type_vocab_size", least=0) if pooler else 0,
-        extra_params=hidden * (hidden + 1) if pooler else 0,
+        token_types=c.size_or(2, "type_vocab_size", least=0),
+        extra_params=hidden * (hidden + 1),
     )
 
 

@@ -160,7 +160,9 @@ FAMILIES: dict[str, Family] = {
     "minimax_m2": partial(_uniform, t=Traits(qk_norm_full=True, sliding=None), router_bias=True),
     "olmoe": partial(_uniform, t=Traits(qkv_bias=_BIAS, out_bias=_BIAS, qk_norm_full=True, sliding=None)),
     "granitemoe": partial(_uniform, t=Traits(qkv_bias=_BIAS, out_bias=_BIAS, sliding=None)),
-    "phimoe": partial(_uniform, t=Traits(qkv_bias=_BIAS, out_bias=_BIAS, norm_bias=True, head_bias=True)),
+    "phimoe": partial(
+        _uniform, t=Traits(qkv_bias=_BIAS, out_bias=_BIAS, norm_bias=True, head_bias=("lm_head_bias", False))
+    ),
     "gpt_oss": partial(_uniform, t=_ALTERNATE, bias=True, router_bias=True),
     "qwen2_moe": partial(_qwen_moe, t=Traits(qkv_bias=True)),
     "qwen3_moe": partial(_qwen_moe, t=Traits(qkv_bias=_BIAS, out_bias=_BIAS, qk_norm=True)),

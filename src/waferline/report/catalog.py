@@ -12,8 +12,8 @@ from waferline.catalog.figures import Figure, figures
 from waferline.machines.device import Citation, Device
 from waferline.report.text import dollars, metric
 
-_WIDTH = 120  # of the widest table; narrower terminals fold its lines, and a pipe gets them whole
-_BEST = ("bf16", "fp16", "fp8", "int8", "fp32")  # the peak that a list shows: 16 bit, or what there is
+_WIDTH = 130  # of the widest table; narrower terminals fold its lines, and a pipe gets them whole
+_BEST = ("bf16", "fp16", "fp32")  # the peak that a list shows: 16 bit, or what there is
 
 
 def console() -> Console:
@@ -42,7 +42,7 @@ def hardware_row(device: Device) -> tuple[str, ...]:
     return (
         device.name,
         device.kind,
-        f"{metric(device.peak_flops[fmt], 'FLOP/s')} {fmt}",
+        f"{metric(device.peak_flops[fmt], 'op/s' if fmt.startswith('int') else 'FLOP/s')} {fmt}",
         metric(device.capacity_bytes, "B"),
         metric(device.bandwidth_bytes_per_s, "B/s"),
         metric(device.tdp_w, "W") if device.tdp_w else "–",

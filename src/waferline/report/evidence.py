@@ -30,7 +30,7 @@ _REASONS_SHOWN = 3
 
 def signed(value: float) -> str:
     """A share with its sign, `–` where there is none."""
-    return f"{100 * value:+.0f} %" if math.isfinite(value) else "–"
+    return f"{100 * value:+.0f} %".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def refusals(figures: Figures, shown: int = _REASONS_SHOWN) -> str:

@@ -66,13 +66,16 @@ def scatter(outcomes: Sequence[Outcome], unit: str) -> go.Figure:
     band = {"x": [*edge, *edge[::-1]], "y": [low * _NEAR, high * _NEAR, high / _NEAR, low / _NEAR]}
     figure.add_scatter(
         **band,
+        mode="lines",
         fill="toself",
         fillcolor="rgba(123,135,148,0.15)",
         line={"width": 0},
         hoverinfo="skip",
-        name="within 1.25×",
+        showlegend=False,
     )
-    figure.add_scatter(x=edge, y=edge, mode="lines", line={"color": _INK, "width": 1}, hoverinfo="skip", name="equal")
+    figure.add_scatter(
+        x=edge, y=edge, mode="lines", line={"color": _INK, "width": 1}, hoverinfo="skip", showlegend=False
+    )
     for tier, colour in COLOURS.items():
         mine = [o for o in outcomes if o.tier == tier]
         if mine:
@@ -120,7 +123,7 @@ def error_bars(groups: Sequence[Figures], most: int = 25) -> go.Figure:
     )
     most_error = max((g.median_error for g in shown), default=1.0)
     figure.update_xaxes(title="error", tickformat=".0%", range=[0, min(max(2.2 * most_error, 0.5), 2.0)])
-    figure.update_yaxes(automargin=True, ticks="", tickfont={"size": 12})
+    figure.update_yaxes(automargin=True, ticks="", tickfont={"size": 12}, range=[-0.7, len(shown) - 0.3])
     return figure
 
 
@@ -164,6 +167,6 @@ def coverage(groups: Sequence[Figures], target: float = 0.9) -> go.Figure:
         hovertemplate="%{y}: %{x:.0%} inside<extra></extra>",
     )
     figure.add_vline(x=target, line={"color": _INK, "width": 2, "dash": "dot"})
-    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="rows inside their 90 % interval (dotted: 90 %)")
+    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="inside their interval (dotted: 90 %)")
     figure.update_yaxes(automargin=True, ticks="", tickfont={"size": 12})
     return figure

@@ -77,9 +77,9 @@ _MEMORY = (
 
 def _print_memory(console: Console, answer: Answer) -> None:
     result = answer.result
-    used = percent(value(result, "memory_utilization"))
     rows = [[name, metric(value(result, key), "B")] for name, key in _MEMORY if key in result]
-    console.print(simple_table(f"Memory of each device ({used} used)", ("", "bytes"), rows))
+    rows.append(["used", percent(value(result, "memory_utilization"))])
+    console.print(simple_table("Memory of each device", ("", "per device"), rows))
     console.print()
 
 

@@ -131,6 +131,13 @@ def prefill_fit(parameter_set: str) -> PrefillFit | None:
     )
 
 
+@cache
+def fitted_grids(parameter_set: str) -> tuple[int, int]:
+    """Smallest and largest grid side among the layers that the decode constants were fitted on."""
+    low, high = read_packaged("mesh_fits.yaml")[parameter_set]["decode"]["grids"]
+    return int(low), int(high)
+
+
 def _with_fit(phase: str) -> str:
     names = [name for name, entry in read_packaged("mesh_fits.yaml").items() if entry[phase]]
     return f"sets that have one: {', '.join(names)}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from waferline.machines.mesh_costs.transformer import prefill_fit
+from waferline.machines.mesh_costs.transformer import fitted_grids, prefill_fit
 from waferline.predict.labels import Values
 from waferline.predict.result import OperatorRow
 from waferline.predict.wafer.case import Case, PhaseAt
@@ -37,7 +37,7 @@ def why_not(case: Case, values: Values, prefill: PhaseAt, decode: PhaseAt) -> st
     return f"{case.model.name} does not fit"
 
 
-def operator_rows(case: Case, prefill: PhaseAt, decode: PhaseAt) -> tuple[OperatorRow, ...]:
+def operator_rows(case: Case, values: Values, prefill: PhaseAt, decode: PhaseAt) -> tuple[OperatorRow, ...]:
     """Where the time goes: mesh communication, local compute, head and hand-off of both phases."""
     rows = []
     for name, at in (("prefill", prefill), ("decode", decode)):
@@ -47,6 +47,8 @@ def operator_rows(case: Case, prefill: PhaseAt, decode: PhaseAt) -> tuple[Operat
             "head": (at.head_s, "compute"),
             "hand_off": (at.hand_off_s, "link"),
         }
+        if name == "prefill":
+            parts["re-layout for decode"] = (values["transition_s"], "link")
         for part, (seconds, bound) in parts.items():
             rows.append(
                 OperatorRow(
@@ -67,6 +69,8 @@ def operator_rows(case: Case, prefill: PhaseAt, decode: PhaseAt) -> tuple[Operat
 
 def notes(case: Case) -> tuple[str, ...]:
     lines = [f"mesh parameters: {case.parameters.description}"]
+    low, high = fitted_grids(case.parameters.name)
+    lines.append(f"decode constants were fitted on grids of side {low} to {high}; other sides extrapolate")
     if prefill_fit(case.parameters.name) is None:
         lines.append("no prefill was timed with these parameters: the vector unit is taken as ideal, a lower bound")
     lines.append("no interval: the few published layer times calibrate the constants and cannot also bound the error")

@@ -181,16 +181,20 @@ class Case:
         words = moved / p.word_bytes / _BISECTION
         return (words / (side * p.link_words_per_cycle) + 2 * p.hop_cycles * side) / p.clock_hz
 
-    def light_decode_s(self, tokens: FloatArray, batch: FloatArray, systems: FloatArray) -> FloatArray:
-        """Speed of light of a decode step: every weight used and every cached value read once, all wafers at once."""
+    def light_s(self, tokens: FloatArray, batch: FloatArray, new: FloatArray) -> FloatArray:
+        """Speed of light of `new` tokens per sequence that end at `tokens`, on one wafer.
+
+        Every weight in use and every cached value is read once, every product runs at the dense peak. A prompt's tokens
+        attend to half of it on average.
+        """
         used = sum(layer.count * active_elements(layer.shape) for layer in self.layers)
         cached = sum(layer.count * 2 * layer.shape.key_value * layer.context(tokens) for layer in self.layers)
         read = used * get_format(self.precision.weights).bytes_per_element
         read = read + batch * cached * get_format(self.precision.kv).bytes_per_element
-        macs = used + sum(layer.count * 2 * layer.shape.query * layer.context(tokens) for layer in self.layers)
-        peak = self.device.peak(COMPUTE_FORMAT)
-        bandwidth = self.device.bandwidth_bytes_per_s
-        return np.maximum(read / bandwidth, 2.0 * batch * macs / peak) / np.maximum(systems, 1.0)
+        seen = np.where(new > 1, 0.5, 1.0)
+        scores = sum(2 * layer.count * layer.shape.query * layer.context(tokens) * seen for layer in self.layers)
+        flops = 2.0 * batch * new * (used + scores)
+        return np.maximum(read / self.device.bandwidth_bytes_per_s, flops / self.device.peak(COMPUTE_FORMAT))
 
 
 def stored_elements(shape: LayerShape) -> float:

@@ -54,6 +54,7 @@ class WaferResidentResult(Result):
 
     feasible = Field("feasible", "True where every layer and the KV cache fit the SRAM of `systems` wafers")
     ttft = Field("ttft_s", "Time to first token of the batch: prefill, head, hand-off, re-layout to the decode grid")
+    bottleneck = Field("bottleneck", "What takes most of a decode step: link (mesh, hand-off) or compute")
     itl = Field("itl_s", "Inter-token latency (TPOT): one decode step through all regions")
     tpot = Field("itl_s", "The same as `itl`")
     tokens_per_user = Field("user_tokens_per_s", "Tokens per second that one sequence sees")
@@ -132,7 +133,7 @@ class WaferResidentModel:
                 "parameters": case.parameters.name,
                 "counting": counting,
             },
-            operators=operator_rows(case, *_solve(case, {**a, **numbers}, tree)[1:]) if not shape else (),
+            operators=operator_rows(case, *_solve(case, {**a, **numbers}, tree)) if not shape else (),
             sources=merged_sources(case.model.sources, case.device.citations),
             notes=notes(case),
             not_modelled=NOT_MODELLED,
@@ -252,6 +253,7 @@ def _values(
     }
     return {
         "feasible": np.asarray(fits),
+        "devices": np.where(np.isfinite(needed), wafers, np.nan),
         "systems": np.where(np.isfinite(needed), wafers, np.nan),
         "prefill_grid": sides["prefill_grid"],
         "decode_grid": sides["decode_grid"],
@@ -262,15 +264,25 @@ def _values(
         "prefill_s": ok * prefill.time_s,
         "transition_s": ok * transition,
         "itl_s": ok * itl,
+        "tpot_s": ok * itl,
+        "bottleneck": np.where(decode.communication_s + decode.hand_off_s >= itl / 2, "link", "compute"),
         "hand_off_s": ok * decode.hand_off_s,
         "communication_share": ok * decode.communication_s / itl,
         "prefill_tokens_per_s": ok * a["batch_size"] * a["seq_len"] / prefill.time_s,
         "user_tokens_per_s": ok / itl,
         "throughput_tokens_per_s": ok * a["batch_size"] * decode.passes_per_s,
+        "output_tokens_per_s": ok * a["batch_size"] / itl,
         "in_flight_batches": decode.in_flight,
         "request_s": ok * request,
         "request_tokens_per_s": ok * a["output_len"] / request,
         "energy_j_per_token": ok * wafers * case.parameters.power_w * itl / a["batch_size"],
-        "light_itl_s": case.light_decode_s(a["context"], a["batch_size"], np.where(np.isfinite(wafers), wafers, 1.0)),
+        **_light(case, a, np.where(np.isfinite(wafers), wafers, 1.0)),
         **capacity,
     }
+
+
+def _light(case: Case, a: Mapping[str, FloatArray], wafers: FloatArray) -> Values:
+    """Speed-of-light bounds with all wafers at work at once."""
+    step = case.light_s(a["context"], a["batch_size"], np.asarray(1.0)) / wafers
+    prompt = case.light_s(a["seq_len"], a["batch_size"], a["seq_len"]) / wafers
+    return {"light_itl_s": step, "light_tpot_s": step, "light_ttft_s": prompt}

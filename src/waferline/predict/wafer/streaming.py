@@ -121,7 +121,13 @@ class WeightStreamingModel:
         return WeightStreamingResult(
             values=values,
             coords={k: v for k, v in {**arguments, "precision": labels}.items() if np.size(v) > 1},
-            about={"model": spec.name, "hardware": device.name, "strategy": "weight-streaming", "phase": phase},
+            about={
+                "model": spec.name,
+                "hardware": device.name,
+                "strategy": "weight-streaming",
+                "phase": phase,
+                "precision": case.label(str(labels.flat[0])) if labels.size == 1 else "several",
+            },
             operators=case.rows(str(labels.flat[0]), arguments) if single else (),
             sources=merged_sources(spec.sources, device.citations),
             notes=tuple(f"{k}: {v['source']}" for k, v in read_packaged("weight_streaming.yaml").items()),
@@ -165,6 +171,9 @@ class _Case:
     link: Link
     phase: Phase
     kv: str | None
+
+    def label(self, precision: str) -> str:
+        return resolve(precision, self.device.arithmetic, kv=self.kv).label()
 
     def timed(self, precision: Precision, a: Mapping[str, FloatArray]) -> list[_Timed]:
         peak = self.device.peak(get_format(precision.activations).arithmetic)

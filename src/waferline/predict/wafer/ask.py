@@ -1,0 +1,93 @@
+"""A command-line request for a wafer, answered: weights resident in SRAM, or streamed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from waferline.errors import InvalidInputError
+from waferline.machines.device import Device
+from waferline.predict.wafer.resident import WaferResidentModel, WaferResidentResult
+from waferline.predict.wafer.streaming import WeightStreamingModel, WeightStreamingResult
+
+_DEFAULT_PROMPT = 2048
+_DEFAULT_PRECISION = "fp16"
+
+
+class Asked(Protocol):
+    """What these answers read of a request."""
+
+    @property
+    def precision(self) -> str | None: ...
+    @property
+    def kv(self) -> str | None: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def prompt(self) -> int | None: ...
+    @property
+    def output(self) -> int: ...
+    @property
+    def devices(self) -> str: ...
+
+
+def predict_resident(model: Any, device: Device, request: Asked) -> WaferResidentResult:
+    """Weights in SRAM: `devices` wafers, or the fewest that hold the model for "auto" and for the default of 1.
+
+    Raises: DoesNotFitError when more than one wafer is given and they do not hold it; others as the model's `solve`.
+    """
+    given = _count(request.devices)
+    result = WaferResidentModel().solve(
+        model,
+        device,
+        _DEFAULT_PROMPT if request.prompt is None else request.prompt,
+        request.batch,
+        _with_kv(request),
+        output_len=request.output,
+        systems="auto" if given is None or given == 1 else given,
+    )
+    if given == 1 and result["systems"] > 1:
+        note = f"the model needs {float(result['systems']):.0f} wafers; the answer is for that many"
+        return replace(result, notes=(note, *result.notes))
+    return result
+
+
+def predict_streaming(model: Any, device: Device, request: Asked) -> WeightStreamingResult:
+    """Weights streamed: the prefill pass, with the decode step's `tpot_s` and rate beside it, on `devices` wafers."""
+    stream = WeightStreamingModel()
+    prompt = _DEFAULT_PROMPT if request.prompt is None else request.prompt
+    precision = request.precision or _DEFAULT_PRECISION
+    systems = _count(request.devices) or 1
+    context = prompt + request.output // 2
+    shared: dict[str, Any] = {"systems": systems, "kv": request.kv}
+    prefill = stream.solve(model, device, prompt, request.batch, precision, phase="prefill", **shared)
+    decode = stream.solve(model, device, context, request.batch, precision, phase="decode", **shared)
+    ok = np.where(prefill["feasible"] & decode["feasible"], 1.0, np.nan)
+    values = {
+        **prefill.values,
+        "feasible": prefill["feasible"] & decode["feasible"],
+        "ttft_s": ok * prefill["pass_s"],
+        "tpot_s": ok * decode["pass_s"],
+        "output_tokens_per_s": decode["throughput_tokens_per_s"],
+        "request_s": ok * (prefill["pass_s"] + request.output * decode["pass_s"]),
+        "decode_bottleneck": decode["bottleneck"],
+        "light_tpot_s": decode["light_pass_s"],
+        "devices": np.asarray(float(systems)),
+    }
+    return replace(prefill, values=values, operators=(*prefill.operators, *decode.operators))
+
+
+def _with_kv(request: Asked) -> str:
+    precision = request.precision or _DEFAULT_PRECISION
+    return precision if request.kv is None else f"{precision},kv={request.kv}"
+
+
+def _count(devices: str) -> int | None:
+    """Wafers asked for; None means the fewest that hold the model."""
+    if devices == "auto":
+        return None
+    if not devices.isdigit() or int(devices) < 1:
+        raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{devices}'")
+    return int(devices)

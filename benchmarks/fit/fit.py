@@ -77,7 +77,7 @@ def speed(problem: Problem, c: dict[str, float], reference: Problem) -> float:
 
 def order_engines(fits: dict[str, tuple[Problem, dict]]) -> list[str]:
     reference = next(iter(fits.values()))[0]
-    return sorted(fits, key=lambda e: speed(fits[e][0], fits[e][1]["c"], reference))
+    return sorted(fits, key=lambda e: (e.endswith("_eager"), speed(fits[e][0], fits[e][1]["c"], reference)))
 
 
 def fit_machine(machine: str) -> dict:

@@ -21,7 +21,7 @@ COMPUTE = [
     P("compute_efficiency", 0.75, 0.03, 1.0),
     P("bandwidth_efficiency", 0.75, 0.03, 1.0),
     P("exposed", 0.3, 0.0, 1.0),
-    P("floor_s", 4, 0.5, 120, US),
+    P("floor_s", 4, 0.5, 400, US),
 ]
 QUANTISE = [
     P("quant_floor_s", 2, 0, 15, US),
@@ -32,13 +32,41 @@ QUANTISE = [
 
 PARAMETERS: dict[str, list[Parameter]] = {
     "gemm": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("k_ramp", 1, 0, 6), P("wave_share", 0.3, 0, 1), P("k_step_s", 0.3, 0, 6, NS), P("split_k", 3, 0.05, 40)],
-    "decode_attention": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("row_overhead_bytes", 5, 0, 400), P("pair_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS),
-                         P("cache_gain", 0.3, 0, 0.95), P("cache_share", 0.8, 0.05, 3)],
+    "decode_attention": [
+        *COMPUTE,
+        P("occupancy_loss", 0.2, 0, 4),
+        P("row_overhead_bytes", 5, 0, 400),
+        P("pair_s", 5, 0, 60, NS),
+        P("pair_alone_s", 5, 0, 60, NS),
+        P("wide_head_s", 1, 0, 60, NS),
+        P("grouped_floor_s", 1, 0, 15, US),
+        P("unsplit_step_s", 0.5, 0, 150, NS),
+        P("kv_step_s", 1, 0, 40, NS),
+        P("cache_gain", 0.3, 0, 0.95),
+        P("cache_share", 0.8, 0.05, 3),
+    ],
     "prefill_attention": [*COMPUTE, P("wave_share", 0.3, 0, 1), P("mask_loss", 0.5, 0, 3), P("head_dim_loss", 0.2, 0, 4), P("program_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS)],
-    "mla_decode": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("head_padding", 0.5, 0, 1), P("pair_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS),
-                   P("cache_gain", 0.3, 0, 0.95), P("cache_share", 0.8, 0.05, 3)],
+    "mla_decode": [
+        *COMPUTE,
+        P("occupancy_loss", 0.2, 0, 4),
+        P("head_padding", 0.5, 0, 1),
+        P("unsplit_step_s", 2, 0, 300, NS),
+        P("pair_s", 1, 0, 60, NS),
+        P("kv_step_s", 1, 0, 40, NS),
+        P("cache_gain", 0.3, 0, 0.95),
+        P("cache_share", 0.8, 0.05, 3),
+    ],
     "mla_prefill": [*COMPUTE, P("wave_share", 0.3, 0, 1), P("mask_loss", 0.5, 0, 3), P("program_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS)],
-    "moe": [*COMPUTE, P("row_padding", 0.5, 0, 2), P("wave_share", 0.3, 0, 1), P("occupancy_loss", 0.2, 0, 4), P("skew", 0.3, 0, 6), P("expert_s", 20, 0, 2000, NS), P("row_s", 1, 0, 200, PS)],
+    "moe": [
+        *COMPUTE,
+        P("row_padding", 0.5, 0, 4),
+        P("wave_share", 0.3, 0, 1),
+        P("occupancy_loss", 0.2, 0, 4),
+        P("expert_s", 20, 0, 2000, NS),
+        P("row_s", 1, 0, 200, PS),
+        P("routed_row_s", 0.3, 0, 200, PS),
+        P("token_s", 0.2, 0, 50, NS),
+    ],
     "collective": [P("one_shot_floor_s", 4, 0.3, 200, US), P("one_shot_rank_s", 0.5, 0, 30, US), P("one_shot_efficiency", 0.3, 0.002, 4.0),
                    P("two_shot_floor_s", 8, 0.5, 300, US), P("two_shot_rank_s", 1, 0, 30, US), P("two_shot_efficiency", 0.6, 0.01, 1.0)],
 }  # fmt: skip
@@ -49,3 +77,13 @@ CONSTANT = {
     "collective": {},
 }
 DEFAULT_CONSTANT = {"compute_efficiency_slope": 0.0}
+# Second starts, for models with a choice in them (a `min` of protocols, a kernel that may or may not split).
+RESTARTS: dict[str, list[dict[str, float]]] = {
+    "mla_decode": [{"unsplit_step_s": 80.0, "exposed": 0.1, "occupancy_loss": 0.0}],
+    "decode_attention": [{"unsplit_step_s": 20.0}],
+    "collective": [
+        {"one_shot_floor_s": 5.0, "one_shot_efficiency": 0.1, "two_shot_floor_s": 15.0, "two_shot_efficiency": 0.8},
+        {"one_shot_floor_s": 30.0, "one_shot_efficiency": 0.3, "two_shot_floor_s": 60.0, "two_shot_efficiency": 0.8},
+        {"one_shot_floor_s": 10.0, "one_shot_efficiency": 0.03, "two_shot_floor_s": 30.0, "two_shot_efficiency": 0.6},
+    ],
+}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from parameters import CONSTANT, DEFAULT_CONSTANT, PARAMETERS, QUANTISE, Parameter
+from parameters import CONSTANT, DEFAULT_CONSTANT, PARAMETERS, QUANTISE, RESTARTS, Parameter
 from scipy.optimize import least_squares
 from sklearn.model_selection import GroupKFold
 from tables import Problem
@@ -65,18 +65,21 @@ def solve(
         c = constant | dict(zip(names, v * units, strict=True))
         return np.concatenate([w * np.log(predict(p, c) / p.t_s) for p, w in zip(problems, weights, strict=True)])
 
-    start = np.array([p.start for p in parameters])
-    bounds = np.array([p.low for p in parameters]), np.array([p.high for p in parameters])
-    best = least_squares(
-        residual,
-        start,
-        bounds=bounds,
-        loss="soft_l1",
-        f_scale=ROBUST,
-        x_scale=np.maximum(np.abs(start), 0.1),
-        max_nfev=120,
+    low, high = np.array([p.low for p in parameters]), np.array([p.high for p in parameters])
+    scale = np.maximum(np.abs([p.start for p in parameters]), 0.1)
+    best = min(
+        (
+            least_squares(residual, start, bounds=(low, high), loss="soft_l1", f_scale=ROBUST, x_scale=scale, max_nfev=120)
+            for start in _starts(problems[0], parameters)
+        ),
+        key=lambda found: found.cost,
     )
     return constant | dict(zip(names, (best.x * units).tolist(), strict=True))
+
+
+def _starts(problem: Problem, parameters: list[Parameter]) -> list[np.ndarray]:
+    restarts = [{}, *RESTARTS.get("collective" if problem.op in COLLECTIVES else problem.op, [])]
+    return [np.array([changed.get(p.name, p.start) for p in parameters], dtype=float) for changed in restarts]
 
 
 def cross_validate(problem: Problem, folds: int = 5) -> np.ndarray:

@@ -12,6 +12,7 @@ from waferline.predict.efficiency.overlap import Array, no_faster_than_light, ov
 
 KV_CHUNK = 256.0  # keys one program of a split-KV decode kernel takes at least
 Q_BLOCK = 128.0  # query rows of one tile of a FlashAttention kernel
+WIDE_GROUP = 32.0  # query heads a KV head that tensor-core decode kernels take together
 REFERENCE_HEAD_DIM = 128.0  # head size that efficiencies are quoted at
 
 
@@ -31,27 +32,31 @@ def decode_attention_s(
 ) -> Array:
     """Expected seconds of one layer's decode attention; every argument broadcasts.
 
-    kv_len: keys each sequence attends to (the window, where one is shorter). Memory time grows with the units that
-    `batch * kv_heads * ceil(kv_len / 256)` programs leave idle and by a cost a (sequence, KV head) pair. `cache_warm` says
-    the KV cache was left in the last-level cache by an earlier run, as in a microbenchmark; a served model's is not.
+    kv_len: keys each sequence attends to (the window, where one is shorter). Programs are (sequence, KV head, chunk of 256
+    keys): memory time grows with the units they leave idle, and each (sequence, KV head) pair costs time of its own. Without
+    grouping (heads == kv_heads) engines take another kernel, which some do not split along the keys: a chain of `kv_len`
+    steps. Groups above 32 query heads fall to a kernel that works one query head at a time. `cache_warm` says the KV cache
+    was left in the last-level cache by an earlier run, as in a microbenchmark; a served model's is not.
     """
-    pairs = np.multiply(batch, kv_heads)
-    chunks = np.ceil(np.divide(kv_len, KV_CHUNK))
-    idle = device.sm_count / np.asarray(pairs, dtype=float)
-    splits = np.minimum(np.maximum(idle, 1.0), chunks)
+    pairs = np.multiply(batch, kv_heads, dtype=float)
+    group = np.divide(heads, kv_heads)
+    alone, wide = group <= 1.0, group > WIDE_GROUP
+    idle = device.sm_count / pairs
+    splits = np.minimum(np.maximum(idle, 1.0), np.ceil(np.divide(kv_len, KV_CHUNK)))
     lack = np.maximum(idle / splits, 1.0)
     row_bytes = np.multiply(head_dim, kv_bytes_per_element)
-    memory_s = light_memory_s * (
-        (1.0 + c["occupancy_loss"] * (lack - 1.0))
-        * (1.0 + c["row_overhead_bytes"] / row_bytes)
-        / c["bandwidth_efficiency"]
-    )
+    shape = (1.0 + c["row_overhead_bytes"] / row_bytes) / c["bandwidth_efficiency"]
+    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) * shape)
     if cache_warm:
         kv_bytes = 2.0 * pairs * kv_len * row_bytes
         memory_s = memory_s * (1.0 - c["cache_gain"] * np.minimum(1.0, c["cache_share"] * device.l2_bytes / kv_bytes))
-    compute_s = light_compute_s / matrix_efficiency(device, c)
-    time_s = overlap_s(compute_s, memory_s, c["exposed"])
-    time_s = time_s + (c["floor_s"] + c["pair_s"] * pairs + c["kv_step_s"] * kv_len / splits)
+    time_s = overlap_s(light_compute_s / matrix_efficiency(device, c), memory_s, c["exposed"])
+    if c["unsplit_step_s"]:
+        chain_s = np.where(alone, c["unsplit_step_s"], 0.0) * kv_len * np.maximum(1.0, 1.0 / idle)
+        time_s = overlap_s(time_s, chain_s, c["exposed"])
+    per_pair_s = np.where(alone, c["pair_alone_s"], c["pair_s"]) + np.where(wide, c["wide_head_s"], 0.0) * group
+    fixed_s = c["floor_s"] + np.where(alone | (np.asarray(kv_heads) <= 1), 0.0, c["grouped_floor_s"])
+    time_s = time_s + (fixed_s + per_pair_s * pairs + c["kv_step_s"] * kv_len / splits)
     if cache_warm:
         return np.asarray(time_s)
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)

@@ -29,7 +29,8 @@ def mla_decode_s(
     """Expected seconds of one layer's MLA decode core (absorbed form); every argument broadcasts.
 
     `cache_warm` as in `decode_attention_s`. Few heads are padded to the tensor-core tile, so compute does not shrink with
-    tensor parallelism as its light time does.
+    tensor parallelism as its light time does. A kernel that does not split along the cache runs `kv_len` steps in a chain,
+    once for each wave of programs.
     """
     batch, kv_len, heads = (np.asarray(x, dtype=float) for x in (batch, kv_len, heads))
     tiles = np.ceil(heads / HEAD_TILE)
@@ -45,9 +46,10 @@ def mla_decode_s(
         memory_s = memory_s * (
             1.0 - c["cache_gain"] * np.minimum(1.0, c["cache_share"] * device.l2_bytes / light_kv_bytes)
         )
-    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
-        c["floor_s"] + c["pair_s"] * batch * heads + c["kv_step_s"] * kv_len / splits
-    )
+    time_s = overlap_s(compute_s, memory_s, c["exposed"])
+    if c["unsplit_step_s"]:
+        time_s = overlap_s(time_s, c["unsplit_step_s"] * kv_len * np.maximum(1.0, 1.0 / idle), c["exposed"])
+    time_s = time_s + (c["floor_s"] + c["pair_s"] * batch * heads + c["kv_step_s"] * kv_len / splits)
     if cache_warm:
         return np.asarray(time_s)
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -34,13 +35,16 @@ def run(args: Sequence[str]) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what Typer raises for a wrong option or argument
             raise
-        return _report(*_usage(error), "--json" in args)
+        return _report(*_usage(error, args), "--json" in args)
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: Any) -> tuple[dict[str, object], str, int]:
-    """A usage error as (data, line, exit code)."""
+def _usage(error: Any, args: Sequence[str]) -> tuple[dict[str, object], str, int]:
+    """A usage error as (data, line, exit code), with the value that was wrong."""
     message = " ".join(str(error.format_message()).split())
+    option = re.search(r"Invalid value for '(?:[^']* )?(--?[\w-]+)'", message)
+    if option and option[1] in args[:-1]:
+        message = f"{message.rstrip('.')}, got '{args[list(args).index(option[1]) + 1]}'"
     code = int(getattr(error, "exit_code", _FAILURE)) or _FAILURE
     return {"kind": "usage", "message": message, "where": None, "hint": None, "exit_code": code}, message, code
 

@@ -109,8 +109,10 @@ class Config:
 
         Other unknown keys pass: a published configuration holds many that say nothing about sizes.
         """
-        for key in self._data.keys() - self._asked - set(ignore):
-            close = next((known for known in sorted(self._absent) if _edits(str(key), known)), None)
+        for key in sorted(str(k) for k in self._data.keys() - self._asked - set(ignore)):
+            if key.startswith("_"):  # private keys of the configuration class
+                continue
+            close = next((known for known in sorted(self._absent) if _edits(key, known)), None)
             if close is not None:
                 raise FileFormatError(f"unknown key '{key}'", where=self.where, hint=f"did you mean '{close}'?")
 

@@ -82,12 +82,15 @@ def _convnet(net: ConvNet) -> ParameterCount:
 def _transformer(t: Transformer) -> ParameterCount:
     width = t.embedding_size or t.hidden_size
     table = t.vocab_size * width
-    embedding = table + (t.learned_positions + t.token_types) * (t.hidden_size if t.learned_positions else width)
-    projections = 2 * t.hidden_size * width if width != t.hidden_size else 0  # into and out of the narrow table
+    # A decoder with a narrow table (OPT-350M) projects into and out of it; an encoder (ELECTRA) into it alone, with a
+    # bias, and keeps positions and norm at the narrow width.
+    position_width = t.hidden_size if t.has_head else width
+    embedding = table + (t.learned_positions + t.token_types) * position_width
+    projections = 0 if width == t.hidden_size else t.hidden_size * (2 * width if t.has_head else width + 1)
     head = 0 if t.tied_embeddings or not t.has_head else table
     head += t.vocab_size * t.head_bias + t.head_classes * (t.hidden_size + 1)
     norm = _norm_size(t)
-    norms = norm * (t.embedding_norm + t.final_norm * (2 if t.encoder else 1))
+    norms = norm * t.final_norm * (2 if t.encoder else 1) + t.embedding_norm * norm * position_width // t.hidden_size
     count = ParameterCount(
         embedding=embedding,
         head=head,

@@ -1,8 +1,8 @@
 """GGUF files: the model a header describes, with the bytes of its tensors exactly as stored.
 
 The header's keys are translated to those of the same architecture's Hugging Face configuration and read by the same
-families; what a header leaves out (vocabulary, biases, tied embeddings) is seen from the tensors. In the end the tensors
-must hold as many parameters as the structure has. Keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+families; what a header leaves out (vocabulary, biases, tied embeddings) is seen from the tensors. In the end they must
+hold as many parameters as the structure has. Keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def _weight_format(header: Values, file: TensorFile) -> str:
 
     known = set(format_names())
     try:
-        name = gguf.LlamaFileType(header.get("general.file_type")).name.lower()
-    except ValueError:
+        name = gguf.LlamaFileType(int(header.get("general.file_type", -1))).name.lower()
+    except (TypeError, ValueError):
         name = ""
     name = name.removeprefix("mostly_").removeprefix("all_").removesuffix("_moe").replace("f16", "fp16")
     name = {"f32": "fp32", "bfp16": "bf16"}.get(name, name)

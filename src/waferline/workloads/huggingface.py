@@ -31,7 +31,6 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "gemma2": {"head_dim": 256},
     "gemma": {"head_dim": 256},
     "qwen3": {"head_dim": 128},
-    "qwen3_moe": {"head_dim": 128},
 }
 # Other spellings of a family.
 _ALIASES: Mapping[str, str] = {

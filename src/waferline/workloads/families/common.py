@@ -100,6 +100,12 @@ def self_attention(c: Config, hidden: int, **fields: Any) -> Attention:
     return Attention(heads=queries, kv_heads=grouped_heads(c, queries), head_dim=width, **fields)
 
 
+def classes(c: Config) -> int:
+    """Classes of an image head: as many as `id2label` names, else `num_labels`, else ImageNet's 1000."""
+    labels = c.get("id2label")
+    return len(labels) if isinstance(labels, Mapping) and labels else c.size_or(1000, "num_labels")
+
+
 def merged(*tables: Mapping[str, Family]) -> dict[str, Family]:
     """Family tables as one; a name in two of them is a mistake."""
     result: dict[str, Family] = {}

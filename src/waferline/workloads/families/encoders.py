@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.errors import InvalidInputError
 from waferline.workloads.config import Config
-from waferline.workloads.families.common import HIDDEN, INTERMEDIATE, LAYERS, Family, heads, tied, transformer
+from waferline.workloads.families.common import (
+    HIDDEN,
+    INTERMEDIATE,
+    LAYERS,
+    Family,
+    classes,
+    heads,
+    tied,
+    transformer,
+)
 from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
 
 _WHISPER_KERNEL = 3  # both audio convolutions; the second halves the frames
@@ -19,10 +28,6 @@ def _bert(c: Config) -> Transformer:
     """BERT, RoBERTa, XLM-R, ELECTRA: an encoder, its pooler counted as stored only."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     narrow = c.size_or(hidden, "embedding_size")
-    if narrow != hidden:
-        raise UnsupportedError(
-            f"an embedding {narrow} wide in an encoder {hidden} wide is not supported", where=c.where
-        )
     queries, width = heads(c, hidden)
     attention = Attention(queries, queries, width, causal=False, qkv_bias=True, out_bias=True)
     ffn = FeedForward(c.size(*INTERMEDIATE), gated=False, bias=True)
@@ -34,10 +39,11 @@ def _bert(c: Config) -> Transformer:
         has_head=False,
         norm_bias=True,
         embedding_norm=True,
+        embedding_size=None if narrow == hidden else narrow,
         final_norm=False,
         learned_positions=c.size("max_position_embeddings"),
         token_types=c.size_or(2, "type_vocab_size", least=0),
-        extra_params=hidden * (hidden + 1),
+        extra_params=hidden * (hidden + 1) if narrow == hidden else 0,
     )
 
 
@@ -61,7 +67,7 @@ def _distilbert(c: Config) -> Transformer:
 
 
 def _vit(c: Config) -> Transformer:
-    """ViT: patches and a class token through an encoder, a linear head of `num_labels` (1000) classes."""
+    """ViT: patches and a class token through an encoder, a linear head of its classes."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
     bias = c.flag(True, "qkv_bias")
@@ -78,7 +84,7 @@ def _vit(c: Config) -> Transformer:
         hidden_size=hidden,
         blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
         has_head=False,
-        head_classes=c.size_or(1000, "num_labels", least=0),
+        head_classes=classes(c),
         norm_bias=True,
         learned_positions=patches + 1,
         fixed_tokens=patches + 1,

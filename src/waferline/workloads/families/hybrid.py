@@ -79,7 +79,7 @@ def _mamba2(c: Config) -> Transformer:
 def _nemotron_h(c: Config) -> Transformer:
     """Nemotron-H: one part per layer, spelled M (Mamba-2), * (attention), - (dense) or E (experts)."""
     hidden = c.size(*HIDDEN)
-    pattern = c.text("", "hybrid_override_pattern")
+    pattern = _layer_letters(c)
     if not pattern or set(pattern) - set("M*-E"):
         raise InvalidInputError(
             f"'hybrid_override_pattern' must spell layers with M, *, - and E, not {pattern!r}", where=c.where
@@ -93,6 +93,15 @@ def _nemotron_h(c: Config) -> Transformer:
     return transformer(
         c, hidden_size=hidden, blocks=stack(parts[letter] for letter in pattern), tied_embeddings=tied(c, False)
     )
+
+
+def _layer_letters(c: Config) -> str:
+    """One letter a layer, from `hybrid_override_pattern` or the list `layers_block_type` of later configurations."""
+    kinds = c.items("layers_block_type")
+    if kinds is None:
+        return c.text("", "hybrid_override_pattern")
+    letters = {"mamba": "M", "linear_attention": "M", "attention": "*", "full_attention": "*", "mlp": "-", "moe": "E"}
+    return "".join(letters.get(str(kind), "?") for kind in kinds)
 
 
 def _nemotron_mamba(c: Config) -> StateSpace:

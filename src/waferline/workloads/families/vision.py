@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from waferline.errors import InvalidInputError
 from waferline.workloads.config import Config
-from waferline.workloads.families.common import Family
+from waferline.workloads.families.common import Family, classes
 from waferline.workloads.spec import Conv, ConvNet
 
 _BOTTLENECK = 4  # a bottleneck ends in four times its inner channels
@@ -62,8 +62,8 @@ def _resnet(c: Config) -> ConvNet:
             step = stride if i == 0 else 1
             layers += _residual(f"stage{stage + 1}.{i + 1}", kind, c_in, width, side, step)
             side, c_in = _halve(side, step), width
-    classes = c.size_or(1000, "num_labels")
-    return _convnet((*layers, dense_layer("fc", c_in, classes)), c, classes)
+    number = classes(c)
+    return _convnet((*layers, dense_layer("fc", c_in, number)), c, number)
 
 
 def _residual(name: str, kind: str, c_in: int, width: int, side: int, stride: int) -> Iterator[Conv]:
@@ -102,9 +102,9 @@ def _mobilenet_v2(c: Config) -> ConvNet:
             layers.append(square(f"{name}.depthwise", inner, inner, 3, side, step, inner))
             layers.append(square(f"{name}.project", inner, width, 1, side))
             c_in = width
-    last, classes = max(1280, _divisible(1280 * scale)), c.size_or(1000, "num_labels")
-    layers += [square("last", c_in, last, 1, side), dense_layer("fc", last, classes)]
-    return _convnet(tuple(layers), c, classes)
+    last, number = max(1280, _divisible(1280 * scale)), classes(c)
+    layers += [square("last", c_in, last, 1, side), dense_layer("fc", last, number)]
+    return _convnet(tuple(layers), c, number)
 
 
 def _mobilenet_v1(c: Config) -> ConvNet:
@@ -118,14 +118,14 @@ def _mobilenet_v1(c: Config) -> ConvNet:
         layers.append(square(f"pair{i}.depthwise", c_in, c_in, 3, side, stride, c_in))
         layers.append(square(f"pair{i}.pointwise", c_in, width, 1, side))
         c_in = width
-    classes = c.size_or(1000, "num_labels")
-    return _convnet((*layers, dense_layer("fc", c_in, classes)), c, classes)
+    number = classes(c)
+    return _convnet((*layers, dense_layer("fc", c_in, number)), c, number)
 
 
-def _convnet(layers: tuple[Conv, ...], c: Config, classes: int) -> ConvNet:
+def _convnet(layers: tuple[Conv, ...], c: Config, number: int) -> ConvNet:
     side = c.size_or(224, "image_size")
     shape = (c.size_or(3, "num_channels"), side, side)
-    return ConvNet(name="", title="", family="", layers=layers, input_shape=shape, classes=classes)
+    return ConvNet(name="", title="", family="", layers=layers, input_shape=shape, classes=number)
 
 
 FAMILIES: dict[str, Family] = {"resnet": _resnet, "mobilenet_v1": _mobilenet_v1, "mobilenet_v2": _mobilenet_v2}

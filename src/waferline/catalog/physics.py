@@ -20,9 +20,9 @@ CHAINS: tuple[tuple[str, ...], ...] = (
 # fp16 is compared with fp8 only where the machine has no bf16: Gaudi 3 runs fp16 slower than either.
 CHAIN_WITHOUT_BF16 = ("fp64", "fp32", "fp16", "fp8", "fp4")
 
-MAX_OPS_PER_UNIT_CYCLE = 1e6  # a TPU v7 tensor core does 2.6e5 in fp8
-MAX_OPS_PER_JOULE = 1e14  # GB300 in fp4: 1.1e13
-MAX_OPS_PER_MEMORY_BYTE = 2e5  # Ascend 310P in int8: 686
+MAX_OPS_PER_UNIT_CYCLE = 1e7  # a 256 x 256 matrix unit of a TPU does 2.6e5 in int8
+MAX_OPS_PER_JOULE = 2e14  # d-Matrix Corsair in int4: 1.6e13
+MAX_OPS_PER_MEMORY_BYTE = 1e5  # Jetson AGX Thor in fp4: 3.8e3
 MAX_CLOCK_HZ = 1e10
 CLOCK_SLACK = 1.02  # rounding of published figures
 

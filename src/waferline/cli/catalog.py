@@ -105,12 +105,11 @@ def _print_models(rows: list[dict[str, Any]]) -> None:
     from waferline.report.catalog import console, table
     from waferline.report.text import metric
 
-    columns = ("name", "title", "kind", "parameters", "active per token")
+    columns = ("name", "title", "parameters", "active per token")
     cells = [
         (
             r["name"],
             r["title"],
-            r["kind"],
             metric(r["params"]),
             metric(r["active_params"]) if r["active_params"] else "–",
         )

@@ -22,7 +22,7 @@ from waferline.machines.mesh_costs.transformer import (
 )
 from waferline.predict.wafer.autotune import best_gemv
 from waferline.predict.wafer.energy import energy_ratio
-from waferline.predict.wafer.kv import capacity_tokens
+from waferline.predict.wafer.kv import capacity_tokens, shift_cycles
 from waferline.predict.wafer.published import Published, published, table
 from waferline.predict.wafer.resident import WaferResidentModel
 
@@ -144,3 +144,10 @@ def test_energy_ratios_follow_from_power_and_times(name, wse2):
         assert ours == pytest.approx(ratio.value, rel=0.02, abs=0.005), ratio.id
         checked += 1
     assert checked >= 3
+
+
+def test_levelling_the_rows_costs_next_to_nothing(models, wse2):
+    shape = LayerShape.released(4096, 14336)
+    layer = decode_layer(shape, 360, 18, LENGTH, parameters=wse2).total
+    shift = shift_cycles(4096, 360, words_per_cycle=1, elements_per_word=2, hop_cycles=1)
+    assert 0 < shift < 0.01 * layer

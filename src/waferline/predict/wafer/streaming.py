@@ -39,7 +39,6 @@ PHASES: tuple[Phase, ...] = ("prefill", "decode", "train")
 _GRADIENT_BYTES = 2.0  # gradients leave in 16 bits
 _BACKWARD_FLOPS = 2.0  # gradients of activations and of weights, each as costly as the forward product
 _RESIDUAL_BYTES = 2.0
-_SOURCE = "https://www.cerebras.ai/whitepapers"
 
 NOT_MODELLED = (
     "the optimizer step in the parameter store (hidden but for an iteration's end)",

@@ -238,7 +238,7 @@ def sections() -> list[tuple[str, str, Callable[[], str] | None]]:
     return [
         (
             "What calibrates and what is held out",
-            "Constants come from these rows alone; everything else on this page is a prediction. The 13B and 34B models "
+            "Constants come from these rows alone; everything else here is a prediction. The 13B and 34B models "
             "of the paper are in no calibration. `WL` rows are of WaferLLM (OSDI'25), `W3` rows of its notebook.",
             calibration,
         ),
@@ -275,15 +275,15 @@ def sections() -> list[tuple[str, str, Callable[[], str] | None]]:
             "Served rates",
             "Public rates of one stream beside one pass per token with the WSE-3 constants (fp16, output 256, prompt "
             f"1,024 where none is stated). Where a dense model is served at over {SPECULATION_RATIO} times our rate, "
-            "speculative decoding is the likely reason; narrower weights or a faster kernel would look the same. Experts "
-            "run one after another in our mapping, so mixtures may be served faster without it. None of these rows "
+            "speculative decoding is the likely reason; narrower weights or a faster kernel would look the same. "
+            "Experts run one after another in our mapping, so mixtures may be served faster without it. No row here "
             "calibrates anything.",
             served,
         ),
         (
             "Weight streaming",
             "One CS-3, 2,048 tokens per sequence, 150 GB/s of I/O, half of the dense peak. Dense fp16 weights pay for "
-            "their own streaming from about 53,000 tokens in flight: within reach of prefill and training, not of decode.",
+            "their own streaming from about 53,000 tokens in flight: prefill and training get there, decode does not.",
             streaming,
         ),
         (

@@ -23,6 +23,7 @@ from waferline.machines.mesh_costs.gemv import local_gemv_cycles
 FloatArray = npt.NDArray[np.float64]
 
 ALL_REDUCES = 10  # per decode layer, in the order of the released decode kernel
+PREFILL_CHUNK = 8192  # prompt tokens in one pass through the layers; more would not leave room for their activations
 SINGLE_VALUES = 4  # of them carry one value: two RMS statistics, softmax maximum and softmax sum
 
 # Group counts of the released decode configurations, by grid side.
@@ -249,15 +250,32 @@ def lone_gemv_cycles(parameters: MeshParameters, rows: Any, columns: Any, grid: 
 def prefill_gemms(shape: LayerShape, tokens: Any, batch: Any) -> list[tuple[Any, Any, Any, Any]]:
     """The GEMMs of one prefill layer as (count, M, K, N); scores and values per sequence, nothing saved by the mask.
 
-    Routed experts take equal shares of the tokens.
+    Rows beyond `PREFILL_CHUNK` go in further passes. Routed experts take equal shares of a pass's tokens.
     """
-    rows = np.asarray(tokens, dtype=np.float64) * batch
+    tokens = np.asarray(tokens, dtype=np.float64)
+    gemms: list[tuple[Any, Any, Any, Any]] = []
+    for passes, rows in _passes(tokens * batch):
+        gemms += [(passes * count, m, k, n) for count, m, k, n in _weight_gemms(shape, rows)]
+    for passes, rows in _passes(tokens):
+        gemms.append((passes * batch, rows, shape.query, tokens))
+        gemms.append((passes * batch, rows, tokens, shape.query))
+    return gemms
+
+
+def _passes(rows: FloatArray) -> list[tuple[Any, FloatArray]]:
+    """`rows` as full chunks and a rest: (how many, rows of each)."""
+    if np.max(rows) <= PREFILL_CHUNK:
+        return [(1, rows)]
+    full = np.floor(rows / PREFILL_CHUNK)
+    rest = rows - full * PREFILL_CHUNK
+    return [(full, np.where(full > 0, float(PREFILL_CHUNK), 0.0)), (rest > 0, rest)]
+
+
+def _weight_gemms(shape: LayerShape, rows: FloatArray) -> list[tuple[Any, Any, Any, Any]]:
     ups = 2 if shape.gated else 1
     gemms: list[tuple[Any, Any, Any, Any]] = [
         (1, rows, shape.hidden, shape.query),
         (2, rows, shape.hidden, shape.key_value),
-        (batch, tokens, shape.query, tokens),
-        (batch, tokens, tokens, shape.query),
         (1, rows, shape.query, shape.hidden),
     ]
     for part, (count, width) in enumerate(shape.parts):
@@ -328,7 +346,7 @@ def prefill_buffer_elements(shape: LayerShape, grid: Any, tokens: Any, batch: An
         mt, kt, nt = tile(m, grid), tile(k, grid), tile(n, grid)
         # Of the two buffers of B, one is the resident tile itself (weights, or keys and values).
         largest = np.maximum(largest, 2 * mt * kt + kt * nt + mt * nt)
-    rows = tile(np.asarray(tokens, dtype=np.float64) * batch, grid)
+    rows = tile(np.minimum(np.asarray(tokens, dtype=np.float64) * batch, PREFILL_CHUNK), grid)
     return largest + rows * (tile(shape.hidden, grid) + tile(shape.query, grid))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
-from waferline.evidence.load import Closed, closed_load, full_load_tokens_per_s
+from waferline.evidence.load import Closed, closed_load, full_load_tokens_per_s, habits
 from waferline.evidence.metrics import READERS, Sizes, Times
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
@@ -92,20 +93,47 @@ def _static(requests: Sequence[Request], sizes: dict[str, FloatArray]) -> list[A
 
 
 def _served(requests: Sequence[Request], sizes: dict[str, FloatArray]) -> list[Answer]:
-    """Closed and full load: two calls, one prompt alone and the running batch."""
+    """Closed and full load, from one prompt alone and the running batch."""
     first, dp = requests[0], sizes["dp"]
+    parts = served_parts(requests)
+    values = {}
+    for variant in VARIANTS:
+        values[variant] = _pick(requests, _read_load(parts.load[variant], first, sizes, variant))
+    running = parts.load["value"].running * dp
+    if first.load == "full":
+        values["light"] = _full_light(requests, sizes, running)
+    notes = _notes(sizes["batch"], parts.most, first.load, running)
+    return answers(values, _tiers(requests, parts.busy), notes)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedParts:
+    """What the model says of one prompt alone and of a running batch: the pieces that a load is put together from."""
+
+    load: Mapping[str, Closed]  # by variant: expected, both ends of the interval, and the bound
+    most: FloatArray  # sequences that memory holds, all replicas
+    busy: Result
+
+
+def served_parts(requests: Sequence[Request]) -> ServedParts:
+    """The pieces for requests of one group under load.
+
+    Raises: any WaferlineError of the model, for the whole group.
+    """
+    first, sizes = requests[0], _sizes(requests)
+    dp = sizes["dp"]
     alone = solve(first, sizes, dp)  # one prompt on every replica
-    most = np.maximum(_full(alone["max_batch_size"], dp), dp)
+    most = np.maximum(_full(alone["max_batch_size"], dp) * _held_share(sizes), dp)
     clients = np.minimum(sizes["batch"], 1e9)
     running = np.maximum(np.floor(np.minimum(np.minimum(clients, most), _MOST_SEQUENCES * dp)), dp)
     together = np.maximum(np.floor(_FULL_PREFILL_TOKENS / sizes["input_tokens"]), 1.0)
     together = np.minimum(together, np.ceil(running / dp))
     prompts = solve(first, sizes, together * dp)
     busy = solve(first, sizes, running)
-    values = {}
+    load = {}
     for variant in VARIANTS:
         one, many, step = (_times(r, variant, dp) for r in (alone, prompts, busy))
-        load = Closed(
+        load[variant] = Closed(
             prefill_s=one.ttft_s,
             prompt_s=many.ttft_s / together,
             step_s=step.itl_s,
@@ -113,21 +141,23 @@ def _served(requests: Sequence[Request], sizes: dict[str, FloatArray]) -> list[A
             running=running / dp,
             output_tokens=sizes["output_tokens"],
         )
-        values[variant] = _pick(requests, _read_load(load, first.load, sizes, variant))
-    if first.load == "full":
-        values["light"] = _full_light(requests, sizes, running)
-    notes = _notes(clients, most, first.load, running)
-    return answers(values, _tiers(requests, busy), notes)
+    return ServedParts(load=load, most=most, busy=busy)
 
 
-def _read_load(load: Closed, kind: str, sizes: Mapping[str, FloatArray], variant: str) -> dict[str, FloatArray]:
+def _held_share(sizes: Mapping[str, FloatArray]) -> FloatArray:
+    """Sequences that fit over those that fit at full length: at any time a running sequence is half generated."""
+    whole = sizes["input_tokens"] + sizes["output_tokens"]
+    return whole / (sizes["input_tokens"] + sizes["output_tokens"] / 2)
+
+
+def _read_load(load: Closed, first: Request, sizes: Mapping[str, FloatArray], variant: str) -> dict[str, FloatArray]:
     """All metrics under load. The bound of latencies is one request alone; of rates, perfect overlap of both phases."""
-    t = closed_load(load)
+    t = closed_load(load, habits(first.engine))
     if variant == "light":
         t = Times(load.prefill_s, load.step_s)
     dp, outputs, inputs = sizes["dp"], sizes["output_tokens"], sizes["input_tokens"]
     rate = full_load_tokens_per_s(load) * dp
-    if kind == "closed":
+    if first.load == "closed":
         request = t.ttft_s + np.maximum(outputs - 1, 0) * t.itl_s
         rate = load.clients * dp * outputs / request
     if variant == "light":

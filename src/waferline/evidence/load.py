@@ -9,13 +9,39 @@ to generate `output_tokens`, each of the other running ones is replaced once, so
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from waferline.catalog.yaml_file import read_file
 from waferline.evidence.metrics import Times
 
 FloatArray = npt.NDArray[np.float64]
+DATA = Path(__file__).parent / "data" / "load.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a benchmark of one engine loads it: figures of `data/load.yaml`, fitted by `fit_load`.
+
+    stall: prefills of others between a sequence's tokens, over those of arrivals that are spread evenly; a single burst
+    that is read before anything is decoded has 1/2. burst: share of requests that wait until half of all others are
+    read, as the mean request of a first wave does. front_s: client, tokeniser and scheduler around a request.
+    """
+
+    stall: float
+    burst: float
+    front_s: float
+
+
+@cache
+def habits(engine: str) -> Habits:
+    """The habits of `engine`, or of engines in general."""
+    table = read_file(DATA)["engines"]
+    row = table.get(engine, table["default"])
+    return Habits(row["stall"], row["burst"], row["front_s"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +60,20 @@ class Closed:
     output_tokens: FloatArray
 
 
-def closed_load(c: Closed) -> Times:
-    """TTFT and TPOT in a steady closed load.
+def closed_load(c: Closed, h: Habits) -> Times:
+    """TTFT and TPOT in a closed load.
 
-    TTFT: the step under way, the prompts that arrived together, and the wait for a place when memory holds fewer
-    sequences than there are clients. Requests of about one length finish together, so half of the others' prompts stand
-    before the mean request at first; in the long run arrivals spread, and the queue is that of an M/D/1 server.
+    TTFT: the request's way in, its own prompt, those that are read before it, half the step under way, and the wait for
+    a place when memory holds fewer sequences than there are clients.
     """
     steps = np.maximum(c.output_tokens, 1.0)
-    stall_s = (c.running - 1.0) * c.prompt_s / steps
-    tpot_s = c.step_s + stall_s
+    others = c.running - 1.0
+    tpot_s = c.step_s + h.stall * others * c.prompt_s / steps
     request_s = c.prefill_s + steps * tpot_s
-    busy = np.minimum((c.running - 1.0) * c.prompt_s / request_s, _BUSY_LIMIT)
-    queue_s = c.prompt_s * busy / (2.0 * (1.0 - busy))
+    before_s = h.burst * others / 2.0 * c.prompt_s
     waiting = np.maximum(c.clients / c.running - 1.0, 0.0)
-    ttft_s = c.prefill_s + queue_s + 0.5 * c.step_s * (c.running > 1) + waiting * request_s
+    ttft_s = h.front_s + c.prefill_s + before_s + 0.5 * c.step_s * (others > 0) + waiting * request_s
     return Times(ttft_s=ttft_s, itl_s=tpot_s)
-
-
-_BUSY_LIMIT = 0.95  # of the time spent in prefill; beyond it a closed load cannot push a server
 
 
 def full_load_tokens_per_s(c: Closed) -> FloatArray:

@@ -59,7 +59,11 @@ class PriceSection(_Section):
 
 
 class CitationSection(_Section):
-    """A source and the sections (`memory`) or single figures (`memory.L2`, `peak_flops.fp8`) it covers."""
+    """A source and the sections (`memory`) or single figures (`memory.L2`, `peak_flops.fp8`) it covers.
+
+    `date` is that of publication or of reading. A title that ends in `(not re-read)` names where a figure is known from
+    without the document having been opened when the figure was entered.
+    """
 
     title: Text
     url: Text

@@ -56,7 +56,10 @@ def test_laws(length, more, batch, grid):
     solved = RESIDENT.solve(
         model, cs2, [length, length + more], batch, prefill_grid=grid, decode_grid=grid, counting="released-code"
     )
-    assert (solved["light_itl_s"] <= solved["itl_s"]).all()
+    assert (solved["light_itl_s"] <= solved["itl_low_s"]).all()
+    for name in ("itl", "ttft"):
+        assert (solved[f"{name}_low_s"] <= solved[f"{name}_s"]).all()
+        assert (solved[f"{name}_s"] <= solved[f"{name}_high_s"]).all()
     assert solved["itl_s"][1] >= solved["itl_s"][0] and solved["prefill_s"][1] >= solved["prefill_s"][0]
     single = RESIDENT.solve(
         model, cs2, length + more, batch, prefill_grid=grid, decode_grid=grid, counting="released-code"

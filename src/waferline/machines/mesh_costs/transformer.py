@@ -121,6 +121,19 @@ def decode_fit(parameter_set: str) -> DecodeFit:
 
 
 @cache
+def decode_alternatives(parameter_set: str) -> tuple[DecodeFit, ...]:
+    """Other constants that the calibration rows of a set allow, where they leave a choice."""
+    entry = read_packaged("mesh_fits.yaml")[parameter_set]["decode"]
+    return tuple(DecodeFit(float(x["row_cycles"]), float(x["layer_cycles"])) for x in entry["alternatives"])
+
+
+def left_out_error(parameter_set: str, phase: str) -> float:
+    """Worst relative error of a calibration row predicted from the others; NaN where nothing was calibrated."""
+    entry = read_packaged("mesh_fits.yaml").get(parameter_set)
+    return float(entry[phase]["left_out_error"]) if entry and entry[phase] else float("nan")
+
+
+@cache
 def prefill_fit(parameter_set: str) -> PrefillFit | None:
     """Fitted GEMM constants of a parameter set; None when nobody has timed a prefill in that cohort."""
     entry = read_packaged("mesh_fits.yaml").get(parameter_set)
@@ -221,9 +234,10 @@ def decode_layer(
     parameters: MeshParameters,
     number_format: str = "fp16",
     stages: Any = None,
+    fit: DecodeFit | None = None,
 ) -> LayerCycles:
     """Cycles of one decode step of one layer; `groups` is G of the two-phase tree; `stages` overrides it."""
-    fit = decode_fit(parameters.name)
+    fit = fit or decode_fit(parameters.name)
     stages = tree_stages(np.asarray(grid, dtype=np.float64), groups) if stages is None else stages
     n = decode_counts(shape, grid, stages, context, batch, parameters, number_format)
     return LayerCycles(

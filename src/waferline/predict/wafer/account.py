@@ -73,5 +73,5 @@ def notes(case: Case) -> tuple[str, ...]:
     lines.append(f"decode constants were fitted on grids of side {low} to {high}; other sides extrapolate")
     if prefill_fit(case.parameters.name) is None:
         lines.append("no prefill was timed with these parameters: the vector unit is taken as ideal, a lower bound")
-    lines.append("no interval: the few published layer times calibrate the constants and cannot also bound the error")
+    lines.append("ranges span the constants that the calibration rows allow; they are no probabilities")
     return tuple(lines)

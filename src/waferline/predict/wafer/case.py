@@ -12,6 +12,7 @@ from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.transformer import (
+    DecodeFit,
     LayerShape,
     balanced_groups,
     decode_fit,
@@ -79,7 +80,9 @@ class Case:
         )
         return place(core, self.layer_count, self.parameters, grid)
 
-    def decode(self, grid: Any, tokens: FloatArray, batch: FloatArray, stages: Any = None) -> PhaseAt:
+    def decode(
+        self, grid: Any, tokens: FloatArray, batch: FloatArray, stages: Any = None, fit: DecodeFit | None = None
+    ) -> PhaseAt:
         """One decode step at `tokens` cached tokens; `stages` per all-reduce, those of a balanced tree when None."""
         stages = tree_stages(grid, balanced_groups(grid)) if stages is None else stages
         total: FloatArray = np.zeros(())
@@ -94,6 +97,7 @@ class Case:
                 parameters=self.parameters,
                 number_format=COMPUTE_FORMAT,
                 stages=stages,
+                fit=fit,
             )
             total = total + layer.count * one.total
             communication = communication + layer.count * one.communication

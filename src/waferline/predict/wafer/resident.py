@@ -22,6 +22,8 @@ from waferline.machines.mesh_costs.transformer import (
     RELEASED_GROUPS,
     balanced_groups,
     best_stages,
+    decode_alternatives,
+    left_out_error,
     tree_stages,
 )
 from waferline.predict.inputs import as_device, as_model
@@ -57,6 +59,10 @@ class WaferResidentResult(Result):
     bottleneck = Field("bottleneck", "What takes most of a decode step: link (mesh, hand-off) or compute")
     itl = Field("itl_s", "Inter-token latency (TPOT): one decode step through all regions")
     tpot = Field("itl_s", "The same as `itl`")
+    itl_low = Field("itl_low_s", "Least `itl` that the calibration rows allow (a range, not a probability)")
+    itl_high = Field("itl_high_s", "Largest `itl` that the calibration rows allow")
+    ttft_low = Field("ttft_low_s", "Least `ttft` that the calibration rows allow")
+    ttft_high = Field("ttft_high_s", "Largest `ttft` that they allow; NaN where no prefill was ever timed")
     tokens_per_user = Field("user_tokens_per_s", "Tokens per second that one sequence sees")
     throughput = Field("throughput_tokens_per_s", "Decoded tokens per second of all wafers with regions as a pipeline")
     prefill_rate = Field("prefill_tokens_per_s", "Prompt tokens per second of one batch")
@@ -202,7 +208,25 @@ def _solve(case: Case, a: Mapping[str, FloatArray], tree: _Tree) -> tuple[Values
     prefill = case.prefill(sides["prefill_grid"], a["seq_len"], a["batch_size"])
     decode = case.decode(sides["decode_grid"], a["context"], a["batch_size"], stages)
     values = _values(case, a, sides, wafers, prefill, decode)
-    return {**values, "groups": groups}, prefill, decode
+    others = [
+        case.decode(sides["decode_grid"], a["context"], a["batch_size"], stages, fit)
+        for fit in decode_alternatives(case.parameters.name)
+    ]
+    return {**values, **_ranges(case, values, others), "groups": groups}, prefill, decode
+
+
+def _ranges(case: Case, values: Values, others: list[PhaseAt]) -> Values:
+    """Times under every set of constants that the calibration rows allow, widened by their left-out error."""
+    name, itl, ttft = case.parameters.name, values["itl_s"], values["ttft_s"]
+    error, prompt_error = left_out_error(name, "decode"), left_out_error(name, "prefill")
+    times = [itl, *(np.where(np.isnan(itl), np.nan, at.time_s) for at in others)]
+    timed = np.isfinite(prompt_error)
+    return {
+        "itl_low_s": np.minimum.reduce(times) / (1 + error),
+        "itl_high_s": np.maximum.reduce(times) * (1 + error),
+        "ttft_low_s": ttft / (1 + prompt_error) if timed else ttft,
+        "ttft_high_s": ttft * (1 + prompt_error) if timed else np.full(np.shape(ttft), np.nan),
+    }
 
 
 def _choose(case: Case, a: Mapping[str, FloatArray]) -> tuple[dict[str, FloatArray], FloatArray]:

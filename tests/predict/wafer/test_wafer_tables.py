@@ -8,14 +8,8 @@ import pytest
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import UnsupportedError
 from waferline.machines.mesh import load_parameters
-from waferline.machines.mesh_costs.transformer import (
-    RELEASED_GROUPS,
-    LayerShape,
-    decode_alternatives,
-    decode_fit,
-    decode_layer,
-    prefill_layer,
-)
+from waferline.machines.mesh_costs.layer_fits import decode_alternatives, decode_fit
+from waferline.machines.mesh_costs.transformer import RELEASED_GROUPS, LayerShape, decode_layer, prefill_layer
 from waferline.predict.wafer.autotune import best_gemv
 from waferline.predict.wafer.calibrate import design
 from waferline.predict.wafer.energy import energy_ratio

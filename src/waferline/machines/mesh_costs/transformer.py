@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from waferline.catalog.yaml_file import read_packaged
-from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.errors import InvalidInputError
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.gemv import local_gemv_cycles
+from waferline.machines.mesh_costs.layer_fits import DecodeFit, PrefillFit, decode_fit, prefill_fit
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -91,70 +90,6 @@ class LayerCycles:
     @property
     def total(self) -> FloatArray:
         return self.compute + self.communication
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeFit:
-    row_cycles: float
-    layer_cycles: float
-
-
-@dataclass(frozen=True, slots=True)
-class PrefillFit:
-    map_base_cycles: float
-    map_element_cycles: float
-    step_cycles: float
-
-
-@cache
-def decode_fit(parameter_set: str) -> DecodeFit:
-    """Fitted layer constants of a parameter set.
-
-    Raises: UnsupportedError when nobody has timed a decode layer in that cohort.
-    """
-    entry = read_packaged("mesh_fits.yaml").get(parameter_set)
-    if not entry or not entry["decode"]:
-        raise UnsupportedError(
-            f"mesh parameter set '{parameter_set}' has no measured decode layer", hint=_with_fit("decode")
-        )
-    return DecodeFit(float(entry["decode"]["row_cycles"]), float(entry["decode"]["layer_cycles"]))
-
-
-@cache
-def decode_alternatives(parameter_set: str) -> tuple[DecodeFit, ...]:
-    """Other constants that the calibration rows of a set allow, where they leave a choice."""
-    entry = read_packaged("mesh_fits.yaml")[parameter_set]["decode"]
-    return tuple(DecodeFit(float(x["row_cycles"]), float(x["layer_cycles"])) for x in entry["alternatives"])
-
-
-def left_out_error(parameter_set: str, phase: str) -> float:
-    """Worst relative error of a calibration row predicted from the others; NaN where nothing was calibrated."""
-    entry = read_packaged("mesh_fits.yaml").get(parameter_set)
-    return float(entry[phase]["left_out_error"]) if entry and entry[phase] else float("nan")
-
-
-@cache
-def prefill_fit(parameter_set: str) -> PrefillFit | None:
-    """Fitted GEMM constants of a parameter set; None when nobody has timed a prefill in that cohort."""
-    entry = read_packaged("mesh_fits.yaml").get(parameter_set)
-    if not entry or not entry["prefill"]:
-        return None
-    figures = entry["prefill"]
-    return PrefillFit(
-        float(figures["map_base_cycles"]), float(figures["map_element_cycles"]), float(figures["step_cycles"])
-    )
-
-
-@cache
-def fitted_grids(parameter_set: str) -> tuple[int, int]:
-    """Smallest and largest grid side among the layers that the decode constants were fitted on."""
-    low, high = read_packaged("mesh_fits.yaml")[parameter_set]["decode"]["grids"]
-    return int(low), int(high)
-
-
-def _with_fit(phase: str) -> str:
-    names = [name for name, entry in read_packaged("mesh_fits.yaml").items() if entry[phase]]
-    return f"sets that have one: {', '.join(names)}"
 
 
 def tile(size: Any, grid: Any) -> FloatArray:
@@ -329,43 +264,3 @@ def prefill_layer(
         compute = compute + count * grid * local
         exposed = exposed + count * grid * (fit.step_cycles + np.maximum(shift - local, 0.0))
     return LayerCycles(compute, exposed)
-
-
-def tile_bytes(matrices: list[tuple[float, Any, Any]], grid: Any, bytes_per_element: float) -> FloatArray:
-    """SRAM bytes per core of matrices (count, rows, columns) cut over both axes of the grid, each tile padded up."""
-    total: FloatArray = np.zeros(())
-    for count, rows, columns in matrices:
-        total = total + count * tile(rows, grid) * tile(columns, grid) * bytes_per_element
-    return total
-
-
-def layer_matrices(shape: LayerShape) -> list[tuple[float, Any, Any]]:
-    """The weight matrices of one layer as (count, rows, columns); every expert is kept."""
-    each = 3 if shape.gated else 2
-    stored = shape.router or shape.experts
-    return [
-        (1, shape.hidden, shape.query),
-        (2, shape.hidden, shape.key_value),
-        (1, shape.query, shape.hidden),
-        (each * stored, shape.hidden, shape.intermediate),
-        (each, shape.hidden, shape.shared),
-        (1, shape.hidden, shape.router),
-    ]
-
-
-def prefill_buffer_elements(shape: LayerShape, grid: Any, tokens: Any, batch: Any) -> FloatArray:
-    """Elements per core of the largest GEMM's double buffers and result, and of residual and attention activations."""
-    largest: FloatArray = np.zeros(())
-    for _, m, k, n in prefill_gemms(shape, tokens, batch):
-        mt, kt, nt = tile(m, grid), tile(k, grid), tile(n, grid)
-        # Of the two buffers of B, one is the resident tile itself (weights, or keys and values).
-        largest = np.maximum(largest, 2 * mt * kt + kt * nt + mt * nt)
-    rows = tile(np.minimum(np.asarray(tokens, dtype=np.float64) * batch, PREFILL_CHUNK), grid)
-    return largest + rows * (tile(shape.hidden, grid) + tile(shape.query, grid))
-
-
-def decode_buffer_elements(shape: LayerShape, grid: Any, context: Any, batch: Any) -> FloatArray:
-    """Elements per core of the activations of one decode step, each held twice (sum and received)."""
-    f = np.maximum(tile(shape.intermediate, grid), tile(shape.shared, grid)) * (2 if shape.gated else 1) * shape.experts
-    wide = tile(shape.query, grid) + 2 * tile(shape.key_value, grid) + tile(context, grid)
-    return 2 * batch * (2 * tile(shape.hidden, grid) + np.maximum(wide, f))

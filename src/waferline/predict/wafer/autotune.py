@@ -15,13 +15,8 @@ import numpy.typing as npt
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
 from waferline.machines.mesh_costs.collectives import reduction_colours
-from waferline.machines.mesh_costs.transformer import (
-    ALL_REDUCES,
-    balanced_groups,
-    best_stages,
-    lone_gemv_cycles,
-    tile_bytes,
-)
+from waferline.machines.mesh_costs.layer_memory import tile_bytes
+from waferline.machines.mesh_costs.transformer import ALL_REDUCES, balanced_groups, best_stages, lone_gemv_cycles
 from waferline.predict.result import Field, Result
 from waferline.predict.wafer.case import Case, PhaseAt
 from waferline.predict.wafer.grids import SMALLEST_SIDE, candidate_sides

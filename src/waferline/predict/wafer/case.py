@@ -11,11 +11,10 @@ import numpy.typing as npt
 from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.machines.mesh import MeshParameters
+from waferline.machines.mesh_costs.layer_fits import DecodeFit, decode_fit
 from waferline.machines.mesh_costs.transformer import (
-    DecodeFit,
     LayerShape,
     balanced_groups,
-    decode_fit,
     decode_layer,
     prefill_layer,
     tile,

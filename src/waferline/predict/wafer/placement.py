@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from waferline.formats import Precision, get_format
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
-from waferline.machines.mesh_costs.transformer import (
+from waferline.machines.mesh_costs.layer_memory import (
     decode_buffer_elements,
     layer_matrices,
     prefill_buffer_elements,
-    tile,
     tile_bytes,
 )
+from waferline.machines.mesh_costs.transformer import tile
 from waferline.predict.wafer.shapes import MeshLayer
 
 FloatArray = npt.NDArray[np.float64]

@@ -18,14 +18,8 @@ from waferline.errors import DoesNotFitError, InvalidInputError, UnsupportedErro
 from waferline.formats import resolve
 from waferline.machines.device import Device
 from waferline.machines.mesh import MeshParameters, check_grid, load_parameters
-from waferline.machines.mesh_costs.transformer import (
-    RELEASED_GROUPS,
-    balanced_groups,
-    best_stages,
-    decode_alternatives,
-    left_out_error,
-    tree_stages,
-)
+from waferline.machines.mesh_costs.layer_fits import decode_alternatives, left_out_error
+from waferline.machines.mesh_costs.transformer import RELEASED_GROUPS, balanced_groups, best_stages, tree_stages
 from waferline.predict.inputs import as_device, as_model
 from waferline.predict.labels import Values
 from waferline.predict.result import Field, Result, merged_sources

@@ -1,0 +1,14 @@
+"""One check of every packaged row, shared by the tests that look at it."""
+
+from __future__ import annotations
+
+import pytest
+
+from waferline.evidence.check import Report, check
+from waferline.evidence.folder import PACKAGED
+from waferline.evidence.rows import read_rows
+
+
+@pytest.fixture(scope="session")
+def packaged() -> Report:
+    return check(read_rows(PACKAGED))

@@ -1,0 +1,135 @@
+"""A check answers for every row, alone as in a crowd, and its figures are those of its rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from waferline.errors import InvalidInputError, UnknownNameError
+from waferline.evidence.check import Report, check
+from waferline.evidence.crossval import leave_one_out
+from waferline.evidence.frame import groups, outcome_columns, to_columns
+from waferline.evidence.outcome import Outcome
+from waferline.evidence.rows import Row
+
+from .test_scenario import DECODE, REFUSED
+
+
+def test_no_row_is_dropped(packaged: Report) -> None:
+    ids = [o.row.id for o in packaged.outcomes]
+    assert len(set(ids)) == len(ids) > 3000
+    assert all(o.answered != (o.refused is not None) for o in packaged.outcomes)
+    assert packaged.total.predicted + sum(packaged.total.refused.values()) == packaged.total.rows
+
+
+def test_nearly_every_complete_row_is_answered(packaged: Report) -> None:
+    assert packaged.total.answered >= 0.95
+
+
+def test_every_answer_lies_in_its_interval_and_never_beats_light(packaged: Report) -> None:
+    for o in packaged.outcomes:
+        if not o.answered:
+            continue
+        assert o.low90 <= o.predicted * (1 + 1e-9) and o.predicted <= o.high90 * (1 + 1e-9), o.row.id
+        fastest = (
+            o.predicted <= o.light * (1 + 1e-6)
+            if o.row.metric.endswith(("per_s", "device")) or o.row.metric == "mfu"
+            else o.predicted >= o.light * (1 - 1e-6)
+        )
+        assert fastest, (o.row.id, o.predicted, o.light)
+
+
+def test_a_row_alone_is_answered_as_in_a_crowd(packaged: Report) -> None:
+    some = [o for o in packaged.outcomes if o.answered][::211]
+    alone = [check([o.row]).outcomes[0] for o in some]
+    for together, single in zip(some, alone, strict=True):
+        assert single.predicted == pytest.approx(together.predicted, rel=1e-9), together.row.id
+        assert single.light == pytest.approx(together.light, rel=1e-9)
+
+
+def test_figures_are_those_of_the_rows(packaged: Report) -> None:
+    scored = [o for o in packaged.outcomes if o.scored]
+    errors = np.abs([o.predicted / o.row.value - 1 for o in scored])
+    assert packaged.total.median_error == pytest.approx(np.median(errors))
+    assert packaged.total.coverage == pytest.approx(np.mean([o.low90 <= o.row.value <= o.high90 for o in scored]))
+    for grouping in ("source", "machine", "phase", "metric", "engine", "tier", "model"):
+        assert sum(f.rows for f in packaged.by(grouping)) == packaged.total.rows
+
+
+def test_an_impossible_published_value_is_suspect_and_not_scored() -> None:
+    (outcome,) = check([replace(DECODE, value=1e-6)]).outcomes
+    assert outcome.answered and outcome.faster_than_light and not outcome.scored
+    assert outcome.suspect.startswith("faster than light")
+
+
+def test_refusals_are_counted_by_kind() -> None:
+    rows = [replace(row, id=name) for name, (row, _) in REFUSED.items()]
+    report = check([*rows, DECODE])
+    assert report.total.predicted == 1
+    assert sum(report.total.refused.values()) == len(rows)
+
+
+def test_slower_means_slower_for_times_and_rates() -> None:
+    late = Outcome(replace(DECODE, metric="tpot_s", value=1.0), predicted=2.0)
+    weak = Outcome(replace(DECODE, metric="output_tokens_per_s", value=2.0), predicted=1.0)
+    assert late.slower == pytest.approx(math.log(2)) == pytest.approx(weak.slower)
+
+
+def test_an_unknown_grouping_is_told(packaged: Report) -> None:
+    with pytest.raises(UnknownNameError, match="machine"):
+        packaged.by("machin")
+
+
+def test_columns_follow_the_rows(packaged: Report) -> None:
+    columns = outcome_columns(packaged.outcomes)
+    assert {len(c) for c in columns.values()} == {len(packaged.outcomes)}
+    assert np.isfinite(columns["log_error"]).sum() == packaged.total.scored
+    numbers = groups(columns, ("hardware", "model"))
+    assert numbers.max() + 1 == len({(o.row.hardware, o.row.model) for o in packaged.outcomes})
+    with pytest.raises(UnknownNameError):
+        groups(columns, "hardwear")
+
+
+def some_rows() -> list[Row]:
+    return [
+        replace(DECODE, id=f"{machine}{i}", hardware=machine, value=float(factor * (i + 1)), batch=float(i + 1))
+        for machine, factor in (("a", 2.0), ("b", 2.0), ("c", 4.0))
+        for i in range(4)
+    ]
+
+
+def test_leaving_a_machine_out_hides_it_from_the_fit() -> None:
+    """A constant of proportionality: machine c is fitted from a and b alone, so it comes out at half its value."""
+
+    def fit(rows):
+        assert len({r.hardware for r in rows}) == 2
+        return np.median([r.value / r.batch for r in rows])
+
+    result = leave_one_out(some_rows(), "hardware", fit, lambda k, rows: np.array([k * r.batch for r in rows]))
+    by_name = {g.name: g for g in result.groups}
+    assert by_name["c"].median_error == pytest.approx(0.5)
+    assert by_name["a"].rows == 4 and math.isnan(result.coverage)
+
+
+def test_intervals_and_refusals_count_in_cross_validation() -> None:
+    def predict(_, rows):
+        values = np.array([r.value for r in rows])
+        answer = np.stack([values, values * 0.9, values * 1.1])
+        answer[:, 0] = np.nan
+        return answer
+
+    result = leave_one_out(some_rows(), "hardware", lambda rows: None, predict)
+    assert result.median_error == 0 and result.coverage == 1.0 and np.isnan(result.predicted).sum() == 3
+
+
+def test_one_group_cannot_be_left_out() -> None:
+    with pytest.raises(InvalidInputError, match="at least two"):
+        leave_one_out([DECODE], "hardware", lambda rows: None, lambda f, rows: np.ones(len(rows)))
+
+
+def test_columns_say_not_stated_as_nan() -> None:
+    columns = to_columns([replace(DECODE, tp=None), DECODE])
+    assert np.isnan(columns["tp"][0]) and columns["tp"][1] == 1

@@ -1,0 +1,138 @@
+"""What is asked for a row, and what is refused: one readable table each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from waferline.evidence.request import Refusal, Request
+from waferline.evidence.rows import Row
+from waferline.evidence.scenario import request_of
+
+DECODE = Row(
+    "r",
+    "nvidia-h100-sxm-80gb",
+    "llama-3-8b",
+    "decode",
+    "tpot_s",
+    0.01,
+    devices=1,
+    weight_format="fp16",
+    activation_format="fp16",
+    kv_format="fp16",
+    batch=4,
+    input_tokens=128,
+    output_tokens=128,
+    tp=1,
+    pp=1,
+    ep=1,
+    dp=1,
+    engine="vLLM",
+    complete=True,
+)
+SERVE = replace(DECODE, phase="serve", batch=16)
+TRAIN = replace(
+    DECODE,
+    model="llama-3.1-8b",
+    phase="train",
+    metric="tflops_per_device",
+    weight_format="bf16",
+    devices=8,
+    dp=8,
+    batch=64,
+    input_tokens=4096,
+    engine="torchtitan",
+    notes="selective AC; batch: local 2, global 64; parallelism: FSDP8",
+)
+
+REFUSED = {
+    "claimed": (replace(DECODE, kind="claimed"), "kind"),
+    "simulated": (replace(DECODE, kind="simulated"), "kind"),
+    "speculative decoding": (replace(DECODE, suspect="speculative decoding"), "speculative decoding"),
+    "unknown phase": (replace(DECODE, phase=""), "phase"),
+    "time to train": (replace(TRAIN, metric="time_to_train_s"), "metric"),
+    "metric of another phase": (replace(DECODE, metric="mfu"), "metric"),
+    "disaggregated": (replace(SERVE, notes="mode=disagg"), "disaggregated"),
+    "devices not stated": (replace(DECODE, devices=None), "devices"),
+    "unknown machine": (replace(DECODE, hardware="replicate-hosted-api-hardware-not-disclosed"), "hardware"),
+    "unknown model": (replace(DECODE, model="no-such-model-9z"), "model"),
+    "format not stated": (replace(DECODE, weight_format=""), "format"),
+    "unknown format": (replace(DECODE, weight_format="exl9-3.0-bpw"), "format"),
+    "batch not stated": (replace(DECODE, batch=None), "batch"),
+    "prompt not stated": (replace(DECODE, phase="generate", metric="latency_s", input_tokens=None), "lengths"),
+    "parallelism not stated": (replace(DECODE, devices=8, tp=None), "parallelism"),
+    "parallelism of other devices": (replace(DECODE, devices=8, tp=4), "parallelism"),
+    "open-loop load": (replace(SERVE, batch=None, notes="batch: open loop 10 req/s"), "load"),
+    "latency at full load": (replace(SERVE, batch=None, notes="batch: max load (all requests queued)"), "batch"),
+    "training without a batch": (replace(TRAIN, batch=None, notes="full AC"), "batch"),
+    "host offload": (replace(TRAIN, notes="CPU offload=True"), "offload"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_asked_is_refused_with_a_reason(name: str) -> None:
+    row, kind = REFUSED[name]
+    refusal = request_of(row)
+    assert isinstance(refusal, Refusal), refusal
+    assert refusal.kind == kind and len(refusal.reason) > 8
+
+
+ASKED = {
+    "static": (DECODE, {"load": "static", "answer": "tpot_s", "batch": 4, "precision": "w=fp16,a=fp16", "kv": "fp16"}),
+    "after an empty prompt": (replace(DECODE, input_tokens=0), {"input_tokens": 1, "output_tokens": 128}),
+    "concurrency": (SERVE, {"load": "closed", "batch": 16}),
+    "full load": (
+        replace(SERVE, metric="output_tokens_per_s", batch=None, notes="batch: max load (infinite request rate)"),
+        {"load": "full", "batch": float("inf")},
+    ),
+    "a burst": (
+        replace(SERVE, metric="output_tokens_per_s", batch=None, notes="batch: 100 requests submitted at once"),
+        {"load": "full", "batch": 100},
+    ),
+    "cores counted as tensor-parallel": (
+        replace(DECODE, source="AWS Neuron SDK benchmark CSV", hardware="aws-inferentia2", devices=12, tp=24),
+        {"tp": 12},
+    ),
+    "training": (
+        TRAIN,
+        {"door": "training", "micro_batch": 2, "variant": "selective", "sharding": "fsdp", "dp": 8, "batch": 64},
+    ),
+    "sequences per replica": (
+        replace(TRAIN, batch=None, notes="full AC; batch: 16 seqs per DP"),
+        {"batch": 128, "variant": "full", "sharding": "zero1"},
+    ),
+    "recomputation counted": (
+        replace(TRAIN, notes="FLOPs include recomputation; batch: global 64"),
+        {"answer": "hardware_tflops_per_device", "variant": "full"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_asked(name: str) -> None:
+    row, wanted = ASKED[name]
+    request = request_of(row)
+    assert isinstance(request, Request), request
+    assert {key: getattr(request, key) for key in wanted} == wanted
+
+
+ASSUMED = {
+    "kv format": (replace(SERVE, kv_format=""), "KV cache in the engine's default"),
+    "engine": (replace(DECODE, engine="my own loop"), "engine 'my own loop' taken as"),
+    "lengths in words": (replace(DECODE, input_tokens=None, notes="input_len: p50~280"), "280 tokens"),
+    "gradient accumulation": (replace(TRAIN, batch=None), "no gradient accumulation"),
+}
+
+
+@pytest.mark.parametrize("name", ASSUMED)
+def test_what_is_assumed_is_said(name: str) -> None:
+    row, words = ASSUMED[name]
+    request = request_of(row)
+    assert isinstance(request, Request), request
+    assert any(words in said for said in request.assumed), request.assumed
+
+
+def test_a_complete_row_assumes_nothing() -> None:
+    request = request_of(DECODE)
+    assert isinstance(request, Request) and request.assumed == ()

@@ -27,6 +27,7 @@ class Program:
         self.mask = np.zeros((width * height, n_colours), np.uint8)
         self.source = np.full((width * height, n_colours), -1, np.int8)
         self.n_marks = 0
+        self._length = np.zeros(width * height, np.int64)
         self._cores: list[NDArray[np.int64]] = []
         self._rows: list[NDArray[np.float64]] = []
 
@@ -42,8 +43,13 @@ class Program:
         rows[:, st.OP] = op
         for name, value in columns.items():
             rows[:, COLUMN[name]] = value
+        self._length[at] += 1
         self._cores.append(at)
         self._rows.append(rows)
+
+    def position(self, cores: ArrayLike) -> NDArray[np.int64]:
+        """Number of the next instruction of each of `cores`: where a loop may jump back to."""
+        return self._length[np.asarray(cores, np.int64)]
 
     def mark(self, cores: ArrayLike, times: int = 1) -> None:
         """Record when each core passes here; `times` is how often it will."""

@@ -1,0 +1,52 @@
+"""A core's SRAM, byte by byte: what lies in it, and a refusal when it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from waferline.errors import DoesNotFitError, InvalidInputError
+from waferline.machines.mesh import MeshParameters
+
+WORD_ALIGNMENT_BYTES = 4  # operands start at 32-bit words, the unit the links and memory banks move
+
+
+class SramLedger:
+    """Allocations of one core, the code's share included. All cores of a mesh program hold the same."""
+
+    def __init__(self, parameters: MeshParameters) -> None:
+        self.parameters = parameters
+        self.items: dict[str, int] = {"code and stack": parameters.code_bytes}
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes taken so far."""
+        return sum(self.items.values())
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes left."""
+        return self.parameters.sram_bytes - self.used_bytes
+
+    def allocate(self, name: str, n_bytes: int, *, buffers: int = 1) -> int:
+        """Take `buffers` times `n_bytes` for `name`, each padded to whole words; the bytes taken.
+
+        Raises:
+            DoesNotFitError: the core's SRAM would overflow.
+            InvalidInputError: a negative size, or a name already taken.
+        """
+        if n_bytes < 0 or buffers < 1 or name in self.items:
+            raise InvalidInputError(f"cannot allocate {buffers} x {n_bytes} bytes for '{name}'", where="core SRAM")
+        taken = buffers * -(-int(n_bytes) // WORD_ALIGNMENT_BYTES) * WORD_ALIGNMENT_BYTES
+        if taken > self.free_bytes:
+            raise DoesNotFitError(
+                f"'{name}' takes {taken} bytes and {self.free_bytes} of {self.parameters.sram_bytes} are free",
+                where=f"core SRAM of {self.parameters.device}",
+                hint="larger grid, smaller operands or narrower number format",
+            )
+        self.items[name] = taken
+        return taken
+
+    def allocate_all(self, items: Mapping[str, int]) -> None:
+        """Allocate every named size in turn."""
+        for name, n_bytes in items.items():
+            self.allocate(name, int(n_bytes))

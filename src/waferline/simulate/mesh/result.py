@@ -1,0 +1,137 @@
+"""What a mesh simulation answers: time and its split, utilisation, limits, energy, numerical error, and the trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from waferline.machines.mesh import MeshParameters
+from waferline.simulate.mesh.compliance import Compliance
+
+FIDELITIES = ("closed", "event")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Largest absolute difference from a NumPy reference in float64, and the tolerance stated for it."""
+
+    max_abs_error: float
+    tolerance: float
+    reference: str
+
+    @property
+    def passes(self) -> bool:
+        """Within the tolerance."""
+        return self.max_abs_error <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class MeshResult:
+    """One simulated operation. Cycles are of the slowest core; `energy_j` is the whole device's power over the time."""
+
+    operation: str
+    algorithm: str
+    width: int
+    height: int
+    parameters: MeshParameters
+    fidelity: str
+    cycles: float
+    compute_cycles: float
+    communication_cycles: float
+    overlap_cycles: float
+    steps: int
+    hop_words: int  # link words times links crossed
+    colours: int  # at the fullest router
+    memory_bytes: dict[str, int]
+    compliance: Compliance
+    accuracy: Accuracy | None = None
+    closed_form_cycles: float | None = None
+    trace: list[dict[str, float]] = field(default_factory=list)
+    heat: NDArray[np.float64] | None = None  # (height, width), see heat_quantity
+    heat_quantity: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Cycles at the set's clock."""
+        return self.cycles / self.parameters.clock_hz
+
+    @property
+    def energy_j(self) -> float:
+        """Whole-device power times seconds."""
+        return self.parameters.power_w * self.seconds
+
+    @property
+    def n_links(self) -> int:
+        """Link directions inside the grid."""
+        return 2 * (self.width * (self.height - 1) + self.height * (self.width - 1))
+
+    @property
+    def link_utilisation(self) -> float:
+        """Share of all link slots of the grid that carried a word."""
+        slots = self.n_links * self.cycles * self.parameters.link_words_per_cycle
+        return self.hop_words / slots if slots else 0.0
+
+    @property
+    def used_bytes(self) -> int:
+        """SRAM bytes per core."""
+        return sum(self.memory_bytes.values())
+
+    @property
+    def sram_utilisation(self) -> float:
+        """Share of a core's SRAM that is taken."""
+        return self.used_bytes / self.parameters.sram_bytes
+
+    def to_json(self) -> dict[str, object]:
+        """The result as data (SI floats and cycles), without the heat map."""
+        accuracy = self.accuracy
+        return {
+            "how": "simulated",
+            "operation": self.operation,
+            "algorithm": self.algorithm,
+            "grid": [self.width, self.height],
+            "device": self.parameters.device,
+            "parameter_set": self.parameters.name,
+            "fidelity": self.fidelity,
+            "cycles": self.cycles,
+            "seconds": self.seconds,
+            "compute_cycles": self.compute_cycles,
+            "communication_cycles": self.communication_cycles,
+            "overlap_cycles": self.overlap_cycles,
+            "closed_form_cycles": self.closed_form_cycles,
+            "steps": self.steps,
+            "hop_words": self.hop_words,
+            "link_utilisation": self.link_utilisation,
+            "sram_utilisation": self.sram_utilisation,
+            "colours": self.colours,
+            "colour_limit": self.parameters.colours,
+            "memory_bytes": self.memory_bytes,
+            "memory_used_bytes": self.used_bytes,
+            "memory_limit_bytes": self.parameters.sram_bytes,
+            "energy_j": self.energy_j,
+            "max_abs_error": None if accuracy is None else accuracy.max_abs_error,
+            "tolerance": None if accuracy is None else accuracy.tolerance,
+            "reference": None if accuracy is None else accuracy.reference,
+            "compliance": self.compliance.to_json(),
+            **self.details,
+        }
+
+
+def compare(values: NDArray, reference: NDArray, tolerance: float, name: str) -> Accuracy:
+    """The largest absolute difference of `values` from `reference`."""
+    return Accuracy(float(np.max(np.abs(np.asarray(values, float) - reference), initial=0.0)), float(tolerance), name)
+
+
+UNIT_ROUNDOFF = {"fp32": 2.0**-24, "fp16": 2.0**-11, "int8": 0.0}
+ROUNDING_SIGMAS = 6.0
+
+
+def rounding_tolerance(terms: int, scale: float, number_format: str) -> float:
+    """Six sigma of the random walk of `terms` roundings, each at most one unit roundoff of `scale` (largest |result|).
+
+    Whole-number formats are exact: the tolerance is 0.
+    """
+    return ROUNDING_SIGMAS * UNIT_ROUNDOFF[number_format] * float(np.sqrt(terms)) * scale

@@ -225,7 +225,7 @@ def test_a_misspelt_key_is_named_with_the_right_one(old: str, new: str) -> None:
 
 
 def test_a_missing_key_is_named() -> None:
-    with pytest.raises(FileFormatError, match="config.json: missing key 'vocab_size'"):
+    with pytest.raises(FileFormatError, match=r"config\.json: missing key 'vocab_size'"):
         read({key: value for key, value in LLAMA.items() if key != "vocab_size"})
 
 

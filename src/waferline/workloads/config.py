@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from reprlib import repr as shown
 from typing import Any
 
 from waferline.errors import FileFormatError, InvalidInputError
@@ -61,7 +62,7 @@ class Config:
         if value is None:
             return default
         if not isinstance(value, bool):
-            self._refuse(f"'{self._present(keys)}' must be true or false, not {value!r}")
+            self._refuse(f"'{self._present(keys)}' must be true or false, not {shown(value)}")
         return value
 
     def number(self, default: float, *keys: str) -> float:
@@ -69,7 +70,7 @@ class Config:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            self._refuse(f"'{self._present(keys)}' must be a finite number, not {value!r}")
+            self._refuse(f"'{self._present(keys)}' must be a finite number, not {shown(value)}")
         return float(value)
 
     def text(self, default: str, *keys: str) -> str:
@@ -77,7 +78,7 @@ class Config:
         if value is None:
             return default
         if not isinstance(value, str):
-            self._refuse(f"'{self._present(keys)}' must be text, not {value!r}")
+            self._refuse(f"'{self._present(keys)}' must be text, not {shown(value)}")
         return value
 
     def items(self, *keys: str, length: int | None = None) -> Sequence[Any] | None:
@@ -86,10 +87,17 @@ class Config:
         if value is None:
             return None
         if not isinstance(value, list | tuple):
-            self._refuse(f"'{self._present(keys)}' must be a list, not {value!r}")
+            self._refuse(f"'{self._present(keys)}' must be a list, not {shown(value)}")
         if length is not None and len(value) != length:
             self._refuse(f"'{self._present(keys)}' has {len(value)} entries for {length} layers")
         return list(value)
+
+    def indices(self, key: str, layers: int) -> set[int] | None:
+        """A list of layer numbers below `layers` as a set, or None when absent."""
+        values = self.items(key)
+        if values is None:
+            return None
+        return {self._whole(value, key, 0, layers - 1) for value in values}
 
     def section(self, *keys: str) -> Config | None:
         """A nested mapping as a `Config` of its own, or None when absent."""
@@ -97,7 +105,7 @@ class Config:
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            self._refuse(f"'{self._present(keys)}' must be a mapping, not {value!r}")
+            self._refuse(f"'{self._present(keys)}' must be a mapping, not {shown(value)}")
         return Config(value, f"{self.where}: {self._present(keys)}")
 
     def layers(self, *keys: str) -> int:
@@ -114,7 +122,7 @@ class Config:
                 continue
             close = next((known for known in sorted(self._absent) if _edits(key, known)), None)
             if close is not None:
-                raise FileFormatError(f"unknown key '{key}'", where=self.where, hint=f"did you mean '{close}'?")
+                raise FileFormatError(f"unknown key {shown(key)}", where=self.where, hint=f"did you mean '{close}'?")
 
     def _present(self, keys: Sequence[str]) -> str:
         return next((key for key in keys if self._data.get(key) is not None), keys[0])
@@ -126,11 +134,11 @@ class Config:
 
     def _whole(self, value: Any, key: str, least: int, most: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self._refuse(f"'{key}' must be a whole number, not {value!r}")
+            self._refuse(f"'{key}' must be a whole number, not {shown(value)}")
         if not math.isfinite(value) or value != int(value):
-            self._refuse(f"'{key}' must be a whole number, not {value!r}")
+            self._refuse(f"'{key}' must be a whole number, not {shown(value)}")
         if not least <= value <= most:
-            self._refuse(f"'{key}' must be between {least} and {most}, not {value!r}")
+            self._refuse(f"'{key}' must be between {least} and {most}, not {shown(value)}")
         return int(value)
 
     def _refuse(self, message: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 from waferline.catalog.names import slug
@@ -94,7 +95,7 @@ def _configuration(architecture: str, header: Values, file: TensorFile) -> Value
     if architecture not in _ARCHITECTURES:
         close = nearest(architecture, _ARCHITECTURES)
         hint = f"nearest: {', '.join(close)}" if close else f"{len(_ARCHITECTURES)} are known, such as llama, qwen3"
-        raise UnsupportedError(f"architecture '{architecture}' is not supported", where=str(file.path), hint=hint)
+        raise UnsupportedError(f"architecture {shown(architecture)} is not supported", where=str(file.path), hint=hint)
     values: Values = {}
     for key, value in header.items():
         name = _KEYS.get(key.removeprefix(f"{architecture}."))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from reprlib import repr as shown
 from typing import Any
 
 from waferline.errors import InvalidInputError, UnsupportedError, nearest
@@ -103,7 +104,7 @@ def _family(model_type: Any, where: str) -> str:
         return family
     close = nearest(model_type, model_types())
     raise UnsupportedError(
-        f"model_type '{model_type}' is not supported",
+        f"model_type {shown(model_type)} is not supported",
         where=where,
         hint=f"nearest: {', '.join(close)}" if close else f"{len(model_types())} are, such as llama, qwen3_moe, bert",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from reprlib import repr as shown
 from typing import Any
 
 from waferline.errors import UnsupportedError, nearest
@@ -41,7 +42,7 @@ def quantization(section: Config) -> Quantization:
     if reader is None:
         close = nearest(method, _METHODS)
         raise UnsupportedError(
-            f"unknown quantization method '{method}'",
+            f"unknown quantization method {shown(method)}",
             where=section.where,
             hint="did you mean " + ", ".join(close) + "?" if close else "known: " + ", ".join(sorted(_METHODS)),
         )
@@ -118,7 +119,7 @@ def _modelopt(section: Config) -> str:
         return _compressed_tensors(section)
     if algorithm not in known:
         raise UnsupportedError(
-            f"unknown quant_algo '{algorithm}'", where=section.where, hint="known: " + ", ".join(sorted(known))
+            f"unknown quant_algo {shown(algorithm)}", where=section.where, hint="known: " + ", ".join(sorted(known))
         )
     return known[algorithm]
 

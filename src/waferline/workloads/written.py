@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
+from reprlib import repr as shown
 from typing import Any
 
 from waferline.errors import FileFormatError, InvalidInputError, nearest
@@ -122,7 +123,7 @@ def _checked(kind: type, data: Any, where: str, also: Sequence[str] = (), skip: 
         if key not in known:
             close = nearest(str(key), known)
             hint = f"did you mean '{close[0]}'?" if close else "valid: " + ", ".join(known)
-            raise FileFormatError(f"unknown key '{key}'", where=where, hint=hint)
+            raise FileFormatError(f"unknown key {shown(key)}", where=where, hint=hint)
     for key, f in known.items():
         if f.default is MISSING and f.default_factory is MISSING and key not in data:
             raise FileFormatError(f"missing key '{key}'", where=where)
@@ -135,7 +136,7 @@ def _value(annotation: str, key: str, value: Any, where: str) -> Any:
     check = next((c for start, c in _CHECKS if annotation.startswith(start)), None)
     if check is None or not check(key, value):
         kind = annotation.removesuffix(" | None").replace("int", "a positive whole number")
-        raise InvalidInputError(f"'{key}' must be {kind}, not {value!r}", where=where)
+        raise InvalidInputError(f"'{key}' must be {kind}, not {shown(value)}", where=where)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -178,5 +179,5 @@ def _list(data: Any, where: str) -> list[Any]:
 def _whole_numbers(data: Any, length: int, where: str) -> list[int]:
     values = _list(data, where)
     if len(values) != length or not all(_is_whole("", v) for v in values):
-        raise InvalidInputError(f"expected {length} positive whole numbers, not {data!r}", where=where)
+        raise InvalidInputError(f"expected {length} positive whole numbers, not {shown(data)}", where=where)
     return values

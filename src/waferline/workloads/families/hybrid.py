@@ -40,12 +40,12 @@ def _mamba1_mixer(c: Config, hidden: int, prefix: str = "", inner_norms: bool = 
     """The Mamba-1 mixer, whose keys Jamba prefixes with `mamba_`."""
     names = ("intermediate_size",) if not prefix else ()
     expand = c.size_or(2, f"{prefix}expand")
-    rank = c.get(*((f"{prefix}dt_rank",) if prefix else ("time_step_rank",)))
+    rank = f"{prefix}dt_rank" if prefix else "time_step_rank"
     return StateSpace(
         inner=c.size_or(expand * hidden, *names) if names else expand * hidden,
         state=c.size_or(16, f"{prefix}d_state" if prefix else "state_size"),
         conv_kernel=c.size_or(4, f"{prefix}d_conv" if prefix else "conv_kernel"),
-        dt_rank=math.ceil(hidden / 16) if rank in (None, "auto") else int(rank),
+        dt_rank=math.ceil(hidden / 16) if c.get(rank) == "auto" else c.size_or(math.ceil(hidden / 16), rank),
         conv_bias=c.flag(True, f"{prefix}conv_bias" if prefix else "use_conv_bias"),
         proj_bias=c.flag(False, f"{prefix}proj_bias" if prefix else "use_bias"),
         inner_norms=inner_norms,

@@ -56,7 +56,7 @@ def qwen_ffns(c: Config, layers: int) -> list[Ffn]:
     shared = c.size_or(0, "shared_expert_intermediate_size", least=0)
     sparse = experts(c, c.size("moe_intermediate_size"), shared_intermediate=shared, shared_gate=shared > 0)
     step = c.size_or(1, "decoder_sparse_step")
-    only = set(c.items("mlp_only_layers") or ())
+    only = c.indices("mlp_only_layers", layers) or set()
     dense_layers = {i for i in range(layers) if i in only or (i + 1) % step}
     intermediate = c.size("intermediate_size") if dense_layers else c.size_or(1, "intermediate_size")
     dense = FeedForward(intermediate)
@@ -75,8 +75,8 @@ def _llama4(c: Config) -> Transformer:
     sparse = experts(c, expert, shared_intermediate=expert)
     dense = FeedForward(c.size("intermediate_size_mlp"))
     step = c.size_or(1, "interleave_moe_layer_step")
-    chosen = c.items("moe_layers")
-    moe = set(chosen) if chosen is not None else set(range(step - 1, layers, step))
+    chosen = c.indices("moe_layers", layers)
+    moe = set(range(step - 1, layers, step)) if chosen is None else chosen
     chunk = c.optional("attention_chunk_size")
     local = replace(attention, window=chunk, chunked=chunk is not None)
     blocks = (

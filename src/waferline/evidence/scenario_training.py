@@ -18,8 +18,11 @@ _RECOMPUTE = (
     ("FLOPs include recomputation", "full"),
     ("Megatron formula", "full"),
 )
+# Sources whose model FLOPs count attention as causal: their TFLOP/s over their tokens/s equal ours so, to 1 %.
+_CAUSAL_SOURCES = ("NVIDIA Megatron-Bridge",)
+_CAUSAL_FIELDS = {"tflops_per_device": "causal_tflops_per_device", "mfu": "causal_mfu"}
 _COUNT_RECOMPUTATION = ("FLOPs include recomputation", "Megatron formula")
-_HARDWARE_FIELDS = {"tflops_per_device": "hardware_tflops_per_device", "mfu": "hfu"}
+_HARDWARE_FIELDS = {"tflops_per_device": "recomputed_tflops_per_device", "mfu": "hfu"}
 _SHARDED = ("FSDP", "ZeRO-3")
 _DEFAULT_RECOMPUTE = "selective"
 
@@ -43,10 +46,8 @@ def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware
     if isinstance(batch, Refusal):
         return batch
     total, micro, assumed_batch = batch
-    if shared > 1 and micro > 1:
-        return Refusal("parallelism", f"context parallelism {shared:g} over micro-batches of {micro:g}")
     recompute, assumed_recompute = _recompute(row)
-    context = f"context parallelism {shared:g} taken as data parallelism" if shared > 1 else ""
+    context = f"context parallelism {shared:g} taken to divide the step" if shared > 1 else ""
     said = (assumed_hardware, assumed_batch, assumed_recompute, context)
     return Request(
         door="training",
@@ -63,7 +64,8 @@ def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware
         tp=tp,
         pp=row.pp,
         ep=row.ep or 1.0,
-        dp=row.dp * shared,
+        dp=row.dp,
+        context_parallel=shared,
         assumed=tuple(s for s in said if s),
     )
 
@@ -86,7 +88,9 @@ def _batch(row: Row) -> tuple[float, float, str] | Refusal:
 
 
 def _answer(row: Row) -> str:
-    """The result field: sources differ in whether the FLOPs of recomputation count."""
+    """The result field: sources differ in whether recomputation and masked attention count as FLOPs."""
+    if row.source.startswith(_CAUSAL_SOURCES):
+        return _CAUSAL_FIELDS.get(row.metric, row.metric)
     hardware = any(words in row.notes for words in _COUNT_RECOMPUTATION)
     return _HARDWARE_FIELDS.get(row.metric, row.metric) if hardware else row.metric
 

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from waferline.report import show
     from waferline.workloads.load import load_model
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "CompressionModel",
     "Device",
     "DoesNotFitError",

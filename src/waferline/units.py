@@ -18,7 +18,7 @@ def registry() -> Any:
     """The one unit registry: SI and binary prefixes, plus `token`, `sample`, `flop` and `usd` as counts of their own."""
     import pint
 
-    units = pint.UnitRegistry(cache_folder=":auto:")
+    units: Any = pint.UnitRegistry(cache_folder=":auto:")
     for definition in ("token = [token]", "sample = [sample]", "flop = [flop]", "usd = [money]", "cycle = [cycle]"):
         units.define(definition)
     pint.set_application_registry(units)

@@ -25,10 +25,20 @@ TOP = ("fits", "ttft_s", "tpot_s", "output_tokens_per_s", "bottleneck", "speed_o
 
 
 def test_the_demo_line(capsys: pytest.CaptureFixture[str]) -> None:
-    line = "predict llama-3-8b --on h100 --precision int4 --batch 1 --prompt 2048 --output 256".split()
+    line = ["predict", "llama-3-8b", "--on", "h100", "--precision", "int4", "--batch", "1", "--prompt", "2048", "--output", "256"]
     code, out, _ = cli(capsys, *line)
     assert code == 0
-    for word in ("TTFT", "TPOT", "speed of light", "90 % interval", "MFU", "MBU", "weights", "KV cache", "not modelled"):
+    for word in (
+        "TTFT",
+        "TPOT",
+        "speed of light",
+        "90 % interval",
+        "MFU",
+        "MBU",
+        "weights",
+        "KV cache",
+        "not modelled",
+    ):
         assert word in out
     code, data = as_json(capsys, *line)
     assert code == 0 and set(TOP) <= set(data)
@@ -106,7 +116,9 @@ def test_compare_keeps_every_machine(capsys: pytest.CaptureFixture[str]) -> None
         ("compare llama-3-8b --on ,", ("--on",)),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str], line: str, words: tuple[str, ...]) -> None:
+def test_bad_input_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str], line: str, words: tuple[str, ...]
+) -> None:
     code, out, err = cli(capsys, *line.split())
     assert code == 2, (out, err)
     assert len(err.strip().splitlines()) == 1 and "Traceback" not in err

@@ -35,7 +35,9 @@ def _solve(model: str, machine: object, precision: object, **sizes: object) -> w
 
 
 @SERVING
-@given(model=st.sampled_from(MODELS), machine=st.sampled_from(MACHINES), precision=st.sampled_from(PRECISIONS), size=sizes)
+@given(
+    model=st.sampled_from(MODELS), machine=st.sampled_from(MACHINES), precision=st.sampled_from(PRECISIONS), size=sizes
+)
 def test_nothing_is_faster_than_light(model: str, machine: str, precision: str, size: dict[str, int]) -> None:
     r = _solve(model, machine, precision, **size)
     for name in ("ttft_s", "itl_s", "request_s"):

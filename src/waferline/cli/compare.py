@@ -17,8 +17,12 @@ def compare(
     batch: Annotated[int, typer.Option(help="Sequences (or inputs) at once.")] = 1,
     prompt: Annotated[int | None, typer.Option(help="Prompt tokens.  [default: 2048]")] = None,
     output: Annotated[int, typer.Option(help="Tokens generated for each sequence.")] = 256,
-    devices: Annotated[str, typer.Option(help="Devices of each machine: a number, or 'auto' for the fewest that fit.")] = "auto",
-    engine: Annotated[str | None, typer.Option(help="The engine on every machine; each kind's usual one by default.")] = None,
+    devices: Annotated[
+        str, typer.Option(help="Devices of each machine: a number, or 'auto' for the fewest that fit.")
+    ] = "auto",
+    engine: Annotated[
+        str | None, typer.Option(help="The engine on every machine; each kind's usual one by default.")
+    ] = None,
     phase: Annotated[str, typer.Option(help="serve, infer or train.")] = "serve",
     as_json: Annotated[bool, options.JSON] = False,
 ) -> None:
@@ -31,7 +35,14 @@ def compare(
     if not machines:
         raise InvalidInputError("--on names no machine", hint="separate several by commas: --on h100,h200")
     request = Request(
-        precision=precision, kv=kv, batch=batch, prompt=prompt, output=output, devices=devices, engine=engine, phase=phase
+        precision=precision,
+        kv=kv,
+        batch=batch,
+        prompt=prompt,
+        output=output,
+        devices=devices,
+        engine=engine,
+        phase=phase,
     )
     rows = compare_machines(model, machines, request)
     if as_json:

@@ -23,7 +23,9 @@ def complete_format(incomplete: str) -> list[str]:
     return [n for n in format_names() if n.startswith(incomplete)]
 
 
-MODEL = typer.Argument(help="A catalogue name, a Hugging Face config.json, or a GGUF file.", autocompletion=complete_model)
+MODEL = typer.Argument(
+    help="A catalogue name, a Hugging Face config.json, or a GGUF file.", autocompletion=complete_model
+)
 ON = typer.Option("--on", help="A machine of the catalogue, or a YAML file.", autocompletion=complete_hardware)
 PRECISION = typer.Option(
     "--precision", "-p", help="fp16, int4, w8a8, q4_k_m, 'w=fp8,kv=fp8', ...", autocompletion=complete_format

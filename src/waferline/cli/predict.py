@@ -30,7 +30,9 @@ def predict(
         str, typer.Option(help="Wafers: wafer-resident or weight-streaming.  [default: wafer-resident on a wafer]")
     ] = "auto",
     profile: Annotated[str | None, typer.Option(help="A calibration made by `waferline calibrate`.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show every operator: time, share and binding roof.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show every operator: time, share and binding roof.")
+    ] = False,
     as_json: Annotated[bool, options.JSON] = False,
 ) -> None:
     """How fast, how big and how costly MODEL runs on a machine, why, and how sure we are."""

@@ -37,7 +37,10 @@ def nearest_precision(device: Device, asked: str | None) -> tuple[str | None, st
     except UnsupportedError:
         weights = resolve(asked, lambda fmt: fmt).weights
         wide = next((f for f in ("bf16", "fp16", "fp32") if f in device.peak_flops), "fp32")
-        return f"w={weights},a={wide}", f"{device.name} has no {get_format(weights).arithmetic} units: {weights} weights, {wide} arithmetic"
+        return (
+            f"w={weights},a={wide}",
+            f"{device.name} has no {get_format(weights).arithmetic} units: {weights} weights, {wide} arithmetic",
+        )
     return asked, None
 
 

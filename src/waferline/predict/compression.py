@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,8 @@ class CompressionResult(Result):
     compressed_size_gb = Field("compressed_size_gb", "All weights after compression, in decimal gigabytes")
     memory_savings_pct = Field("memory_savings_pct", "Share of weight memory saved, in per cent")
     estimated_accuracy_delta = Field(
-        "estimated_accuracy_delta", "Relative change of the quality metric, negative is worse; nan where nobody published"
+        "estimated_accuracy_delta",
+        "Relative change of the quality metric, negative is worse; nan where nobody published",
     )
     prefill_speedup = Field("prefill_speedup", "TTFT before over after")
     decode_speedup = Field("decode_speedup", "TPOT before over after")
@@ -127,9 +128,10 @@ class _Plan:
 
 def _quantization(bits: int | None, precision: str | None, *_: Any) -> _Plan:
     if precision is None:
-        if bits not in _WIDTHS:
+        if bits is None or bits not in _WIDTHS:
             raise InvalidInputError(
-                f"target_bitwidth {bits!r} is not a width to quantise to", hint=f"widths: {', '.join(map(str, _WIDTHS))}"
+                f"target_bitwidth {bits!r} is not a width to quantise to",
+                hint=f"widths: {', '.join(map(str, _WIDTHS))}",
             )
         precision, method = _WIDTHS[bits]
     else:
@@ -143,9 +145,19 @@ def _pruning(_bits: Any, _precision: Any, sparsity: float | None, structured: bo
         raise InvalidInputError(f"sparsity must be at least 0 and below 1, got {sparsity!r}")
     kept = 1.0 - sparsity
     if structured:
-        return _Plan(16.0 + _MASK_BITS * 2, kept, _BASE, ("2:4",), {}, kept, ("2:4 sparsity needs units that skip zeros",))
+        return _Plan(
+            16.0 + _MASK_BITS * 2, kept, _BASE, ("2:4",), {}, kept, ("2:4 sparsity needs units that skip zeros",)
+        )
     bits = 16.0 + _MASK_BITS / kept
-    return _Plan(bits, kept, _BASE, _PRUNING_METHODS, {"sparsity": sparsity}, 1.0, ("dense units do not skip single zeros: no speed-up",))
+    return _Plan(
+        bits,
+        kept,
+        _BASE,
+        _PRUNING_METHODS,
+        {"sparsity": sparsity},
+        1.0,
+        ("dense units do not skip single zeros: no speed-up",),
+    )
 
 
 def _distillation(_bits: Any, _precision: Any, _sparsity: Any, _structured: Any, kept: float | None) -> _Plan:
@@ -154,7 +166,7 @@ def _distillation(_bits: Any, _precision: Any, _sparsity: Any, _structured: Any,
     return _Plan(16.0, kept, _BASE, ("distillation",), {"kept": kept}, kept)
 
 
-_PLANS = {"quantization": _quantization, "pruning": _pruning, "distillation": _distillation}
+_PLANS: Mapping[str, Callable[..., _Plan]] = {"quantization": _quantization, "pruning": _pruning, "distillation": _distillation}
 
 
 def _quality(plan: _Plan, params: float) -> QualityEstimate | None:

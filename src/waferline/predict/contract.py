@@ -74,10 +74,17 @@ def serving_contract(result: Result) -> dict[str, Any]:
 
 def pass_contract(result: Result) -> dict[str, Any]:
     """A single-device pass or a training step as the contract's mapping: all fields, plus `fits` and `speed_of_light`."""
-    data: dict[str, Any] = {"schema": SCHEMA_VERSION, "how": result.how, **result.about, "fits": plain(result["feasible"])}
+    data: dict[str, Any] = {
+        "schema": SCHEMA_VERSION,
+        "how": result.how,
+        **result.about,
+        "fits": plain(result["feasible"]),
+    }
     data["bottleneck"] = plain(result["bottleneck"])
     data |= {k: plain(v) for k, v in result.values.items() if not k.startswith("light_") and k not in data}
-    data["speed_of_light"] = {k.removeprefix("light_"): plain(v) for k, v in result.values.items() if k.startswith("light_")}
+    data["speed_of_light"] = {
+        k.removeprefix("light_"): plain(v) for k, v in result.values.items() if k.startswith("light_")
+    }
     data["operators"] = [row.to_json(plain) for row in result.operators]
     return data | _tail(result)
 

@@ -97,7 +97,9 @@ def _shorter(model: Transformer, device: Device, request: Mapping[str, Any]) -> 
     lengths = np.arange(256, int(request["seq_len"]), 256, dtype=float)[::-1]
     if not lengths.size:
         return None
-    fits = np.broadcast_to(ServingModel().solve(model, device, **{**request, "seq_len": lengths})["feasible"], lengths.shape)
+    fits = np.broadcast_to(
+        ServingModel().solve(model, device, **{**request, "seq_len": lengths})["feasible"], lengths.shape
+    )
     if not fits.any():
         return None
     longest = int(lengths[np.argmax(fits)])

@@ -16,7 +16,9 @@ Values = dict[str, npt.NDArray]
 
 
 def over_labels(
-    labels: npt.NDArray[np.str_], arguments: Mapping[str, npt.NDArray], solve: Callable[[str, Mapping[str, npt.NDArray]], Values]
+    labels: npt.NDArray[np.str_],
+    arguments: Mapping[str, npt.NDArray],
+    solve: Callable[[str, Mapping[str, npt.NDArray]], Values],
 ) -> Values:
     """`solve(label, arguments)` for every distinct label, put together in scenario order."""
     distinct = np.unique(labels)
@@ -55,7 +57,9 @@ def _assemble(pieces: Sequence[tuple[npt.NDArray[np.intp], npt.NDArray]], axis: 
 
 
 def _pointwise(
-    labels: npt.NDArray[np.str_], arguments: Mapping[str, npt.NDArray], solve: Callable[[str, Mapping[str, npt.NDArray]], Values]
+    labels: npt.NDArray[np.str_],
+    arguments: Mapping[str, npt.NDArray],
+    solve: Callable[[str, Mapping[str, npt.NDArray]], Values],
 ) -> Values:
     """Labels that vary along several axes: broadcast everything, and solve each label's points as a flat list."""
     shape = np.broadcast_shapes(labels.shape, *(v.shape for v in arguments.values()))

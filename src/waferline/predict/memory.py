@@ -10,10 +10,10 @@ import numpy.typing as npt
 from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
-from waferline.workloads.weights import weight_elements
 from waferline.workloads.mixers import state_elements_per_sequence
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
+from waferline.workloads.weights import weight_elements
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -71,7 +71,9 @@ def footprint(
     tp, pp, ep = parallel.tp, parallel.pp, parallel.ep
     expert_share = np.maximum(ep, 1.0) * np.maximum(tp / ep, 1.0)
     weights = parts["blocks"] / (tp * pp) + parts["experts"] / (expert_share * pp)
-    weights = weights + np.maximum(parts["embedding"], parts["head"]) / tp + np.where(pp > 1, 0.0, _smaller_end(parts)) / tp
+    weights = (
+        weights + np.maximum(parts["embedding"], parts["head"]) / tp + np.where(pp > 1, 0.0, _smaller_end(parts)) / tp
+    )
     per_sequence = kv_cache_bytes(model, precision, tokens, tp)
     in_flight = np.minimum(sequences * prompt, PREFILL_CHUNK_TOKENS)
     return Footprint(

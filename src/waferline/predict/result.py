@@ -139,8 +139,8 @@ def plain(value: Any) -> Any:
     """An array as JSON can carry it: numbers, text or nested lists; what is not finite becomes null."""
     array = np.asarray(value)
     if array.dtype.kind == "f":
-        cleaned = np.where(np.isfinite(array), array, 0.0).astype(object)
-        cleaned = np.where(np.isfinite(array), cleaned, None)
+        cleaned = array.astype(object)
+        cleaned[~np.isfinite(array)] = None
         return cleaned.item() if array.ndim == 0 else cleaned.tolist()
     return array.item() if array.ndim == 0 else array.tolist()
 
@@ -161,7 +161,9 @@ def _axis_names(shape: tuple[int, ...], coords: Mapping[str, Array]) -> tuple[st
     values = _axis_values(shape, coords)
     for name, value in coords.items():
         for axis, only in values.items():
-            if np.asarray(value) is only or (np.size(value) == only.size and np.shape(value) == np.shape(only) and value is only):
+            if np.asarray(value) is only or (
+                np.size(value) == only.size and np.shape(value) == np.shape(only) and value is only
+            ):
                 names[axis] = name
     return tuple(names)
 

@@ -92,7 +92,9 @@ def time_operator(op: Operator, machine: Machine, *, resident_bytes: float = np.
     bandwidth = machine.level_bandwidth(resident_bytes)
     compute_s = op.flops / facts.peak_flops
     memory_s = op.bytes / facts.bandwidth_bytes_per_s
-    hidden = np.maximum(op.activation_bytes - _cache_bytes(machine.device), 0.0)  # a fused engine keeps the rest on chip
+    hidden = np.maximum(
+        op.activation_bytes - _cache_bytes(machine.device), 0.0
+    )  # a fused engine keeps the rest on chip
     light_s = np.maximum(compute_s, (op.weight_bytes + op.kv_bytes + hidden) / bandwidth)
     expected_s = _EXPECTED[op.kind](op, compute_s, memory_s, facts, record.c)
     return Timed(
@@ -152,7 +154,9 @@ def _bits(name: str) -> float:
     return get_format(name).bits
 
 
-def _gemm(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]) -> FloatArray:
+def _gemm(
+    op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]
+) -> FloatArray:
     s = op.shape
     if "m" not in s:  # a stem given only by its totals
         return _streaming(op, compute_s, memory_s, d, c)
@@ -170,13 +174,17 @@ def _gemm(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFa
     )
 
 
-def _prefill(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]) -> FloatArray:
+def _prefill(
+    op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]
+) -> FloatArray:
     s = op.shape
     shape = (s["batch"], s["q_len"], s["kv_len"], s["heads"], s["kv_heads"], s["head_dim"])
     return attention.prefill_attention_s(*shape, light_compute_s=compute_s, light_memory_s=memory_s, device=d, c=c)
 
 
-def _decode(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]) -> FloatArray:
+def _decode(
+    op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]
+) -> FloatArray:
     s = op.shape
     return attention.decode_attention_s(
         s["batch"],
@@ -192,20 +200,26 @@ def _decode(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: Device
     )
 
 
-def _mla_prefill(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]) -> FloatArray:
+def _mla_prefill(
+    op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]
+) -> FloatArray:
     s = op.shape
     shape = (s["batch"], s["q_len"], s["kv_len"], s["heads"])
     return mla.mla_prefill_s(*shape, light_compute_s=compute_s, light_memory_s=memory_s, device=d, c=c)
 
 
-def _mla_decode(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]) -> FloatArray:
+def _mla_decode(
+    op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]
+) -> FloatArray:
     s = op.shape
     return mla.mla_decode_s(
         s["batch"], s["kv_len"], s["heads"], light_compute_s=compute_s, light_memory_s=memory_s, device=d, c=c
     )
 
 
-def _moe(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]) -> FloatArray:
+def _moe(
+    op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]
+) -> FloatArray:
     s = op.shape
     return moe.moe_s(
         *(s[key] for key in ("tokens", "hidden", "inner", "topk", "experts", "tp", "ep")),
@@ -218,7 +232,9 @@ def _moe(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFac
     )
 
 
-def _streaming(op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]) -> FloatArray:
+def _streaming(
+    op: Operator, compute_s: FloatArray, memory_s: FloatArray, d: DeviceFacts, c: Mapping[str, float]
+) -> FloatArray:
     moved_s = streaming.streaming_s(op.bytes, light_memory_s=memory_s, device=d, c=c)
     return np.maximum(moved_s, compute_s)
 

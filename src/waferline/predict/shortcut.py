@@ -15,7 +15,9 @@ class Engine:
     """`Engine.solve(model, hardware, batch_size, precision)`: one forward pass, or one training step, of any model."""
 
     @staticmethod
-    def solve(model: Any, hardware: Any, batch_size: Any = 1, precision: Any = "fp16", **options: Any) -> SingleNodeResult:
+    def solve(
+        model: Any, hardware: Any, batch_size: Any = 1, precision: Any = "fp16", **options: Any
+    ) -> SingleNodeResult:
         """As `SingleNodeModel().solve`, which documents the options."""
         return SingleNodeModel().solve(model, hardware, batch_size, precision, **options)
 

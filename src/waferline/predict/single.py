@@ -20,11 +20,11 @@ from waferline.predict.phase import Phase, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, merged_sources
 from waferline.predict.roofline import Machine
-from waferline.workloads.weights import weight_elements
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import common_shape, whole
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
+from waferline.workloads.weights import weight_elements
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -80,7 +80,10 @@ class SingleNodeModel:
         if phase not in PHASES:
             raise unknown("phase", phase, PHASES)
         default = getattr(spec, "fixed_tokens", 0) or getattr(spec, "encoder_tokens", 0) or _DEFAULT_TOKENS
-        a = {"batch_size": whole("batch_size", batch_size), "seq_len": whole("seq_len", default if seq_len is None else seq_len)}
+        a = {
+            "batch_size": whole("batch_size", batch_size),
+            "seq_len": whole("seq_len", default if seq_len is None else seq_len),
+        }
         labels = np.asarray(precision, dtype=str)
         common_shape({**a, "precision": labels})
         runner = default_engine(device) if engine is None else get_engine(engine)
@@ -178,7 +181,9 @@ class _Case:
             activations = a["batch_size"] * held * elements
         else:
             width = float(self.model.hidden_size)
-            kept = read_packaged("training.yaml")["activation_bytes"]["none"] / elements if self.phase == "train" else 0.0
+            kept = (
+                read_packaged("training.yaml")["activation_bytes"]["none"] / elements if self.phase == "train" else 0.0
+            )
             layers = sum(b.count for b in (*self.model.blocks, *self.model.encoder))
             per_token = width * (_HELD_ACTIVATIONS + 4.0 + kept * layers)
             activations = a["batch_size"] * a["seq_len"] * per_token * elements
@@ -195,9 +200,7 @@ class _Case:
             expense["power_w"] = power
             expense["energy_j_per_sample"] = power / out["samples_per_s"]
         if self.device.hourly_usd is not None:
-            expense["cost_per_msample_usd"] = (
-                self.device.hourly_usd / _SECONDS_PER_HOUR / out["samples_per_s"] * _MEGA
-            )
+            expense["cost_per_msample_usd"] = self.device.hourly_usd / _SECONDS_PER_HOUR / out["samples_per_s"] * _MEGA
         return expense
 
 

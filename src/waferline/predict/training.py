@@ -19,11 +19,11 @@ from waferline.predict.phase import Phase, run_phase
 from waferline.predict.result import Field, Result, merged_sources
 from waferline.predict.roofline import Machine, Timed, time_operator
 from waferline.workloads.build import Builder
-from waferline.workloads.weights import weight_elements
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Attention, LatentAttention, Transformer
+from waferline.workloads.weights import weight_elements
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -100,7 +100,13 @@ class TrainingModel:
         return TrainingResult(
             values=step.values(forward),
             coords={k: v for k, v in a.items() if np.size(v) > 1},
-            about={"model": spec.name, "hardware": device.name, "precision": precision, "recompute": recompute, "sharding": sharding},
+            about={
+                "model": spec.name,
+                "hardware": device.name,
+                "precision": precision,
+                "recompute": recompute,
+                "sharding": sharding,
+            },
             operators=forward.rows("train"),
             sources=merged_sources(spec.sources, device.citations),
             not_modelled=NOT_MODELLED,
@@ -215,7 +221,9 @@ class _Step:
         shards = p.dp if self.sharding != "none" else np.asarray(1.0)
         whole_shards = p.dp if self.sharding == "fsdp" else np.asarray(1.0)
         parameters = self._local_parameters()
-        states = parameters * ((adam["weights_bytes"] + adam["gradient_bytes"]) / whole_shards + adam["state_bytes"] / shards)
+        states = parameters * (
+            (adam["weights_bytes"] + adam["gradient_bytes"]) / whole_shards + adam["state_bytes"] / shards
+        )
         layers = sum(b.count for b in self.model.blocks)
         in_flight = np.minimum(micro_batches, p.pp)
         per_layer = self.a["micro_batch"] * self.a["seq_len"] * self.model.hidden_size

@@ -13,7 +13,19 @@ from waferline.report.tables import simple_table, value
 from waferline.report.text import dollars, metric, percent
 
 # column -> (field of any result kind that has it, how to write it)
-_SERVE = ("machine", "devices", "fits", "memory", "TTFT", "TPOT", "tok/s per user", "tok/s in total", "bound by", "J/token", "$/Mtok")
+_SERVE = (
+    "machine",
+    "devices",
+    "fits",
+    "memory",
+    "TTFT",
+    "TPOT",
+    "tok/s per user",
+    "tok/s in total",
+    "bound by",
+    "J/token",
+    "$/Mtok",
+)
 _PASS = ("machine", "fits", "latency", "samples/s", "MFU", "bound by", "J/sample")
 
 

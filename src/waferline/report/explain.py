@@ -36,7 +36,17 @@ def explain_rows(result: Result, phase: str) -> Iterator[tuple[str, ...]]:
         )
     host = total - sum(float(_first(r.time_s)) for r in rows)
     if host > total * 1e-6:
-        yield "engine (host, launches, pipeline)", "1", metric(host, "s"), percent(host / total), "0 s", "", "", "overhead", ""
+        yield (
+            "engine (host, launches, pipeline)",
+            "1",
+            metric(host, "s"),
+            percent(host / total),
+            "0 s",
+            "",
+            "",
+            "overhead",
+            "",
+        )
 
 
 _TOTALS = {"prefill": "ttft_s", "decode": "itl_s", "infer": "latency_s", "train": "latency_s"}
@@ -57,6 +67,8 @@ def explain_text(result: Result) -> str:
         table = [HEADER, *explain_rows(result, phase)]
         widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
         lines.append(phase)
-        lines += ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines += [
+            "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
+        ]
         lines.append("")
     return "\n".join(lines)

@@ -73,7 +73,9 @@ def sweep(
         yield rows_of(solve(**(fixed or {}), **arguments), arguments, fields)
 
 
-def write_parquet(columns: Iterator[dict[str, Array]], path: str | Path, *, done: Callable[[int], None] | None = None) -> int:
+def write_parquet(
+    columns: Iterator[dict[str, Array]], path: str | Path, *, done: Callable[[int], None] | None = None
+) -> int:
     """Write chunks to a Parquet file as they come; the file appears only when complete. Returns the number of rows.
 
     `done(rows)` is called after every chunk. Raises: FileFormatError when the file cannot be written.

@@ -48,8 +48,6 @@ _ALIASES: Mapping[str, str] = {
     "qwen3_5": "qwen3_5_text",
     "qwen3_5_moe": "qwen3_5_moe_text",
     "PanguProMoE": "pangu_pro_moe",
-    "minimax": "minimax_m2",
-    "phi3small": "phi3",
 }
 
 

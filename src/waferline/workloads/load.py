@@ -35,9 +35,14 @@ def load_model(source: str | Path | Mapping[str, Any] | ModelSpec) -> ModelSpec:
     if not isinstance(source, str | Path):
         raise InvalidInputError(f"a model is a name, a path or a mapping, not {type(source).__name__}")
     path = Path(source)
-    if path.suffix.lower() in _FILES or isinstance(source, Path) or path.is_dir():
+    if isinstance(source, Path) or path.suffix.lower() in _FILES or _is_model_folder(path):
         return _from_path(path)
-    return catalog_model(source)
+    return catalog_model(str(source))
+
+
+def _is_model_folder(path: Path) -> bool:
+    """A directory is meant when it holds a configuration, or when the text cannot be a bare name."""
+    return path.is_dir() and ((path / _CONFIG).is_file() or len(path.parts) > 1)
 
 
 def _from_path(path: Path) -> ModelSpec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from waferline.errors import UnsupportedError
 from waferline.workloads.config import Config
 from waferline.workloads.counts import layer_count
 from waferline.workloads.families.common import (
@@ -143,6 +144,14 @@ def deepseek_ffns(c: Config, layers: int) -> list[Ffn]:
     return [sparse if i >= first and i % step == 0 else dense for i in range(layers)]
 
 
+def _minimax(c: Config) -> Transformer:
+    """MiniMax-M2 calls itself `minimax` in early files, as MiniMax-Text-01 does, which mixes in linear attention."""
+    kinds = [*(c.items("layer_types") or ()), *(c.items("attn_type_list") or ())]
+    if "linear_attention" in kinds or 0 in kinds:
+        raise UnsupportedError("MiniMax-Text-01's lightning attention is not supported", where=c.where)
+    return _uniform(c, Traits(qk_norm_full=True, sliding=None), router_bias=True)
+
+
 def _pangu(c: Config) -> Transformer:
     """Pangu Pro MoE: grouped routing, one expert of each group (arXiv:2505.21411, section 2)."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
@@ -157,7 +166,8 @@ _ALTERNATE = Traits(qkv_bias=True, out_bias=True, sinks=True, sliding=lambda lay
 
 FAMILIES: dict[str, Family] = {
     "mixtral": partial(_uniform, t=Traits()),
-    "minimax_m2": partial(_uniform, t=Traits(qk_norm_full=True, sliding=None), router_bias=True),
+    "minimax": _minimax,
+    "minimax_m2": _minimax,
     "olmoe": partial(_uniform, t=Traits(qkv_bias=_BIAS, out_bias=_BIAS, qk_norm_full=True, sliding=None)),
     "granitemoe": partial(_uniform, t=Traits(qkv_bias=_BIAS, out_bias=_BIAS, sliding=None)),
     "phimoe": partial(

@@ -1,0 +1,1 @@
+"""Benchmarks: slow, noisy, and never part of the tests. `make bench` runs them all."""

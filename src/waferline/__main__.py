@@ -1,0 +1,5 @@
+"""`python -m waferline`."""
+
+from waferline.cli import main
+
+main()

@@ -102,9 +102,17 @@ ASKED = {
         replace(TRAIN, batch=None, notes="full AC; batch: 16 seqs per DP"),
         {"batch": 128, "variant": "full", "sharding": "zero1"},
     ),
+    "masked attention not counted": (
+        replace(TRAIN, source="NVIDIA Megatron-Bridge performance summary", notes="GBS 64 MBS 2; TP1 PP1 CP1"),
+        {"answer": "causal_tflops_per_device", "micro_batch": 2},
+    ),
+    "context parallel": (
+        replace(TRAIN, notes="batch: global 64, micro 1; TP1 CP2", dp=4),
+        {"context_parallel": 2, "dp": 4, "batch": 64},
+    ),
     "recomputation counted": (
         replace(TRAIN, notes="FLOPs include recomputation; batch: global 64"),
-        {"answer": "hardware_tflops_per_device", "variant": "full"},
+        {"answer": "recomputed_tflops_per_device", "variant": "full"},
     ),
 }
 

@@ -15,6 +15,8 @@ from waferline.predict.training import TrainingModel
 
 FloatArray = npt.NDArray[np.float64]
 
+_WITH_RECOMPUTATION = 4.0 / 3.0  # Narayanan et al. 2021, equation 3: a second forward pass beside three
+_WHOLE_JOB = ("total_tokens_per_s", "samples_per_s")  # devices that share a sequence speed these up, and the step
 _KEYS = {
     "value": "step_time_s",
     "low90": "step_time_low90_s",
@@ -31,7 +33,7 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
     first = requests[0]
     numbers = {
         name: np.array([getattr(r, name) for r in requests], dtype=np.float64)
-        for name in ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp")
+        for name in ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp", "context_parallel")
     }
     result = TrainingModel().solve(
         model=model_spec(first.model),
@@ -54,10 +56,12 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
     fields = {name: np.broadcast_to(_field(result, name), shape) for name in set(names)}
     at_expected = np.array([fields[name][i] for i, name in enumerate(names)])
     is_time = np.array([name == "step_time_s" for name in names])
+    shared = numbers["context_parallel"]
+    at_expected = at_expected * np.where([name in _WHOLE_JOB for name in names], shared, 1.0)
     values = {}
     for variant in VARIANTS:
         step = np.broadcast_to(result[_KEYS[variant]], shape)
-        values[variant] = np.where(is_time, step, at_expected * expected / step)
+        values[variant] = np.where(is_time, step / shared, at_expected * expected / step)
     tier = tier_of(result.operators, "train")
     fits = np.broadcast_to(result["feasible"], shape)
     notes = [() if ok else ("does not fit by the memory model",) for ok in fits]
@@ -65,7 +69,9 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
 
 
 def _field(result: Result, name: str) -> FloatArray:
-    """A result field; TFLOP/s with recomputation counted are model TFLOP/s times hfu / mfu."""
-    if name == "hardware_tflops_per_device":
-        return result["tflops_per_device"] * result["hfu"] / result["mfu"]
+    """A result field, or TFLOP/s as some sources count them."""
+    if name == "recomputed_tflops_per_device":
+        return result["tflops_per_device"] * _WITH_RECOMPUTATION
+    if name == "causal_tflops_per_device":
+        return result["tflops_per_device"] * result["causal_mfu"] / result["mfu"]
     return result[name]

@@ -49,11 +49,12 @@ class GemmCycles:
     step: Cycles
     step_compute: Cycles
     step_communication: Cycles
+    step_fixed: Cycles
 
     @property
     def compute(self) -> Cycles:
-        """Cycles a core multiplies."""
-        return self.steps * self.step_compute
+        """Cycles a core computes: multiplications and the fixed instructions around them."""
+        return self.steps * (self.step_compute + self.step_fixed) + self.start
 
     @property
     def communication(self) -> Cycles:
@@ -63,8 +64,7 @@ class GemmCycles:
     @property
     def overlap(self) -> Cycles:
         """Of the communication, cycles hidden behind the multiplication."""
-        fixed = np.maximum(self.total - self.compute - self.communication, 0.0)
-        return np.maximum(self.compute + self.communication + fixed - self.total, 0.0)
+        return np.maximum(self.compute + self.communication - self.total, 0.0)
 
 
 def gemm_tiling(m: ArrayLike, k: ArrayLike, n: ArrayLike, width: ArrayLike, height: ArrayLike) -> Tiling:
@@ -130,7 +130,9 @@ def _ring_scheme(
     alignment = np.where(sides[0] > 1, (t.steps // 2) * (p.align_base_cycles + rotation), 0.0)
     alignment = np.where(sides[1] > 1, alignment, 0.0)
     total = p.start_cycles + alignment + t.steps * step
-    return GemmCycles(total, np.asarray(p.start_cycles), alignment, t.steps, step, compute, move)
+    return GemmCycles(
+        total, np.asarray(p.start_cycles), alignment, t.steps, step, compute, move, np.asarray(p.step_cycles)
+    )
 
 
 def _meshgemm(p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cycles) -> GemmCycles:
@@ -152,7 +154,16 @@ def _summa(p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cy
     move = _slowest(*(_shift(p, w, side, mean_broadcast_hops(side)) for w, side in zip(words, sides, strict=True)))
     step = move + compute + p.step_cycles
     zero = np.zeros(np.shape(step))
-    return GemmCycles(p.start_cycles + t.steps * step, np.asarray(p.start_cycles), zero, t.steps, step, compute, move)
+    return GemmCycles(
+        p.start_cycles + t.steps * step,
+        np.asarray(p.start_cycles),
+        zero,
+        t.steps,
+        step,
+        compute,
+        move,
+        np.asarray(p.step_cycles),
+    )
 
 
 def _allgather(p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cycles) -> GemmCycles:
@@ -165,7 +176,16 @@ def _allgather(p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute
         gather = np.maximum(gather, np.where(side > 1, rounds, 0.0))
     total = p.start_cycles + gather + t.steps * compute + p.step_cycles
     zero = np.zeros(np.shape(total))
-    return GemmCycles(total, np.asarray(p.start_cycles), zero, t.steps, total / t.steps, compute, gather / t.steps)
+    return GemmCycles(
+        total,
+        np.asarray(p.start_cycles),
+        zero,
+        t.steps,
+        total / t.steps,
+        compute,
+        gather / t.steps,
+        p.step_cycles / t.steps,
+    )
 
 
 _SCHEMES = {"meshgemm": _meshgemm, "cannon": _cannon, "summa": _summa, "allgather": _allgather}
@@ -182,14 +202,16 @@ def gemm_t_cycles(
 ) -> GemmCycles:
     """C[M, N] = A[M, K] B[N, K]^T on a square mesh: B moves along y, partial tiles are chain-reduced along x.
 
-    Each step reduces to another column; in lock step some row always reduces to an end of its line, the longest chain.
+    Each row reduces to another column, so in lock step a step lasts as long as its worst root: an end of the line (the
+    longest chain) or, on very short lines, the middle (two chains into one core).
     """
     m, k, n, side = (np.asarray(v, np.int64) for v in (m, k, n, side))
     mt, kt, nt = -(-m // side), -(-k // side), -(-n // side)
     compute = local_gemm_cycles(p, mt, nt, kt, number_format)
     hops = np.minimum(INTERLEAVE_HOPS, side - 1)
     move = np.where(side > 1, transfer_cycles(p, tile_words(p, nt, kt, number_format), hops), 0.0)
-    reduce = chain_reduce_cycles(p, side, tile_words(p, mt, nt, number_format), 0)
+    words = tile_words(p, mt, nt, number_format)
+    reduce = np.maximum(chain_reduce_cycles(p, side, words, 0), chain_reduce_cycles(p, side, words, side // 2))
     step = np.maximum(compute, move) + reduce + p.step_cycles
     zero = np.zeros(np.shape(step))
     return GemmCycles(

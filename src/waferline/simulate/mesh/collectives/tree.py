@@ -61,12 +61,21 @@ def add_tree_reduce(
     """Append the reduction of `vector` on every line; two colours per level from `colour` on. Next free colour."""
     for level in levels:
         for chain in level:
-            _route_chain(program, cores, axis, chain, colour)
-            _add_arms(program, p, cores, chain, vector, colour)
-        for chain in level:
-            _add_root(program, p, cores, chain, vector, colour)
+            add_chain(program, p, cores, axis, chain, vector, colour)
         colour += 2
     return colour
+
+
+def add_chain(
+    program: Program, p: MeshParameters, cores: Cores, axis: str, chain: Chain, vector: Vector, colour: int
+) -> None:
+    """Append one chain's reduction of `vector` on every line of `cores`, on `colour` and the next."""
+    for arm in _arms(chain):
+        for member, following in zip(arm, [*arm[1:], chain.root], strict=True):
+            source, target = int(chain.members[member]), int(chain.members[following])
+            route_stream(program, cores, axis, source, target, colour + _sending_colour(member, chain.root))
+    _add_arms(program, p, cores, chain, vector, colour)
+    _add_root(program, p, cores, chain, vector, colour)
 
 
 def add_broadcast(
@@ -98,13 +107,6 @@ def _arms(chain: Chain) -> list[list[int]]:
     """Member numbers from each end towards the root (root excluded), the shorter arm first."""
     left, right = list(range(chain.root)), list(range(len(chain.members) - 1, chain.root, -1))
     return sorted((arm for arm in (left, right) if arm), key=len)
-
-
-def _route_chain(program: Program, cores: Cores, axis: str, chain: Chain, colour: int) -> None:
-    for arm in _arms(chain):
-        for member, following in zip(arm, [*arm[1:], chain.root], strict=True):
-            source, target = int(chain.members[member]), int(chain.members[following])
-            route_stream(program, cores, axis, source, target, colour + _sending_colour(member, chain.root))
 
 
 def _add_arms(program: Program, p: MeshParameters, cores: Cores, chain: Chain, vector: Vector, colour: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,10 @@ from waferline.workloads.counts import parameter_count
 from waferline.workloads.huggingface import from_config, model_types
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import Attention, LatentAttention, MixtureOfExperts, Transformer
+
+# Every configuration class that transformers 5.23 and we share, as `to_dict()` writes its defaults (nulls and vision
+# sections dropped), with the parameters of the model that transformers builds from it.
+DEFAULTS = json.loads((Path(__file__).parent / "data" / "transformers_defaults.json").read_text(encoding="utf-8"))
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -50,6 +56,12 @@ def read(config: Mapping[str, Any]) -> Transformer:
 
 def windows(model: Transformer) -> list[tuple[int, int | None]]:
     return [(b.count, b.mixer.window) for b in model.blocks if isinstance(b.mixer, Attention)]
+
+
+@pytest.mark.parametrize("kind", sorted(DEFAULTS))
+def test_the_defaults_of_transformers_give_the_model_of_transformers(kind: str) -> None:
+    count = parameter_count(from_config(DEFAULTS[kind]["config"], kind, "config.json"))
+    assert DEFAULTS[kind]["parameters"] in (count.total, count.total + count.extra)
 
 
 def test_llama_by_hand() -> None:
@@ -127,6 +139,20 @@ def test_deepseek_has_dense_layers_first_and_a_module_apart() -> None:
     assert model.extra_params > 0
 
 
+def test_a_nested_section_inherits_what_is_said_outside() -> None:
+    text = {key: value for key, value in DEEPSEEK.items() if key != "vocab_size"} | {"model_type": "kimi_k2"}
+    outer = {"model_type": "kimi_k25", "vocab_size": 500, "tie_word_embeddings": True, "text_config": text}
+    model = read(outer | {"quantization_config": {"quant_method": "fp8"}})
+    assert (model.vocab_size, model.tied_embeddings, model.weight_format) == (500, True, "fp8")
+
+
+def test_minimax_text_01_is_not_taken_for_m2() -> None:
+    moe = LLAMA | {"model_type": "minimax", "num_local_experts": 4, "num_experts_per_tok": 2}
+    assert read(moe | {"attn_type_list": [1] * 4}).family == "minimax"
+    with pytest.raises(UnsupportedError, match="lightning"):
+        read(moe | {"attn_type_list": [0, 0, 0, 1]})
+
+
 def test_equal_layers_become_one_block() -> None:
     assert [b.count for b in read(MIXTRAL).blocks] == [4]
 
@@ -158,6 +184,23 @@ def test_quantization_config(section: dict[str, Any], weight_format: str, kept: 
     model = read(LLAMA | {"quantization_config": section})
     assert model.weight_format == weight_format
     assert kept in model.parts_16bit
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("kimi-k2.5", {"attention", "shared_experts", "ffn"}), ("gpt-oss-20b", {"attention"})]
+)
+def test_only_the_routed_experts_are_quantized(name: str, kept: set[str]) -> None:
+    model = load_model(name)
+    assert isinstance(model, Transformer)
+    assert set(model.parts_16bit) == {"embedding", "head", "norms", "router"} | kept
+
+
+def test_router_gates_left_at_16_bits_do_not_leave_the_feed_forward_there() -> None:
+    section = {
+        "quant_method": "fp8",
+        "modules_to_not_convert": ["lm_head", "re:.*mlp.gate$", "model.layers.*.mlp.gate"],
+    }
+    assert "ffn" not in read(LLAMA | {"quantization_config": section}).parts_16bit
 
 
 def test_a_quantized_head_is_not_kept() -> None:

@@ -147,6 +147,12 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         load_model(tmp_path / "model.txt")
 
 
+def test_a_folder_without_a_configuration_does_not_hide_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "llama-3-8b").mkdir()
+    assert load_model("llama-3-8b") == catalog_model("llama-3-8b")
+
+
 def test_neither_name_nor_file() -> None:
     with pytest.raises(UnknownNameError, match="llama-3-8b"):
         load_model("lama-3-8b")

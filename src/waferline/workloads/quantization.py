@@ -25,8 +25,8 @@ _MODULES = (
     ("attention", "attention"),
     ("mixer", "attention"),
     ("router", "router"),
-    ("gate_proj|up_proj|gate_up_proj|down_proj", "ffn"),
-    ("mlp.experts", "experts"),
+    ("experts", "experts"),
+    ("mlp|gate_proj|up_proj|down_proj", "ffn"),
 )
 
 
@@ -57,10 +57,12 @@ def _kept(section: Config) -> Iterable[str]:
     """Parts named by the lists of modules that were not converted."""
     for key in ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules"):
         for pattern in section.items(key) or ():
-            name = str(pattern).replace("\\", "")
+            name = str(pattern).replace("\\", "").rstrip("$*.")
             if any(part.isdigit() for part in name.split(".")):
                 continue
             part = next((part for words, part in _MODULES if any(w in name for w in words.split("|"))), None)
+            if name.endswith("mlp.gate"):  # a router, by the name most mixtures give it
+                part = "router"
             if part is not None:
                 yield part
 

@@ -31,7 +31,7 @@ QUANTISE = [
 ]
 
 PARAMETERS: dict[str, list[Parameter]] = {
-    "gemm": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("k_ramp", 1, 0, 6), P("wave_share", 0.3, 0, 1), P("k_step_s", 0.3, 0, 6, NS), P("split_k", 3, 0.05, 40)],
+    "gemm": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("k_ramp", 1, 0, 6), P("wave_share", 0.3, 0, 1), P("k_step_share", 0.2, 0, 3), P("split_k", 3, 0.05, 40), P("cache_gain", 0.3, 0, 0.95), P("cache_share", 0.2, 0.02, 1.2)],
     "decode_attention": [
         *COMPUTE,
         P("occupancy_loss", 0.2, 0, 4),
@@ -45,7 +45,16 @@ PARAMETERS: dict[str, list[Parameter]] = {
         P("cache_gain", 0.3, 0, 0.95),
         P("cache_share", 0.8, 0.05, 3),
     ],
-    "prefill_attention": [*COMPUTE, P("wave_share", 0.3, 0, 1), P("mask_loss", 0.5, 0, 3), P("head_dim_loss", 0.2, 0, 4), P("program_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS)],
+    "prefill_attention": [
+        *COMPUTE,
+        P("wave_share", 0.5, 0, 3),
+        P("mask_loss", 0.5, 0, 3),
+        P("head_dim_loss", 0.2, 0, 4),
+        P("wide_head_loss", 0.05, 0, 2),
+        P("program_s", 1, 0, 60, NS),
+        P("kv_token_s", 0.05, 0, 20, NS),
+        P("kv_step_s", 1, 0, 40, NS),
+    ],
     "mla_decode": [
         *COMPUTE,
         P("occupancy_loss", 0.2, 0, 4),
@@ -56,7 +65,7 @@ PARAMETERS: dict[str, list[Parameter]] = {
         P("cache_gain", 0.3, 0, 0.95),
         P("cache_share", 0.8, 0.05, 3),
     ],
-    "mla_prefill": [*COMPUTE, P("wave_share", 0.3, 0, 1), P("mask_loss", 0.5, 0, 3), P("program_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS)],
+    "mla_prefill": [*COMPUTE, P("wave_share", 0.5, 0, 3), P("mask_loss", 0.5, 0, 3), P("program_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS)],
     "moe": [
         *COMPUTE,
         P("row_padding", 0.5, 0, 4),
@@ -67,16 +76,19 @@ PARAMETERS: dict[str, list[Parameter]] = {
         P("routed_row_s", 0.3, 0, 200, PS),
         P("token_s", 0.2, 0, 50, NS),
     ],
+    "streaming": [P("floor_s", 3, 0.3, 60, US), P("bandwidth_efficiency", 0.8, 0.03, 1.0), P("cache_gain", 0.3, 0, 0.95), P("cache_share", 0.5, 0.05, 1.0)],
     "collective": [P("one_shot_floor_s", 4, 0.3, 200, US), P("one_shot_rank_s", 0.5, 0, 30, US), P("one_shot_efficiency", 0.3, 0.002, 4.0),
                    P("two_shot_floor_s", 8, 0.5, 300, US), P("two_shot_rank_s", 1, 0, 30, US), P("two_shot_efficiency", 0.6, 0.01, 1.0)],
 }  # fmt: skip
 # Not searched by gradient: integers and choices.
 CONSTANT = {
-    "gemm": {"tile_m": 64.0, "tile_n": 128.0, "compute_efficiency_slope": 0.0},
-    "moe": {"tile_m": 16.0, "tile_n": 128.0, "compute_efficiency_slope": 0.0},
+    "gemm": {"tile_m": 64.0, "tile_n": 128.0, "compute_slope": 0.0, "bandwidth_slope": 0.0, "floor_clocks": 0.0},
+    "moe": {"tile_m": 16.0, "tile_n": 128.0, "compute_slope": 0.0, "bandwidth_slope": 0.0, "floor_clocks": 0.0},
     "collective": {},
 }
-DEFAULT_CONSTANT = {"compute_efficiency_slope": 0.0}
+DEFAULT_CONSTANT = {"compute_slope": 0.0, "bandwidth_slope": 0.0, "floor_clocks": 0.0}
+# Constants tried in turn instead of searched; the training rows choose.
+CHOICES: dict[str, list[dict[str, float]]] = {"gemm": [{"tile_m": 64.0}, {"tile_m": 128.0}]}
 # Second starts, for models with a choice in them (a `min` of protocols, a kernel that may or may not split).
 RESTARTS: dict[str, list[dict[str, float]]] = {
     "mla_decode": [{"unsplit_step_s": 80.0, "exposed": 0.1, "occupancy_loss": 0.0}],

@@ -17,11 +17,8 @@ from waferline.predict.efficiency.device import DeviceFacts, LinkFacts
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("WAFERLINE_SHARED", ROOT.parent / "shared"))
 CATALOG = ROOT / "src" / "waferline" / "catalog" / "efficiency"
-MACHINES: dict = {
-    slug: m
-    for slug, m in yaml.safe_load((CATALOG / "machines.yaml").read_text()).items()
-    if (SHARED / "silicon" / f"{slug}_gemm.csv.gz").exists()
-}
+MACHINES: dict = yaml.safe_load((CATALOG / "machines.yaml").read_text())
+SILICON = [slug for slug in MACHINES if (SHARED / "silicon" / f"{slug}_gemm.csv.gz").exists()]
 
 # dtype in the tables -> (compute format, arithmetic, weight bits with scales, activation bits)
 GEMM_FORMATS = {
@@ -100,7 +97,7 @@ def table(machine: str, kind: str) -> pd.DataFrame | None:
 
 
 def _tables(kind: str):
-    for machine in MACHINES:
+    for machine in SILICON:
         for engine, suffix in (("vllm", ""), ("trtllm", "_trtllm")):
             frame = table(machine, kind + suffix)
             if frame is not None:
@@ -139,7 +136,7 @@ def gemm() -> list[Problem]:
                     d,
                     None,
                     x,
-                    {"weight_bits": wb, "activation_bits": ab},
+                    {"weight_bits": wb, "activation_bits": ab, "cache_warm": True},
                     part.t_s.to_numpy(),
                     _group(n, k),
                     part,
@@ -217,7 +214,9 @@ def moe() -> list[Problem]:
     out = []
     for machine, engine, frame in _tables("moe"):
         frame = frame[~frame.kernel.str.contains(UNTUNED_MOE)]
-        frame = frame.assign(kernel=frame.kernel.str.replace("_nongated", ""), gated=~frame.kernel.str.contains("nongated"))
+        frame = frame.assign(
+            kernel=frame.kernel.str.replace("_nongated", ""), gated=~frame.kernel.str.contains("nongated")
+        )
         for dtype, part in frame.groupby("dtype"):
             for family, rows in _kernel_families(part, engine).items():
                 out.append(_moe_problem(machine, family, dtype, rows))
@@ -241,7 +240,19 @@ def _moe_problem(machine: str, engine: str, dtype: str, part: pd.DataFrame) -> P
     group = _group(hid, inter, topk, ex)
     if group.max() + 1 < FEW_MODELS:
         group = _group(hid, inter, topk, ex, tp, ep)
-    return Problem("moe", machine, fmt, engine, d, None, x, {"weight_bits": wb, "activation_bits": ab}, part.t_s.to_numpy(), group, part)
+    return Problem(
+        "moe",
+        machine,
+        fmt,
+        engine,
+        d,
+        None,
+        x,
+        {"weight_bits": wb, "activation_bits": ab},
+        part.t_s.to_numpy(),
+        group,
+        part,
+    )
 
 
 def _implementation(name: str) -> str:
@@ -259,7 +270,7 @@ def collectives() -> list[Problem]:
         "reduce_scatter": "reduce_scatter",
         "alltoall": "all_to_all",
     }
-    for machine in MACHINES:
+    for machine in SILICON:
         nccl = table(machine, "nccl")
         for op, part in nccl.groupby("op"):
             n, size = _columns(part, "gpus", "bytes")

@@ -17,8 +17,11 @@ from tables import CATALOG, MACHINES, Problem
 from fit import ATTRIBUTION, all_problems, write
 
 ROWS_PER_MACHINE = 400
+ENOUGH_COVERAGE = 0.88
+WIDENINGS = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
 SPLIT = "whole machines held out: fitted on the vendor's other machines, predicted from the specification sheet"
-SLOPE = Parameter("compute_efficiency_slope", -0.1, -0.6, 0.3)
+SLOPES = [Parameter("compute_slope", -0.1, -0.5, 0.3), Parameter("bandwidth_slope", -0.05, -0.4, 0.2)]
+CLOCKS = Parameter("floor_clocks", 6, 0, 60, 1e3)
 
 
 def thin(problem: Problem) -> Problem:
@@ -31,12 +34,34 @@ def pooled(problems: list[Problem]) -> dict[str, float]:
     thinned = [thin(p) for p in problems]
     weights = [float(np.sqrt(ROWS_PER_MACHINE / len(p))) for p in thinned]
     sloped = len(problems) >= 3 and problems[0].op not in COLLECTIVES
-    return solve(thinned, weights, extra=[SLOPE] if sloped else [])
+    return solve(
+        thinned, weights, extra=[CLOCKS, *SLOPES] if sloped else [CLOCKS] if problems[0].op not in COLLECTIVES else []
+    )
 
 
 def left_out(problems: list[Problem]) -> list[np.ndarray]:
     """Each machine's seconds from constants fitted on the others."""
     return [predict(p, pooled([o for o in problems if o.machine != p.machine])) for p in problems]
+
+
+def stretched(table: list[list[float]], factor: float) -> list[list[float]]:
+    return [[row[0], *(factor * q for q in row[1:])] for row in table]
+
+
+def widened(predicted: np.ndarray, measured: np.ndarray, owner: np.ndarray) -> tuple[float, float]:
+    """The least widening with which the other machines' quantiles cover a left-out machine as they should, and that coverage.
+
+    Few machines say little about the next one: their spread among themselves is too narrow by this factor.
+    """
+    for factor in WIDENINGS:
+        hits = []
+        for machine in np.unique(owner):
+            mine = owner == machine
+            table = stretched(regimes(predicted[~mine], measured[~mine]), factor)
+            hits.append(covered(table, predicted[mine], measured[mine]).mean())
+        if np.mean(hits) >= ENOUGH_COVERAGE:
+            break
+    return factor, float(np.mean(hits))
 
 
 def entry(problems: list[Problem]) -> dict:
@@ -47,14 +72,13 @@ def entry(problems: list[Problem]) -> dict:
         np.concatenate([a[i] for a, i in zip(arrays, picks, strict=True)])
         for arrays in (out, [p.t_s for p in problems])
     )
-    hits = []
-    for machine in per_machine:  # the quantiles, too, come from the other machines
-        mine = np.concatenate([np.full(len(i), p.machine == machine) for p, i in zip(problems, picks, strict=True)])
-        hits.append(covered(regimes(predicted[~mine], measured[~mine]), predicted[mine], measured[mine]).mean())
+    owner = np.concatenate([np.full(len(i), p.machine) for p, i in zip(problems, picks, strict=True)])
+    widening, covers = widened(predicted, measured, owner)
     medians, p90s = zip(*per_machine.values(), strict=True)
     return {
         "rows": sum(map(len, problems)), "groups": len(problems), "median": float(np.median(medians)), "p90": float(np.median(p90s)),
-        "coverage90": float(np.mean(hits)), "by_machine": {m: e[0] for m, e in per_machine.items()}, "c": pooled(problems), "residual": regimes(predicted, measured),
+        "coverage90": covers,
+        "widening": widening, "by_machine": {m: e[0] for m, e in per_machine.items()}, "c": pooled(problems), "residual": stretched(regimes(predicted, measured), widening),
     }  # fmt: skip
 
 

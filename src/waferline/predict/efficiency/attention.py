@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from waferline.predict.efficiency.device import DeviceFacts, matrix_efficiency
-from waferline.predict.efficiency.overlap import Array, no_faster_than_light, overlap_s
+from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
+from waferline.predict.efficiency.overlap import Array, Values, no_faster_than_light, overlap_s
 
 KV_CHUNK = 256.0  # keys one program of a split-KV decode kernel takes at least
 Q_BLOCK = 128.0  # query rows of one tile of a FlashAttention kernel
@@ -17,15 +16,15 @@ REFERENCE_HEAD_DIM = 128.0  # head size that efficiencies are quoted at
 
 
 def decode_attention_s(
-    batch: ArrayLike,
-    kv_len: ArrayLike,
-    heads: ArrayLike,
-    kv_heads: ArrayLike,
-    head_dim: ArrayLike,
+    batch: Values,
+    kv_len: Values,
+    heads: Values,
+    kv_heads: Values,
+    head_dim: Values,
     *,
     kv_bytes_per_element: float,
-    light_compute_s: ArrayLike,
-    light_memory_s: ArrayLike,
+    light_compute_s: Values,
+    light_memory_s: Values,
     device: DeviceFacts,
     c: Mapping[str, float],
     cache_warm: bool = False,
@@ -45,7 +44,7 @@ def decode_attention_s(
     splits = np.minimum(np.maximum(idle, 1.0), np.ceil(np.divide(kv_len, KV_CHUNK)))
     lack = np.maximum(idle / splits, 1.0)
     row_bytes = np.multiply(head_dim, kv_bytes_per_element)
-    shape = (1.0 + c["row_overhead_bytes"] / row_bytes) / c["bandwidth_efficiency"]
+    shape = (1.0 + c["row_overhead_bytes"] / row_bytes) / memory_efficiency(device, c)
     memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) * shape)
     if cache_warm:
         kv_bytes = 2.0 * pairs * kv_len * row_bytes
@@ -55,7 +54,7 @@ def decode_attention_s(
         chain_s = np.where(alone, c["unsplit_step_s"], 0.0) * kv_len * np.maximum(1.0, 1.0 / idle)
         time_s = overlap_s(time_s, chain_s, c["exposed"])
     per_pair_s = np.where(alone, c["pair_alone_s"], c["pair_s"]) + np.where(wide, c["wide_head_s"], 0.0) * group
-    fixed_s = c["floor_s"] + np.where(alone | (np.asarray(kv_heads) <= 1), 0.0, c["grouped_floor_s"])
+    fixed_s = floor_s(device, c) + np.where(alone | (np.asarray(kv_heads) <= 1), 0.0, c["grouped_floor_s"])
     time_s = time_s + (fixed_s + per_pair_s * pairs + c["kv_step_s"] * kv_len / splits)
     if cache_warm:
         return np.asarray(time_s)
@@ -63,33 +62,36 @@ def decode_attention_s(
 
 
 def prefill_attention_s(
-    batch: ArrayLike,
-    q_len: ArrayLike,
-    kv_len: ArrayLike,
-    heads: ArrayLike,
-    kv_heads: ArrayLike,
-    head_dim: ArrayLike,
+    batch: Values,
+    q_len: Values,
+    kv_len: Values,
+    heads: Values,
+    kv_heads: Values,
+    head_dim: Values,
     *,
-    light_compute_s: ArrayLike,
-    light_memory_s: ArrayLike,
+    light_compute_s: Values,
+    light_memory_s: Values,
     device: DeviceFacts,
     c: Mapping[str, float],
 ) -> Array:
     """Expected seconds of one layer's causal prefill attention; q_len < kv_len is a chunk after `kv_len - q_len` cached tokens.
 
-    Work comes in blocks of 128 query rows, one program a (sequence, head, block): the diagonal blocks compute masked pairs
-    too, the last wave is partly filled, and short or wide heads keep the tensor cores less busy. A window is the caller's:
-    it shortens the speed-of-light terms.
+    Work comes in blocks of 128 query rows, one program a (sequence, head, block). Time is bounded by even work plus the
+    longest program (Graham 1966): with few programs a unit, the last rows of the causal triangle are waited for. Diagonal
+    blocks compute masked pairs too, and short or wide heads keep the tensor cores less busy. A window is the caller's: it
+    shortens the speed-of-light terms.
     """
-    blocks = np.ceil(np.divide(q_len, Q_BLOCK))
-    programs = np.multiply(batch, heads) * blocks
-    idle = device.sm_count / programs
-    load = np.maximum(1.0 + c["wave_share"] * (np.maximum(idle, 1.0) - 1.0), 1.0)
-    padded = 1.0 + c["mask_loss"] * Q_BLOCK / np.asarray(q_len, dtype=float)
-    shape = 1.0 + c["head_dim_loss"] * REFERENCE_HEAD_DIM / np.asarray(head_dim, dtype=float)
-    compute_s = light_compute_s * (load * padded * shape / matrix_efficiency(device, c))
-    memory_s = np.asarray(light_memory_s) / c["bandwidth_efficiency"]
-    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
-        c["floor_s"] + c["program_s"] * programs + c["kv_step_s"] * np.asarray(kv_len)
+    q_len, kv_len = np.asarray(q_len, dtype=float), np.asarray(kv_len, dtype=float)
+    programs = np.multiply(batch, heads) * np.ceil(q_len / Q_BLOCK)
+    load = 1.0 + c["wave_share"] * device.sm_count / programs
+    padded = 1.0 + c["mask_loss"] * Q_BLOCK / q_len
+    narrow = REFERENCE_HEAD_DIM / np.asarray(head_dim, dtype=float)
+    shape = 1.0 + c["head_dim_loss"] * narrow + c["wide_head_loss"] / narrow
+    compute_s = light_compute_s * (load * padded * (shape / matrix_efficiency(device, c)))
+    memory_s = np.asarray(light_memory_s) / memory_efficiency(device, c)
+    time_s = overlap_s(compute_s, memory_s, c["exposed"])
+    kv_tokens = np.multiply(batch, kv_heads) * kv_len
+    time_s = time_s + (
+        floor_s(device, c) + c["program_s"] * programs + c["kv_token_s"] * kv_tokens + c["kv_step_s"] * kv_len
     )
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)

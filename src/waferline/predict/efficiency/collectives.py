@@ -9,35 +9,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from waferline.predict.efficiency.device import LinkFacts
-from waferline.predict.efficiency.overlap import Array
+from waferline.predict.efficiency.overlap import Array, Values
 
 
-def all_reduce_s(n_bytes: ArrayLike, ranks: ArrayLike, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
+def all_reduce_s(n_bytes: Values, ranks: Values, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
     """One-shot (everyone reads everyone: n − 1 buffers) or two-shot (reduce-scatter, then all-gather: 2(n − 1)/n buffers)."""
     n, n_bytes = np.asarray(ranks, dtype=float), np.asarray(n_bytes, dtype=float)
     one_shot = _alpha(n, c, "one_shot") + n_bytes * (n - 1.0) / (link.bandwidth_bytes_per_s * c["one_shot_efficiency"])
     return _done(np.minimum(one_shot, _ring(n_bytes, n, 2.0, link, c)), n_bytes, n, 2.0, link)
 
 
-def all_gather_s(n_bytes: ArrayLike, ranks: ArrayLike, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
+def all_gather_s(n_bytes: Values, ranks: Values, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
     """Every rank ends with `n_bytes`, of which it held one n-th."""
     return _one_pass(n_bytes, ranks, link, c)
 
 
-def reduce_scatter_s(n_bytes: ArrayLike, ranks: ArrayLike, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
+def reduce_scatter_s(n_bytes: Values, ranks: Values, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
     """Every rank starts with `n_bytes` and ends with the sum of its n-th."""
     return _one_pass(n_bytes, ranks, link, c)
 
 
-def all_to_all_s(n_bytes: ArrayLike, ranks: ArrayLike, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
+def all_to_all_s(n_bytes: Values, ranks: Values, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
     """Every rank starts with `n_bytes` and sends an n-th to each rank."""
     return _one_pass(n_bytes, ranks, link, c)
 
 
-def p2p_s(n_bytes: ArrayLike, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
+def p2p_s(n_bytes: Values, *, link: LinkFacts, c: Mapping[str, float]) -> Array:
     """One message from one device to another."""
     n_bytes = np.asarray(n_bytes, dtype=float)
     return np.asarray(c["two_shot_floor_s"] + n_bytes / (link.bandwidth_bytes_per_s * c["two_shot_efficiency"]))
@@ -52,7 +51,7 @@ def _ring(n_bytes: Array, n: Array, passes: float, link: LinkFacts, c: Mapping[s
     return np.asarray(_alpha(n, c, "two_shot") + wire_s)
 
 
-def _one_pass(n_bytes: ArrayLike, ranks: ArrayLike, link: LinkFacts, c: Mapping[str, float]) -> Array:
+def _one_pass(n_bytes: Values, ranks: Values, link: LinkFacts, c: Mapping[str, float]) -> Array:
     n, n_bytes = np.asarray(ranks, dtype=float), np.asarray(n_bytes, dtype=float)
     one_shot = _alpha(n, c, "one_shot") + n_bytes * ((n - 1.0) / n) / (
         link.bandwidth_bytes_per_s * c["one_shot_efficiency"]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from waferline.predict.efficiency.overlap import Array
+from waferline.predict.efficiency.overlap import Array, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,10 @@ class Regime:
     q75: float
     q95: float
 
+    def wider(self, factor: float) -> Regime:
+        """The same regime with every quantile `factor` times as far from no error."""
+        return Regime(self.below_s, self.q05 * factor, self.q25 * factor, self.q75 * factor, self.q95 * factor)
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -32,7 +35,7 @@ class Interval:
     high90: Array
 
 
-def log_quantiles(residual: Sequence[Regime], expected_s: ArrayLike) -> tuple[Array, Array, Array, Array]:
+def log_quantiles(residual: Sequence[Regime], expected_s: Values) -> tuple[Array, Array, Array, Array]:
     """(q05, q25, q75, q95) of log(measured / predicted) at each expected time; one regime broadcasts as scalars."""
     if len(residual) == 1:
         r = residual[0]
@@ -43,7 +46,7 @@ def log_quantiles(residual: Sequence[Regime], expected_s: ArrayLike) -> tuple[Ar
     return table[:, 0][index], table[:, 1][index], table[:, 2][index], table[:, 3][index]
 
 
-def interval(residual: Sequence[Regime], expected_s: ArrayLike) -> Interval:
+def interval(residual: Sequence[Regime], expected_s: Values) -> Interval:
     """The 50 % and 90 % interval of one operator as multipliers of `expected_s`."""
     q05, q25, q75, q95 = log_quantiles(residual, expected_s)
     return Interval(np.exp(q05), np.exp(q25), np.exp(q75), np.exp(q95))

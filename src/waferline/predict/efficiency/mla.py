@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from waferline.predict.efficiency.device import DeviceFacts, matrix_efficiency
-from waferline.predict.efficiency.overlap import Array, no_faster_than_light, overlap_s
+from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
+from waferline.predict.efficiency.overlap import Array, Values, no_faster_than_light, overlap_s
 
 KV_CHUNK = 256.0  # latent rows one program of a split-KV kernel takes at least
 Q_BLOCK = 128.0  # query rows of one prefill tile
@@ -16,12 +15,12 @@ HEAD_TILE = 64.0  # query heads one decode program computes together: fewer are 
 
 
 def mla_decode_s(
-    batch: ArrayLike,
-    kv_len: ArrayLike,
-    heads: ArrayLike,
+    batch: Values,
+    kv_len: Values,
+    heads: Values,
     *,
-    light_compute_s: ArrayLike,
-    light_memory_s: ArrayLike,
+    light_compute_s: Values,
+    light_memory_s: Values,
     device: DeviceFacts,
     c: Mapping[str, float],
     cache_warm: bool = False,
@@ -40,7 +39,7 @@ def mla_decode_s(
     padding = 1.0 + c["head_padding"] * (tiles * HEAD_TILE / heads - 1.0)
     slow = 1.0 + c["occupancy_loss"] * (lack - 1.0)
     compute_s = light_compute_s * (padding * slow / matrix_efficiency(device, c))
-    memory_s = light_memory_s * (slow / c["bandwidth_efficiency"])
+    memory_s = light_memory_s * (slow / memory_efficiency(device, c))
     if cache_warm:
         light_kv_bytes = np.asarray(light_memory_s) * device.bandwidth_bytes_per_s
         memory_s = memory_s * (
@@ -49,31 +48,31 @@ def mla_decode_s(
     time_s = overlap_s(compute_s, memory_s, c["exposed"])
     if c["unsplit_step_s"]:
         time_s = overlap_s(time_s, c["unsplit_step_s"] * kv_len * np.maximum(1.0, 1.0 / idle), c["exposed"])
-    time_s = time_s + (c["floor_s"] + c["pair_s"] * batch * heads + c["kv_step_s"] * kv_len / splits)
+    time_s = time_s + (floor_s(device, c) + c["pair_s"] * batch * heads + c["kv_step_s"] * kv_len / splits)
     if cache_warm:
         return np.asarray(time_s)
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
 
 
 def mla_prefill_s(
-    batch: ArrayLike,
-    q_len: ArrayLike,
-    kv_len: ArrayLike,
-    heads: ArrayLike,
+    batch: Values,
+    q_len: Values,
+    kv_len: Values,
+    heads: Values,
     *,
-    light_compute_s: ArrayLike,
-    light_memory_s: ArrayLike,
+    light_compute_s: Values,
+    light_memory_s: Values,
     device: DeviceFacts,
     c: Mapping[str, float],
 ) -> Array:
     """Expected seconds of one layer's causal MLA prefill core (192-wide keys, 128-wide values)."""
     q_len = np.asarray(q_len, dtype=float)
     programs = np.multiply(batch, heads) * np.ceil(q_len / Q_BLOCK)
-    load = 1.0 + c["wave_share"] * np.maximum(device.sm_count / programs - 1.0, 0.0)
+    load = 1.0 + c["wave_share"] * device.sm_count / programs  # even work plus the longest program (Graham 1966)
     padded = 1.0 + c["mask_loss"] * Q_BLOCK / q_len
     compute_s = light_compute_s * (load * padded / matrix_efficiency(device, c))
-    memory_s = np.asarray(light_memory_s) / c["bandwidth_efficiency"]
+    memory_s = np.asarray(light_memory_s) / memory_efficiency(device, c)
     time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
-        c["floor_s"] + c["program_s"] * programs + c["kv_step_s"] * np.asarray(kv_len)
+        floor_s(device, c) + c["program_s"] * programs + c["kv_step_s"] * np.asarray(kv_len)
     )
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from waferline.predict.efficiency.device import DeviceFacts, matrix_efficiency
+from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
 from waferline.predict.efficiency.gemm import UNQUANTISED_BITS, quantise_s
-from waferline.predict.efficiency.overlap import Array, no_faster_than_light, overlap_s
+from waferline.predict.efficiency.overlap import Array, Values, no_faster_than_light, overlap_s
 
 POPULARITY_SPREAD = 1.9  # standard deviation over mean of a log-uniform popularity between 1 and some ten thousand rows
 
 
-def distinct_experts(tokens: ArrayLike, topk: ArrayLike, experts: ArrayLike) -> Array:
+def distinct_experts(tokens: Values, topk: Values, experts: Values) -> Array:
     """Expected number of experts that `tokens` tokens touch under even routing: E·(1 − (1 − topk/E)^tokens)."""
     share = np.divide(topk, experts, dtype=float)
     missed = np.exp(np.asarray(tokens, dtype=float) * np.log1p(-np.minimum(share, 1.0 - 1e-12)))
     return np.asarray(np.asarray(experts) * (1.0 - missed))
 
 
-def busiest_load(experts: ArrayLike, ep: ArrayLike) -> Array:
+def busiest_load(experts: Values, ep: Values) -> Array:
     """Rows of the rank the group waits for, relative to an even share, when experts' popularity follows a power law.
 
     The popularity of one expert spreads about twice its mean (exponents 1.0 to 1.2, as measured tables use), the sum over
@@ -32,22 +31,22 @@ def busiest_load(experts: ArrayLike, ep: ArrayLike) -> Array:
 
 
 def moe_s(
-    tokens: ArrayLike,
-    hidden: ArrayLike,
-    inter: ArrayLike,
-    topk: ArrayLike,
-    experts: ArrayLike,
-    tp: ArrayLike,
-    ep: ArrayLike,
+    tokens: Values,
+    hidden: Values,
+    inter: Values,
+    topk: Values,
+    experts: Values,
+    tp: Values,
+    ep: Values,
     *,
     weight_bits: float,
     activation_bits: float,
-    light_compute_s: ArrayLike,
-    light_memory_s: ArrayLike,
+    light_compute_s: Values,
+    light_memory_s: Values,
     device: DeviceFacts,
     c: Mapping[str, float],
-    load: ArrayLike | None = None,
-    touched: ArrayLike | None = None,
+    load: Values | None = None,
+    touched: Values | None = None,
 ) -> Array:
     """Expected seconds on the rank that the group waits for; every argument broadcasts.
 
@@ -67,9 +66,11 @@ def moe_s(
     lack = np.maximum(device.sm_count / tiles, 1.0) - 1.0
     padded = (1.0 + c["row_padding"] * c["tile_m"] / per_expert) * load
     compute_s = light_compute_s * padded * (1.0 + c["wave_share"] * lack) / matrix_efficiency(device, c)
-    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * lack) / c["bandwidth_efficiency"])
+    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * lack) / memory_efficiency(device, c))
     moved_s = hidden * (c["row_s"] * rows + c["routed_row_s"] * routed)
-    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (c["floor_s"] + c["expert_s"] * touched + c["token_s"] * tokens + moved_s)
+    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
+        floor_s(device, c) + c["expert_s"] * touched + c["token_s"] * tokens + moved_s
+    )
     if activation_bits < UNQUANTISED_BITS:
         time_s = time_s + quantise_s(rows, hidden, activation_bits=activation_bits, device=device, c=c)
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from waferline.predict.efficiency.device import DeviceFacts
-from waferline.predict.efficiency.overlap import Array
+from waferline.predict.efficiency.device import DeviceFacts, floor_s, memory_efficiency
+from waferline.predict.efficiency.overlap import Array, Values
 
 
 def streaming_s(
-    n_bytes: ArrayLike,
+    n_bytes: Values,
     *,
-    light_memory_s: ArrayLike,
+    light_memory_s: Values,
     device: DeviceFacts,
     c: Mapping[str, float],
-    kernels: ArrayLike = 1.0,
+    kernels: Values = 1.0,
 ) -> Array:
-    """Expected seconds of `kernels` launches that together move `n_bytes`: a floor each, then a share of the bandwidth."""
-    moved_s = np.maximum(light_memory_s, np.divide(n_bytes, device.bandwidth_bytes_per_s))
-    return np.asarray(np.asarray(kernels) * c["floor_s"] + moved_s / c["bandwidth_efficiency"])
+    """Expected seconds of `kernels` launches that together move `n_bytes`: a floor each, then a share of the bandwidth.
+
+    What fits a share of the last-level cache was just written by the operator before, and costs less.
+    """
+    n_bytes = np.asarray(n_bytes, dtype=float)
+    cached = np.minimum(n_bytes, c["cache_share"] * device.l2_bytes)
+    moved_s = np.maximum(light_memory_s, n_bytes / device.bandwidth_bytes_per_s)
+    share = 1.0 - c["cache_gain"] * cached / np.maximum(n_bytes, 1.0)
+    return np.asarray(np.asarray(kernels) * floor_s(device, c) + moved_s * share / memory_efficiency(device, c))

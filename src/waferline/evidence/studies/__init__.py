@@ -1,0 +1,1 @@
+"""Published systems as runnable cases: each file of `cases/` declares a `STUDY`."""

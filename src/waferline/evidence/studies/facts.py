@@ -1,0 +1,23 @@
+"""Published figures that studies compare with: YAML and CSV files of `catalog/studies`, each value with its source."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from typing import Any
+
+from waferline.catalog.yaml_file import ROOT, read_packaged
+
+_FOLDER = "studies"
+
+
+def facts(name: str) -> Any:
+    """`catalog/studies/NAME.yaml` as data; the caller must not change it."""
+    return read_packaged(f"{_FOLDER}/{name}.yaml")
+
+
+@cache
+def fact_rows(name: str) -> tuple[dict[str, str], ...]:
+    """`catalog/studies/NAME.csv` as one mapping a line; lines that start with `#` say where the figures are from."""
+    with (ROOT / _FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(line for line in file if not line.startswith("#")))

@@ -73,7 +73,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     metadata = {"model_type": str(data.get("model_type"))}
     if section is not data:
         metadata["not_counted"] = "vision or audio tower"
-    spec = replace(spec, name=name, title=name, family=family, metadata=metadata)
+    spec = replace(spec, name=name, title=name, family=family, metadata={**spec.metadata, **metadata})
     if quantized is None or isinstance(spec, ConvNet):
         return spec
     weight_format, kept = quantization(quantized)

@@ -21,6 +21,7 @@ from waferline.workloads.families.common import (
 )
 from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
 
+_T5_SOURCE_TOKENS = 512  # length of the sequences T5 was trained on (arXiv:1910.10683, section 3.1.2)
 _WHISPER_KERNEL = 3  # both audio convolutions; the second halves the frames
 
 
@@ -135,6 +136,7 @@ def _t5(c: Config) -> Transformer:
     cross = replace(attention, causal=False, cross=True)
     decoder = Block(c.size_or(layers, "num_decoder_layers"), attention, ffn, cross=cross, norms=3)
     buckets = c.size_or(32, "relative_attention_num_buckets")
+    source = c.size_or(_T5_SOURCE_TOKENS, "n_positions")
     return transformer(
         c,
         kind="encoder-decoder",
@@ -143,6 +145,8 @@ def _t5(c: Config) -> Transformer:
         encoder=(encoder,),
         tied_embeddings=tied(c, True),
         position_params=2 * buckets * number,
+        encoder_tokens=source,
+        metadata={"encoder_tokens": f"{source}, the training length: relative positions set no length of their own"},
     )
 
 

@@ -215,7 +215,14 @@ def gemm_t_cycles(
     step = np.maximum(compute, move) + reduce + p.step_cycles
     zero = np.zeros(np.shape(step))
     return GemmCycles(
-        p.start_cycles + side * step, np.asarray(p.start_cycles), zero, side, step, compute, move + reduce
+        p.start_cycles + side * step,
+        np.asarray(p.start_cycles),
+        zero,
+        side,
+        step,
+        compute,
+        move + reduce,
+        np.asarray(p.step_cycles),
     )
 
 

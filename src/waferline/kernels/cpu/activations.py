@@ -18,8 +18,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from waferline.kernels.cpu.jit import jit
+from waferline.kernels.cpu.simd import F32
 
 INT8_MAX = 127
 TINY = np.float32(2.0**-118)  # below this 127/max overflows f32
@@ -36,6 +39,12 @@ def _largest_bits(bits: Any) -> int:
     return largest
 
 
+@intrinsic
+def _float_of(typing_context: Any, bits: Any) -> Any:
+    """The f32 whose bit pattern is `bits`."""
+    return types.float32(types.int32), lambda context, builder, signature, a: builder.bitcast(a[0], F32)
+
+
 @jit(fast=True)
 def _round_codes(x: Any, inverse: Any, codes: Any) -> None:
     for i in range(codes.size):
@@ -49,16 +58,10 @@ def quantise_block(x: Any, bits: Any, codes: Any) -> float:
     if largest >= np.int32(_FIRST_NON_FINITE):
         codes[:] = 0
         return np.float32(np.nan)
-    scale = np.float32(0.0)
-    peak = np.int32(largest)
-    top = np.float32(0.0)
-    for i in range(x.size):
-        if np.int32(bits[i] & np.int32(_MAGNITUDE)) == peak:
-            top = abs(x[i])
-            break
+    top = _float_of(np.int32(largest))
     if top <= TINY:
         codes[:] = 0
-        return scale
+        return np.float32(0.0)
     _round_codes(x, np.float32(INT8_MAX) / top, codes)
     return top / np.float32(INT8_MAX)
 
@@ -105,8 +108,12 @@ def pack_q8_k(
 def pack_q8_0(
     x: Any, bits: Any, n: int, first: int, last: int, codes: Any, sums: Any, sums16: Any, scales: Any
 ) -> None:
-    """The same with a scale per 32 columns; K a multiple of 32. `sums` is i32 here; `sums16` is unused."""
-    columns, blocks = x.shape[0], x.shape[1] // 32
+    """The same with a scale per 32 columns; K a multiple of 32. `sums` is i32 here; `sums16` is unused.
+
+    An odd last block is followed by one of zeros: the tiles hold two.
+    """
+    columns, real_blocks = x.shape[0], x.shape[1] // 32
+    blocks = (real_blocks + 1) // 2 * 2
     block_codes = np.empty(32, np.int8)
     words = block_codes.view(np.int32)
     out = codes.view(np.int32)
@@ -115,7 +122,7 @@ def pack_q8_0(
             column = c * n + i
             for b in range(blocks):
                 at = c * blocks + b
-                if column < columns:
+                if column < columns and b < real_blocks:
                     part = slice(b * 32, b * 32 + 32)
                     scales[at * n + i] = quantise_block(x[column, part], bits[column, part], block_codes)
                 else:
@@ -130,9 +137,9 @@ def pack_q8_0(
 def pack_f32(
     x: Any, bits: Any, n: int, first: int, last: int, values: Any, sums: Any, sums16: Any, scales: Any
 ) -> None:
-    """Exact activations. K need not be a multiple of anything: `values` is zero-padded to whole blocks of 32."""
+    """Exact activations. K need not be a multiple of anything: `values` is zero-padded to the matrix's whole blocks."""
     columns, k_total = x.shape
-    padded = (k_total + 31) // 32 * 32
+    padded = values.size // ((columns + n - 1) // n * n)
     for c in range(first, last):
         for i in range(n):
             column = c * n + i

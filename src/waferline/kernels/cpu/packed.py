@@ -8,7 +8,7 @@ import numpy as np
 
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.kernels.cpu.repack import pack_rows
-from waferline.kernels.cpu.tiles import ROWS, FloatTile, Tile, tile_of
+from waferline.kernels.cpu.tiles import ROWS, Tile, tile_of
 
 ALIGNMENT_BYTES = 64
 _NUMPY_FORMATS = {"float32": "F32", "float16": "F16"}
@@ -46,11 +46,9 @@ class PackedMatrix:
 
 def row_bytes(tile: Tile, cols: int) -> int:
     """Bytes of one row of `cols` weights in the file. Raises `InvalidInputError` if cols is no whole number of blocks."""
-    if isinstance(tile, FloatTile):
-        return cols * tile.element_bytes
-    if cols % tile.block_k:
-        raise InvalidInputError(f"{cols} columns in {tile.name}", hint=f"a multiple of {tile.block_k}")
-    return cols // tile.block_k * tile.source_bytes
+    if cols % tile.source_k:
+        raise InvalidInputError(f"{cols} columns in {tile.name}", hint=f"a multiple of {tile.source_k}")
+    return cols // tile.source_k * tile.source_bytes
 
 
 def packed_bytes(format: str, rows: int, cols: int) -> int:

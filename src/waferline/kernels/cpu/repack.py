@@ -13,7 +13,7 @@ from waferline.kernels.cpu.tiles import ROWS, FloatTile, QuantTile, Tile
 
 # Names a specialised copy of `_pack_rows` binds; see `_packer`.
 READ: Any = None
-BLOCK_K = SOURCE_BYTES = TILE_BYTES = SUBS = SCALE_BYTES = 0
+BLOCK_K = SOURCE_K = SOURCE_BYTES = TILE_BYTES = SUBS = SCALE_BYTES = 0
 SCALES_AT = MINS_AT = D_AT = DMIN_AT = 0
 HAS_MINS = HAS_D = False
 PLANES: tuple[tuple[int, int, int], ...] = ()  # (bits, position in the code, byte offset)
@@ -100,27 +100,40 @@ _READERS = {
 }
 
 
+@jit
+def _spread_plane(codes: Any, bits: int, position: int, row: int, plane: Any) -> None:
+    """One row's codes into one plane: `bits` of each from bit `position` on (see `tiles.py` for the order)."""
+    per_vector = 8 // bits
+    mask = np.uint8((1 << bits) - 1)
+    for quad in range(codes.size // 4):
+        at = (quad // per_vector) * 64 + row * 4
+        shift = np.uint8(bits * (quad % per_vector))
+        for t in range(4):
+            plane[at + t] |= ((codes[4 * quad + t] >> np.uint8(position)) & mask) << shift
+
+
 def _pack_rows(source: Any, tiles: Any) -> None:
-    """source u8[rows, blocks*SOURCE_BYTES] -> tiles u8[row tiles, blocks*TILE_BYTES], zeroed before."""
-    blocks = tiles.shape[1] // TILE_BYTES
+    """source u8[rows, source blocks*SOURCE_BYTES] -> tiles u8[row tiles, blocks*TILE_BYTES], zeroed before."""
+    blocks, sources = tiles.shape[1] // TILE_BYTES, source.shape[1] // SOURCE_BYTES
+    together = BLOCK_K // SOURCE_K  # source blocks in a tile; the last tile may have fewer
     for row_tile in prange(tiles.shape[0]):
         codes = np.empty(BLOCK_K, np.uint8)
         scales = np.empty(SUBS * SCALE_BYTES, np.uint8)
         mins = np.empty(SUBS, np.uint8)
         d = np.empty(4, np.uint8)
+        step = scales.size // together
         for r in range(min(ROWS, source.shape[0] - row_tile * ROWS)):
-            row = source[row_tile * ROWS + r]
             for block in range(blocks):
-                READ(row[block * SOURCE_BYTES : (block + 1) * SOURCE_BYTES], codes, scales, mins, d)
+                codes[:], scales[:] = 0, 0
+                for i in range(min(together, sources - block * together)):
+                    at = (block * together + i) * SOURCE_BYTES
+                    READ(
+                        source[row_tile * ROWS + r, at : at + SOURCE_BYTES],
+                        codes[i * SOURCE_K : (i + 1) * SOURCE_K], scales[i * step : (i + 1) * step], mins, d,
+                    )  # fmt: skip
                 out = tiles[row_tile, block * TILE_BYTES : (block + 1) * TILE_BYTES]
                 for bits, position, offset in PLANES:
-                    per_vector = 8 // bits
-                    for quad in range(BLOCK_K // 4):
-                        at = offset + (quad // per_vector) * 64 + r * 4
-                        shift = np.uint8(bits * (quad % per_vector))
-                        for t in range(4):
-                            part = (codes[4 * quad + t] >> np.uint8(position)) & np.uint8((1 << bits) - 1)
-                            out[at + t] |= part << shift
+                    _spread_plane(codes, bits, position, r, out[offset:])
                 for sub in range(SUBS):
                     for i in range(SCALE_BYTES):
                         out[SCALES_AT + (sub * ROWS + r) * SCALE_BYTES + i] = scales[sub * SCALE_BYTES + i]
@@ -141,6 +154,7 @@ def _packer(tile: QuantTile) -> Any:
         parallel=True,
         READ=_READERS[tile.name],
         BLOCK_K=tile.block_k,
+        SOURCE_K=tile.source_k,
         SOURCE_BYTES=tile.source_bytes,
         TILE_BYTES=tile.tile_bytes,
         SUBS=tile.subs,

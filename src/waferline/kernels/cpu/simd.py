@@ -253,10 +253,8 @@ def _llvm_call(name: str, arity: int, doc: str) -> Any:
 
 round_even = _llvm_call("llvm.rint.v16f32", 1, "nearest integer, ties to even")
 absolute = _llvm_call("llvm.fabs.v16f32", 1, "|x|")
-# `maximum` returns NaN when either side is NaN; `maxnum` would drop it.
+# `maximum` is NaN when either side is; `maxnum` would drop it.
 maximum = _llvm_call("llvm.maximum.v16f32", 2, "larger of x and y; NaN if either is NaN")
-larger = _llvm_call("llvm.maxnum.v16f32", 2, "larger of x and y, ignoring one NaN")
-smaller = _llvm_call("llvm.minnum.v16f32", 2, "smaller of x and y, ignoring one NaN")
 
 
 def _reduce(name: str, start: float | None, doc: str) -> Any:
@@ -299,3 +297,19 @@ def cycle_counter(typing_context: Any) -> Any:
         return call(builder, "llvm.readsteadycounter" if arm else "llvm.readcyclecounter", I64, [])
 
     return types.int64(), code
+
+
+def _clamp(comparison: str, doc: str) -> Any:
+    def op(typing_context: Any, x: Any, bound: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, a: Any) -> Any:
+            limit = Lanes(builder).splat(a[1])
+            return builder.select(builder.fcmp_ordered(comparison, a[0], limit), limit, a[0])
+
+        return f32x16(x, types.float32), code
+
+    op.__doc__ = doc
+    return intrinsic(op)
+
+
+at_least = _clamp("<", "x, or the scalar bound where x is below it; NaN stays NaN")
+at_most = _clamp(">", "x, or the scalar bound where x is above it; NaN stays NaN")

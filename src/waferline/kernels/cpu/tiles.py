@@ -2,10 +2,10 @@
 
 A quantised block of `block_k` columns becomes, for 16 rows at once:
 
-    planes   the integer codes, split by bits (Q6_K: 4 + 2); a 64-byte vector holds, per row and byte, 8/bits codes
     scales   one per row and sub-block of `sub_k` columns (u8, s8 or f16)
     mins     u8 pairs of neighbouring sub-blocks, where the format has them
     d, dmin  one f16 per row
+    planes   the integer codes, split by bits (Q6_K: 4 + 2); a 64-byte vector holds, per row and byte, 8/bits codes
 
 and value = d * scale * (code - bias) - dmin * min. Within a plane of w bits, byte t of the lane of row r in vector v
 holds the codes of columns k = 4*(v*(8/w) + i) + t at bit i*w, for i = 0 ... 8/w - 1: any group of four columns (a *quad*)
@@ -32,7 +32,8 @@ class QuantTile:
 
     name: str
     source_bytes: int  # of one block of one row in the GGUF file
-    block_k: int
+    source_k: int  # columns in it
+    block_k: int  # columns in a tile: some source blocks together, so that tiles keep to cache lines
     sub_k: int
     planes: tuple[int, ...]  # bits of each plane, least significant first
     bias: int  # subtracted from every code
@@ -58,12 +59,9 @@ class QuantTile:
         """The int8 activation layout the format is multiplied with (scale per 256 or per 32 columns)."""
         return "q8_k" if self.block_k == 256 else "q8_0"
 
-    def plane_offset(self, plane: int) -> int:
-        return sum(self.block_k * _BYTES_PER_K * bits // 8 for bits in self.planes[:plane])
-
     @property
     def scales_offset(self) -> int:
-        return self.plane_offset(len(self.planes))
+        return 0
 
     @property
     def mins_offset(self) -> int:
@@ -77,9 +75,14 @@ class QuantTile:
     def dmin_offset(self) -> int:
         return self.d_offset + (2 * ROWS if self.has_d else 0)
 
+    def plane_offset(self, plane: int) -> int:
+        """Where a plane begins; plane `len(planes)` would begin at the end of the tile."""
+        header = self.dmin_offset + (2 * ROWS if self.has_mins else 0)
+        return header + sum(self.block_k * _BYTES_PER_K * bits // 8 for bits in self.planes[:plane])
+
     @property
     def tile_bytes(self) -> int:
-        return self.dmin_offset + (2 * ROWS if self.has_mins else 0)
+        return self.plane_offset(len(self.planes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,12 @@ class FloatTile:
     exact: bool = True
 
     @property
+    def source_k(self) -> int:
+        return 1
+
+    @property
     def source_bytes(self) -> int:
-        return self.block_k * self.element_bytes
+        return self.element_bytes
 
     @property
     def activation(self) -> str:
@@ -106,16 +113,16 @@ class FloatTile:
 
 Tile = QuantTile | FloatTile
 
-# name, source bytes, columns per block and sub-block, planes, bias, scale. ggml-common.h has the source layouts.
+# name, source bytes and columns, columns per tile and sub-block, planes, bias, scale. ggml-common.h has the source layouts.
 TILES: dict[str, Tile] = {
     t.name: t
     for t in (
-        QuantTile("Q4_K", 144, 256, 32, (4,), 0, "u8", has_mins=True),
-        QuantTile("Q5_K", 176, 256, 32, (4, 1), 0, "u8", has_mins=True),
-        QuantTile("Q6_K", 210, 256, 16, (4, 2), 32, "s8"),
-        QuantTile("Q8_0", 34, 32, 32, (8,), 128, "f16"),
-        QuantTile("Q4_0", 18, 32, 32, (4,), 8, "f16"),
-        QuantTile("TQ2_0", 66, 256, 256, (2,), 1, None),
+        QuantTile("Q4_K", 144, 256, 256, 32, (4,), 0, "u8", has_mins=True),
+        QuantTile("Q5_K", 176, 256, 256, 32, (4, 1), 0, "u8", has_mins=True),
+        QuantTile("Q6_K", 210, 256, 256, 16, (4, 2), 32, "s8"),
+        QuantTile("Q8_0", 34, 32, 64, 32, (8,), 128, "f16"),
+        QuantTile("Q4_0", 18, 32, 64, 32, (4,), 8, "f16"),
+        QuantTile("TQ2_0", 66, 256, 256, 256, (2,), 1, None),
         FloatTile("F16", 2),
         FloatTile("BF16", 2),
         FloatTile("F32", 4),

@@ -1,0 +1,122 @@
+"""The small operators between the matrix products: RMSNorm, rotary positions, SwiGLU, residual addition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from waferline.errors import InvalidInputError
+from waferline.kernels.cpu.exponential import exp
+from waferline.kernels.cpu.jit import jit
+from waferline.kernels.cpu.simd import add, div, load_f32, mul, spread, store_f32, sub
+
+
+@jit(fast=True)
+def _sum_of_squares(x: Any) -> float:
+    total = np.float32(0.0)
+    for i in range(x.size):
+        total += x[i] * x[i]
+    return total
+
+
+@jit
+def rms_norm_rows(x: Any, weight: Any, eps: float, y: Any, first: int, last: int) -> None:
+    """Rows first ... last-1: y = x / sqrt(mean(x**2) + eps) * weight. x, y f32[n, d]; weight f32[d]; y may be x."""
+    for r in range(first, last):
+        row, out = x[r], y[r]
+        inverse = np.float32(1.0) / np.sqrt(_sum_of_squares(row) / np.float32(row.size) + np.float32(eps))
+        for i in range(row.size):
+            out[i] = row[i] * inverse * weight[i]
+
+
+@jit
+def rope_rows(
+    x: Any, heads: int, head_dim: int, position: int, cos: Any, sin: Any, halves: bool, first: int, last: int
+) -> None:
+    """Rotate in place the leading `heads` heads of rows first ... last-1; row r stands at `position` + r.
+
+    cos, sin f32[positions, rotated/2]. `halves` pairs element i with i + rotated/2 (Qwen, NeoX); otherwise 2i with 2i + 1
+    (Llama in GGUF). Elements of a head beyond `rotated` are left alone.
+    """
+    pairs = cos.shape[1]
+    for r in range(first, last):
+        c, s = cos[position + r], sin[position + r]
+        for h in range(heads):
+            head = x[r, h * head_dim : (h + 1) * head_dim]
+            if halves:
+                for i in range(pairs):
+                    u, v = head[i], head[i + pairs]
+                    head[i] = u * c[i] - v * s[i]
+                    head[i + pairs] = u * s[i] + v * c[i]
+            else:
+                for i in range(pairs):
+                    u, v = head[2 * i], head[2 * i + 1]
+                    head[2 * i] = u * c[i] - v * s[i]
+                    head[2 * i + 1] = u * s[i] + v * c[i]
+
+
+@jit
+def swiglu_row(gate: Any, up: Any, y: Any) -> None:
+    """y = gate / (1 + exp(-gate)) * up for contiguous f32[n]."""
+    whole = y.size // 16 * 16
+    one, zero = spread(np.float32(1.0)), spread(np.float32(0.0))
+    for i in range(0, whole, 16):
+        g = load_f32(gate, i * 4)
+        store_f32(y, i * 4, mul(div(g, add(one, exp(sub(zero, g)))), load_f32(up, i * 4)))
+    for i in range(whole, y.size):
+        y[i] = gate[i] / (np.float32(1.0) + np.float32(np.exp(-gate[i]))) * up[i]
+
+
+@jit
+def add_rows(x: Any, y: Any, first: int, last: int) -> None:
+    """x += y, rows first ... last-1."""
+    for r in range(first, last):
+        for i in range(x.shape[1]):
+            x[r, i] += y[r, i]
+
+
+def rms_norm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> np.ndarray:
+    """x (..., d) f32 normalised to unit root mean square, times `weight` (d,). NaN and infinity follow IEEE."""
+    x, weight = np.asarray(x, np.float32), np.ascontiguousarray(weight, np.float32)
+    if x.ndim == 0 or weight.shape != x.shape[-1:] or eps < 0:
+        raise InvalidInputError(f"x {x.shape}, weight {weight.shape}, eps {eps}", where="rms_norm")
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    y = np.empty_like(rows)
+    rms_norm_rows(rows, weight, eps, y, 0, rows.shape[0])
+    return y.reshape(x.shape)
+
+
+def rope_table(
+    positions: int, rotated: int, *, base: float = 10000.0, factors: np.ndarray | None = None, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """cos and sin f32[positions, rotated/2] of position * scale * base**(-2i/rotated) / factors[i], computed in f64."""
+    frequency = base ** (-np.arange(0, rotated, 2, dtype=np.float64) / rotated) * scale
+    if factors is not None:
+        frequency = frequency / np.asarray(factors, np.float64)
+    angle = np.arange(positions, dtype=np.float64)[:, None] * frequency
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+def rope(x: np.ndarray, *, position: int = 0, base: float = 10000.0, halves: bool = False) -> np.ndarray:
+    """Rotary positions for x (tokens, heads, head_dim), the first token at `position`; returns a new array."""
+    x = np.asarray(x, np.float32)
+    if x.ndim != 3 or x.shape[2] % 2 or position < 0:
+        raise InvalidInputError(
+            f"x {x.shape} at position {position}", where="rope", hint="(tokens, heads, even head_dim)"
+        )
+    tokens, heads, head_dim = x.shape
+    cos, sin = rope_table(position + tokens, head_dim, base=base)
+    y = np.array(x, np.float32).reshape(tokens, heads * head_dim)
+    rope_rows(y, heads, head_dim, position, cos, sin, halves, 0, tokens)
+    return y.reshape(x.shape)
+
+
+def swiglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """silu(gate) * up elementwise, f32. NaN stays NaN; silu(-inf) * up is NaN as in IEEE (-inf * 0)."""
+    gate, up = np.ascontiguousarray(gate, np.float32), np.ascontiguousarray(up, np.float32)
+    if gate.shape != up.shape:
+        raise InvalidInputError(f"gate {gate.shape} and up {up.shape}", where="swiglu")
+    y = np.empty_like(gate)
+    swiglu_row(gate.reshape(-1), up.reshape(-1), y.reshape(-1))
+    return y

@@ -13,7 +13,8 @@ from typing import Any
 COLUMNS = (
     "id", "source", "url", "locator", "kind", "hardware", "devices", "model", "phase", "weight_format",
     "activation_format", "kv_format", "batch", "input_tokens", "output_tokens", "tp", "pp", "ep", "dp", "engine",
-    "engine_version", "metric", "value", "complete", "missing", "suspect", "notes", "operation", "cores_or_grid", "unit",
+    "engine_version", "metric", "value", "complete", "missing", "suspect", "notes", "operation", "cores_or_grid",
+    "unit",
 )  # fmt: skip
 
 # Which rate or time of a record is which metric. A record says its subject in `detail["evidence"]`.

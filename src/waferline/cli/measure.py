@@ -1,0 +1,163 @@
+"""`waferline measure`: run it for real on this machine or against a live server, and put predicted beside measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from waferline.measure.contract import Outcome
+
+app = typer.Typer(help="Run operators, models and servers for real; predicted beside measured.", no_args_is_help=True)
+
+_JSON = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]
+_ON = Annotated[
+    str | None, typer.Option("--on", help="Machine to predict for: 'this', a hardware file or a name.  [default: this]")
+]
+_STORE = Annotated[
+    Path | None, typer.Option("--store", help="Append the records to this JSON-lines file.", dir_okay=False)
+]
+MACHINE_BUDGET_S = 40.0  # for calibrating the kernels; the roofs take about six seconds more
+
+
+@app.command("machine")
+def machine(
+    save: Annotated[Path | None, typer.Option("--save", help="Also write the hardware file here.")] = None,
+    budget: Annotated[
+        float, typer.Option(help="Seconds for calibrating kernels; 0 measures the roofs only.")
+    ] = MACHINE_BUDGET_S,
+    as_json: _JSON = False,
+) -> None:
+    """Bandwidth of each memory level, arithmetic peaks, threads and call cost: a machine file for `--on this`."""
+    from waferline.catalog.hardware import device_from_record
+    from waferline.cli.measured import Known, constants_of, time_with
+    from waferline.measure.calibrate import calibrate
+    from waferline.measure.machine import probe_machine, profile_json
+    from waferline.measure.machine_file import machine_record, save_machine, this_machine_path
+
+    with _progress() as tell:
+        profile = probe_machine(tell)
+        known = Known(device_from_record(_checked(machine_record(profile))), {})
+        found = calibrate(
+            profile,
+            lambda op, c: time_with(known.device, op, c),
+            known.precision,
+            lambda op: constants_of(known.device, op),
+            within_s=budget,
+            progress=tell,
+        )
+        calibrations = list(found) if budget > 0 else []
+    record = machine_record(profile, calibrations)
+    places = [this_machine_path(), *([save] if save else [])]
+    for path in places:
+        save_machine(record, path)
+    data = {
+        **profile_json(profile),
+        "calibrated": {c.key: c.to_json() for c in calibrations},
+        "saved": [str(p) for p in places],
+    }
+    _show(data, as_json, "print_machine")
+
+
+def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    from waferline.catalog.schema import parse_hardware
+
+    return parse_hardware(dict(record), "this machine").record()
+
+
+@app.command("operator")
+def operator(
+    name: Annotated[str, typer.Argument(help="gemv, gemm, ...", metavar="OPERATOR")],
+    shape: Annotated[str, typer.Argument(help="Such as 14336x4096.")],
+    format: Annotated[str, typer.Option("--format", "-f", help="Number format of the weights or the cache.")] = "q4_k",
+    batch: Annotated[int, typer.Option(help="Activation columns, or sequences.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Threads.  [default: all cores]")] = None,
+    warm: Annotated[bool, typer.Option("--warm", help="Use the same weights again and again, from cache.")] = False,
+    repeats: Annotated[int, typer.Option(help="Repeats at least.")] = 15,
+    on: _ON = None,
+    store: _STORE = None,
+    as_json: _JSON = False,
+) -> None:
+    """Time one operator with this machine's kernels, beside what predict says."""
+    from waferline.cli.measured import known_or_none, predicted
+    from waferline.kernels.cpu.threads import available_threads
+    from waferline.measure.contract import required
+    from waferline.measure.engine import Plan
+    from waferline.measure.operators import OperatorRequest, measure_operator, operator_of, parse_shape
+
+    used = available_threads() if threads is None else threads
+    request = OperatorRequest(name, parse_shape(shape), format, batch, used, not warm)
+    known = known_or_none(on)
+    with _progress() as tell:
+        tell(request.label)
+        measured = required(measure_operator(request, Plan(repeats=repeats)))
+    data: dict[str, Any] = {"measured": measured.to_json(), "predicted": None}
+    if known is not None:
+        part = known.on_threads(used)
+        op = operator_of(request, part.precision(format))
+        data["predicted"] = predicted(part, op)
+        data["roof"] = _roofs(measured, part.device)
+    _keep([measured], store)
+    _show(data, as_json, "print_operator")
+
+
+def _roofs(measured: Any, device: Any) -> dict[str, float]:
+    """Shares of the machine's roofs that a measured operator reached."""
+    bandwidth = measured.rate("bytes") / device.bandwidth_bytes_per_s
+    return {"bandwidth_share": bandwidth, "memory_bytes_per_s": device.bandwidth_bytes_per_s}
+
+
+@app.command("export")
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A CSV file to write.")],
+    store: Annotated[Path | None, typer.Option("--store", help="The JSON-lines file to read.")] = None,
+    as_json: _JSON = False,
+) -> None:
+    """Write stored measurements as evidence rows."""
+    from waferline.measure.rows import evidence_rows, rows_csv
+    from waferline.measure.store import read
+
+    rows = list(evidence_rows(read(store)))
+    output.write_text(rows_csv(rows), encoding="utf-8")
+    _show({"rows": len(rows), "output": str(output)}, as_json, "print_export")
+
+
+def _keep(outcomes: list[Outcome], path: Path | None) -> None:
+    """Append to the named store, or to the user's own."""
+    from waferline.measure.store import append
+
+    append(outcomes, path)
+
+
+def _show(data: Mapping[str, Any], as_json: bool, how: str) -> None:
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(data, indent=2, allow_nan=False))
+        return
+    from waferline.cli import measured_tables
+
+    getattr(measured_tables, how)(data)
+
+
+def _progress() -> Any:
+    """A spinner on standard error that says what is being measured; silent where that is no terminal."""
+    import contextlib
+    import sys
+
+    from rich.console import Console
+
+    @contextlib.contextmanager
+    def spinner() -> Iterator[Callable[[str], None]]:
+        console = Console(stderr=True)
+        if not sys.stderr.isatty():
+            yield lambda what: None
+            return
+        with console.status("measuring") as status:
+            yield lambda what: status.update(f"measuring {what}")
+
+    return spinner()

@@ -1,0 +1,133 @@
+"""Predicted beside measured: the profile of a measured machine as predict's constants, and what predict says with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from waferline.formats import Precision
+    from waferline.machines.device import Device
+    from waferline.predict.efficiency.coefficients import Record
+    from waferline.workloads.operator import Operator
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A machine that predict can be asked about, with its measured constants where there are any."""
+
+    device: Device
+    records: Mapping[str, Record]
+
+    def on_threads(self, threads: int) -> Known:
+        """The part of the machine that `threads` threads are: their measured roofs, or an even share of them."""
+        d = self.device
+        if d.kind != "cpu" or threads == d.units:
+            return self
+        share = threads / d.units
+        peaks = {f: d.extra.get(f"{f}_flops_{threads}_threads", p * share) for f, p in d.peak_flops.items()}
+        memory = d.extra.get(f"memory_bytes_per_s_{threads}_threads", d.bandwidth_bytes_per_s * share)
+        from dataclasses import replace
+
+        levels = [replace(x, bandwidth_bytes_per_s=x.bandwidth_bytes_per_s * share) for x in d.memory[:-1]]
+        last = replace(d.main_memory, bandwidth_bytes_per_s=memory)
+        return Known(d.with_(units=threads, peak_flops=peaks, memory=(*levels, last)), self.records)
+
+    def precision(self, name: str) -> Precision:
+        from waferline.formats import resolve
+
+        return resolve(name, self.device.arithmetic)
+
+
+def known_machine(on: str | None) -> Known:
+    """The machine called `on`: "this", a hardware file, or a catalogue name. Raises: as `load_hardware`, RefusedError."""
+    from waferline.catalog.hardware import FILE_ENDINGS, load_hardware
+    from waferline.measure.machine_file import THIS, read_machine, read_this_machine
+
+    if on is None or on == THIS:
+        device, section = read_this_machine()
+    elif on.lower().endswith(FILE_ENDINGS):
+        device, section = read_machine(Path(on))
+    else:
+        device, section = load_hardware(on), {}
+    return Known(device, records(section))
+
+
+def known_or_none(on: str | None) -> Known | None:
+    """`known_machine`, or None when no machine was named and this one was never measured."""
+    from waferline.errors import RefusedError
+
+    try:
+        return known_machine(on)
+    except RefusedError:
+        if on is not None:
+            raise
+        return None
+
+
+def records(section: Mapping[str, Any]) -> dict[str, Record]:
+    """The `efficiency` section of a machine file as records, by `kind/format`."""
+    from waferline.predict.efficiency.coefficients import Record
+    from waferline.predict.efficiency.intervals import Regime
+
+    found = {}
+    for key, entry in section.get("records", {}).items():
+        kind, _, fmt = key.partition("/")
+        found[key] = Record(
+            machine="this",
+            op_kind=kind,
+            compute_format=fmt,
+            engine="waferline",
+            c=entry["c"],
+            residual=tuple(Regime(*map(float, row)) for row in entry["residual"]),
+            rows=entry["rows"],
+            groups=entry["groups"],
+            split=section["split"],
+            median_error=entry["median"],
+            p90_error=entry["p90"],
+            date=str(section["date"]),
+            source=section["source"],
+        )
+    return found
+
+
+def time_with(device: Device, op: Operator, c: Mapping[str, float]) -> float:
+    """Predict's seconds of `op` on `device` under the constants `c`."""
+    from waferline.predict.efficiency.coefficients import Record
+    from waferline.predict.roofline import Machine, time_operator
+
+    record = Record("this", op.kind, "", "waferline", c, (), 0, 0, "", 0.0, 0.0, "", "")
+    return float(time_operator(op, Machine(device, profile={op.kind: record})).expected_s)
+
+
+def constants_of(device: Device, op: Operator) -> Mapping[str, float]:
+    """The constants predict uses for `op` on `device` when nothing was measured there."""
+    from waferline.predict.roofline import Machine, time_operator
+
+    return time_operator(op, Machine(device)).record.c
+
+
+def predicted(known: Known, op: Operator) -> dict[str, Any]:
+    """What predict says of `op`: expected seconds with its 90 % interval, the bound, and how the constants are known."""
+    import numpy as np
+
+    from waferline.predict.efficiency.intervals import interval
+    from waferline.predict.roofline import BOUNDS, Machine, time_operator
+
+    record = known.records.get(f"{op.kind}/{op.weights}") or known.records.get(op.kind)
+    timed = time_operator(op, Machine(known.device, profile={op.kind: record} if record else None))
+    spread = interval(timed.record.residual, timed.expected_s)
+    expected_s = float(timed.expected_s)
+    return {
+        "machine": known.device.name,
+        "expected_s": expected_s,
+        "low90_s": max(float(expected_s * spread.low90), float(timed.light_s)),
+        "high90_s": float(expected_s * np.asarray(spread.high90)),
+        "light_s": float(timed.light_s),
+        "bound": BOUNDS[int(timed.bound)],
+        "tier": timed.tier,
+        "flops": float(op.flops),
+        "bytes": float(op.bytes),
+    }

@@ -1,0 +1,102 @@
+"""What `waferline measure` prints: predicted and measured side by side, spread and warnings never left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _si(value: float, unit: str) -> str:
+    """`16.4 GB/s`: three digits and a prefix."""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def _seconds(value: float) -> str:
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+def _warn(console: Any, warnings: Any) -> None:
+    for warning in dict.fromkeys(warnings):
+        console.print(f"note: {warning}", style="yellow")
+
+
+def print_machine(data: Mapping[str, Any]) -> None:
+    """The machine's roofs by level and thread count, and how near its kernels come."""
+    from rich.table import Table
+
+    console = _console()
+    counts = list(data["levels"][0]["bandwidth_bytes_per_s"])
+    table = Table("level", "capacity", *(f"{n} threads" if n != "1" else "1 thread" for n in counts), "spread")
+    for level in data["levels"]:
+        figures = level["bandwidth_bytes_per_s"]
+        worst = max(f["spread"] for f in figures.values())
+        table.add_row(
+            level["name"],
+            _si(level["capacity_bytes"], "B"),
+            *(_si(figures[n]["best"], "B/s") for n in counts),
+            f"{worst:.1%}",
+        )
+    table.add_section()
+    for fmt, figures in data["peak_flops"].items():
+        worst = max(f["spread"] for f in figures.values())
+        table.add_row(f"{fmt} peak", "", *(_si(figures[n]["best"], "FLOP/s") for n in counts), f"{worst:.1%}")
+    console.print(f"{data['machine']['cpu']}, {data['machine']['isa']}, {data['clock_hz'] / 1e9:.2f} GHz")
+    console.print(table)
+    console.print(f"fork and join {_seconds(data['fork_join_s'])}, call {_seconds(data['launch_s'])}")
+    if data["calibrated"]:
+        kernels = Table("kernels", "of bandwidth", "of peak", "floor", "worst misfit")
+        for key, fitted in data["calibrated"].items():
+            c = fitted["c"]
+            shares = (f"{c[k]:.0%}" for k in ("bandwidth_efficiency", "compute_efficiency"))
+            kernels.add_row(key, *shares, _seconds(c["floor_s"]), f"{fitted['worst_error']:.1%}")
+        console.print(kernels)
+    console.print("saved " + ", ".join(data["saved"]))
+    _warn(console, data["warnings"])
+
+
+def print_operator(data: Mapping[str, Any]) -> None:
+    """One operator: measured, predicted, the difference, and the share of the roof."""
+    from rich.table import Table
+
+    console, measured, predicted = _console(), data["measured"], data["predicted"]
+    table = Table("", "time", "bytes/s", "FLOP/s", "note")
+    rates = measured["rates"]
+
+    def rate(key: str, unit: str) -> str:
+        return _si(rates[key], unit) if key in rates else ""
+
+    quiet = f"median of {measured['repeats']}, {measured['quiet_repeats']} undisturbed, spread {measured['spread']:.1%}"
+    table.add_row(
+        "measured", _seconds(measured["median_s"]), rate("bytes_per_s", "B/s"), rate("flops_per_s", "FLOP/s"), quiet
+    )
+    if predicted:
+        off = predicted["expected_s"] / measured["median_s"] - 1.0
+        span = f"{_seconds(predicted['low90_s'])} to {_seconds(predicted['high90_s'])}"
+        note = f"{off:+.1%} off, 90 % {span}, {predicted['bound']} bound, {predicted['tier']}"
+        table.add_row("predicted", _seconds(predicted["expected_s"]), "", "", note)
+        table.add_row("speed of light", _seconds(predicted["light_s"]), "", "", predicted["machine"])
+    console.print(measured["name"])
+    console.print(table)
+    check = measured["check"]
+    console.print(f"checked against {check['reference']}: {check['error']:.2g} off, {check['tolerance']:.2g} allowed")
+    if "roof" in data:
+        console.print(f"{data['roof']['bandwidth_share']:.0%} of the memory bandwidth")
+    if not predicted:
+        console.print("no prediction: run `waferline measure machine` first, or name a machine with --on")
+    _warn(console, measured["conditions"]["warnings"])
+
+
+def print_export(data: Mapping[str, Any]) -> None:
+    _console().print(f"{data['output']}: {data['rows']} rows")

@@ -1,0 +1,118 @@
+"""Matrix products on packed weights: gemv and gemm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from waferline.formats import get_format
+from waferline.formats.codec import decode, encode, row_bytes, tensor_scale_for
+from waferline.kernels.cpu import Matmul, pack, packed_bytes
+from waferline.kernels.cpu.packed import PackedMatrix, aligned_empty
+from waferline.kernels.cpu.tiles import tile_of
+from waferline.measure.caches import caches
+from waferline.measure.contract import Check, Outcome, relative_error
+from waferline.measure.engine import Cpu, Plan, foresee_memory, measure
+from waferline.measure.fingerprint import free_memory_bytes
+from waferline.measure.operators.request import OperatorRequest
+
+# Rows that are really quantised, checked against, and repeated to fill the matrix: quantising 10**8 weights takes a
+# minute and changes no timing, because the kernels never look at values.
+SAMPLE_ROWS = 64
+# Allowed distance from decoded weights times exact activations. int8 activations, one scale per 256, keep 7 bits of the
+# largest: about 7e-3 of the result's norm, up to three times that in the worst element.
+TOLERANCE = {"int8": 0.03, "exact": 1e-4}
+COLD_BYTES = 256 * 2**20  # weights in rotation at least, and twice the last cache
+_MOST_COLD_BYTES = 2**30
+_MEMORY_SHARE = 4
+_SEED = 20260101
+
+_GGUF_NAMES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
+
+
+def kernel_format(name: str) -> str:
+    """The name a catalogue format has among the kernels. Raises: UnsupportedError naming the formats with kernels."""
+    canonical = get_format(name).name
+    return tile_of(_GGUF_NAMES.get(canonical, canonical)).name
+
+
+def measure_matrix(request: OperatorRequest, plan: Plan) -> Outcome:
+    """Time y = x·Wᵀ for a (rows, cols) matrix and `batch` columns.
+
+    Raises: DoesNotFitError before allocating what does not fit, UnsupportedError for a format without a kernel.
+    """
+    rows, cols = request.shape
+    kind = kernel_format(request.format)
+    matrix_bytes = packed_bytes(kind, rows, cols)
+    source_bytes = row_bytes(request.format, cols) * rows
+    foresee_memory(2 * matrix_bytes + source_bytes + 4 * request.batch * (rows + 3 * cols), request.label)
+    sample, decoded = _sample(request.format, min(rows, SAMPLE_ROWS), cols)
+    matrix = pack(np.resize(sample, (rows, sample.shape[1])), kind, (rows, cols))
+    copies = [matrix, *_copies(matrix, request.cold)]
+    x = np.random.default_rng(_SEED + 1).standard_normal((request.batch, cols)).astype(np.float32)
+    product = Matmul(matrix, request.batch, request.threads)
+    wanted = x.astype(np.float64) @ decoded.astype(np.float64).T
+    tolerance = TOLERANCE["exact" if product.exact else "int8"]
+
+    def run(which: PackedMatrix) -> Any:
+        product.matrix = which
+        return product(x)
+
+    def check(y: Any) -> Check:
+        error = relative_error(y[:, : decoded.shape[0]], wanted)
+        return Check("decoded weights times exact activations, in f64", error, tolerance)
+
+    return measure(
+        run,
+        name=request.label,
+        check=check,
+        inputs=lambda call: (copies[call % len(copies)],),
+        device=Cpu(request.threads),
+        plan=plan,
+        work={"flops": 2.0 * request.batch * rows * cols, "bytes": float(source_bytes)},
+        detail={
+            "operator": request.operator,
+            "shape": list(request.shape),
+            "format": request.format,
+            "batch": request.batch,
+            "threads": request.threads,
+            "weights_in_rotation_bytes": matrix_bytes * len(copies),
+            "evidence": {
+                "phase": "operator",
+                "weight_format": get_format(request.format).name,
+                "activation_format": "fp32" if product.exact else "int8",
+                "batch": request.batch,
+                "operation": request.label,
+                "devices": 1,
+            },
+        },
+    )
+
+
+def _sample(fmt: str, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+    """(bytes u8[rows, row bytes], their decoded values f32[rows, cols]) of random weights."""
+    weights = np.random.default_rng(_SEED).standard_normal((rows, cols)).astype(np.float32) / np.float32(cols**0.5)
+    scale = tensor_scale_for(weights, fmt)
+    used = None if scale == 1.0 else scale
+    data = encode(weights, fmt, tensor_scale=used)
+    return np.ascontiguousarray(data).view(np.uint8).reshape(rows, -1), decode(
+        data, fmt, (rows, cols), tensor_scale=used
+    )
+
+
+def _copies(matrix: PackedMatrix, cold: bool) -> list[PackedMatrix]:
+    """More copies of the weights, so many that by the time one comes round again no cache holds it."""
+    if not cold:
+        return []
+    last = max((c.bytes for c in caches()), default=0)
+    free = free_memory_bytes() or 4 * COLD_BYTES
+    wanted = min(max(COLD_BYTES, 2 * last), _MOST_COLD_BYTES, free // _MEMORY_SHARE)
+    count = max(1, int(wanted // matrix.data.nbytes))
+    copies = []
+    for _ in range(count):
+        data = aligned_empty(matrix.data.nbytes)
+        data[:] = matrix.data
+        copies.append(replace(matrix, data=data))
+    return copies

@@ -1,0 +1,121 @@
+"""Running the probes: every figure is a `Measurement` with its check, spread and conditions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from waferline.kernels.cpu.packed import aligned_empty
+from waferline.kernels.cpu.threads import use_threads
+from waferline.measure.contract import Check, Outcome
+from waferline.measure.engine import Cpu, Plan, foresee_memory, measure
+from waferline.measure.probes import kernels
+
+# One exact float counts to 2**24: the sums below are checked bit for bit, so a repeat must stay under that per lane.
+MOST_COUNT = 2**24
+SHORTEST_READ_BYTES = 16 * 2**20  # a repeat reads at least this much, so that starting threads does not count
+MULTIPLY_STEPS = 100_000
+BYTES_PER_STEP, LANES, BYTE_PRODUCTS = 64, 16, 4
+
+PROBE = Plan(repeats=11, warmups=2, least_s=0.1, most_s=2.0)
+SWEEP = Plan(repeats=5, warmups=1, least_s=0.03, most_s=1.0)
+
+
+def read_bandwidth(each_bytes: int, threads: int, plan: Plan = PROBE) -> Outcome:
+    """Bytes per second when each of `threads` threads reads `each_bytes` of its own again and again.
+
+    Raises: DoesNotFitError when the buffer does not fit in free memory.
+    """
+    each = max(kernels.STRIDE_BYTES, each_bytes // kernels.STRIDE_BYTES * kernels.STRIDE_BYTES)
+    foresee_memory(each * threads, "the bandwidth probe")
+    times = max(1, SHORTEST_READ_BYTES // each)
+    data = aligned_empty(each * threads).view(np.float32)  # a vector across two lines costs two reads
+    data.fill(1.0)
+    out = np.zeros(threads * LANES, np.float32)
+    use_threads(threads)
+
+    def run() -> Any:
+        if threads == 1:
+            kernels.read_alone(data, each, times, out)
+        else:
+            kernels.read_parallel(data, each, times, threads, out)
+        return out
+
+    return measure(
+        run,
+        name=f"read {each} bytes on each of {threads} threads",
+        check=lambda got: _exactly(got, times * each // BYTES_PER_STEP, "the count of what was read"),
+        device=Cpu(threads),
+        plan=plan,
+        work={"bytes": float(times * each * threads)},
+        detail={"bytes_each": each, "times": times, "threads": threads},
+    )
+
+
+def peak(kind: str, threads: int, plan: Plan = PROBE) -> Outcome:
+    """Operations per second of multiply-adds in registers: `kind` is "fp32" or "int8"."""
+    kernel, products, dtype = {
+        "fp32": (kernels.multiply_f32, 1, np.float32),
+        "int8": (kernels.multiply_i8, BYTE_PRODUCTS, np.uint8),
+    }[kind]
+    ones = aligned_empty(2048).view(dtype)
+    ones.fill(1)
+    ones[1024 // ones.itemsize :] = 0  # where the byte kernel reads its zeros
+    out = np.zeros(threads * LANES, np.float32)
+    use_threads(threads)
+
+    def run() -> Any:
+        kernel(ones, MULTIPLY_STEPS, threads, out)
+        return out
+
+    macs = MULTIPLY_STEPS * kernels.CHAINS * LANES * products * threads
+    return measure(
+        run,
+        name=f"{kind} multiply-add in registers on {threads} threads",
+        check=lambda got: _exactly(got, MULTIPLY_STEPS * kernels.CHAINS * products, "the count of products"),
+        device=Cpu(threads),
+        plan=plan,
+        work={"flops": 2.0 * macs},
+        detail={"threads": threads},
+    )
+
+
+def fork_join(threads: int, plan: Plan = PROBE) -> Outcome:
+    """Seconds to start `threads` threads on nothing and to wait for them."""
+    out = np.zeros(threads * LANES, np.float64)
+    use_threads(threads)
+
+    def run() -> Any:
+        kernels.fork_join(out, threads)
+        return out
+
+    return measure(
+        run,
+        name=f"fork and join {threads} threads",
+        check=_grew,
+        device=Cpu(threads),
+        plan=plan,
+        detail={"threads": threads},
+    )
+
+
+def launch(plan: Plan = PROBE) -> Outcome:
+    """Seconds to call a compiled function."""
+    out = np.zeros(1)
+
+    def run() -> Any:
+        kernels.call(out)
+        return out
+
+    return measure(run, name="call a compiled function", check=_grew, device=Cpu(1), plan=plan)
+
+
+def _exactly(got: Any, count: int, reference: str) -> Check:
+    assert count < MOST_COUNT * 8, count
+    return Check(reference, float(np.abs(got - np.float32(count)).max()) if np.isfinite(got).all() else math.nan, 0.0)
+
+
+def _grew(got: Any) -> Check:
+    return Check("a counter that every thread advances", 0.0 if (got[::16] >= 1).all() else math.inf, 0.0)

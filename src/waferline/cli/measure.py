@@ -111,6 +111,34 @@ def _roofs(measured: Any, device: Any) -> dict[str, float]:
     return {"bandwidth_share": bandwidth, "memory_bytes_per_s": device.bandwidth_bytes_per_s}
 
 
+@app.command("resident")
+def resident(
+    device: Annotated[str, typer.Option(help="cuda or cpu; neither stands in for the other.")] = "cuda",
+    shape: Annotated[list[str] | None, typer.Option(help="sae-2k-2048, ... or 2000x2048; repeat for more.")] = None,
+    reps: Annotated[int, typer.Option(help="Timed solves.")] = 20,
+    store: _STORE = None,
+    as_json: _JSON = False,
+) -> None:
+    """Device-resident normal-equation solves a second, with a verdict that only an engaged device can pass."""
+    from waferline.measure.contract import Refusal
+    from waferline.measure.resident import CANONICAL_ENCODE_SHAPES, encode_shape, measure_resident_solve_throughput
+    from waferline.measure.resident.protocol import result_json
+
+    shapes = [encode_shape(s) for s in shape] if shape else list(CANONICAL_ENCODE_SHAPES)
+    results = []
+    with _progress() as tell:
+        for each in shapes:
+            tell(f"{each.label} on {device}")
+            results.append(measure_resident_solve_throughput(each, reps, device=device))
+            if isinstance(results[-1].outcome, Refusal):
+                break
+    _keep([r.outcome for r in results], store)
+    refused = next((r.outcome for r in results if isinstance(r.outcome, Refusal)), None)
+    if refused is not None:
+        raise refused.error()
+    _show({"device": device, "results": [result_json(r) for r in results]}, as_json, "print_resident")
+
+
 @app.command("export")
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="A CSV file to write.")],

@@ -100,3 +100,27 @@ def print_operator(data: Mapping[str, Any]) -> None:
 
 def print_export(data: Mapping[str, Any]) -> None:
     _console().print(f"{data['output']}: {data['rows']} rows")
+
+
+def print_resident(data: Mapping[str, Any]) -> None:
+    """Rows per second of each shape beside the target, and what that is in FLOP/s."""
+    from rich.table import Table
+
+    console = _console()
+    table = Table("shape", "n x p", "time", "rows/s", "FLOP/s", "of target", "verdict", "parity", "spread")
+    for r in data["results"]:
+        record, shape = r["record"], r["shape"]
+        table.add_row(
+            shape["label"],
+            f"{shape['n']} x {shape['p']}",
+            _seconds(record["median_s"]),
+            f"{r['measured_rows_per_s']:,.0f}",
+            _si(r["measured_flops_per_s"], "FLOP/s"),
+            f"{r['fraction']:.2f}",
+            r["verdict"],
+            f"{record['check']['error']:.1e}",
+            f"{r['spread']:.1%}",
+        )
+        _warn(console, record["conditions"]["warnings"])
+    console.print(f"device-resident normal equations on {data['device']}, fp64")
+    console.print(table)

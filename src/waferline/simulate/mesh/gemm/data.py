@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.machines.mesh_costs.gemm import gemm_tiling
 from waferline.simulate.mesh.gemm.blocks import block_schedule, core_order
-from waferline.simulate.mesh.gemm.kernels import LANES, exact_kernel, half_kernel
+from waferline.simulate.mesh.gemm.kernels import LANES, exact_kernel, half_kernel, small_kernel
 
 MAX_HELD_BLOCKS = 20_000_000  # block numbers followed at once; about 1 GB with the copies of a step
 STEPS_AT_ONCE = 48  # steps multiplied per pass over C: C is read and written once per pass
+
+SMALL_PRODUCT = 1 << 30  # multiply-accumulates; a second's work for the kernel that is compiled once
 
 DTYPE = {"fp32": np.float32, "fp16": np.float32, "int8": np.int32}
 """How numbers of a format are kept here; fp16 values are kept as the float32 they equal."""
@@ -68,7 +70,8 @@ def multiply_on_mesh(
     tiles_b[..., :nt] = _padded(b, steps * kt, width * nt, kind).reshape(steps, kt, width, nt).transpose(2, 0, 1, 3)
     tiles_c = np.zeros((height, width, mt, padded_n), kind)
     half = accumulator == "fp16" and number_format != "int8"
-    kernel = half_kernel if half else exact_kernel(mt, kt, padded_n)
+    small = m * k * n < SMALL_PRODUCT
+    kernel = half_kernel if half else small_kernel if small else exact_kernel(mt, kt, padded_n)
     rows, columns = core_order(algorithm, width, height)
     pending: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
     for step, pair in enumerate(block_schedule(algorithm, width, height), 1):

@@ -48,14 +48,29 @@ def exact_kernel(mt: int, kt: int, padded: int) -> Any:
     return multiply
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
+def small_kernel(
+    a: NDArray, b: NDArray, c: NDArray, a_block: NDArray, b_block: NDArray, rows: NDArray, columns: NDArray
+) -> None:
+    """The same for tiles of any size, compiled once: for products too small to be worth a kernel of their own."""
+    for y in rows:
+        for x in columns:
+            tile = c[y, x]
+            for s in range(a_block.shape[0]):
+                left, right = a[y, a_block[s, y, x]], b[x, b_block[s, y, x]]
+                for k in range(left.shape[1]):
+                    for m in range(left.shape[0]):
+                        for n in range(right.shape[1]):
+                            tile[m, n] += left[m, k] * right[k, n]
+
+
+@numba.njit(cache=True)
 def half_kernel(
     a: NDArray, b: NDArray, c: NDArray, a_block: NDArray, b_block: NDArray, rows: NDArray, columns: NDArray
 ) -> None:
     """The same with every sum rounded to fp16, as a core that accumulates in fp16 stores it."""
-    steps, height = a_block.shape[0], a_block.shape[1]
-    for place in numba.prange(height):
-        y = rows[place]
+    steps = a_block.shape[0]
+    for y in rows:
         for x in columns:
             tile = c[y, x]
             for s in range(steps):

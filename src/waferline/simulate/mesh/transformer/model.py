@@ -1,0 +1,102 @@
+"""A small Llama-architecture model with its weights, and its plain NumPy forward pass as the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from waferline.machines.mesh_costs.attention import Widths
+
+F64 = NDArray[np.float64]
+
+ROPE_BASE = 10_000.0  # Llama 2; the angle table is the same code for any base
+NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Weights of one layer, each (in, out); norms are vectors."""
+
+    attention_norm: F64
+    q: F64
+    k: F64
+    v: F64
+    o: F64
+    ffn_norm: F64
+    gate: F64
+    up: F64
+    down: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Llama:
+    """A decoder with grouped-query attention, rotary positions, RMSNorm and a gated MLP."""
+
+    widths: Widths
+    layers: tuple[Layer, ...]
+    embedding: F64  # (vocabulary, hidden)
+    final_norm: F64
+    head: F64  # (hidden, vocabulary)
+
+
+def random_llama(widths: Widths, layers: int, vocabulary: int, seed: int = 0) -> Llama:
+    """A model with random weights scaled so that activations stay of order one; values are exact in fp16."""
+    rng = np.random.default_rng(seed)
+
+    def matrix(rows: int, columns: int) -> F64:
+        return (rng.standard_normal((rows, columns)) / np.sqrt(rows)).astype(np.float16).astype(np.float64)
+
+    def norm() -> F64:
+        return rng.uniform(0.5, 1.5, widths.hidden).astype(np.float16).astype(np.float64)
+
+    w = widths
+    made = tuple(
+        Layer(norm(), matrix(w.hidden, w.query), matrix(w.hidden, w.key_value), matrix(w.hidden, w.key_value),
+              matrix(w.query, w.hidden), norm(), matrix(w.hidden, w.intermediate), matrix(w.hidden, w.intermediate),
+              matrix(w.intermediate, w.hidden))
+        for _ in range(layers)
+    )  # fmt: skip
+    embedding = rng.standard_normal((vocabulary, w.hidden)).astype(np.float16).astype(np.float64)
+    return Llama(w, made, embedding, norm(), matrix(w.hidden, vocabulary))
+
+
+def rope_angles(positions: NDArray[np.int64], head_dim: int) -> tuple[F64, F64]:
+    """Cosine and sine, (position, head_dim / 2)."""
+    frequency = ROPE_BASE ** (-np.arange(0, head_dim, 2) / head_dim)
+    angle = positions[:, None] * frequency
+    return np.cos(angle), np.sin(angle)
+
+
+def rotate(x: F64, cos: F64, sin: F64) -> F64:
+    """Rotary embedding of (position, head, head_dim): dimension i turns with dimension i + head_dim / 2."""
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
+    return np.concatenate([a * cos[:, None] - b * sin[:, None], b * cos[:, None] + a * sin[:, None]], axis=-1)
+
+
+def rms_norm(x: F64, weight: F64) -> F64:
+    """RMSNorm over the last axis."""
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + NORM_EPSILON) * weight
+
+
+def reference_logits(model: Llama, tokens: NDArray[np.int64]) -> F64:
+    """Logits after every token, (token, vocabulary), in float64 and in one pass."""
+    w, n = model.widths, len(tokens)
+    cos, sin = rope_angles(np.arange(n), w.head_dim)
+    mask = np.where(np.tril(np.ones((n, n), bool)), 0.0, -np.inf)
+    x = model.embedding[tokens]
+    for layer in model.layers:
+        h = rms_norm(x, layer.attention_norm)
+        q = rotate((h @ layer.q).reshape(n, w.heads, w.head_dim), cos, sin)
+        k = rotate((h @ layer.k).reshape(n, w.kv_heads, w.head_dim), cos, sin).repeat(w.group, axis=1)
+        v = (h @ layer.v).reshape(n, w.kv_heads, w.head_dim).repeat(w.group, axis=1)
+        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(w.head_dim) + mask
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        x = x + np.einsum("hqk,khd->qhd", weights, v).reshape(n, w.query) @ layer.o
+        h = rms_norm(x, layer.ffn_norm)
+        gate = h @ layer.gate
+        x = x + (gate / (1 + np.exp(-gate)) * (h @ layer.up)) @ layer.down
+    return rms_norm(x, model.final_norm) @ model.head

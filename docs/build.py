@@ -10,6 +10,8 @@ PAGES = {
     "quantization": "docs.lessons.quantization",
     "catalogue": "docs.pages.catalogue",
     "wafer": "docs.pages.wafer",
+    "accuracy": "docs.pages.accuracy",
+    "readme": "docs.pages.readme",
 }
 
 

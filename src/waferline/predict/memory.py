@@ -13,7 +13,7 @@ from waferline.predict.engine import Engine
 from waferline.workloads.mixers import state_elements_per_sequence
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
-from waferline.workloads.weights import weight_elements
+from waferline.workloads.weights import weight_elements, wide_elements, wide_parts
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -52,7 +52,9 @@ def _parts_bytes(model: Transformer, precision: Precision) -> dict[str, float]:
     body = get_format(precision.weights)
     embedding = body if body.packed or body.bits >= 16 else get_format("bf16")
     per_element = {"embedding": embedding, "head": get_format(precision.head)}
-    return {part: n * per_element.get(part, body).bytes_per_element for part, n in elements.items()}
+    parts = {part: n * per_element.get(part, body).bytes_per_element for part, n in elements.items()}
+    wide = wide_elements(model, wide_parts(model, precision))
+    return parts | {"blocks": parts["blocks"] + wide * (_RESIDUAL_BYTES - body.bytes_per_element)}
 
 
 def footprint(

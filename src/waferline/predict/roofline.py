@@ -95,7 +95,8 @@ def time_operator(op: Operator, machine: Machine, *, resident_bytes: float = np.
     hidden = np.maximum(
         op.activation_bytes - _cache_bytes(machine.device), 0.0
     )  # a fused engine keeps the rest on chip
-    light_s = np.maximum(compute_s, (op.weight_bytes + op.kv_bytes + hidden) / bandwidth)
+    least_bytes = op.weight_bytes * _least_weights(op) + op.kv_bytes + hidden
+    light_s = np.maximum(op.flops / _highest_peak(machine.device, arithmetic), least_bytes / bandwidth)
     expected_s = _EXPECTED[op.kind](op, compute_s, memory_s, facts, record.c)
     return Timed(
         operator=op,
@@ -107,6 +108,20 @@ def time_operator(op: Operator, machine: Machine, *, resident_bytes: float = np.
         tier=tier,
         record=record,
     )
+
+
+def _least_weights(op: Operator) -> FloatArray:
+    """Share of the expected weight traffic that no routing can avoid: at worst all tokens choose the same experts."""
+    if op.kind != "expert_gemm":
+        return np.ones(())
+    distinct = moe.distinct_experts(op.shape["tokens"], op.shape["topk"], op.shape["experts"])
+    return np.asarray(np.minimum(op.shape["topk"] / distinct, 1.0))
+
+
+def _highest_peak(device: Device, arithmetic: str) -> float:
+    """The rate no kernel can beat: consumer GPUs accumulate fp16 in fp16 at twice the rate of fp32 accumulation."""
+    peak = device.peak(arithmetic)
+    return max(peak, device.extra.get("fp16_accumulate_flops", 0.0)) if arithmetic == "fp16" else peak
 
 
 def _cache_bytes(device: Device) -> float:
@@ -124,15 +139,21 @@ def _constants(op: Operator, machine: Machine, arithmetic: str) -> tuple[Record,
 
 
 def _kernel_format(op: Operator, kind: str, arithmetic: str) -> str:
-    """The kernel family: weight-only matrix products and 16-bit attention over an 8-bit cache have their own."""
-    wide = get_format(op.activations).bits >= _WIDE_BITS
-    if kind in ("gemm", "moe") and wide and _bits(op.weights) < _WIDE_BITS:
-        return "w4a16" if _bits(op.weights) <= _FOUR_BIT else "w8a16"
-    if kind.endswith("attention") and wide and _bits(op.kv) < _WIDE_BITS:
+    """The kernel family: weight-only matrix products and wide attention over an 8-bit cache have their own."""
+    wide, narrow_weights = _bits(op.activations) >= _WIDE_BITS, _bits(op.weights) < _WIDE_BITS
+    if kind in ("gemm", "moe") and narrow_weights:
+        if wide and kind == "moe" and op.weights == "mxfp4":
+            return "mxfp4a16"
+        if wide:
+            return "w4a16" if _bits(op.weights) <= _FOUR_BIT else "w8a16"
+        if arithmetic in ("fp8", "int8") and _bits(op.weights) <= _FOUR_BIT:
+            return "w4a8"
+    if kind in _READS_KV and wide and _bits(op.kv) < _WIDE_BITS:
         return "bf16_kv8"
     return "fp8_block" if op.weights == "fp8_block" and arithmetic == "fp8" else arithmetic
 
 
+_READS_KV = ("prefill_attention", "decode_attention", "mla_prefill", "mla_decode")
 _WIDE_BITS = 16.0
 _FOUR_BIT = 6.6  # block formats up to q6_k unpack like 4-bit ones
 
@@ -167,11 +188,15 @@ def _gemm(
         light_compute_s=compute_s,
         light_memory_s=memory_s,
         weight_bits=_bits(op.weights),
-        # Convolutional engines keep activations narrow from layer to layer: only a transformer's GEMM quantises at its door.
-        activation_bits=_WIDE_BITS if op.kind == "conv" else _bits(op.activations),
+        activation_bits=_bits(op.activations) if _quantises_at_door(op, c) else _WIDE_BITS,
         device=d,
         c=c,
     )
+
+
+def _quantises_at_door(op: Operator, c: Mapping[str, float]) -> bool:
+    """Convolutional engines keep activations narrow from layer to layer; wide kernels' constants know of no such pass."""
+    return op.kind != "conv" and "quant_bandwidth_efficiency" in c
 
 
 def _prefill(
@@ -256,22 +281,22 @@ _EXPECTED: Mapping[str, Callable[..., FloatArray]] = {
 
 
 def _time_collective(op: Operator, machine: Machine) -> Timed:
-    """A collective over the nearest link that reaches all ranks: scale-up inside its domain, else scale-out."""
+    """A collective over the devices of a box first, then between boxes. Bound: each link carries what it must, in parallel."""
     ranks, payload = op.shape["ranks"], op.shape["bytes"]
     scale_up, scale_out = machine.device.link("scale-up"), machine.device.link("scale-out")
     inside = 1 if scale_up is None else scale_up.max_devices
+    near, far = np.minimum(ranks, inside), np.ceil(ranks / inside)
+    if (ranks > 1).any() and ((near > 1).any() and scale_up is None or (far > 1).any() and scale_out is None):
+        raise _no_link(machine.device, ranks, inside)
     light_s, expected_s = np.zeros(()), np.zeros(())
     used: tuple[Record, str] | None = None
-    for link, chosen in ((scale_up, ranks <= inside), (scale_out, ranks > inside)):
-        wanted = chosen & (ranks > 1)
-        if link is None:
-            if wanted.any():
-                raise _no_link(machine.device, ranks, inside)
+    # Between boxes every device carries its share of the buffer, after (or before) the devices of a box have combined it.
+    for link, group, part in ((scale_up, near, payload), (scale_out, far, payload / near)):
+        if link is None or (used is not None and not (group > 1).any()):
             continue
-        if used is None or wanted.any():
-            light, expected, used = _over(link, op.operation, payload, ranks, machine)
-            light_s = np.where(wanted, light, light_s)
-            expected_s = np.where(wanted, expected, expected_s)
+        light, expected, used = _over(link, op.operation, part, group, machine)
+        light_s = np.maximum(light_s, np.where(group > 1, light, 0.0))
+        expected_s = expected_s + np.where(group > 1, expected, 0.0)
     if used is None:
         raise _no_link(machine.device, ranks, inside)
     zero = np.zeros(())

@@ -23,6 +23,7 @@ from waferline.predict.roofline import BOUNDS, Machine
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Transformer
+from waferline.workloads.weights import as_shipped
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -132,7 +133,7 @@ class _Case:
     profile: Any
 
     def precision(self, label: str) -> Precision:
-        return resolve(label, self.device.arithmetic, kv=self.kv)
+        return as_shipped(self.model, resolve(label, self.device.arithmetic, kv=self.kv))
 
     def phases(self, label: str, a: Mapping[str, FloatArray]) -> tuple[Phase, Phase, Parallel]:
         """Prefill and decode of one replica, with `batch / (dp · pp)` sequences in each pipeline stage at a time."""
@@ -164,7 +165,8 @@ class _Case:
         out: Values = {}
         for prefix, ttft, itl in (
             ("", prefill.time_s * fill, decode.time_s),
-            ("light_", prefill.light_s * fill, decode.light_s),
+            # The bound lets the chunks of one prompt follow one another through the stages, too.
+            ("light_", prefill.light_s / parallel.pp, decode.light_s),
         ):
             out[f"{prefix}ttft_s"], out[f"{prefix}itl_s"] = ttft, itl
             out[f"{prefix}throughput_tokens_per_s"] = a["batch_size"] / itl

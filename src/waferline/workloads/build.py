@@ -19,6 +19,15 @@ from waferline.workloads.operator import Operator, OpKind
 
 FloatArray = npt.NDArray[np.float64]
 
+# Operator name → the part of a model it belongs to, as `Transformer.parts_16bit` calls it; the first prefix wins.
+_PARTS = (
+    ("attention.", "attention"),
+    ("cross.", "attention"),
+    ("mixer.", "attention"),
+    ("moe.shared", "shared_experts"),
+    ("moe.experts", "experts"),
+    ("ffn.", "ffn"),
+)
 _RESIDUAL_BYTES = 2.0  # the residual stream is never narrower than 16 bits
 _SCORE_FLOPS = 4.0  # per query-key pair and head-dim element: QKᵀ and PV, two FLOPs each (Williams 2009 counting)
 
@@ -28,6 +37,12 @@ class Builder:
     """Formats of the pass, and how many bytes one element of each class takes."""
 
     precision: Precision
+    wide_parts: frozenset[str] = frozenset()  # parts of the model whose weights stay in 16 bits
+
+    def weights_of(self, name: str) -> str:
+        """Weight format of the operator called `name`: the body's, unless its part of the model stays wide."""
+        part = next((p for prefix, p in _PARTS if name.startswith(prefix)), "")
+        return self.wide if part in self.wide_parts else self.precision.weights
 
     @property
     def residual_bytes(self) -> float:
@@ -88,9 +103,13 @@ class Builder:
 
     def gemm(self, name: str, m: Any, n: Any, k: Any, *, count: Any = 1.0, weights: str | None = None) -> Operator:
         """y[m, n] = x[m, k] · W[k, n], one matrix on one device."""
-        fmt = self.precision.weights if weights is None else weights
+        fmt = self.weights_of(name) if weights is None else weights
         # A 16-bit head or router computes in 16 bits, whatever the body does.
-        acts = self.precision.activations if weights is None else _activations_for(fmt, self.precision.activations)
+        acts = (
+            self.precision.activations
+            if fmt == self.precision.weights
+            else _activations_for(fmt, self.precision.activations)
+        )
         m, n, k = (np.asarray(x, dtype=np.float64) for x in (m, n, k))
         return self.operator(
             name,
@@ -186,7 +205,7 @@ def _attention_arithmetic(precision: Precision) -> str:
     return acts if get_format(acts).bits >= 16 else "bf16"
 
 
-def causal_pairs(q_len: Any, kv_len: Any, window: int | None) -> FloatArray:
+def causal_pairs(q_len: Any, kv_len: Any, window: Any) -> FloatArray:
     """Query-key pairs of one sequence and head: `q_len` new tokens that end a context of `kv_len`, causally masked.
 
     With a sliding window each query sees at most `window` keys.
@@ -200,7 +219,7 @@ def causal_pairs(q_len: Any, kv_len: Any, window: int | None) -> FloatArray:
     return ramp * first + ramp * (ramp + 1) / 2 + (q - ramp) * window
 
 
-def cached_tokens(q_len: Any, kv_len: Any, window: int | None) -> FloatArray:
+def cached_tokens(q_len: Any, kv_len: Any, window: Any) -> FloatArray:
     """Tokens of KV cache that the queries of one sequence read."""
     length = np.asarray(kv_len, dtype=np.float64)
     return length if window is None else np.minimum(length, np.asarray(q_len, dtype=np.float64) - 1 + window)

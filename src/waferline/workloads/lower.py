@@ -17,6 +17,7 @@ from waferline.workloads.mixers import Pass
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, whole
 from waferline.workloads.spec import Block, ConvNet, ModelSpec, Transformer
+from waferline.workloads.weights import wide_parts
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,7 +39,12 @@ def lower_prefill(
     """
     q_len = whole("prompt", prompt)
     p = Pass(whole("batch", batch), q_len, q_len + whole("cached", cached, least=0), False, parallel or Parallel())
-    return list(_transformer(model, Builder(precision), p, logits=p.batch))
+    return list(_transformer(model, builder(model, precision), p, logits=p.batch))
+
+
+def builder(model: Transformer, precision: Precision) -> Builder:
+    """The builder of a pass: a checkpoint that ships in the asked format keeps the parts it ships wide."""
+    return Builder(precision, frozenset(wide_parts(model, precision)))
 
 
 def lower_decode(
@@ -46,7 +52,7 @@ def lower_decode(
 ) -> list[Operator]:
     """Operators of one decode step: one new token for each of `batch` sequences with `context` tokens, it included."""
     p = Pass(whole("batch", batch), np.asarray(1.0), _context(context), True, parallel or Parallel())
-    return list(_transformer(model, Builder(precision), p, logits=p.batch))
+    return list(_transformer(model, builder(model, precision), p, logits=p.batch))
 
 
 def lower_forward(
@@ -66,7 +72,7 @@ def lower_forward(
         return list(lower_convnet(model, Builder(precision), whole("batch", batch), training=training))
     length = whole("tokens", model.fixed_tokens or tokens)
     p = Pass(whole("batch", batch), length, length, False, parallel or Parallel())
-    return list(_transformer(model, Builder(precision), p, logits=p.tokens if training else p.batch))
+    return list(_transformer(model, builder(model, precision), p, logits=p.tokens if training else p.batch))
 
 
 def _context(context: Any) -> FloatArray:
@@ -145,6 +151,9 @@ def _head(model: Transformer, b: Builder, p: Pass, logits: FloatArray) -> Iterat
     if not width:
         return
     local = mixers.shard(width, p.parallel.tp)
-    yield b.gemm("head", logits, local, float(model.hidden_size), weights=b.precision.head)
+    inner = float(model.embedding_size or model.hidden_size)  # a factorised embedding projects down first (OPT-350m)
+    if inner != model.hidden_size and model.has_head:
+        yield b.gemm("head.project", logits, inner, float(model.hidden_size))
+    yield b.gemm("head", logits, local, inner if model.has_head else float(model.hidden_size), weights=b.precision.head)
     if model.has_head:
         yield b.streaming("sampling", "softmax", logits * local, passes=_SAMPLING_PASSES, flops_each=3)

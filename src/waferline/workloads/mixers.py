@@ -62,7 +62,8 @@ def _softmax_attention(
     b: Builder, a: Attention, heads: FloatArray, kv_heads: FloatArray, count: FloatArray, p: Pass
 ) -> Operator:
     if a.causal:
-        pairs, read = causal_pairs(p.q_len, p.kv_len, a.window), cached_tokens(p.q_len, p.kv_len, a.window)
+        window = _window(a, p.kv_len)
+        pairs, read = causal_pairs(p.q_len, p.kv_len, window), cached_tokens(p.q_len, p.kv_len, window)
     else:
         pairs, read = p.q_len * p.kv_len, p.kv_len
     seen = p.kv_len if a.window is None else np.minimum(p.kv_len, a.window if p.decode else np.inf)
@@ -81,6 +82,13 @@ def _softmax_attention(
         kv_elements=2 * kv_heads * a.head_dim,
         count=count,
     )
+
+
+def _window(a: Attention, kv_len: FloatArray) -> FloatArray | None:
+    """Tokens a query sees at most; with chunks that start anew (Llama 4), half a chunk on average once past the first."""
+    if a.window is None:
+        return None
+    return np.where(a.chunked & (kv_len > a.window), a.window / 2, float(a.window))
 
 
 def cross_attention(

@@ -1,0 +1,84 @@
+"""Fills the generated parts of README.md: the first result, the accuracy summary and the speed, between their markers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from docs.pages.markdown import table
+from waferline.evidence.check import Report, check
+from waferline.evidence.folder import evidence_rows
+from waferline.evidence.outcome import Outcome
+from waferline.report.text import metric, percent
+
+README = Path(__file__).parents[2] / "README.md"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "predict.json"
+DEMO = "predict llama-3-8b --on h100 --precision int4 --batch 1 --prompt 2048 --output 256"
+
+# What users ask first: name -> which rows of the evidence
+_GROUPS = {
+    "served, time per output token": lambda o: o.row.phase == "serve" and o.row.metric == "tpot_s",
+    "served, time to first token": lambda o: o.row.phase == "serve" and o.row.metric == "ttft_s",
+    "served, tokens/s at full load": lambda o: o.row.phase == "serve" and o.row.metric == "output_tokens_per_s",
+    "decode and static batches": lambda o: o.row.phase in ("decode", "generate"),
+    "prefill": lambda o: o.row.phase == "prefill",
+    "training": lambda o: o.row.phase == "train",
+}
+
+
+def _demo() -> str:
+    import contextlib
+    import io
+
+    from waferline.cli import run
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        run(DEMO.split())
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    return "```\n$ waferline " + DEMO + "\n" + "\n".join(lines).strip() + "\n```"
+
+
+def _accuracy() -> str:
+    report: Report = check(evidence_rows())
+    rows = []
+    for name, keep in _GROUPS.items():
+        figures = report.only(lambda o, keep=keep: keep(o) and _complete(o)).total  # type: ignore[misc]
+        if figures.scored:
+            answered = percent(figures.predicted / figures.rows)
+            rows.append([name, figures.rows, answered, percent(figures.median_error), percent(figures.p90_error)])
+    columns = ["published rows, complete but for the KV format", "rows", "answered", "median error", "90th percentile"]
+    return table(columns, rows) + "\n\nNo row is dropped: refusals carry a reason, and misses are in the card."
+
+
+def _complete(o: Outcome) -> bool:
+    """Rows that state everything, or everything but the KV format, for which engines have a default."""
+    return not o.row.suspect and (bool(o.row.complete) or o.row.missing.strip() == "kv_format")
+
+
+def _speed() -> str:
+    if not RESULTS.is_file():
+        return "Not measured on this machine yet."
+    figures = json.loads(RESULTS.read_text())
+    grid, sweep = figures["serving grid"], figures["10^7-point sweep"]
+    lines = [
+        f"- {metric(grid['best_points_per_cpu_s'])} scenario points per second and core, with memory, energy, bottleneck and intervals;",
+        f"- {metric(sweep['points'])} points in {metric(sweep['peak_memory_bytes'], 'B')} of memory;",
+        f"- `import waferline` in {metric(figures['import waferline']['median_s'], 's')}, the command above in "
+        f"{metric(figures['waferline predict']['median_s'], 's')}.",
+    ]
+    return "\n".join(lines)
+
+
+_PARTS = {"demo": _demo, "accuracy": _accuracy, "speed": _speed}
+
+
+def build() -> list[Path]:
+    """Rewrite the generated parts of README.md in place."""
+    text = README.read_text(encoding="utf-8")
+    for name, make in _PARTS.items():
+        pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.S)
+        text = pattern.sub(lambda m, body=make(): f"{m[1]}{body}\n{m[2]}", text)
+    README.write_text(text, encoding="utf-8")
+    return [README]

@@ -88,7 +88,15 @@ CONSTANT = {
 }
 DEFAULT_CONSTANT = {"compute_slope": 0.0, "bandwidth_slope": 0.0, "floor_clocks": 0.0}
 # Constants tried in turn instead of searched; the training rows choose.
-CHOICES: dict[str, list[dict[str, float]]] = {"gemm": [{"tile_m": 64.0}, {"tile_m": 128.0}]}
+CHOICES: dict[str, list[dict[str, float]]] = {
+    "gemm": [{"tile_m": 64.0, "tile_n": 128.0}, {"tile_m": 64.0, "tile_n": 64.0}],
+    "gemm quantised": [{"tile_m": 64.0, "tile_n": 128.0}, {"tile_m": 128.0, "tile_n": 128.0}],
+    "decode_attention": [
+        {"kv_chunk": 256.0, "split_units": 1.0},
+        {"kv_chunk": 1024.0, "split_units": 0.5},
+        {"kv_chunk": 1024.0, "split_units": 2.0},
+    ],
+}
 # Second starts, for models with a choice in them (a `min` of protocols, a kernel that may or may not split).
 RESTARTS: dict[str, list[dict[str, float]]] = {
     "mla_decode": [{"unsplit_step_s": 80.0, "exposed": 0.1, "occupancy_loss": 0.0}],

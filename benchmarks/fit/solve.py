@@ -83,8 +83,9 @@ def solve(
 
 
 def _choices(problem: Problem) -> list[dict[str, float]]:
-    """Constants tried one by one: low-precision kernels come with taller tiles."""
-    return CHOICES["gemm"] if problem.op == "gemm" and problem.fixed["activation_bits"] < 16.0 else [{}]
+    """Constants tried one by one: tile shapes, and how attention kernels split the cache."""
+    quantised = problem.op == "gemm" and problem.fixed["activation_bits"] < 16.0
+    return CHOICES.get("gemm quantised" if quantised else problem.op, [{}])
 
 
 def _starts(problem: Problem, parameters: list[Parameter]) -> list[np.ndarray]:

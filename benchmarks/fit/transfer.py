@@ -6,9 +6,12 @@ predicted from their specification sheet alone.
 
 from __future__ import annotations
 
+import argparse
 from collections import defaultdict
+from collections.abc import Iterable
 
 import numpy as np
+import yaml
 from parameters import Parameter
 from residuals import covered, regimes
 from solve import COLLECTIVES, error, predict, solve
@@ -82,10 +85,10 @@ def entry(problems: list[Problem]) -> dict:
     }  # fmt: skip
 
 
-def vendor_set(vendor: str) -> dict:
+def vendor_set(vendor: str, ops: Iterable[str] = ()) -> dict:
     families: dict = defaultdict(list)
     for p in all_problems():
-        if MACHINES[p.machine]["facts"]["vendor"] == vendor:
+        if MACHINES[p.machine]["facts"]["vendor"] == vendor and (not ops or p.op in ops):
             families[(p.op, p.fmt, p.engine)].append(p)
     records: dict = defaultdict(lambda: defaultdict(dict))
     for (op, fmt, engine), problems in families.items():
@@ -104,5 +107,14 @@ def vendor_set(vendor: str) -> dict:
     }
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ops", nargs="*", default=[], help="fit only these operators anew")
+    ops = parser.parse_args().ops
+    path = CATALOG / "transfer-nvidia-gpu.yaml"
+    kept = yaml.safe_load(path.read_text())["records"] if ops else {}
+    write(path, ATTRIBUTION, SPLIT, kept | vendor_set("nvidia", ops))
+
+
 if __name__ == "__main__":
-    write(CATALOG / "transfer-nvidia-gpu.yaml", ATTRIBUTION, SPLIT, vendor_set("nvidia"))
+    main()

@@ -1,4 +1,4 @@
-"""Laws of the efficiency models: never faster than light, monotone in the work, broadcast, and constants that say where they come from."""
+"""Laws of the efficiency models: never faster than light, broadcasting, and constants that say where they come from."""
 
 from __future__ import annotations
 

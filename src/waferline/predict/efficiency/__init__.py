@@ -14,7 +14,7 @@ from waferline.predict.efficiency.device import DeviceFacts, LinkFacts, device_f
 from waferline.predict.efficiency.gemm import gemm_s, quantise_s
 from waferline.predict.efficiency.intervals import Interval, Regime, interval, log_quantiles
 from waferline.predict.efficiency.mla import mla_decode_s, mla_prefill_s
-from waferline.predict.efficiency.moe import distinct_experts, moe_s
+from waferline.predict.efficiency.moe import busiest_load, distinct_experts, moe_s
 from waferline.predict.efficiency.streaming import streaming_s
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "all_gather_s",
     "all_reduce_s",
     "all_to_all_s",
+    "busiest_load",
     "coefficients",
     "decode_attention_s",
     "device_facts",

@@ -9,7 +9,6 @@ import numpy as np
 from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
 from waferline.predict.efficiency.overlap import Array, Values, no_faster_than_light, overlap_s
 
-KV_CHUNK = 256.0  # keys one program of a split-KV decode kernel takes at least
 Q_BLOCK = 128.0  # query rows of one tile of a FlashAttention kernel
 WIDE_GROUP = 32.0  # query heads a KV head that tensor-core decode kernels take together
 REFERENCE_HEAD_DIM = 128.0  # head size that efficiencies are quoted at
@@ -31,7 +30,7 @@ def decode_attention_s(
 ) -> Array:
     """Expected seconds of one layer's decode attention; every argument broadcasts.
 
-    kv_len: keys each sequence attends to (the window, where one is shorter). Programs are (sequence, KV head, chunk of 256
+    kv_len: keys each sequence attends to (the window, where one is shorter). Programs are (sequence, KV head, chunk of `kv_chunk`
     keys): memory time grows with the units they leave idle, and each (sequence, KV head) pair costs time of its own. Without
     grouping (heads == kv_heads) engines take another kernel, which some do not split along the keys: a chain of `kv_len`
     steps. Groups above 32 query heads fall to a kernel that works one query head at a time. `cache_warm` says the KV cache
@@ -41,7 +40,7 @@ def decode_attention_s(
     group = np.divide(heads, kv_heads)
     alone, wide = group <= 1.0, group > WIDE_GROUP
     idle = device.sm_count / pairs
-    splits = np.minimum(np.maximum(idle, 1.0), np.ceil(np.divide(kv_len, KV_CHUNK)))
+    splits = np.minimum(np.maximum(idle * c["split_units"], 1.0), np.ceil(np.divide(kv_len, c["kv_chunk"])))
     lack = np.maximum(idle / splits, 1.0)
     row_bytes = np.multiply(head_dim, kv_bytes_per_element)
     shape = (1.0 + c["row_overhead_bytes"] / row_bytes) / memory_efficiency(device, c)

@@ -6,6 +6,7 @@ was, and the constants were fitted over all of those together. *spec only*: name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -90,8 +91,8 @@ def coefficients(
 
     compute_format: "bf16", "fp8", "fp8_block", "fp4", "int8", "w4a16", "w8a16", "w4a8"; "bf16_kv8" for bf16 attention over an
     8-bit KV cache; for collectives the link kind ("nvlink", "pcie", ...). engine: the kernel family ("vllm", "trtllm",
-    "nccl", ...); by default, and where that engine was not measured, the faster family. `arch` picks the nearest relative
-    among transferred constants of an architecture that was measured.
+    "nccl", ...); by default, and where that engine was not measured, the faster family. A machine that was not measured
+    borrows from measured silicon its name begins like, else from its vendor's machines together, else from its kind.
 
     Raises: UnknownNameError for an operator kind that does not exist.
     """
@@ -151,21 +152,24 @@ def _widened(record: Record, family: str, op_kind: str, engine: str | None) -> R
 
 
 def _find(name: str, op_kind: str, formats: tuple[str, ...], engine: str | None) -> Record | None:
-    """The first of `formats` that the file has; of its engines the one asked for, else the first (the faster)."""
-    document = _document(name)
-    if document is None:
+    """The first of `formats` that the file has; of its engines the one asked for, else the faster of the main kernels.
+
+    Engines come fastest first; an underscore marks a special kernel of an engine ("trtllm_latency", "vllm_eager").
+    """
+    found = _records(name, op_kind)
+    if found is None:
         return None
-    table = document["records"].get(op_kind, {})
+    head, table = found
     for fmt in formats:
         engines = table.get(fmt)
         if engines:
-            chosen = engine if engine is not None and engine in engines else next(iter(engines))
-            return _record(document, name, op_kind, fmt, chosen, engines[chosen])
+            chosen = engine if engine is not None and engine in engines else min(engines, key=lambda e: "_" in e)
+            return _record(head, name, op_kind, fmt, chosen, engines[chosen])
     return None
 
 
 def _record(
-    document: Mapping[str, Any], name: str, op_kind: str, fmt: str, engine: str, entry: Mapping[str, Any]
+    head: Mapping[str, Any], name: str, op_kind: str, fmt: str, engine: str, entry: Mapping[str, Any]
 ) -> Record:
     return Record(
         machine=name,
@@ -176,11 +180,11 @@ def _record(
         residual=tuple(Regime(*map(float, row)) for row in entry["residual"]),
         rows=int(entry["rows"]),
         groups=int(entry["groups"]),
-        split=document["split"],
+        split=head["split"],
         median_error=float(entry["median"]),
         p90_error=float(entry["p90"]),
-        date=str(document["date"]),
-        source=document["source"],
+        date=str(head["date"]),
+        source=head["source"],
     )
 
 
@@ -219,11 +223,33 @@ def _machines() -> Mapping[str, Any]:
 
 
 @cache
-def _document(name: str) -> Mapping[str, Any] | None:
-    """One file of `catalog/efficiency`, parsed by libyaml where it is there; None when there is no such file."""
-    path = files("waferline.catalog") / "efficiency" / f"{name}.yaml"
-    if not path.is_file():
+def _records(name: str, op_kind: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """(date, source, split) and the records by format and engine of one operator; None when the machine has no file.
+
+    Only the operator's own lines are parsed: a file holds a dozen operators and a prediction starts in milliseconds.
+    """
+    text = _text(name)
+    if text is None:
         return None
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    document: Mapping[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    head, _, body = text.partition("\nrecords:\n")
+    blocks = re.split(r"^  (\w+):\n", body, flags=re.MULTILINE)
+    lines = dict(zip(blocks[1::2], blocks[2::2], strict=True))
+    return _load(head), _load(lines[op_kind]) if op_kind in lines else {}
+
+
+@cache
+def _document(name: str) -> Mapping[str, Any] | None:
+    """One whole file of `catalog/efficiency`; None when there is no such file."""
+    text = _text(name)
+    return None if text is None else _load(text)
+
+
+def _text(name: str) -> str | None:
+    path = files("waferline.catalog") / "efficiency" / f"{name}.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _load(text: str) -> Mapping[str, Any]:
+    """YAML, by libyaml where it is there: ten times faster than the Python parser."""
+    document: Mapping[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return document

@@ -100,7 +100,10 @@ def matrix_efficiency(device: DeviceFacts, c: Mapping[str, float]) -> float:
 
 
 def memory_efficiency(device: DeviceFacts, c: Mapping[str, float]) -> float:
-    """Share of the sheet's bandwidth that long streams reach; transferred records say how it falls with bytes per unit and clock."""
+    """Share of the sheet's bandwidth that long streams reach.
+
+    Transferred records say how it falls with the bytes one unit moves in a clock.
+    """
     per_unit_clock = device.bandwidth_bytes_per_s / (device.sm_count * device.clock_hz)
     share = c["bandwidth_efficiency"] * (per_unit_clock / REFERENCE_BYTES_PER_UNIT_CLOCK) ** c["bandwidth_slope"]
     return min(max(share, LOWEST_EFFICIENCY), HIGHEST_EFFICIENCY)

@@ -41,7 +41,7 @@ def to_si(name: str, value: Any, unit: str) -> FloatArray:
     units = registry()
     try:
         parsed = units.Quantity(value) if isinstance(value, str) else value
-        if parsed.dimensionless and isinstance(value, str):
+        if parsed.unitless and isinstance(value, str):
             return np.asarray(parsed.magnitude, dtype=np.float64)
         return np.asarray(parsed.to(unit).magnitude, dtype=np.float64)
     except Exception as error:  # pint raises a family of unrelated types

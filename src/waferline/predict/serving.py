@@ -31,7 +31,7 @@ _SECONDS_PER_HOUR = 3600.0
 _MEGA = 1e6
 
 NOT_MODELLED = (
-    "queueing and arrivals: every request starts at once (see `waferline simulate serving`)",
+    "queueing and arrivals: every request starts at once",
     "prefill and decode steps that interleave (chunked prefill under load)",
     "speculative decoding and prefix caching",
     "imbalance between experts beyond the expected number that a batch touches",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from waferline.cli import catalog, compare, evidence, formats, predict
+from waferline.cli import catalog, compare, evidence, formats, measure, predict, simulate_mesh, study
 
 app = typer.Typer(
     name="waferline",
@@ -38,3 +38,8 @@ app.command("compare")(compare.compare)
 formats.register(app)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(evidence.app, name="evidence")
+app.add_typer(measure.app, name="measure")
+app.add_typer(study.app, name="study")
+simulate = typer.Typer(help="Simulate cycle by cycle.", no_args_is_help=True)
+simulate.add_typer(simulate_mesh.app, name="mesh")
+app.add_typer(simulate, name="simulate")

@@ -1,0 +1,210 @@
+"""Many tokens at once: the same layers as `decode.py`, operator by operator, on the wide kernels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from waferline.kernels.cpu import activations
+from waferline.kernels.cpu.attention import KVCache, attention_kernel, writer_kernel
+from waferline.kernels.cpu.elementwise import add_rows, rms_norm_rows, rope_rows, swiglu_row
+from waferline.kernels.cpu.jit import jit, specialise
+from waferline.kernels.cpu.matmul import GROUP_COLUMNS, PREFETCH_BYTES, sweep_kernel, width_for
+from waferline.kernels.cpu.tiles import ROWS, TILES
+from waferline.kernels.runner import decode as step
+from waferline.kernels.runner.config import ModelConfig
+from waferline.kernels.runner.weights import (
+    BLOCKS, DOWN, FORMAT, GATE, GATES, MATRIX_BYTES, OFFSET, ROUTER, ROW_TILES, SHARED_GATE, K, O, Q, V,
+)  # fmt: skip
+
+_NAMES = tuple(TILES)
+
+# Names the specialised copies bind.
+SWEEP: Any = None
+PACK: Any = None
+
+
+def _product(
+    w: Any, at: int, row_tiles: int, blocks: int, codes: Any, sums: Any, sums16: Any, scales: Any, y: Any,
+    column_blocks: int, group: int, threads: int,
+) -> None:  # fmt: skip
+    for t in prange(threads):
+        a, b = t * row_tiles // threads, (t + 1) * row_tiles // threads
+        SWEEP(w, at, a, b, blocks, codes, sums, sums16, scales, y, y.shape[1], column_blocks, group, PREFETCH_BYTES)
+
+
+def _pack(
+    x: Any, bits: Any, n: int, column_blocks: int, codes: Any, sums: Any, sums16: Any, scales: Any, threads: int
+) -> None:
+    for t in prange(threads):
+        a, b = t * column_blocks // threads, (t + 1) * column_blocks // threads
+        PACK(x, bits, n, a, b, codes, sums, sums16, scales)
+
+
+@cache
+def _product_kernel(name: str, n: int) -> Any:
+    exact = TILES[name].exact
+    sweep = sweep_kernel(name, n, exact)
+    return specialise(_product, f"product_{name.lower()}_{n}", parallel=True, SWEEP=sweep)
+
+
+@cache
+def _pack_kernel(kind: str) -> Any:
+    return specialise(_pack, f"pack_batch_{kind}", parallel=True, PACK=activations.PACKERS[kind])
+
+
+@jit(parallel=True)
+def _norm(x: Any, weight: Any, eps: float, y: Any, threads: int) -> None:
+    for t in prange(threads):
+        rms_norm_rows(x, weight, eps, y, t * x.shape[0] // threads, (t + 1) * x.shape[0] // threads)
+
+
+@jit(parallel=True)
+def _rope(x: Any, heads: int, d: int, position: int, cos: Any, sin: Any, halves: bool, threads: int) -> None:
+    for t in prange(threads):
+        rope_rows(x, heads, d, position, cos, sin, halves, t * x.shape[0] // threads, (t + 1) * x.shape[0] // threads)
+
+
+@jit(parallel=True)
+def _swiglu(gate: Any, up: Any, y: Any, threads: int) -> None:
+    for t in prange(threads):
+        for r in range(t * y.shape[0] // threads, (t + 1) * y.shape[0] // threads):
+            swiglu_row(gate[r, : y.shape[1]], up[r, : y.shape[1]], y[r])
+
+
+@jit(parallel=True)
+def _add(x: Any, y: Any, threads: int) -> None:
+    for t in prange(threads):
+        add_rows(x, y, t * x.shape[0] // threads, (t + 1) * x.shape[0] // threads)
+
+
+@dataclass(slots=True)
+class Batch:
+    """A prefill of up to a few hundred tokens on one model. `seconds` gathers time per operator of `decode.OPERATORS`."""
+
+    config: ModelConfig
+    model: step.Model
+    cache: KVCache
+    threads: int
+    seconds: np.ndarray = field(default_factory=lambda: np.zeros(len(step.OPERATORS)))
+    _buffers: dict[tuple[str, int, int, int], tuple[np.ndarray, ...]] = field(default_factory=dict)
+    _input: np.ndarray | None = None
+    _ready: dict[tuple[str, int], tuple[np.ndarray, ...]] = field(default_factory=dict)
+    _mark: float = 0.0
+
+    def _spent(self, operator: int) -> None:
+        now = time.perf_counter()
+        self.seconds[operator] += now - self._mark
+        self._mark = now
+
+    def times(self, x: np.ndarray, row: np.ndarray, operator: int, expert: int = 0) -> np.ndarray:
+        """x f32[n, cols] @ W^T for a row of the operator table; f32[at least n, padded rows]. Packs x once per layout."""
+        name = _NAMES[row[FORMAT]]
+        tile = TILES[name]
+        n = width_for(x.shape[0], tile.exact)
+        column_blocks = -(-x.shape[0] // n)
+        if x is not self._input:
+            self._input = x
+            self._ready.clear()
+        key = (tile.activation, n)
+        if key not in self._ready:
+            size = (tile.activation, int(row[BLOCKS]) * tile.block_k, n, column_blocks)
+            if size not in self._buffers:
+                self._buffers[size] = activations.buffers(*size)
+            self._ready[key] = self._buffers[size]
+            _pack_kernel(tile.activation)(x, x.view(np.int32), n, column_blocks, *self._ready[key], self.threads)
+            self._spent(step.QUANTISE)
+        y = np.empty((column_blocks * n, int(row[ROW_TILES]) * ROWS), np.float32)
+        at, group = int(row[OFFSET] + expert * row[MATRIX_BYTES]), max(1, GROUP_COLUMNS // n)
+        _product_kernel(name, n)(
+            self.model.arena,
+            at,
+            int(row[ROW_TILES]),
+            int(row[BLOCKS]),
+            *self._ready[key],
+            y,
+            column_blocks,
+            group,
+            self.threads,
+        )
+        self._spent(operator)
+        return y
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Embeddings f32[n, d_model] behind the cached tokens -> hidden states before the output norm (in place)."""
+        self._mark = time.perf_counter()
+        position = self.cache.tokens
+        h = np.empty_like(x)
+        for layer in range(self.config.layers):
+            self._attention(x, h, layer, position)
+            _norm(x, self.model.ffn_norm[layer], self.config.rms_eps, h, self.threads)
+            self._input = None  # h is overwritten in place
+            self._spent(step.NORM)
+            if self.config.experts:
+                self._mixture(x, h, layer)
+            else:
+                _add(x, self._network(h, self.model.table[layer, GATE : DOWN + 1], self.config.ffn), self.threads)
+        self.cache.tokens += x.shape[0]
+        return x
+
+    def _attention(self, x: np.ndarray, h: np.ndarray, layer: int, position: int) -> None:
+        c, m, n = self.config, self.model, x.shape[0]
+        _norm(x, m.attn_norm[layer], c.rms_eps, h, self.threads)
+        self._input = None
+        self._spent(step.NORM)
+        q, k, v = (self.times(h, m.table[layer, kind], step.QKV) for kind in (Q, K, V))
+        q, k, v = (np.ascontiguousarray(a[:n, :w]) for a, w in ((q, c.q_width), (k, c.kv_width), (v, c.kv_width)))
+        for a, bias in ((q, m.q_bias), (k, m.k_bias), (v, m.v_bias)):
+            if bias.size:
+                step.add_bias(a, bias[layer])
+        if m.q_norm.size:
+            step.head_norm(q, m.q_norm[layer], c.heads, c.head_dim, c.rms_eps)
+            step.head_norm(k, m.k_norm[layer], c.kv_heads, c.head_dim, c.rms_eps)
+        _rope(q, c.heads, c.head_dim, position, m.cos, m.sin, c.family.halves, self.threads)
+        _rope(k, c.kv_heads, c.head_dim, position, m.cos, m.sin, c.family.halves, self.threads)
+        cache, heads = self.cache, (n, c.kv_heads, c.head_dim)
+        arrays = (cache.keys, cache.values, cache.k_scale, cache.v_scale)
+        writer_kernel(cache.kind)(k.reshape(heads), v.reshape(heads), *arrays, layer, position)
+        self._spent(step.ROPE)
+        scores = np.zeros((self.threads, 4, cache.slots), np.float32)
+        out = np.empty_like(q)
+        factor = np.float32(c.head_dim**-0.5)
+        attend = attention_kernel(cache.kind)
+        attend(q, c.heads, c.head_dim, *arrays, layer, position, factor, scores, out, self.threads)
+        self._spent(step.ATTENTION)
+        o = self.times(out, m.table[layer, O], step.ATTN_OUT)
+        if m.o_bias.size:
+            step.add_bias(o, m.o_bias[layer])
+        _add(x, o, self.threads)
+
+    def _network(self, h: np.ndarray, rows: np.ndarray, width: int, expert: int = 0) -> np.ndarray:
+        """down(silu(gate h) * (up h)), f32[at least n, d_model or more]."""
+        gate = self.times(h, rows[0], step.GATE_UP, expert)
+        up = self.times(h, rows[1], step.GATE_UP, expert)
+        act = np.empty((h.shape[0], width), np.float32)
+        _swiglu(gate, up, act, self.threads)
+        self._spent(step.SWIGLU)
+        return self.times(act, rows[2], step.DOWN_OP, expert)
+
+    def _mixture(self, x: np.ndarray, h: np.ndarray, layer: int) -> None:
+        """Each expert once, on the tokens that chose it."""
+        c, rows, n = self.config, self.model.table[layer], h.shape[0]
+        logits = np.ascontiguousarray(self.times(h, rows[ROUTER], step.ROUTE)[:n, : c.experts])
+        chosen, weights = np.empty((n, c.experts_used), np.int64), np.empty((n, c.experts_used), np.float32)
+        for t in range(n):
+            step.choose(logits[t], c.experts_used, c.family.renormalise, chosen[t], weights[t])
+        self._spent(step.ROUTE)
+        for expert in np.unique(chosen):
+            tokens, slot = np.nonzero(chosen == expert)
+            part = np.ascontiguousarray(h[tokens])
+            y = self._network(part, rows[GATES : GATES + 3], c.expert_ffn, int(expert))
+            x[tokens] += weights[tokens, slot][:, None] * y[: len(tokens), : c.d_model]
+        if c.shared_ffn:
+            gate = 1 / (1 + np.exp(-(h @ self.model.shared_gate[layer])))
+            y = self._network(h, rows[SHARED_GATE : SHARED_GATE + 3], c.shared_ffn)
+            x += gate[:, None].astype(np.float32) * y[:n, : c.d_model]

@@ -13,6 +13,7 @@ from waferline.predict.dispatch import Answer
 from waferline.predict.result import Result
 from waferline.report.explain import HEADER, explain_rows
 from waferline.report.text import dollars, metric, percent
+from waferline.units import SUFFIXES
 
 
 def simple_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
@@ -174,6 +175,32 @@ def _print_pass(console: Console, answer: Answer) -> None:
     console.print()
 
 
+_SYMBOLS = {
+    "second": "s",
+    "byte": "B",
+    "token/s": "tok/s",
+    "token": "tokens",
+    "joule/token": "J",
+    "joule": "J",
+    "watt": "W",
+    "cycle": "cycles",
+}
+
+
+def _spoken(name: str) -> str:
+    """A field's name without its unit, in words."""
+    stem = next((name.removesuffix(suffix) for suffix, _ in SUFFIXES if name.endswith(suffix)), name)
+    return stem.replace("_", " ")
+
+
+def _written(item: Any, unit: str) -> str:
+    if not isinstance(item, float | np.floating):
+        return str(item)
+    if unit in ("token/s", "token"):
+        return f"{float(item):,.4g} {_SYMBOLS[unit]}"
+    return metric(float(item), _SYMBOLS.get(unit, unit)) if unit else f"{float(item):,.4g}"
+
+
 def _print_values(console: Console, answer: Answer) -> None:
     """Any other result: every scalar field with its unit."""
     fields = answer.result.fields()
@@ -181,10 +208,8 @@ def _print_values(console: Console, answer: Answer) -> None:
     for name, unit in fields.items():
         array = np.asarray(answer.result[name])
         if array.size == 1:
-            item = array.flat[0]
-            text = metric(float(item)) if array.dtype.kind == "f" else str(item)
-            rows.append([name, text, unit])
-    console.print(simple_table(answer.kind, ("", "value", "unit"), rows))
+            rows.append([_spoken(name), _written(array.flat[0], unit)])
+    console.print(simple_table(answer.kind, ("", "value"), rows))
     console.print()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from waferline.measure.contract import Outcome
 
@@ -139,6 +139,49 @@ def resident(
     _show({"device": device, "results": [result_json(r) for r in results]}, as_json, "print_resident")
 
 
+@app.command("server")
+def server(
+    url: Annotated[str, typer.Argument(help="Base URL such as http://127.0.0.1:8080/v1, or a guidellm JSON file.")],
+    concurrency: Annotated[str, typer.Option(help="Closed loop: requests in flight, comma-separated.")] = "1",
+    rate: Annotated[str | None, typer.Option(help="Open loop instead: requests/s, comma-separated.")] = None,
+    prompt: Annotated[int, typer.Option(help="Prompt tokens.")] = 512,
+    output: Annotated[int, typer.Option(help="Output tokens.")] = 128,
+    requests: Annotated[
+        int | None, typer.Option(help="Requests of each load.  [default: 8 a stream, 16 at least]")
+    ] = None,
+    endpoint: Annotated[str, typer.Option(help="completions or chat.")] = "completions",
+    served: Annotated[str, typer.Option("--served-model", help="Name the server knows; its first by default.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds for a whole request.")] = 300.0,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to predict for, beside the measured figures.")] = None,
+    on: _ON = None,
+    precision: Annotated[str | None, typer.Option("--precision", "-p", help="Precision to predict for.")] = None,
+    store: _STORE = None,
+    as_json: _JSON = False,
+) -> None:
+    """TTFT, TPOT and throughput of any OpenAI-compatible server, streamed; or what guidellm found."""
+    import os
+
+    from waferline.cli.measured_server import guidellm_data, loads_of, predicted_serving
+    from waferline.measure.server import Target, measure_server
+
+    if url.lower().endswith(".json"):
+        return _show(guidellm_data(url), as_json, "print_server")
+    key = os.environ.get(key_env, "") if key_env else ""
+    target = Target(url, model=served, endpoint=endpoint, timeout_s=timeout, key=key)
+    loads = loads_of(concurrency, rate, requests)
+    with _progress() as tell:
+        results = measure_server(target, loads, prompt_tokens=prompt, output_tokens=output, progress=tell)
+    _keep([r.to_json() for r in results], store)
+    failed = next((r for r in results if not r.engaged), None)
+    if failed is not None:
+        raise failed.error()
+    records = [r.to_json() for r in results]
+    for record in records:
+        record["predicted"] = predicted_serving(model, on, precision, record) if model else None
+    return _show({"url": url, "results": records}, as_json, "print_server")
+
+
 @app.command("export")
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="A CSV file to write.")],
@@ -154,7 +197,7 @@ def export(
     _show({"rows": len(rows), "output": str(output)}, as_json, "print_export")
 
 
-def _keep(outcomes: list[Outcome], path: Path | None) -> None:
+def _keep(outcomes: Sequence[Outcome | Mapping[str, Any]], path: Path | None) -> None:
     """Append to the named store, or to the user's own."""
     from waferline.measure.store import append
 

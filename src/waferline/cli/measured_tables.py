@@ -124,3 +124,33 @@ def print_resident(data: Mapping[str, Any]) -> None:
         _warn(console, record["conditions"]["warnings"])
     console.print(f"device-resident normal equations on {data['device']}, fp64")
     console.print(table)
+
+
+_SERVER_COLUMNS = (("TTFT", "ttft_s"), ("ITL", "itl_s"), ("TPOT", "tpot_s"), ("latency", "latency_s"))
+
+
+def print_server(data: Mapping[str, Any]) -> None:
+    """Every load: percentiles, throughput, errors, and what predict says."""
+    from rich.table import Table
+
+    console = _console()
+    table = Table("load", *(f"{name} p50 / p99" for name, _ in _SERVER_COLUMNS), "tokens/s", "errors")
+    for record in data["results"]:
+        s = record["summary"]
+        errors = ", ".join(f"{n} {kind}" for kind, n in s["errors"].items()) or "none"
+        cells = (_span(s.get(key)) for _, key in _SERVER_COLUMNS)
+        rate = s["output_tokens_per_s"]
+        table.add_row(record["name"], *cells, "" if rate is None else f"{rate:.4g}", errors)
+        p = record.get("predicted")
+        if p:
+            cells = (_seconds(p[key]) if key in p else "" for _, key in _SERVER_COLUMNS)
+            table.add_row("  predicted", *cells, f"{p['output_tokens_per_s']:.4g}", "")
+    console.print(table)
+    for record in data["results"]:
+        _warn(console, record["conditions"]["warnings"])
+    counted = {c for r in data["results"] for c in r["summary"]["counted_by"]}
+    console.print("tokens counted by " + ", ".join(sorted(counted)))
+
+
+def _span(spread: Mapping[str, float] | None) -> str:
+    return f"{_seconds(spread['p50'])} / {_seconds(spread['p99'])}" if spread else ""

@@ -26,20 +26,34 @@ MIN_ROWS = 50
 # One model on one TPU, where most sizes below 256 tokens take twice the time of larger ones: held-out sites miss by 68 %.
 # The MI210 rows are one weight matrix at 22 heights: they inform the AMD defaults, and are a test.
 NOT_FITTED = ("tpuv6e", "mi210")
-OTHER_LABS = "operator profiles of vidur (MIT, Microsoft), LLMServingSim (MIT, CASYS Lab at KAIST) and LLMCompass (BSD-3, Princeton University); medians, no clocks given"
+OTHER_LABS = (
+    "operator profiles of vidur (MIT, Microsoft) and LLMServingSim (MIT, CASYS Lab at KAIST); medians, no clocks given"
+)
 OTHER_SPLIT = "up to 5 folds, whole models held out (whole (n, k) sites where one model was measured)"
-ATTRIBUTION = "operator latencies (c) 2025-2026 NVIDIA CORPORATION & AFFILIATES, aiconfigurator-core 0.12.0, Apache-2.0; down-sampled; CUDA events around graph replays"
-SPLIT = "5 folds, whole groups held out: GEMM (n, k); attention (heads, kv heads, head dim, window); MLA (heads, batch); MoE (hidden, inter, topk, experts); collectives (ranks, size)"
+ATTRIBUTION = (
+    "operator latencies (c) 2025-2026 NVIDIA CORPORATION & AFFILIATES, aiconfigurator-core 0.12.0, Apache-2.0; "
+    "down-sampled; CUDA events around graph replays; streaming and p2p from vidur and LLMServingSim (MIT)"
+)
+SPLIT = (
+    "5 folds, whole groups held out: GEMM (n, k); attention (heads, kv heads, head dim, window); MLA (heads, batch); "
+    "MoE (hidden, inter, topk, experts); collectives (ranks, size); streaming (model, layer)"
+)
 
 
 def all_problems(machines: Iterable[str] = ()) -> list[Problem]:
     """Every problem to fit; other labs' GEMM rows only for machines that the main collection lacks."""
     found = [
-        *tables.gemm(), *tables.attention("decode"), *tables.attention("prefill"),
-        *tables.mla("decode"), *tables.mla("prefill"), *tables.moe(), *tables.collectives(),
-        *other_labs.streaming(), *other_labs.p2p(),
+        *tables.gemm(),
+        *tables.attention("decode"),
+        *tables.attention("prefill"),
+        *tables.mla("decode"),
+        *tables.mla("prefill"),
+        *tables.moe(),
+        *tables.collectives(),
+        *other_labs.streaming(),
+        *other_labs.p2p(),
         *(replace(p, engine="default") for p in other_labs.gemm() if p.machine not in (*tables.SILICON, *NOT_FITTED)),
-    ]  # fmt: skip
+    ]
     wanted = set(machines)
     return [
         p
@@ -52,14 +66,21 @@ def all_problems(machines: Iterable[str] = ()) -> list[Problem]:
 def entry(problem: Problem, held_out_s: np.ndarray, c: dict[str, float]) -> dict:
     median, p90 = error(held_out_s, problem.t_s)
     return {
-        "rows": len(problem), "groups": int(problem.group.max()) + 1, "median": median, "p90": p90,
-        "coverage90": coverage(held_out_s, problem.t_s, problem.group), "c": c, "residual": regimes(held_out_s, problem.t_s),
-    }  # fmt: skip
+        "rows": len(problem),
+        "groups": int(problem.group.max()) + 1,
+        "median": median,
+        "p90": p90,
+        "coverage90": coverage(held_out_s, problem.t_s, problem.group),
+        "c": c,
+        "residual": regimes(held_out_s, problem.t_s),
+    }
 
 
 def number(x: float) -> str:
     if x == float("inf"):
         return ".inf"
+    if x != x:
+        return ".nan"
     text = f"{x:.4g}"
     if "e" in text:  # YAML 1.1 reads 1e-06 as text unless the mantissa has a point
         mantissa, exponent = text.split("e")

@@ -22,8 +22,19 @@ SHAPES = {
     "Qwen/Qwen3-32B": (5120, 25600, 64, 8, 128, 151936),
     "Qwen/Qwen3-30B-A3B-Instruct-2507": (2048, 768, 32, 4, 128, 151936),
 }
-MACHINE = {"RTX4090": "rtx4090", "RTXPRO6000": "rtxpro6000", "A6000": "a6000", "RTX3090": "rtx3090", "H100": "h100", "TPU-v6e-1": "tpuv6e",
-           "A100": "a100", "MI210": "mi210", "a100": "a100", "h100": "h100", "a40": "a40"}  # fmt: skip
+MACHINE = {
+    "RTX4090": "rtx4090",
+    "RTXPRO6000": "rtxpro6000",
+    "A6000": "a6000",
+    "RTX3090": "rtx3090",
+    "H100": "h100",
+    "TPU-v6e-1": "tpuv6e",
+    "A100": "a100",
+    "MI210": "mi210",
+    "a100": "a100",
+    "h100": "h100",
+    "a40": "a40",
+}
 BF16_BYTES = 2.0
 
 
@@ -32,19 +43,31 @@ def _gemm_sites(model: str, tp: int) -> dict[str, tuple[float, float]]:
     hidden, ffn, h, hk, dim, _ = SHAPES[model]
     q, kv = h * dim / tp, hk * dim / tp
     return {
-        "qkv_proj": (q + 2 * kv, hidden), "q_proj": (q, hidden), "k_proj": (kv, hidden), "v_proj": (kv, hidden), "o_proj": (hidden, q),
-        "gate_up_proj": (2 * ffn / tp, hidden), "gate_proj": (ffn / tp, hidden), "up_proj": (ffn / tp, hidden), "down_proj": (hidden, ffn / tp),
-        "expert.w1": (ffn / tp, hidden), "expert.w3": (ffn / tp, hidden), "expert.w2": (hidden, ffn / tp),
-    }  # fmt: skip
+        "qkv_proj": (q + 2 * kv, hidden),
+        "q_proj": (q, hidden),
+        "k_proj": (kv, hidden),
+        "v_proj": (kv, hidden),
+        "o_proj": (hidden, q),
+        "gate_up_proj": (2 * ffn / tp, hidden),
+        "gate_proj": (ffn / tp, hidden),
+        "up_proj": (ffn / tp, hidden),
+        "down_proj": (hidden, ffn / tp),
+        "expert.w1": (ffn / tp, hidden),
+        "expert.w3": (ffn / tp, hidden),
+        "expert.w2": (hidden, ffn / tp),
+    }
 
 
 def _streams(model: str, tp: int) -> dict[str, float]:
     """Layer -> bytes moved a token on one rank, of kernels that engines fuse: norm with residual, SwiGLU, rotary embedding."""
     hidden, ffn, h, hk, dim, _ = SHAPES[model]
     return {
-        "layernorm": 4 * hidden * BF16_BYTES, "final_layernorm": 4 * hidden * BF16_BYTES, "act_fn": 3 * ffn / tp * BF16_BYTES,
-        "rotary_emb": 2 * (h + hk) * dim / tp * BF16_BYTES, "embedding": 2 * hidden * BF16_BYTES,
-    }  # fmt: skip
+        "layernorm": 4 * hidden * BF16_BYTES,
+        "final_layernorm": 4 * hidden * BF16_BYTES,
+        "act_fn": 3 * ffn / tp * BF16_BYTES,
+        "rotary_emb": 2 * (h + hk) * dim / tp * BF16_BYTES,
+        "embedding": 2 * hidden * BF16_BYTES,
+    }
 
 
 def servingsim() -> pd.DataFrame:
@@ -56,15 +79,20 @@ def servingsim() -> pd.DataFrame:
     return frame.assign(machine=frame.gpu.map(MACHINE), t_s=frame.time_us * 1e-6)
 
 
-def _gemm_problem(machine: str, lab: str, fmt: str, arithmetic: str, bits: float, rows: pd.DataFrame) -> Problem:
-    """rows: m, n, k, t_s, group."""
+def _gemm_problem(
+    machine: str, lab: str, fmt: str, arithmetic: str, bits: float, rows: pd.DataFrame, quantised: bool = True
+) -> Problem:
+    """rows: m, n, k, t_s, group. `quantised`: activations are quantised inside the measured time."""
     d = facts(machine, arithmetic)
     m, n, k = (rows[c].to_numpy(float) for c in "mnk")
     x = {
-        "m": m, "n": n, "k": k, "light_compute_s": 2 * m * n * k / d.peak_flops,
+        "m": m,
+        "n": n,
+        "k": k,
+        "light_compute_s": 2 * m * n * k / d.peak_flops,
         "light_memory_s": (m * k * bits / 8 + n * k * bits / 8 + m * n * BF16_BYTES) / d.bandwidth_bytes_per_s,
-    }  # fmt: skip
-    fixed = {"weight_bits": bits, "activation_bits": bits, "cache_warm": True}
+    }
+    fixed = {"weight_bits": bits, "activation_bits": bits if quantised else 16.0, "cache_warm": True}
     return Problem("gemm", machine, fmt, lab, d, None, x, fixed, rows.t_s.to_numpy(), pd.factorize(rows.group)[0], rows)
 
 
@@ -90,7 +118,7 @@ def gemm() -> Iterator[Problem]:
         yield _gemm_problem(MACHINE[gpu], "LLMCompass", "bf16", "bf16", 16.0, rows)
     infersim = pd.read_csv(MEASURED / "infersim_gemm.csv")
     rows = infersim.assign(t_s=infersim.latency_us * 1e-6, group=infersim.n.astype(str) + "x" + infersim.k.astype(str))
-    yield _gemm_problem("h100", "InferSim, H800 DeepGEMM", "fp8_block", "fp8", 8.0, rows)
+    yield _gemm_problem("h100", "InferSim, H800 DeepGEMM", "fp8_block", "fp8", 8.0, rows, quantised=False)
 
 
 def _vidur_gemm() -> pd.DataFrame:
@@ -98,9 +126,11 @@ def _vidur_gemm() -> pd.DataFrame:
     dim = frame.n_embd / frame.n_head
     up = np.where(frame.gated == 1, 2.0, 1.0) * frame.n_ff / frame.tp
     layers = {
-        "attn_pre_proj_ms": ((frame.n_head + 2 * frame.n_kv_head) * dim / frame.tp, frame.n_embd), "attn_post_proj_ms": (frame.n_embd, frame.n_embd / frame.tp),
-        "mlp_up_proj_ms": (up, frame.n_embd), "mlp_down_proj_ms": (frame.n_embd, frame.n_ff / frame.tp),
-    }  # fmt: skip
+        "attn_pre_proj_ms": ((frame.n_head + 2 * frame.n_kv_head) * dim / frame.tp, frame.n_embd),
+        "attn_post_proj_ms": (frame.n_embd, frame.n_embd / frame.tp),
+        "mlp_up_proj_ms": (up, frame.n_embd),
+        "mlp_down_proj_ms": (frame.n_embd, frame.n_ff / frame.tp),
+    }
     parts = [
         pd.DataFrame(
             {"machine": frame.gpu, "m": frame.num_tokens, "n": n, "k": k, "t_s": frame[c] * 1e-3, "group": frame.model}
@@ -174,5 +204,41 @@ def p2p() -> Iterator[Problem]:
             {},
             part.median_ms.to_numpy() * 1e-3,
             np.arange(len(part)),
+            part,
+        )
+
+
+def decode_attention() -> Iterator[Problem]:
+    """vLLM 0.19 decode batches without a prefill chunk (LLMServingSim). Groups are (model, tensor parallelism)."""
+    frame = pd.read_csv(MEASURED / "servingsim_attention.csv").query("prefill_chunk == 0 and n_decode > 0")
+    for gpu, part in frame[frame.model.isin(list(SHAPES))].groupby("gpu"):
+        d = facts(MACHINE[gpu], "bf16")
+        h, hk, dim = (np.array([SHAPES[m][i] for m in part.model], dtype=float) for i in (2, 3, 4))
+        h, hk = h / part.tp.to_numpy(), hk / part.tp.to_numpy()
+        b, length = part.n_decode.to_numpy(float), part.kv_decode.to_numpy(float)
+        n_bytes = b * dim * (2 * hk * length + 2 * h) * BF16_BYTES
+        x = {
+            "batch": b,
+            "kv_len": length,
+            "heads": h,
+            "kv_heads": hk,
+            "head_dim": dim,
+            "light_compute_s": 4 * b * h * dim * length / d.peak_flops,
+            "light_memory_s": n_bytes / d.bandwidth_bytes_per_s,
+        }
+        group = pd.factorize(part.model + part.tp.astype(str))[0]
+        fixed = {"kv_bytes_per_element": BF16_BYTES}
+        lab = "LLMServingSim, vLLM 0.19"
+        yield Problem(
+            "decode_attention",
+            MACHINE[gpu],
+            "bf16",
+            lab,
+            d,
+            None,
+            x,
+            fixed,
+            part.time_us.to_numpy() * 1e-6,
+            group,
             part,
         )

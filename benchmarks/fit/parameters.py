@@ -1,4 +1,4 @@
-"""What is fitted, for each operator: name, start, lower and upper bound, in SI (times are searched in microseconds or nanoseconds)."""
+"""What is fitted, for each operator: name, start, lower and upper bound; times are searched in micro- or nanoseconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,16 @@ QUANTISE = [
 ]
 
 PARAMETERS: dict[str, list[Parameter]] = {
-    "gemm": [*COMPUTE, P("occupancy_loss", 0.2, 0, 4), P("k_ramp", 1, 0, 6), P("wave_share", 0.3, 0, 1), P("k_step_share", 0.2, 0, 3), P("split_k", 3, 0.05, 40), P("cache_gain", 0.3, 0, 0.95), P("cache_share", 0.2, 0.02, 1.2)],
+    "gemm": [
+        *COMPUTE,
+        P("occupancy_loss", 0.2, 0, 4),
+        P("k_ramp", 1, 0, 6),
+        P("wave_share", 0.3, 0, 1),
+        P("k_step_share", 0.2, 0, 3),
+        P("split_k", 3, 0.05, 40),
+        P("cache_gain", 0.3, 0, 0.95),
+        P("cache_share", 0.2, 0.02, 1.2),
+    ],
     "decode_attention": [
         *COMPUTE,
         P("occupancy_loss", 0.2, 0, 4),
@@ -65,7 +74,13 @@ PARAMETERS: dict[str, list[Parameter]] = {
         P("cache_gain", 0.3, 0, 0.95),
         P("cache_share", 0.8, 0.05, 3),
     ],
-    "mla_prefill": [*COMPUTE, P("wave_share", 0.5, 0, 3), P("mask_loss", 0.5, 0, 3), P("program_s", 1, 0, 60, NS), P("kv_step_s", 1, 0, 40, NS)],
+    "mla_prefill": [
+        *COMPUTE,
+        P("wave_share", 0.5, 0, 3),
+        P("mask_loss", 0.5, 0, 3),
+        P("program_s", 1, 0, 60, NS),
+        P("kv_step_s", 1, 0, 40, NS),
+    ],
     "moe": [
         *COMPUTE,
         P("row_padding", 0.5, 0, 4),
@@ -76,10 +91,21 @@ PARAMETERS: dict[str, list[Parameter]] = {
         P("routed_row_s", 0.3, 0, 200, PS),
         P("token_s", 0.2, 0, 50, NS),
     ],
-    "streaming": [P("floor_s", 3, 0.3, 60, US), P("bandwidth_efficiency", 0.8, 0.03, 1.0), P("cache_gain", 0.3, 0, 0.95), P("cache_share", 0.5, 0.05, 1.0)],
-    "collective": [P("one_shot_floor_s", 4, 0.3, 200, US), P("one_shot_rank_s", 0.5, 0, 30, US), P("one_shot_efficiency", 0.3, 0.002, 4.0),
-                   P("two_shot_floor_s", 8, 0.5, 300, US), P("two_shot_rank_s", 1, 0, 30, US), P("two_shot_efficiency", 0.6, 0.01, 1.0)],
-}  # fmt: skip
+    "streaming": [
+        P("floor_s", 3, 0.3, 60, US),
+        P("bandwidth_efficiency", 0.8, 0.03, 1.0),
+        P("cache_gain", 0.3, 0, 0.95),
+        P("cache_share", 0.5, 0.05, 1.0),
+    ],
+    "collective": [
+        P("one_shot_floor_s", 4, 0.3, 200, US),
+        P("one_shot_rank_s", 0.5, 0, 30, US),
+        P("one_shot_efficiency", 0.3, 0.002, 4.0),
+        P("two_shot_floor_s", 8, 0.5, 300, US),
+        P("two_shot_rank_s", 1, 0, 30, US),
+        P("two_shot_efficiency", 0.6, 0.01, 1.0),
+    ],
+}
 # Not searched by gradient: integers and choices.
 CONSTANT = {
     "gemm": {"tile_m": 64.0, "tile_n": 128.0, "compute_slope": 0.0, "bandwidth_slope": 0.0, "floor_clocks": 0.0},

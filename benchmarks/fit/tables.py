@@ -77,9 +77,16 @@ class Problem:
 def facts(machine: str, arithmetic: str) -> DeviceFacts:
     f = MACHINES[machine]["facts"]
     return DeviceFacts(
-        float(f["peak_flops"][arithmetic]), float(f["bandwidth_bytes_per_s"]), f["units"], float(f["l2_bytes"]), float(f["clock_hz"]),
-        float(f["memory_bytes"]), f["kind"], f["vendor"], f["arch"],
-    )  # fmt: skip
+        float(f["peak_flops"][arithmetic]),
+        float(f["bandwidth_bytes_per_s"]),
+        f["units"],
+        float(f["l2_bytes"]),
+        float(f["clock_hz"]),
+        float(f["memory_bytes"]),
+        f["kind"],
+        f["vendor"],
+        f["arch"],
+    )
 
 
 def link(machine: str) -> LinkFacts:
@@ -233,10 +240,18 @@ def _moe_problem(machine: str, engine: str, dtype: str, part: pd.DataFrame) -> P
     weights = matrices * hid * inter / tp
     n_bytes = touched * weights * wb / 8 + even * (2 * hid) * 2.0
     x = {
-        "tokens": tok, "hidden": hid, "inter": inter, "topk": topk, "experts": ex, "tp": tp, "ep": ep,
-        "light_compute_s": 2 * even * weights / d.peak_flops, "light_memory_s": n_bytes / d.bandwidth_bytes_per_s,
-        "touched": touched, "load": rows / even,
-    }  # fmt: skip
+        "tokens": tok,
+        "hidden": hid,
+        "inter": inter,
+        "topk": topk,
+        "experts": ex,
+        "tp": tp,
+        "ep": ep,
+        "light_compute_s": 2 * even * weights / d.peak_flops,
+        "light_memory_s": n_bytes / d.bandwidth_bytes_per_s,
+        "touched": touched,
+        "load": rows / even,
+    }
     group = _group(hid, inter, topk, ex)
     if group.max() + 1 < FEW_MODELS:
         group = _group(hid, inter, topk, ex, tp, ep)

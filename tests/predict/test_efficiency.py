@@ -141,3 +141,28 @@ def test_intervals_are_ordered_around_the_expected_time():
         and np.all(spread.low50 <= spread.high50)
         and np.all(spread.high50 <= spread.high90)
     )
+
+
+@pytest.mark.parametrize(
+    ("slug", "op_kind", "fmt", "vendor", "kind", "source", "tier"),
+    [
+        ("nvidia-h100-sxm-80gb", "gemm", "fp16", "NVIDIA", "gpu", "h100", "calibrated"),
+        ("nvidia-h100-pcie-80gb", "gemm", "bf16", "NVIDIA", "gpu", "h100", "transferred"),
+        ("nvidia-rtx-5090", "gemm", "fp4", "NVIDIA", "gpu", "rtxpro6000", "transferred"),
+        ("nvidia-t4", "gemm", "fp16", "NVIDIA", "gpu", "transfer-nvidia-gpu", "transferred"),
+        ("intel-arc-b580", "decode_attention", "bf16", "Intel", "gpu", "b60", "transferred"),
+        ("apple-m4-max", "gemm", "fp16", "Apple", "soc", "spec-soc", "spec only"),
+        ("nvidia-h100-sxm-80gb", "all_reduce", "network", "NVIDIA", "gpu", "spec-gpu", "spec only"),
+    ],
+)
+def test_where_constants_come_from(slug, op_kind, fmt, vendor, kind, source, tier):
+    record, found = coefficients(slug, op_kind, fmt, "any", vendor, kind)
+    assert (record.machine, found) == (source, tier)
+
+
+def test_a_borrowed_record_has_wider_intervals_than_its_owner():
+    own, _ = coefficients("h100", "gemm", "bf16", "hopper", "nvidia", "gpu")
+    borrowed, _ = coefficients("nvidia-h100-pcie-80gb", "gemm", "bf16", "hopper", "nvidia", "gpu")
+    assert borrowed.c == own.c
+    for mine, wide in zip(own.residual, borrowed.residual, strict=True):
+        assert wide.q05 < mine.q05 and wide.q95 > mine.q95

@@ -1,0 +1,102 @@
+"""Cycles of training on a PULP cluster: each step of a layer is a matrix product, each product an inner loop.
+
+A layer of a network trains in three products (Nadalini et al. 2023, arXiv:2305.19167, section III): forward (FW), weight
+gradient (WG) and input gradient (IG). Convolutions are unfolded by im2col first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.techniques.edge.riscv_loop import Loop
+from waferline.workloads.spec import Conv
+
+# An accumulator beyond the first of a loop has to be cleared and stored: two instructions, counted in the source code.
+_CLEAR_AND_STORE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Matmul:
+    """C[n, m] = A[n, k] B[k, m]; `unfolded` elements are copied by im2col before it."""
+
+    n: int
+    k: int
+    m: int
+    unfolded: int = 0
+
+    @property
+    def macs(self) -> int:
+        return self.n * self.k * self.m
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the loops cost beyond their bodies (cycles), and the share of speed that all `cores` together keep."""
+
+    cores: int
+    loop_cycles: float
+    outer_product_cycles: float
+    im2col_cycles: float
+    contention: float
+
+    def matmul(self, product: Matmul, loop: Loop) -> float:
+        """Cycles of one core. A product with k = 1 is an outer product, with its own cycles an element."""
+        copied = product.unfolded * self.im2col_cycles
+        if product.k == 1:
+            return product.macs * self.outer_product_cycles + copied
+        loops = product.n * product.m / max(loop.outputs, 1)
+        per_loop = self.loop_cycles + _CLEAR_AND_STORE * max(loop.outputs - 1, 0)
+        return product.macs * loop.cycles_per_mac + loops * per_loop + copied
+
+    def shared(self, cycles: float, rows: int) -> float:
+        """The same work with its `rows` split over all cores in blocks of ceil(rows / cores)."""
+        block = math.ceil(rows / self.cores)
+        return cycles * block / rows / self.contention
+
+
+def linear_steps(inputs: int, outputs: int) -> dict[str, Matmul]:
+    """The three products of a fully connected layer for one sample."""
+    return {"FW": Matmul(outputs, inputs, 1), "WG": Matmul(outputs, 1, inputs), "IG": Matmul(inputs, outputs, 1)}
+
+
+def conv_steps(c: Conv) -> dict[str, Matmul]:
+    """The three products of a convolution for one sample, each with its im2col; grouped ones channel by channel."""
+    patch = c.c_in // c.groups * c.kernel_h * c.kernel_w
+    positions, pixels = c.h_out * c.w_out, c.h_out * c.stride * c.w_out * c.stride
+    back = c.c_out // c.groups * c.kernel_h * c.kernel_w
+    pointwise = c.kernel_h == c.kernel_w == 1
+    unfold = 0 if pointwise else patch * positions * c.groups
+    return {
+        "FW": Matmul(c.c_out, patch, positions, unfold),
+        "WG": Matmul(c.c_out, positions, patch, unfold),
+        "IG": Matmul(c.c_in, back, pixels, 0 if pointwise else back * pixels * c.groups),
+    }
+
+
+def training_step(layers: Iterable[Conv], loop: Loop, cluster: Cluster) -> tuple[int, float]:
+    """MACs and cycles of one training step on the whole cluster; the first layer needs no input gradient.
+
+    Useful MACs: a strided convolution's input gradient also multiplies the zeros between its rows, which only cost time.
+    """
+    macs, cycles = 0, 0.0
+    for index, layer in enumerate(layers):
+        for name, product in conv_steps(layer).items():
+            if index == 0 and name == "IG":
+                continue
+            macs += layer.macs
+            cycles += cluster.shared(cluster.matmul(product, loop), product.n)
+    return macs, cycles
+
+
+def matmul_fp16(a: npt.NDArray[np.float16], b: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """C = A B with every sum rounded to fp16, as the two-lane FPU does: even and odd k apart, added at the end."""
+    lanes = np.zeros((2, a.shape[0], b.shape[1]), np.float16)
+    for k in range(a.shape[1]):
+        product = a[:, k, None].astype(np.float32) * b[None, k, :].astype(np.float32)  # exact in fp32
+        lanes[k % 2] = (lanes[k % 2].astype(np.float32) + product).astype(np.float16)  # one rounding: a fused FMA
+    return np.asarray(lanes[0] + lanes[1], dtype=np.float16)

@@ -128,13 +128,15 @@ TILES: dict[str, Tile] = {
         FloatTile("F32", 4),
     )
 }
+_ALIASES = {"FP16": "F16", "FP32": "F32"}  # as the catalogue names them
 # A stable small integer per format: compiled code dispatches on it.
 CODES: dict[str, int] = {name: i for i, name in enumerate(TILES)}
 
 
 def tile_of(name: str) -> Tile:
     """The tile layout of a format named as in GGUF, upper or lower case. Raises `UnsupportedError` naming the others."""
-    found = TILES.get(name.upper())
+    key = name.upper()
+    found = TILES.get(_ALIASES.get(key, key))
     if found is None:
         raise UnsupportedError(f"no CPU kernel for format '{name}'", hint="supported: " + ", ".join(TILES))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from waferline.cli import catalog, compare, evidence, formats, measure, predict, simulate_mesh, study
+from waferline.cli import catalog, compare, evidence, formats, measure, predict, simulate_mesh, study, sweep
 
 app = typer.Typer(
     name="waferline",
@@ -35,6 +35,7 @@ def root(
 
 app.command("predict")(predict.predict)
 app.command("compare")(compare.compare)
+sweep.register(app)
 formats.register(app)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(evidence.app, name="evidence")

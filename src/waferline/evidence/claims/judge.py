@@ -155,7 +155,7 @@ def _without_request(row: Row, refusal: Refusal) -> Judgement:
     return Judgement(row, "unverifiable", (refusal.reason,))
 
 
-def _judge(row: Row, request: Request, limit: Limit | Refusal, e: Expected | Refusal, resident: bool) -> Judgement:
+def _judge(row: Row, limit: Limit | Refusal, e: Expected | Refusal, resident: bool) -> Judgement:
     if isinstance(limit, Refusal):
         return Judgement(row, "unverifiable", (limit.reason,))
     broken = _broken(row, limit, resident)

@@ -254,6 +254,7 @@ def _moe(
         light_memory_s=memory_s,
         device=d,
         c=c,
+        load=moe.busiest_load(s["experts"], s["ep"]),  # the group waits for its busiest rank
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +156,7 @@ def test_without_torch_nothing_is_imported_and_the_reason_is_said() -> None:
     """The package, the reason and a refused measurement need neither torch nor triton."""
     code = """
 import sys
+from pathlib import Path
 sys.modules["torch"] = sys.modules["triton"] = None
 import importlib.util
 found = importlib.util.find_spec
@@ -168,3 +171,15 @@ print(result.verdict.reason)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "no-device"
+
+
+@triton_only
+def test_every_kernel_compiles_for_ampere_and_hopper() -> None:
+    """The interpreter forgives what the compiler does not, so the compiler is asked too; it needs no GPU."""
+    script = Path(__file__).with_name("compile_all.py")
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.split("\n")[:-1]
+    assert len(lines) == 11
+    assert all(line.endswith("True") for line in lines)

@@ -1,5 +1,7 @@
 """Decode attention with the cache split along the context (Flash-Decoding, Dao et al. 2023): one query a sequence."""
 
+# mypy: allow-untyped-defs
+# Triton reads its kernels as source and knows no annotation but constexpr.
 from __future__ import annotations
 
 import math
@@ -18,9 +20,9 @@ _LEAST_GROUP = 16  # query heads of one key head, padded to a tensor-core tile
 
 @triton.jit
 def _part(
-    q: Any, k: Any, v: Any, lengths: Any, sums: Any, peaks: Any, mass: Any, scale: Any, kv_heads: Any, context: Any,
-    splits: Any, GROUP: tl.constexpr, G: tl.constexpr, D: tl.constexpr, SPLIT: tl.constexpr, CHUNK: tl.constexpr,
-) -> None:  # fmt: skip
+    q, k, v, lengths, sums, peaks, mass, scale, kv_heads, context,
+    splits, GROUP: tl.constexpr, G: tl.constexpr, D: tl.constexpr, SPLIT: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
     """One split of one (sequence, key head): unnormalised values, running maximum and mass of its softmax."""
     pair, split = tl.program_id(0).to(tl.int64), tl.program_id(1)
     length = tl.load(lengths + pair // kv_heads)

@@ -1,5 +1,7 @@
 """FP8 (E4M3) matrix product with a scale a row of activations and a row of weights, as vLLM's `w8a8` and DeepGEMM use."""
 
+# mypy: allow-untyped-defs
+# Triton reads its kernels as source and knows no annotation but constexpr.
 from __future__ import annotations
 
 from typing import Any
@@ -30,9 +32,9 @@ def check_supported(device: Any) -> None:
 
 @triton.jit
 def _gemm(
-    x: Any, w: Any, x_scales: Any, w_scales: Any, y: Any, m: Any, n: Any, k: Any, M: tl.constexpr, N: tl.constexpr,
+    x, w, x_scales, w_scales, y, m, n, k, M: tl.constexpr, N: tl.constexpr,
     K: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """y[M, N] = (x[M, :] · w[N, :]ᵀ) * scales, sums in f32."""
     i = (tl.program_id(0) * M + tl.arange(0, M)).to(tl.int64)
     j = (tl.program_id(1) * N + tl.arange(0, N)).to(tl.int64)

@@ -3,6 +3,8 @@
 Codes lie two a byte along the columns, the even column in the low nibble. value = scale * (code - zero).
 """
 
+# mypy: allow-untyped-defs
+# Triton reads its kernels as source and knows no annotation but constexpr.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -58,9 +60,9 @@ def dequantise(matrix: Int4Matrix) -> Any:
 
 @triton.jit
 def _gemv(
-    codes: Any, scales: Any, zeros: Any, x: Any, y: Any, rows: Any, half: Any, GROUP: tl.constexpr, ROWS: tl.constexpr,
+    codes, scales, zeros, x, y, rows, half, GROUP: tl.constexpr, ROWS: tl.constexpr,
     BYTES: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """y[ROWS] = W[ROWS, :] · x in f32; `half` bytes of codes a row."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     total = tl.zeros((ROWS,), tl.float32)
@@ -82,9 +84,9 @@ def _gemv(
 
 @triton.jit
 def _gemm(
-    codes: Any, scales: Any, zeros: Any, x: Any, y: Any, m: Any, rows: Any, half: Any, GROUP: tl.constexpr,
+    codes, scales, zeros, x, y, m, rows, half, GROUP: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, BYTES: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """y[M, N] = x[M, :] · W[N, :]ᵀ: even and odd columns are two products, so no nibble is ever moved."""
     i = (tl.program_id(0) * M + tl.arange(0, M)).to(tl.int64)
     row = (tl.program_id(1) * N + tl.arange(0, N)).to(tl.int64)

@@ -5,6 +5,8 @@ for eight sub-blocks of 32, then 128 bytes of codes, chunk c holding sub-block 2
 Value = d * scale * code - dmin * min.
 """
 
+# mypy: allow-untyped-defs
+# Triton reads its kernels as source and knows no annotation but constexpr.
 from __future__ import annotations
 
 from typing import Any
@@ -21,7 +23,7 @@ _LEAST_M = 16  # rows of a tensor-core tile
 
 
 @triton.jit
-def _scale_and_min(block: Any, sub: Any, mask: Any) -> Any:
+def _scale_and_min(block, sub, mask):
     """6-bit scale and min of sub-blocks `sub` (0..7) of the blocks at byte pointers `block`; shapes broadcast."""
     high = sub >= 4
     low_at = tl.where(high, sub - 4, sub)
@@ -34,7 +36,7 @@ def _scale_and_min(block: Any, sub: Any, mask: Any) -> Any:
 
 
 @triton.jit
-def _gemv(weights: Any, halves: Any, x: Any, y: Any, rows: Any, blocks: Any, ROWS: tl.constexpr) -> None:
+def _gemv(weights, halves, x, y, rows, blocks, ROWS: tl.constexpr):
     """y[ROWS] = W[ROWS, :] · x for one program's rows; codes (ROWS, 128) a block, sums in f32."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = (row < rows)[:, None]
@@ -59,9 +61,7 @@ def _gemv(weights: Any, halves: Any, x: Any, y: Any, rows: Any, blocks: Any, ROW
 
 
 @triton.jit
-def _gemm(
-    weights: Any, halves: Any, x: Any, y: Any, m: Any, rows: Any, blocks: Any, M: tl.constexpr, N: tl.constexpr
-) -> None:
+def _gemm(weights, halves, x, y, m, rows, blocks, M: tl.constexpr, N: tl.constexpr):
     """y[M, N] = x[M, :] · W[N, :]ᵀ: sub-blocks of 32 columns are decoded to f16 and go through the tensor cores."""
     i = tl.program_id(0) * M + tl.arange(0, M)
     row = tl.program_id(1) * N + tl.arange(0, N)

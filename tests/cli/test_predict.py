@@ -25,7 +25,20 @@ TOP = ("fits", "ttft_s", "tpot_s", "output_tokens_per_s", "bottleneck", "speed_o
 
 
 def test_the_demo_line(capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["predict", "llama-3-8b", "--on", "h100", "--precision", "int4", "--batch", "1", "--prompt", "2048", "--output", "256"]
+    line = [
+        "predict",
+        "llama-3-8b",
+        "--on",
+        "h100",
+        "--precision",
+        "int4",
+        "--batch",
+        "1",
+        "--prompt",
+        "2048",
+        "--output",
+        "256",
+    ]
     code, out, _ = cli(capsys, *line)
     assert code == 0
     for word in (

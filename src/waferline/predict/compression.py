@@ -166,7 +166,11 @@ def _distillation(_bits: Any, _precision: Any, _sparsity: Any, _structured: Any,
     return _Plan(16.0, kept, _BASE, ("distillation",), {"kept": kept}, kept)
 
 
-_PLANS: Mapping[str, Callable[..., _Plan]] = {"quantization": _quantization, "pruning": _pruning, "distillation": _distillation}
+_PLANS: Mapping[str, Callable[..., _Plan]] = {
+    "quantization": _quantization,
+    "pruning": _pruning,
+    "distillation": _distillation,
+}
 
 
 def _quality(plan: _Plan, params: float) -> QualityEstimate | None:

@@ -287,7 +287,7 @@ def _time_collective(op: Operator, machine: Machine) -> Timed:
     scale_up, scale_out = machine.device.link("scale-up"), machine.device.link("scale-out")
     inside = 1 if scale_up is None else scale_up.max_devices
     near, far = np.minimum(ranks, inside), np.ceil(ranks / inside)
-    if (ranks > 1).any() and ((near > 1).any() and scale_up is None or (far > 1).any() and scale_out is None):
+    if (ranks > 1).any() and (((near > 1).any() and scale_up is None) or ((far > 1).any() and scale_out is None)):
         raise _no_link(machine.device, ranks, inside)
     light_s, expected_s = np.zeros(()), np.zeros(())
     used: tuple[Record, str] | None = None

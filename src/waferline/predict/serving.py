@@ -143,7 +143,12 @@ class _Case:
         machine = Machine(self.device, self.engine.kernels, self.profile)
         resident = model_weight_bytes(self.model, precision) / float(np.max(parallel.devices))
         layers = float(sum(b.count for b in self.model.blocks))
-        settings: dict[str, Any] = {"machine": machine, "engine": self.engine, "layers": layers, "resident_bytes": resident}
+        settings: dict[str, Any] = {
+            "machine": machine,
+            "engine": self.engine,
+            "layers": layers,
+            "resident_bytes": resident,
+        }
         prefill = lower_prefill(self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel)
         context = a["seq_len"] + (a["output_len"] + 1) / 2
         decode = lower_decode(self.model, batch=local, context=context, precision=precision, parallel=parallel)

@@ -21,6 +21,7 @@ app = typer.Typer(
 
 _GROUPINGS = "source, machine, phase, metric, engine, model, tier, stated or format"
 BY = typer.Option("--by", help=f"Group by {_GROUPINGS}; may be repeated.  [default: source, machine, phase, metric]")
+_REPORT_FOLDER = Path("evidence-report")
 SHARED = typer.Option("--shared", help="Folder with the full collection.  [default: $WAFERLINE_SHARED, ../shared]")
 
 
@@ -36,7 +37,8 @@ def check_file(
 
     report = _checked(read_rows(file))
     if as_json:
-        return _print_json(report)
+        _print_json(report)
+        return
     from waferline.report.evidence import print_report
 
     print_report(report, by or ["source", "machine", "phase", "metric"], worst)
@@ -44,7 +46,9 @@ def check_file(
 
 @app.command("report")
 def report_all(
-    out: Annotated[Path | None, typer.Option(help="Write evidence.md and evidence.html into this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write evidence.md and evidence.html here.  [default: evidence-report]")
+    ] = None,
     shared: Annotated[Path | None, SHARED] = None,
     by: Annotated[list[str] | None, BY] = None,
     as_json: Annotated[bool, options.JSON] = False,
@@ -54,9 +58,11 @@ def report_all(
 
     report = _checked(evidence_rows(shared))
     files = [path.name for path in evidence_files(shared)]
-    written = _write(report, out, files) if out is not None else []
+    folder = _REPORT_FOLDER if out is None and not as_json else out
+    written = _write(report, folder, files) if folder is not None else []
     if as_json:
-        return _print_json(report)
+        _print_json(report)
+        return
     from waferline.report.evidence import print_report
 
     print_report(report, by or ["phase", "metric", "engine", "tier", "stated"], 0)

@@ -73,13 +73,12 @@ def multiply_on_mesh(
     small = m * k * n < SMALL_PRODUCT
     kernel = half_kernel if half else small_kernel if small else exact_kernel(mt, kt, padded_n)
     rows, columns = core_order(algorithm, width, height)
-    pending: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
+    held_a, held_b = (np.empty((min(STEPS_AT_ONCE, steps), height, width), np.int32) for _ in "ab")
     for step, pair in enumerate(block_schedule(algorithm, width, height), 1):
-        pending.append(pair)
-        if len(pending) == STEPS_AT_ONCE or step == steps:
-            held = (np.stack([pair[0] for pair in pending]), np.stack([pair[1] for pair in pending]))
-            kernel(tiles_a, tiles_b, tiles_c, *held, rows, columns)
-            pending.clear()
+        place = (step - 1) % STEPS_AT_ONCE
+        held_a[place], held_b[place] = pair
+        if place == STEPS_AT_ONCE - 1 or step == steps:
+            kernel(tiles_a, tiles_b, tiles_c, held_a[: place + 1], held_b[: place + 1], rows, columns)
             if progress is not None:
                 progress(step, steps)
     return tiles_c[..., :nt].transpose(0, 2, 1, 3).reshape(height * mt, width * nt)[:m, :n]

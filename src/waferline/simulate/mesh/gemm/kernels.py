@@ -38,11 +38,12 @@ def exact_kernel(mt: int, kt: int, padded: int) -> Any:
                     sums[:] = c[y, x]
                     for s in range(steps):
                         left, right = a[y, a_block[s, y, x]], b[x, b_block[s, y, x]]
-                        for k in range(kt):
-                            for m in range(mt):
-                                factor = left[m, k]
-                                for n in range(padded):
-                                    sums[m, n] += factor * right[k, n]
+                        for m in range(mt):
+                            for n in range(padded):
+                                total = sums[m, n]
+                                for k in range(kt):
+                                    total += left[m, k] * right[k, n]
+                                sums[m, n] = total
                     c[y, x] = sums
 
     return multiply

@@ -6,5 +6,6 @@ y = matmul(packed, x, threads=2)              # int8 activations, as llama.cpp; 
 
 from waferline.kernels.cpu.matmul import Matmul, matmul
 from waferline.kernels.cpu.packed import PackedMatrix, pack, packed_bytes
+from waferline.kernels.cpu.warm import warm_up
 
-__all__ = ["Matmul", "PackedMatrix", "matmul", "pack", "packed_bytes"]
+__all__ = ["Matmul", "PackedMatrix", "matmul", "pack", "packed_bytes", "warm_up"]

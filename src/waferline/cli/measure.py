@@ -73,7 +73,10 @@ def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
 def operator(
     name: Annotated[str, typer.Argument(help="gemv, gemm, ...", metavar="OPERATOR")],
     shape: Annotated[str, typer.Argument(help="Such as 14336x4096.")],
-    format: Annotated[str, typer.Option("--format", "-f", help="Number format of the weights or the cache.")] = "q4_k",
+    format: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help="Number format of the weights or the cache.  [default: the usual]"),
+    ] = None,
     batch: Annotated[int, typer.Option(help="Activation columns, or sequences.")] = 1,
     threads: Annotated[int | None, typer.Option(help="Threads.  [default: all cores]")] = None,
     warm: Annotated[bool, typer.Option("--warm", help="Use the same weights again and again, from cache.")] = False,
@@ -87,18 +90,19 @@ def operator(
     from waferline.kernels.cpu.threads import available_threads
     from waferline.measure.contract import required
     from waferline.measure.engine import Plan
-    from waferline.measure.operators import OperatorRequest, measure_operator, operator_of, parse_shape
+    from waferline.measure.operators import OperatorRequest, entry_of, measure_operator, operator_of, parse_shape
 
-    used = available_threads() if threads is None else threads
-    request = OperatorRequest(name, parse_shape(shape), format, batch, used, not warm)
+    entry = entry_of(name)
+    used = threads or (available_threads() if entry.threaded else 1)
+    request = OperatorRequest(name, parse_shape(shape), format or entry.format, batch, used, not warm)
     known = known_or_none(on)
     with _progress() as tell:
         tell(request.label)
         measured = required(measure_operator(request, Plan(repeats=repeats)))
     data: dict[str, Any] = {"measured": measured.to_json(), "predicted": None}
     if known is not None:
-        part = known.on_threads(used)
-        op = operator_of(request, part.precision(format))
+        part = known.on_threads(used) if entry.threaded else known
+        op = operator_of(request, part.precision(request.format))
         data["predicted"] = predicted(part, op)
         data["roof"] = _roofs(measured, part.device)
     _keep([measured], store)

@@ -109,6 +109,14 @@ def constants_of(device: Device, op: Operator) -> Mapping[str, float]:
     return time_operator(op, Machine(device)).record.c
 
 
+def record_for(found: Mapping[str, Record], op: Operator) -> Record | None:
+    """The measured constants that suit an operator: of its weight format, of that format's family (`q4_k` for `q4_k_m`),
+    or of its kind."""
+    names = (op.weights, op.weights.rpartition("_")[0]) if op.kind == "gemm" else ()
+    keys = (*(f"{op.kind}/{name}" for name in names), op.kind)
+    return next((found[key] for key in keys if key in found), None)
+
+
 def predicted(known: Known, op: Operator) -> dict[str, Any]:
     """What predict says of `op`: expected seconds with its 90 % interval, the bound, and how the constants are known."""
     import numpy as np
@@ -116,7 +124,7 @@ def predicted(known: Known, op: Operator) -> dict[str, Any]:
     from waferline.predict.efficiency.intervals import interval
     from waferline.predict.roofline import BOUNDS, Machine, time_operator
 
-    record = known.records.get(f"{op.kind}/{op.weights}") or known.records.get(op.kind)
+    record = record_for(known.records, op)
     timed = time_operator(op, Machine(known.device, profile={op.kind: record} if record else None))
     spread = interval(timed.record.residual, timed.expected_s)
     expected_s = float(timed.expected_s)

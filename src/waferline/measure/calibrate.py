@@ -19,30 +19,55 @@ from waferline.workloads.operator import Operator
 FORMATS = ("q4_k", "q6_k", "q8_0", "fp32", "q4_0", "q5_k", "bf16", "fp16", "tq2_0")
 # (rows, columns, batch): memory bound, small enough to show the floor, where arithmetic takes over, and prefill. Four
 # compiled widths in all: compiling is most of the time this takes on a first run.
-CASES = (
-    (4096, 4096, 1),
-    (512, 2048, 1),
-    (4096, 4096, 4),
-    (4096, 4096, 16),
-    (2048, 2048, 60),
-    (2048, 2048, 516),
-)
+MATRICES = ((4096, 4096, 1), (512, 2048, 1), (4096, 4096, 4), (4096, 4096, 16), (2048, 2048, 60), (2048, 2048, 516))
+# (heads, key heads, head size, context): grouped and not, short and long.
+DECODES = ((32, 8, 128, 512), (32, 8, 128, 4096), (32, 4, 64, 1024), (16, 16, 64, 2048))
+PREFILLS = ((32, 8, 128, 256), (32, 4, 64, 512), (8, 8, 64, 1024))
+# (elements of a row, rows): decode and prefill.
+VECTORS = ((2048, 1), (8192, 1), (4096, 64))
 QUICK = Plan(repeats=9, warmups=2, least_s=0.1, most_s=2.0)
+# Vectors stay in the caches from one operator to the next, so they may move faster than main memory does.
+_FROM_CACHE = {"bandwidth_efficiency": (1e-3, 100.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One record to fit: the operators that are run for it, and how a profile names it."""
+
+    key: str
+    requests: tuple[OperatorRequest, ...]
+    wider: Mapping[str, tuple[float, float]] | None = None
+
+
+def targets(threads: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Target]:
+    """What is worth calibrating, first things first: the usual format, attention, vectors, then other formats."""
+    yield _matrices(formats[0], threads)
+    for name, key, shapes in (
+        ("attention", "attention_decode", DECODES),
+        ("prefill_attention", "attention_prefill", PREFILLS),
+    ):
+        yield Target(key, tuple(OperatorRequest(name, shape, "fp16", 1, threads) for shape in shapes))
+    for name, key in (("norm", "norm"), ("swiglu", "elementwise"), ("softmax", "softmax")):
+        rows = tuple(OperatorRequest(name, (n,), "fp32", count, 1, cold=False) for n, count in VECTORS)
+        yield Target(key, rows, _FROM_CACHE)
+    for fmt in formats[1:]:
+        yield _matrices(fmt, threads)
+
+
+def _matrices(fmt: str, threads: int) -> Target:
+    rows = tuple(
+        OperatorRequest("gemv" if batch == 1 else "gemm", (n, k), fmt, batch, threads) for n, k, batch in MATRICES
+    )
+    return Target(f"gemm/{fmt}", rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """The fitted constants of one operator kind in one format, with the measurements they rest on."""
 
-    kind: str
-    format: str
+    key: str  # as a profile names it: `gemm/q4_k`, `attention_decode`
     fitted: Fitted
     measured: tuple[Measurement, ...]
-
-    @property
-    def key(self) -> str:
-        """As a profile names it: `gemm/q4_k`."""
-        return f"{self.kind}/{self.format}"
 
     def to_json(self) -> dict[str, Any]:
         """Constants and errors as plain data, with what was measured for them."""
@@ -67,28 +92,21 @@ def calibrate(
     formats: tuple[str, ...] = FORMATS,
     progress: Progress = lambda what: None,
 ) -> Iterator[Calibration]:
-    """Calibrations of matrix products, format by format, none begun after `within_s` seconds.
+    """Calibrations of this machine's kernels, one kind and format after another, none begun after `within_s` seconds.
 
     time_of: predict's time of an operator under given constants. precision_of: formats of a named precision here.
     start_of: the constants predict would use for an operator without a calibration.
     """
     began = time.perf_counter()
-    for fmt in formats:
+    for target in targets(profile.threads, formats):
         if time.perf_counter() - began > within_s:
             return
-        progress(f"{fmt} products")
-        measured, cases = _run_cases(fmt, precision_of(fmt), profile.threads)
-        if len(cases) == len(CASES):
-            start = {**start_of(cases[0][0]), "floor_s": profile.fork_join.median_s}
-            yield Calibration(cases[0][0].kind, fmt, fit(cases, time_of, start), tuple(measured))
-
-
-def _run_cases(fmt: str, precision: Precision, threads: int) -> tuple[list[Measurement], list[tuple[Operator, float]]]:
-    measured, cases = [], []
-    for rows, cols, batch in CASES:
-        request = OperatorRequest("gemv" if batch == 1 else "gemm", (rows, cols), fmt, batch, threads)
-        outcome = measure_operator(request, QUICK)
-        if isinstance(outcome, Measurement):
-            measured.append(outcome)
-            cases.append((operator_of(request, precision), outcome.median_s))
-    return measured, cases
+        progress(target.key)
+        outcomes = [measure_operator(request, QUICK) for request in target.requests]
+        measured = tuple(o for o in outcomes if isinstance(o, Measurement))
+        if len(measured) < len(outcomes):
+            continue  # a case was refused: half a fit is none
+        operators = [operator_of(r, precision_of(r.format)) for r in target.requests]
+        start = {**start_of(operators[0]), "floor_s": profile.fork_join.median_s}
+        cases = [(op, m.median_s) for op, m in zip(operators, measured, strict=True)]
+        yield Calibration(target.key, fit(cases, time_of, start, target.wider), measured)

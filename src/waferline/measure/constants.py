@@ -24,7 +24,7 @@ SETTLED: Mapping[str, float] = {
 }
 # Fitted constants with their bounds; searched in the logarithm.
 _BOUNDS: Mapping[str, tuple[float, float]] = {
-    "bandwidth_efficiency": (0.02, 1.0),
+    "bandwidth_efficiency": (0.02, 1.0),  # of main memory
     "compute_efficiency": (0.01, 1.0),
     "exposed": (0.01, 1.5),
     "floor_s": (1e-7, 1e-3),
@@ -51,18 +51,25 @@ class Fitted:
         return max(self.errors)
 
 
-def fit(cases: Sequence[tuple[Operator, float]], time: TimeOf, start: Mapping[str, float]) -> Fitted:
+def fit(
+    cases: Sequence[tuple[Operator, float]],
+    time: TimeOf,
+    start: Mapping[str, float],
+    wider: Mapping[str, tuple[float, float]] | None = None,
+) -> Fitted:
     """Constants that bring `time` nearest to the measured seconds of `cases`: least squares of log ratios.
 
     start: every constant the formula needs; those in `SETTLED` are settled, those with bounds are fitted, the rest stay.
+    wider: bounds that differ for this kind of operator.
     A search one constant at a time over shrinking ranges: four constants and a handful of cases need no more.
     """
     fixed = {**start, **{key: value for key, value in SETTLED.items() if key in start}}
-    best = {key: min(max(start[key], low), high) for key, (low, high) in _BOUNDS.items()}
+    bounds = {key: span for key, span in {**_BOUNDS, **(wider or {})}.items() if key in start}
+    best = {key: min(max(start[key], low), high) for key, (low, high) in bounds.items()}
     score = _score(cases, time, {**fixed, **best})
-    width = dict.fromkeys(_BOUNDS, 3.0)
+    width = dict.fromkeys(bounds, 3.0)
     for _ in range(_ROUNDS):
-        for key, (low, high) in _BOUNDS.items():
+        for key, (low, high) in bounds.items():
             centre = math.log(best[key])
             for i in range(_POINTS):
                 value = math.exp(centre + width[key] * (2 * i / (_POINTS - 1) - 1))

@@ -73,20 +73,11 @@ def measure_matrix(request: OperatorRequest, plan: Plan) -> Outcome:
         plan=plan,
         work={"flops": 2.0 * request.batch * rows * cols, "bytes": float(source_bytes)},
         detail={
-            "operator": request.operator,
-            "shape": list(request.shape),
-            "format": request.format,
-            "batch": request.batch,
-            "threads": request.threads,
+            **request.detail(
+                weight_format=get_format(request.format).name,
+                activation_format="fp32" if product.exact else "int8",
+            ),
             "weights_in_rotation_bytes": matrix_bytes * len(copies),
-            "evidence": {
-                "phase": "operator",
-                "weight_format": get_format(request.format).name,
-                "activation_format": "fp32" if product.exact else "int8",
-                "batch": request.batch,
-                "operation": request.label,
-                "devices": 1,
-            },
         },
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from waferline.errors import InvalidInputError
 from waferline.formats import get_format
@@ -40,6 +41,24 @@ class OperatorRequest:
         shape = "x".join(map(str, self.shape))
         where = "cold" if self.cold else "warm"
         return f"{self.operator} {shape} {self.format} batch {self.batch} threads {self.threads} {where}"
+
+    def detail(self, **evidence: Any) -> dict[str, Any]:
+        """What a record says of the request; `evidence` are further columns of an evidence row."""
+        return {
+            "operator": self.operator,
+            "shape": list(self.shape),
+            "format": self.format,
+            "batch": self.batch,
+            "threads": self.threads,
+            "cold": self.cold,
+            "evidence": {
+                "phase": "operator",
+                "batch": self.batch,
+                "operation": self.label,
+                "devices": 1,
+                **evidence,
+            },
+        }
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

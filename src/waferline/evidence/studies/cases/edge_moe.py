@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from waferline.evidence.studies.study import Check, Source, Study
@@ -54,7 +55,7 @@ def _latency(data: Mapping[str, Any], net: Network, engine: Engine) -> Iterator[
     times = [image_cycles(net, e).total / engine.clock_hz for e in steps]
     limit = relative(_LATENCY)
     yield Check("latency without key streaming", "s", data["no_reordering_s"], times[2], limit, why=_WHY_NO_REORDER)
-    falls = sum(a > b for a, b in zip(times, times[1:], strict=False))
+    falls = sum(a > b for a, b in pairwise(times))
     name = "ablation: steps that make it faster (token order, softmax, streaming)"
     yield Check(name, "of 3", 3, falls, EXACT)
     yield Check("operations of an image, as elsewhere", "GOP", data["gop_elsewhere"], 2e-9 * net.macs, None, _WHY_GOP)

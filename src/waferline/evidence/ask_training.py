@@ -48,7 +48,7 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
         dp=numbers["dp"],
         recompute=first.variant,
         sharding=first.sharding,
-        engine=first.engine,
+        stack=first.engine,
     )
     shape = numbers["batch"].shape
     expected = np.broadcast_to(result["step_time_s"], shape)

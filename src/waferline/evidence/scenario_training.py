@@ -6,6 +6,7 @@ from waferline.evidence import notes
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.formats import get_format
+from waferline.predict.training_stack import stack_names
 from waferline.workloads.spec import ModelSpec, Transformer
 
 # Words in notes that name the activation recomputation, first match wins; engines that say nothing run their default.
@@ -23,6 +24,18 @@ _CAUSAL_SOURCES = ("NVIDIA Megatron-Bridge",)
 _CAUSAL_FIELDS = {"tflops_per_device": "causal_tflops_per_device", "mfu": "causal_mfu"}
 _COUNT_RECOMPUTATION = ("FLOPs include recomputation", "Megatron formula")
 _HARDWARE_FIELDS = {"tflops_per_device": "recomputed_tflops_per_device", "mfu": "hfu"}
+# Words in a row's engine → the training stack that stands for it, first match wins.
+_STACKS = (
+    ("llm-foundry", "llm-foundry"),
+    ("megatron-bridge", "megatron-bridge"),
+    ("nemo", "megatron-bridge"),
+    ("megatron", "megatron-lm"),
+    ("torchtitan", "torchtitan"),
+    ("deepspeed", "deepspeed"),
+    ("oneflow", "oneflow"),
+    ("meta internal", "meta-4d"),
+    ("", "none"),
+)
 _SHARDED = ("FSDP", "ZeRO-3")
 _DEFAULT_RECOMPUTE = "selective"
 
@@ -54,7 +67,7 @@ def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware
         model=row.model,
         hardware=hardware,
         precision=get_format(row.weight_format).name,
-        engine="static",
+        engine=_stack(row),
         answer=_answer(row),
         variant=recompute,
         sharding="fsdp" if any(word in row.notes for word in _SHARDED) and "FSDP0" not in row.notes else "zero1",
@@ -68,6 +81,13 @@ def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware
         context_parallel=shared,
         assumed=tuple(s for s in said if s),
     )
+
+
+def _stack(row: Row) -> str:
+    """The training framework whose measured efficiency stands for the row's engine."""
+    name = row.engine.lower()
+    known = stack_names()
+    return next((stack for words, stack in _STACKS if words in name and stack in known), "none")
 
 
 def _batch(row: Row) -> tuple[float, float, str] | Refusal:

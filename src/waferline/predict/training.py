@@ -18,6 +18,7 @@ from waferline.predict.inputs import as_device, as_model
 from waferline.predict.phase import Phase, run_phase
 from waferline.predict.result import Field, Result, merged_sources
 from waferline.predict.roofline import Machine, Timed, time_operator
+from waferline.predict.training_stack import Stack, get_stack
 from waferline.workloads.build import Builder
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
@@ -71,12 +72,13 @@ class TrainingModel:
         virtual_stages: Any = 1,
         recompute: str = "selective",
         sharding: str = "zero1",
-        engine: str = "static",
+        stack: str | None = None,
     ) -> TrainingResult:
         """Time of one step of `global_batch` sequences of `seq_len` tokens, in micro-batches of `micro_batch` per replica.
 
         `recompute`: none, selective (attention) or full. `sharding`: none, zero1 (optimizer state over `dp`) or fsdp
-        (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages.
+        (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages. `stack`: the
+        framework whose measured efficiency applies (`catalog/training_stacks.yaml`); by default the usual one for `sharding`.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
         spec, device = as_model(model), as_device(hardware)
@@ -95,7 +97,8 @@ class TrainingModel:
         }
         parallel = Parallel.of(tp, pp, ep, dp)
         common_shape({**a, "tp": parallel.tp, "pp": parallel.pp, "dp": parallel.dp, "ep": parallel.ep})
-        step = _Step(spec, device, get_engine(engine), precision, recompute, sharding, parallel, a, facts)
+        runs = get_stack(stack, device.architecture, sharding)
+        step = _Step(spec, device, get_engine("static"), runs, precision, recompute, sharding, parallel, a, facts)
         forward = step.forward()
         return TrainingResult(
             values=step.values(forward),
@@ -118,6 +121,7 @@ class _Step:
     model: Transformer
     device: Device
     engine: Engine
+    stack: Stack
     precision: str
     recompute: str
     sharding: str
@@ -138,7 +142,15 @@ class _Step:
         )
         machine = Machine(self.device, self.engine.kernels)
         layers = float(sum(b.count for b in self.model.blocks))
-        return run_phase([self._trained(op) for op in operators], machine, self.engine, layers=3 * layers)
+        phase = run_phase([self._trained(op) for op in operators], machine, self.engine, layers=3 * layers)
+        attention_s = self.attention_s(phase)
+        slower = (self.stack.operators - 1) * (phase.time_s - attention_s) + (self.stack.attention - 1) * attention_s
+        return replace(phase, time_s=phase.time_s + np.maximum(slower, phase.light_s - phase.time_s))
+
+    def attention_s(self, phase: Phase) -> FloatArray:
+        """Expected time of attention's core in one micro-batch, before the framework's factor."""
+        parts = [t.operator.count * t.expected_s for t in phase.timed if t.operator.kind in _ATTENTION]
+        return np.asarray(sum(parts, np.zeros(())))
 
     def _trained(self, op: Operator) -> Operator:
         again = self.facts["recompute"][self.recompute]["attention" if op.kind in _ATTENTION else "others"]
@@ -170,6 +182,7 @@ class _Step:
             "hfu": rate(hardware),
             "tflops_per_device": full / step_s / devices / 1e12,
             "compute_s": compute_s,
+            "attention_s": self.stack.attention * self.attention_s(forward) / p.pp * (micro_batches + bubble),
             "exchange_s": exchange_s,
             "optimizer_s": optimizer_s,
             "bubble_share": bubble / (micro_batches + bubble),
@@ -177,7 +190,8 @@ class _Step:
             "device_memory_bytes": memory,
             "bottleneck": forward.bottleneck,
         }
-        for key, log_q in zip(("low90", "low50", "high50", "high90"), forward.log_q, strict=True):
+        quantiles = self.stack.log_q or forward.log_q
+        for key, log_q in zip(("low90", "low50", "high50", "high90"), quantiles, strict=True):
             out[f"step_time_{key}_s"] = np.maximum(step_s * np.exp(log_q), out["light_step_time_s"])
         return out
 
@@ -200,7 +214,9 @@ class _Step:
         reduce_s = self._collective(b.collective("all_reduce", "gradients", payload, group))
         exposed = np.maximum(reduce_s - self.facts["overlap"]["gradients"] * compute_s / micro_batches, 0.0)
         if self.sharding == "fsdp":
-            gather_s = 2.0 * self._collective(b.collective("all_gather", "weights", payload, group)) * micro_batches
+            # A pipeline stage keeps its weights gathered over its micro-batches (ZeRO-2); a lone stage gathers each time.
+            times = np.where(self.parallel.pp > 1, 1.0, micro_batches)
+            gather_s = 2.0 * self._collective(b.collective("all_gather", "weights", payload, group)) * times
             exposed = exposed + np.maximum(gather_s - self.facts["overlap"]["parameters"] * compute_s, 0.0)
         return np.asarray(exposed)
 

@@ -1,0 +1,174 @@
+"""Fit how training frameworks run the operators of a step: one factor on attention's core, one on everything else.
+
+Rows: published steps, MFU and tokens per second of complete configurations. Both factors are robust least squares of
+log(predicted / measured), shrunk towards 1; the stated error leaves whole models out.
+
+Run: `python -m benchmarks.fit.training [--shared PATH] [--write]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from scipy.optimize import least_squares
+
+from waferline.errors import WaferlineError
+from waferline.evidence import ask_training as door
+from waferline.evidence.folder import evidence_files
+from waferline.evidence.metrics import is_rate
+from waferline.evidence.names import model_spec
+from waferline.evidence.request import Request
+from waferline.evidence.rows import Row, read_rows
+from waferline.evidence.scenario import request_of
+from waferline.predict.inputs import as_device
+from waferline.predict.training import TrainingModel
+
+FloatArray = npt.NDArray[np.float64]
+OUT = Path(__file__).parents[2] / "src" / "waferline" / "catalog" / "training_stacks.yaml"
+LEAST_ROWS = 4
+_PRIOR = 0.5  # spread of log(factor) around 0
+_NOISE = 0.1  # log error beyond which a row counts linearly
+_QUANTILES = (0.05, 0.25, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One published step: its measured time, and the parts of the predicted one with both factors at 1."""
+
+    stack: str
+    architecture: str
+    model: str
+    measured_s: float
+    attention_s: float
+    others_s: float
+    fixed_s: float
+
+    def predicted_s(self, operators: float, attention: float) -> float:
+        return operators * self.others_s + attention * self.attention_s + self.fixed_s
+
+
+def sample(row: Row, request: Request) -> Sample | None:
+    """The parts of one row; None where the model refuses it."""
+    neutral = replace(request, engine="none")
+    try:
+        answer = door.ask_training([neutral])[0]
+        result = TrainingModel().solve(
+            model_spec(request.model),
+            request.hardware,
+            request.input_tokens,
+            request.batch,
+            request.micro_batch,
+            request.precision,
+            tp=request.tp,
+            pp=request.pp,
+            ep=request.ep,
+            dp=request.dp,
+            recompute=request.variant,
+            sharding=request.sharding,
+            stack="none",
+        )
+    except WaferlineError:
+        return None
+    step, compute, attention = (float(result[k]) for k in ("step_time_s", "compute_s", "attention_s"))
+    ratio = answer.value / row.value if is_rate(row.metric) else row.value / answer.value
+    architecture = as_device(request.hardware).architecture
+    return Sample(request.engine, architecture, row.model, step * ratio, attention, compute - attention, step - compute)
+
+
+def log_errors(samples: Sequence[Sample], operators: float, attention: float) -> FloatArray:
+    """log(predicted / measured) of every step: positive is too slow."""
+    return np.array([np.log(s.predicted_s(operators, attention) / s.measured_s) for s in samples])
+
+
+def fit(samples: Sequence[Sample]) -> tuple[float, float]:
+    """(operators, attention) factors of one stack on one architecture."""
+    counts: dict[str, int] = defaultdict(int)
+    for s in samples:
+        counts[s.model] += 1
+    weights = np.array([1 / np.sqrt(counts[s.model]) for s in samples])
+
+    def residuals(x: FloatArray) -> FloatArray:
+        e = np.clip(log_errors(samples, *np.exp(x)), -2, 2)
+        return np.concatenate([weights * np.sqrt(2 * (np.sqrt(1 + (e / _NOISE) ** 2) - 1)), x / _PRIOR])
+
+    operators, attention = np.exp(least_squares(residuals, np.zeros(2)).x)
+    return float(operators), float(attention)
+
+
+def held_out(samples: Sequence[Sample]) -> FloatArray:
+    """Errors of each model with constants fitted on the others; on all rows where there is only one model."""
+    models = sorted({s.model for s in samples})
+    if len(models) < 2:
+        return log_errors(samples, *fit(samples))
+    parts = []
+    for model in models:
+        rest = [s for s in samples if s.model != model]
+        parts.append(log_errors([s for s in samples if s.model == model], *fit(rest)))
+    return np.concatenate(parts)
+
+
+def entry(samples: Sequence[Sample]) -> dict[str, object]:
+    """One stack's constants with rows, split, error and residual quantiles of the rows left out."""
+    operators, attention = fit(samples)
+    e = held_out(samples)
+    quantiles = [round(float(q), 4) for q in np.quantile(-e, _QUANTILES)]
+    return {
+        "operators": round(operators, 4),
+        "attention": round(attention, 4),
+        "rows": len(samples),
+        "models": len({s.model for s in samples}),
+        "median_error": round(float(np.median(np.abs(np.expm1(e)))), 4),
+        "p90_error": round(float(np.quantile(np.abs(np.expm1(e)), 0.9)), 4),
+        "log_q": quantiles,
+    }
+
+
+def samples_of(rows: Sequence[Row]) -> list[Sample]:
+    """All rows that can be asked, were measured and are not suspect."""
+    out = []
+    for row in rows:
+        request = request_of(row)
+        if isinstance(request, Request) and request.door == "training" and not row.suspect and row.kind == "measured":
+            found = sample(row, request)
+            if found is not None:
+                out.append(found)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    rows = [r for f in evidence_files(arguments.shared) if "llm-training" in f.name for r in read_rows(f)]
+    by_stack: dict[str, list[Sample]] = defaultdict(list)
+    for s in samples_of(rows):
+        by_stack[s.stack].append(s)
+    stacks: dict[str, dict[str, object]] = {"none": {"any": {"operators": 1.0, "attention": 1.0}}}
+    for stack, members in sorted(by_stack.items()):
+        if stack == "none" or len(members) < LEAST_ROWS:
+            continue
+        stacks[stack] = {"any": entry(members)}
+        for architecture in sorted({s.architecture for s in members}):
+            own = [s for s in members if s.architecture == architecture]
+            if len(own) >= LEAST_ROWS and len(own) < len(members):
+                stacks[stack][architecture] = entry(own)
+        for key, value in stacks[stack].items():
+            print(stack, key, value)
+    if arguments.write:
+        head = OUT.read_text(encoding="utf-8").split("stacks:")[0]
+        body = {"date": datetime.date.today().isoformat(), "split": "whole models left out", "stacks": stacks}
+        text = head.rstrip() + "\n" + yaml.safe_dump(body, sort_keys=False, default_flow_style=None, width=200)
+        OUT.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from waferline.errors import DoesNotFitError, InvalidInputError
+from waferline.errors import DoesNotFitError, InvalidInputError, unknown
 from waferline.machines.mesh import MeshParameters
 
 WORD_ALIGNMENT_BYTES = 4  # operands start at 32-bit words, the unit the links and memory banks move
@@ -50,3 +50,18 @@ class SramLedger:
         """Allocate every named size in turn."""
         for name, n_bytes in items.items():
             self.allocate(name, int(n_bytes))
+
+
+ACCUMULATORS = ("fp32", "fp16")
+
+
+def check_formats(parameters: MeshParameters, number_format: str, accumulator: str = "fp32") -> None:
+    """Refuse number formats the cores do not compute in, or sums they do not keep.
+
+    Raises:
+        UnknownNameError: one of the two is not known.
+    """
+    parameters.elements_per_word(number_format)
+    parameters.simd(number_format)
+    if accumulator not in ACCUMULATORS:
+        raise unknown("accumulator", accumulator, ACCUMULATORS)

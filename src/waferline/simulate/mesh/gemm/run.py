@@ -17,7 +17,7 @@ from waferline.simulate.mesh.gemm.data import multiply_on_mesh, random_operands
 from waferline.simulate.mesh.gemm.events import run_ring_gemm
 from waferline.simulate.mesh.gemm.load import words_sent
 from waferline.simulate.mesh.gemm.panels import run_allgather, run_gemm_t, run_summa
-from waferline.simulate.mesh.memory import SramLedger
+from waferline.simulate.mesh.memory import SramLedger, check_formats
 from waferline.simulate.mesh.result import FIDELITIES, Accuracy, MeshResult, compare, rounding_tolerance
 
 Progress = Callable[[int, int], None]
@@ -52,6 +52,7 @@ def simulate_gemm(
         UnsupportedError: event fidelity for a grid that is not square or a run that is too long.
     """
     _check(p, (m, k, n), width, height, algorithm, fidelity)
+    check_formats(p, number_format, accumulator)
     tiling = costs.gemm_tiling(m, k, n, width, height)
     ledger = SramLedger(p)
     name = "meshgemm" if algorithm == "gemm-t" else algorithm

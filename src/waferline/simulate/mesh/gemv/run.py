@@ -14,7 +14,7 @@ from waferline.simulate.mesh.collectives import allreduce
 from waferline.simulate.mesh.colours import check_colours
 from waferline.simulate.mesh.gemv.data import partial_products, reduce_in_order
 from waferline.simulate.mesh.gemv.weights import DEQUANTIZE_OPERATIONS_PER_WEIGHT, WeightFormat, weight_format
-from waferline.simulate.mesh.memory import SramLedger
+from waferline.simulate.mesh.memory import SramLedger, check_formats
 from waferline.simulate.mesh.result import FIDELITIES, MeshResult, compare, rounding_tolerance
 
 MAX_EVENT_WORDS = 60_000_000  # words times cores; a minute of events
@@ -106,6 +106,7 @@ def simulate_gemv(
         DoesNotFitError: the tile overflows a core's SRAM, or the tree its colours.
     """
     _check(p, (m, n, batch), width, height, fidelity)
+    check_formats(p, number_format, accumulator)
     form = weight_format(weights)
     rows, columns = form.rows_per_core(m, height), -(-n // width)
     ledger = SramLedger(p)

@@ -16,7 +16,7 @@ from waferline.machines.mesh_costs.collectives import ktree_groups, parse_reduct
 from waferline.machines.mesh_costs.gemm import gemm_colours
 from waferline.simulate.mesh import compliance as plmr
 from waferline.simulate.mesh.colours import check_colours
-from waferline.simulate.mesh.memory import SramLedger
+from waferline.simulate.mesh.memory import SramLedger, check_formats
 from waferline.simulate.mesh.result import Accuracy, MeshResult, rounding_tolerance
 from waferline.simulate.mesh.transformer.forward import MeshLlama
 from waferline.simulate.mesh.transformer.kv import KvRows
@@ -65,7 +65,7 @@ def simulate_prefill(
     Raises:
         DoesNotFitError: weights, cache and activations overflow a core.
     """
-    at = _placed(p, model, width, height, context, batch, released)
+    at = _placed(p, model, width, height, number_format, context, batch, released)
     w, rows = at.widths, -(-context // height)
     wide = max(w.query + 2 * w.key_value, 2 * w.intermediate)
     tiles = rows * (2 * -(-w.hidden // width) + -(-wide // width)) + -(-max(w.intermediate, w.hidden) // height) * (
@@ -104,7 +104,7 @@ def simulate_decode(
     Raises:
         DoesNotFitError: weights and cache overflow a core, or the reduction its colours.
     """
-    at = _placed(p, model, width, height, context, batch, released)
+    at = _placed(p, model, width, height, number_format, context, batch, released)
     w = at.widths
     wide = max(w.query + 2 * w.key_value, 2 * w.intermediate)
     values = batch * (2 * -(-w.hidden // height) + -(-wide // width) + w.group * -(-context // height))
@@ -141,7 +141,7 @@ def simulate_kv(
     Raises:
         DoesNotFitError: the weights leave no room for a token.
     """
-    at = _placed(p, model, width, height, 1, 1)
+    at = _placed(p, model, width, height, number_format)
     ledger = core_memory(p, at, width, height, number_format=number_format)
     each = token_bytes(p, at, width, number_format)
     row_capacity = ledger.free_bytes // each
@@ -190,9 +190,17 @@ def _refusal(cache: KvRows[int], token: int) -> str:
 
 
 def _placed(
-    p: MeshParameters, model: object, width: int, height: int, context: int, batch: int, released: bool = False
+    p: MeshParameters,
+    model: object,
+    width: int,
+    height: int,
+    number_format: str,
+    context: int = 1,
+    batch: int = 1,
+    released: bool = False,
 ) -> Placement:
     check_grid(p, width, height)
+    check_formats(p, number_format)
     if context < 1 or batch < 1:
         raise InvalidInputError(f"context {context} and batch {batch} must be positive", where="mesh transformer")
     at = place(p, model, width, height)

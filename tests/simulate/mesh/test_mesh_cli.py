@@ -1,0 +1,79 @@
+"""The commands of `waferline simulate mesh`, as a user types them."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from waferline.cli.simulate_mesh import app
+from waferline.errors import WaferlineError
+
+RUN = CliRunner()
+
+
+def data(*arguments: str) -> dict:
+    outcome = RUN.invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    assert outcome.exit_code == 0
+    return json.loads(outcome.stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("gemm", "64x64x64", "--grid", "8x8", "--algorithm", "cannon"),
+        ("gemm", "64x50x64", "--grid", "8x6"),
+        ("gemm", "64x64x64", "--grid", "8x8", "--fidelity", "event"),
+        ("gemv", "512x256", "--grid", "8x8", "--reduce", "chain"),
+        ("gemv", "512x256", "--grid", "8x8", "--weights", "q4_k", "--device", "sdk-sim-wse3"),
+        ("allreduce", "--words", "16", "--grid", "12x8", "--fidelity", "event"),
+        ("prefill", "llama-3-8b", "--grid", "660x660", "--context", "4096", "--batch", "1"),
+        ("decode", "llama-3-8b", "--grid", "660x660", "--context", "4096", "--batch", "1"),
+    ],
+)
+def test_every_command_answers_with_cycles_error_and_compliance(arguments):
+    answer = data(*arguments)
+    assert answer["cycles"] > 0 and answer["seconds"] > 0
+    assert answer["max_abs_error"] <= answer["tolerance"]
+    assert set("PLMR") < set(answer["compliance"])
+    text = RUN.invoke(app, [*arguments, "--trace"], catch_exceptions=False)
+    assert text.exit_code == 0 and "PLMR" in text.stdout
+
+
+def test_kv_and_trace_as_data():
+    assert data("kv", "llama-3-8b", "--grid", "360x360", "--policy", "concat")["rows"] == 360
+    assert len(data("gemm", "32x32x32", "--grid", "8x8", "--trace")["trace"]) == 8
+
+
+@pytest.mark.parametrize("name", ["map.png", "map.html"])
+def test_pictures(tmp_path, name):
+    path = tmp_path / name
+    data("gemm", "64x64x64", "--grid", "8x8", "--plot", str(path))
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG") if name.endswith("png") else b"step by step" in content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("gemm", "8x8x8", "--grid", "1000x8"), 2, "750x994"),
+        (("gemm", "8x8", "--grid", "8x8"), 2, "MxKxN"),
+        (("gemm", "8x8x8", "--grid", "8"), 2, "WIDTHxHEIGHT"),
+        (("gemm", "-8x8x8", "--grid", "8x8"), 2, ""),
+        (("gemm", "9000x9000x9000", "--grid", "16x16"), 3, "core SRAM"),
+        (("gemm", "64x64x64", "--grid", "8x8", "--colours", "5"), 3, "9 colours"),
+        (("gemm", "64x64x64", "--grid", "8x8", "--sram", "6200"), 3, "6200"),
+        (("gemv", "64x64", "--grid", "8x8", "--reduce", "tree"), 2, "ktree"),
+        (("allreduce", "--words", "0", "--grid", "8x8"), 2, "positive"),
+        (("allreduce", "--words", "20000", "--grid", "8x8"), 3, "vector"),
+        (("decode", "llama-3-70b", "--grid", "660x660"), 3, "weights"),
+        (("decode", "lama-3-8b", "--grid", "660x660"), 2, "lama-3-8b"),
+        (("gemm", "8x8x8", "--grid", "4x4", "--plot", "x.pdf"), 2, ".html nor .png"),
+    ],
+)
+def test_bad_input_is_refused_with_its_limit(arguments, code, text):
+    outcome = RUN.invoke(app, list(arguments))
+    if isinstance(outcome.exception, WaferlineError):
+        assert outcome.exception.exit_code == code
+        assert text in str(outcome.exception)
+    else:  # Typer's own refusal of a word that looks like an option
+        assert outcome.exit_code == code == 2

@@ -21,7 +21,7 @@ _ON = Annotated[
 _STORE = Annotated[
     Path | None, typer.Option("--store", help="Append the records to this JSON-lines file.", dir_okay=False)
 ]
-MACHINE_BUDGET_S = 40.0  # for calibrating the kernels; the roofs take about six seconds more
+MACHINE_BUDGET_S = 30.0  # to begin calibrations in; the last one may take ten more on a first run, the roofs six
 
 
 @app.command("machine")
@@ -113,6 +113,34 @@ def _roofs(measured: Any, device: Any) -> dict[str, float]:
     """Shares of the machine's roofs that a measured operator reached."""
     bandwidth = measured.rate("bytes") / device.bandwidth_bytes_per_s
     return {"bandwidth_share": bandwidth, "memory_bytes_per_s": device.bandwidth_bytes_per_s}
+
+
+@app.command("model")
+def model(
+    file: Annotated[Path, typer.Argument(help="A GGUF file.", metavar="GGUF")],
+    prompt: Annotated[int, typer.Option(help="Prompt tokens.")] = 512,
+    output: Annotated[int, typer.Option(help="Decoded tokens.")] = 64,
+    threads: Annotated[int | None, typer.Option(help="Threads.  [default: all cores]")] = None,
+    kv: Annotated[str, typer.Option(help="KV cache: f16 or q8.")] = "f16",
+    on: _ON = None,
+    store: _STORE = None,
+    as_json: _JSON = False,
+) -> None:
+    """Prefill and decode a GGUF model with this machine's kernels, beside what predict says, operator by operator."""
+    from waferline.cli.measured import known_or_none
+    from waferline.cli.measured_model import predicted_model
+    from waferline.measure.contract import required
+    from waferline.measure.model import measure_model
+
+    known = known_or_none(on)
+    with _progress() as tell:
+        result = measure_model(file, prompt=prompt, output=output, threads=threads, kv=kv, progress=tell)
+    decode = required(result.decode)
+    data = {**result.to_json(), "predicted": None}
+    if known is not None:
+        data["predicted"] = predicted_model(known.on_threads(result.threads), file, decode.detail["formats"], result)
+    _keep([required(result.prefill), decode], store)
+    _show(data, as_json, "print_model")
 
 
 @app.command("resident")

@@ -154,3 +154,37 @@ def print_server(data: Mapping[str, Any]) -> None:
 
 def _span(spread: Mapping[str, float] | None) -> str:
     return f"{_seconds(spread['p50'])} / {_seconds(spread['p99'])}" if spread else ""
+
+
+def print_model(data: Mapping[str, Any]) -> None:
+    """Tokens per second of both phases beside predicted, then the operators of each."""
+    from rich.table import Table
+
+    console, predicted = _console(), data["predicted"]
+    phases = (("prefill", "prompt_tokens", data["prompt"]), ("decode", "output_tokens", 1))
+    table = Table("phase", "measured", "tokens/s", "spread", "predicted tokens/s", "off")
+    for phase, unit, tokens in phases:
+        m = data[phase]
+        row = [phase, _seconds(m["median_s"]), f"{m['rates'][unit + '_per_s']:.4g}", f"{m['spread']:.1%}"]
+        if predicted:
+            expected_s = predicted[phase]["expected_s"]
+            row += [f"{tokens / expected_s:.4g}", f"{expected_s / m['median_s'] - 1:+.1%}"]
+        table.add_row(*row)
+    console.print(
+        f"{data['model']}: {data['prompt']} prompt and {data['output']} output tokens, {data['threads']} threads"
+    )
+    console.print(table)
+    operators = Table("operator", "prefill", "predicted", "decode", "predicted")
+    for name in dict.fromkeys([*data["prefill_operators_s"], *data["decode_operators_s"]]):
+        cells = []
+        for phase, _, _ in phases:
+            cells.append(_time_or_none(data[f"{phase}_operators_s"].get(name)))
+            cells.append(_time_or_none(predicted[phase]["operators_s"].get(name)) if predicted else "")
+        operators.add_row(name, *cells)
+    console.print(operators)
+    for phase, _, _ in phases:
+        _warn(console, data[phase]["conditions"]["warnings"])
+
+
+def _time_or_none(value: float | None) -> str:
+    return "" if value is None else _seconds(value)

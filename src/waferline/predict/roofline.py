@@ -188,15 +188,18 @@ def _gemm(
         light_compute_s=compute_s,
         light_memory_s=memory_s,
         weight_bits=_bits(op.weights),
-        activation_bits=_bits(op.activations) if _quantises_at_door(op, c) else _WIDE_BITS,
+        activation_bits=_door_bits(op, c),
         device=d,
         c=c,
     )
 
 
-def _quantises_at_door(op: Operator, c: Mapping[str, float]) -> bool:
-    """Convolutional engines keep activations narrow from layer to layer; wide kernels' constants know of no such pass."""
-    return op.kind != "conv" and "quant_bandwidth_efficiency" in c
+def _door_bits(op: Operator, c: Mapping[str, float]) -> float:
+    """Width that activations are quantised to at the operator's door.
+
+    Convolutional engines keep them narrow from layer to layer, and constants of wide kernels know of no such pass.
+    """
+    return _bits(op.activations) if op.kind != "conv" and "quant_bandwidth_efficiency" in c else _WIDE_BITS
 
 
 def _prefill(
@@ -249,7 +252,7 @@ def _moe(
     return moe.moe_s(
         *(s[key] for key in ("tokens", "hidden", "inner", "topk", "experts", "tp", "ep")),
         weight_bits=_bits(op.weights),
-        activation_bits=_bits(op.activations),
+        activation_bits=_door_bits(op, c),
         light_compute_s=compute_s,
         light_memory_s=memory_s,
         device=d,

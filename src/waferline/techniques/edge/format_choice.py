@@ -11,6 +11,7 @@ import numpy.typing as npt
 from waferline.errors import DoesNotFitError
 
 FloatArray = npt.NDArray[np.float64]
+_FREE = 1e-30  # a step that adds no error, or lowers it, is as good as one that adds this little
 
 
 def choose_formats(cost: FloatArray, error: FloatArray, budget: float) -> npt.NDArray[np.int64]:
@@ -30,7 +31,7 @@ def choose_formats(cost: FloatArray, error: FloatArray, budget: float) -> npt.ND
         open_steps = (saved > 0) & (spent + added <= budget)
         if not open_steps.any():
             return np.asarray(chosen, dtype=np.int64)
-        gain = np.where(open_steps, saved / np.maximum(added, np.finfo(float).tiny), -np.inf)
+        gain = np.where(open_steps, saved / np.maximum(added, _FREE), -np.inf)
         layer, index = np.unravel_index(int(gain.argmax()), gain.shape)
         spent += float(added[layer, index])
         chosen[layer] = index

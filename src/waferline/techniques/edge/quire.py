@@ -53,9 +53,9 @@ class SmallFormat:
         return int((exponent - _FLOAT64_BITS + np.log2(whole & -whole)).min())
 
     @property
-    def span_bits(self) -> int:
-        """Bits of the integer that holds any magnitude in units of the lowest bit."""
-        return math.floor(math.log2(self.positive[-1])) - self.lowest_bit + 1
+    def largest(self) -> int:
+        """The largest value in units of the lowest bit."""
+        return int(np.ldexp(self.positive[-1], -self.lowest_bit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Quire:
 
 def quire_width(a: SmallFormat, b: SmallFormat, terms: int) -> int:
     """Bits of an accumulator that holds any sum of `terms` products, sign included."""
-    return a.span_bits + b.span_bits + 1 + math.ceil(math.log2(max(terms, 1)))
+    return (a.largest * b.largest * terms).bit_length() + 1
 
 
 def quire_matmul(

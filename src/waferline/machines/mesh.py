@@ -138,8 +138,8 @@ def parameters_from_mapping(data: Mapping[str, Any], *, where: str) -> MeshParam
         if not isinstance(entry, Mapping) or set(entry) != {"value", "source"}:
             raise FileFormatError(f"figure '{field}' needs exactly value and source", where=where)
         values[field], sources[field] = _figure(field, entry["value"], where), str(entry["source"])
-    text = {field: str(data[field]) for field in TEXT_FIELDS}
-    return MeshParameters(**text, **values, provenance=MappingProxyType(sources))
+    values |= {field: str(data[field]) for field in TEXT_FIELDS}
+    return MeshParameters(**values, provenance=MappingProxyType(sources))
 
 
 def _figure(field: str, value: Any, where: str) -> Any:

@@ -142,10 +142,9 @@ def decode_parts(
     batch: int = 1,
     reduction: str = "ktree:2",
 ) -> list[Part]:
-    """One layer for one new token of each of `batch` sequences with `context` cached tokens: ten all-reduces.
+    """One layer for a new token of each of `batch` sequences with `context` cached tokens: ten all-reduces.
 
-    Axes alternate as in WaferLLM section 4.2: a product reduced along y lies spread over x, where the next reduces.
-    """
+    Axes alternate (WaferLLM section 4.2): a product reduced along y lies spread over x, where the next reduces."""
     columns, turns = group_columns(width, w.kv_heads)
     keys, dims = -(-context // height), -(-w.head_dim // columns)
     lanes = p.elements_per_word(number_format)
@@ -167,10 +166,10 @@ def decode_parts(
     norm = _norm(p, features, height, batch)
     add = batch * float(vector_cycles(p, features, 1, number_format))
     exponentials = per_head * float(vector_cycles(p, keys, 2 + EXP_OPERATIONS, number_format))
-    inner = -(-w.intermediate // width)
+    inner, wide = -(-w.intermediate // width), w.query + 2 * w.key_value
     return [
         norm,
-        gemv("qkv projection", w.hidden, w.query + 2 * w.key_value, "y"),
+        gemv("qkv projection", w.hidden, wide, "y"),
         both("rope", batch * float(rope_cycles(p, -(-(w.query + w.key_value) // width))), 0.0),
         both("kv shift", 0.0, batch * kv_shift_cycles(p, w, width, height, number_format)),
         both(

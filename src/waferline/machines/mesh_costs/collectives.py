@@ -194,7 +194,7 @@ def allreduce_cycles(
     if group is not None:
         groups: Sequence[ArrayLike] = (group,) * (levels - 1)
     elif np.ndim(cores) == 0:
-        groups = ktree_groups(int(cores), levels)
+        groups = ktree_groups(int(np.asarray(cores)), levels)
     else:
         size = np.maximum(1, np.rint(np.asarray(cores, float) ** (1.0 / levels))).astype(np.int64)
         groups = (size,) * (levels - 1)

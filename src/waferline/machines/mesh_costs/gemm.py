@@ -116,7 +116,7 @@ def _slowest(*axes: Cycles) -> Cycles:
     return np.maximum(*axes)
 
 
-def _shift(p: MeshParameters, words: NDArray[np.int64], side: NDArray[np.int64], hops: NDArray[np.int64]) -> Cycles:
+def _shift(p: MeshParameters, words: NDArray[np.int64], side: NDArray[np.int64], hops: ArrayLike) -> Cycles:
     return np.where(side > 1, transfer_cycles(p, words, hops), 0.0)
 
 

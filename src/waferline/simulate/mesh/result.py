@@ -49,7 +49,7 @@ class MeshResult:
     compliance: Compliance
     accuracy: Accuracy | None = None
     closed_form_cycles: float | None = None
-    trace: list[dict[str, float]] = field(default_factory=list)
+    trace: list[dict[str, Any]] = field(default_factory=list)
     heat: NDArray[np.float64] | None = None  # (height, width), see heat_quantity
     heat_quantity: str = ""
     details: dict[str, Any] = field(default_factory=dict)

@@ -150,7 +150,7 @@ def _statistics(s: st.State, ticks: int, program: Program, events: int) -> RunSt
         compute_cycles=per_core[:, st.BUSY],
         communication_cycles=per_core[:, st.COMM],
         overlap_cycles=per_core[:, st.OVERLAP],
-        link_words=s.cores[:, st.LINK_WORDS : st.LINK_WORDS + 4].copy(),
+        link_words=s.cores[:, st.LINK_WORDS : st.LINK_WORDS + 4].astype(np.int64),
         mark_first_cycles=s.mark_times[:, 0] / ticks,
         mark_last_cycles=s.mark_times[:, 1] / ticks,
         peak_queue_words=int(s.clock[st.PEAK_QUEUE]),

@@ -85,6 +85,6 @@ def multiply_on_mesh(
 
 
 def _padded(matrix: NDArray, rows: int, columns: int, kind: type) -> NDArray:
-    whole = np.zeros((rows, columns), kind)
+    whole: NDArray = np.zeros((rows, columns), kind)
     whole[: matrix.shape[0], : matrix.shape[1]] = matrix
     return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,17 +208,17 @@ def _result(
     )
 
 
-def _trace(cycles: costs.GemmCycles, statistics: RunStatistics | None) -> list[dict[str, float]]:
+def _trace(cycles: costs.GemmCycles, statistics: RunStatistics | None) -> list[dict[str, Any]]:
     """A row per step: when it starts (first and last core, if they were followed) and what it spends."""
     steps = int(cycles.steps)
     if steps > TRACE_ROWS:
         return []
     work, move = float(cycles.step_compute), float(cycles.step_communication)
     if statistics is not None and statistics.mark_first_cycles.size >= steps:
-        starts = zip(statistics.mark_first_cycles.tolist(), statistics.mark_last_cycles.tolist(), strict=True)
+        starts = list(zip(statistics.mark_first_cycles.tolist(), statistics.mark_last_cycles.tolist(), strict=True))
     else:
         first = float(cycles.start + cycles.alignment)
-        starts = ((first + i * float(cycles.step),) * 2 for i in range(steps))
+        starts = [(first + i * float(cycles.step),) * 2 for i in range(steps)]
     return [
         {
             "step": i,

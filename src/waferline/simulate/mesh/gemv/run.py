@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters, check_grid
 from waferline.machines.mesh_costs import collectives, gemv
 from waferline.simulate.mesh import compliance as plmr
 from waferline.simulate.mesh.collectives import allreduce
+from waferline.simulate.mesh.collectives.tree import tree_levels
 from waferline.simulate.mesh.colours import check_colours
 from waferline.simulate.mesh.gemv.data import partial_products, reduce_in_order
 from waferline.simulate.mesh.gemv.weights import DEQUANTIZE_OPERATIONS_PER_WEIGHT, WeightFormat, weight_format
@@ -45,13 +47,13 @@ def simulate_allreduce(
     ledger = SramLedger(p)
     ledger.allocate("vector", 4 * words)
     closed = sum(float(collectives.allreduce_cycles(p, side, words, reduction, group)) for side in (width, height))
-    hops, heat, cycles, accuracy = _tree_hops(width, height, words, name), None, closed, None
+    groups = None if group is None else (group,) * (levels - 1)
+    hops, heat, cycles, accuracy = _tree_hops(width, height, words, name, levels, groups), None, closed, None
     if fidelity == "event":
         if words * width * height > MAX_EVENT_WORDS:
             raise UnsupportedError(f"{words} words on {width}x{height} cores are too many to run event by event",
                                    where="all-reduce", hint="--fidelity closed")  # fmt: skip
         data = np.random.default_rng(seed).uniform(-1, 1, (height, width, words)).astype(np.float32)
-        groups = None if group is None else (group,) * (levels - 1)
         run = allreduce(p, data, reduction=reduction, groups=groups)
         exact = data.astype(np.float64).sum(axis=(0, 1))
         scale = float(np.abs(data).sum(axis=(0, 1)).max() ** 0.5)
@@ -117,9 +119,9 @@ def simulate_gemv(
     cycles = gemv.gemv_cycles(p, rows * height, n, width, height, reduction=reduction, group=group, batch=batch,
                               number_format=number_format, dequantize_cycles_per_weight=decode_cycles)  # fmt: skip
     words = -(-batch * columns // p.elements_per_word(number_format))
-    total, move, accuracy = float(cycles.total), float(cycles.communication), None
     name, levels = collectives.parse_reduction(reduction)
     groups = () if name != "ktree" else ((group,) * (levels - 1) if group else collectives.ktree_groups(height, levels))
+    move, accuracy = float(cycles.communication), None
     if data:
         partial, exact = partial_products(m, n, height, form, batch=batch, number_format=number_format, seed=seed,
                                           progress=progress)  # fmt: skip
@@ -129,31 +131,51 @@ def simulate_gemv(
         accuracy = compare(product, exact, tolerance, f"NumPy a @ B in float64, B as {form.name}")
     if fidelity == "event":
         move = _event_reduction(p, words, (width, height), reduction, groups)
-        total = float(cycles.compute) + move
     idle = width * height - min(-(-m // rows), height) * min(-(-n // columns), width)
-    return MeshResult(
+    limits = _compliance(p, (1, height), reduction, group, ledger, colours, idle, cores=width * height)
+    result = _gemv_result(p, (width, height), reduction, fidelity, cycles, move, ledger, limits, colours)
+    return replace(
+        result,
         operation=f"gemv {m}x{n}" + (f" batch {batch}" if batch > 1 else ""),
+        hop_words=_tree_hops(1, height, words, name, levels, groups) * width,
+        accuracy=accuracy,
+        details={"weights": form.name, "number_format": number_format, "batch": batch, "group": list(groups)},
+    )
+
+
+def _gemv_result(
+    p: MeshParameters,
+    grid: tuple[int, int],
+    reduction: str,
+    fidelity: str,
+    cycles: gemv.GemvCycles,
+    move: float,
+    ledger: SramLedger,
+    limits: plmr.Compliance,
+    colours: int,
+) -> MeshResult:
+    work = float(cycles.compute)
+    return MeshResult(
+        operation="gemv",
         algorithm=reduction,
-        width=width,
-        height=height,
+        width=grid[0],
+        height=grid[1],
         parameters=p,
         fidelity=fidelity,
-        cycles=total,
-        compute_cycles=float(cycles.compute),
+        cycles=work + move,
+        compute_cycles=work,
         communication_cycles=move,
         overlap_cycles=0.0,
         steps=2,
-        hop_words=_tree_hops(1, height, words, name) * width,
+        hop_words=0,
         colours=colours,
         memory_bytes=ledger.items,
-        compliance=_compliance(p, (1, height), reduction, group, ledger, colours, idle, cores=width * height),
-        accuracy=accuracy,
+        compliance=limits,
         closed_form_cycles=float(cycles.total),
         trace=[
-            {"step": 0, "start_cycles": 0.0, "compute_cycles": float(cycles.compute), "communication_cycles": 0.0},
-            {"step": 1, "start_cycles": float(cycles.compute), "compute_cycles": 0.0, "communication_cycles": move},
+            {"step": 0, "start_cycles": 0.0, "compute_cycles": work, "communication_cycles": 0.0},
+            {"step": 1, "start_cycles": work, "compute_cycles": 0.0, "communication_cycles": move},
         ],
-        details={"weights": form.name, "number_format": number_format, "batch": batch, "group": list(groups)},
     )
 
 
@@ -187,14 +209,20 @@ def _event_reduction(
     return allreduce(p, ones, reduction=reduction, axes="y", groups=groups).statistics.cycles
 
 
-def _tree_hops(width: int, height: int, words: int, name: str) -> int:
-    """Word-hops: a chain or tree reduces over every link once and broadcasts back; a ring goes round twice."""
-    links = height * (width - 1) + width * (height - 1)
-    if name != "ring":
-        return 2 * words * links
-    chunks = sum(lines * 2 * (side - 1) * 2 * (side - 1) * -(-words // side) for lines, side in
-                 ((height, width), (width, height)) if side > 1)  # fmt: skip
-    return chunks
+def _tree_hops(width: int, height: int, words: int, name: str, levels: int, groups: Sequence[int] | None) -> int:
+    """Word-hops of an all-reduce over both axes: the links every chain of every level spans, and the broadcast back."""
+    total = 0
+    for lines, side in ((height, width), (width, height)):
+        if side == 1:
+            continue
+        if name == "ring":  # 2 (P - 1) rounds of a chunk over the ring's 2 (P - 1) links
+            total += lines * 2 * (side - 1) * 2 * (side - 1) * -(-words // side)
+            continue
+        sizes = () if name != "ktree" else collectives.ktree_groups(side, levels) if groups is None else groups
+        tree = tree_levels(side, sizes, None)
+        spans = sum(int(chain.members[-1] - chain.members[0]) for level in tree for chain in level)
+        total += lines * words * (spans + side - 1)
+    return total
 
 
 def _compliance(

@@ -69,7 +69,7 @@ def rope_angles(positions: NDArray[np.int64], head_dim: int) -> tuple[F64, F64]:
     return np.cos(angle), np.sin(angle)
 
 
-def rotate(x: F64, cos: F64, sin: F64) -> F64:
+def rotate(x: NDArray[np.floating], cos: F64, sin: F64) -> NDArray[np.floating]:
     """Rotary embedding of (position, head, head_dim): dimension i turns with dimension i + head_dim / 2."""
     half = x.shape[-1] // 2
     a, b = x[..., :half], x[..., half:]

@@ -240,8 +240,7 @@ def _result(
     times = at.layers * passes
     cycles = times * layer + passes * (at.regions - 1) * hand_off
     compute, move = (times * sum(getattr(part, name) for part in parts) for name in ("compute", "communication"))
-    at_once, rows = layer * at.layers_per_region, []
-    start = 0.0
+    at_once, start, rows = layer * at.layers_per_region, 0.0, list[dict[str, Any]]()
     for step, part in enumerate(parts):
         rows.append({"step": step, "name": part.name, "start_cycles": start, "compute_cycles": part.compute,
                      "communication_cycles": part.communication, "cycles": part.total})  # fmt: skip

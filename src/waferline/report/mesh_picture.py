@@ -43,6 +43,8 @@ def write_picture(result: MeshResult, path: Path) -> None:
 
 def _figures(result: MeshResult) -> list[go.Figure]:
     figures = [] if result.heat is None else [_map(result.heat, result.heat_quantity)]
+    if result.finish_cycles is not None:
+        figures.append(_map(result.finish_cycles, "cycle at which each core is done"))
     if result.trace and "name" in result.trace[0]:
         figures.append(_parts(result))
     moving = result.algorithm in ("meshgemm", "cannon") and max(result.width, result.height) <= MOVING_CORES

@@ -143,8 +143,8 @@ def decode_parts(
     reduction: str = "ktree:2",
 ) -> list[Part]:
     """One layer for a new token of each of `batch` sequences with `context` cached tokens: ten all-reduces.
-
-    Axes alternate (WaferLLM section 4.2): a product reduced along y lies spread over x, where the next reduces."""
+    Axes alternate (WaferLLM section 4.2): a product reduced along y lies spread over x, where the next reduces.
+    """
     columns, turns = group_columns(width, w.kv_heads)
     keys, dims = -(-context // height), -(-w.head_dim // columns)
     lanes = p.elements_per_word(number_format)

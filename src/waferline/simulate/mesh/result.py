@@ -52,6 +52,7 @@ class MeshResult:
     trace: list[dict[str, Any]] = field(default_factory=list)
     heat: NDArray[np.float64] | None = None  # (height, width), see heat_quantity
     heat_quantity: str = ""
+    finish_cycles: NDArray[np.float64] | None = None  # (height, width), event fidelity only
     details: dict[str, Any] = field(default_factory=dict)
 
     @property

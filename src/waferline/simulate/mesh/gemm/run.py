@@ -198,6 +198,7 @@ def _result(
         trace=_trace(cycles, statistics),
         heat=heat,
         heat_quantity="link words sent by each core",
+        finish_cycles=None if statistics is None else statistics.finish_cycles.reshape(grid[1], grid[0]),
         details={
             "step_cycles": float(cycles.step),
             "step_compute_cycles": float(cycles.step_compute),

@@ -48,7 +48,8 @@ def simulate_allreduce(
     ledger.allocate("vector", 4 * words)
     closed = sum(float(collectives.allreduce_cycles(p, side, words, reduction, group)) for side in (width, height))
     groups = None if group is None else (group,) * (levels - 1)
-    hops, heat, cycles, accuracy = _tree_hops(width, height, words, name, levels, groups), None, closed, None
+    hops, cycles = _tree_hops(width, height, words, name, levels, groups), closed
+    heat, finish, accuracy = None, None, None
     if fidelity == "event":
         if words * width * height > MAX_EVENT_WORDS:
             raise UnsupportedError(f"{words} words on {width}x{height} cores are too many to run event by event",
@@ -60,6 +61,7 @@ def simulate_allreduce(
         accuracy = compare(run.values, exact, rounding_tolerance(width * height, scale, "fp32"), "NumPy sum in float64")
         cycles, colours, hops = run.statistics.cycles, run.statistics.colours, run.statistics.hop_words
         heat = run.statistics.link_words.sum(axis=1).reshape(height, width).astype(float)
+        finish = run.statistics.finish_cycles.reshape(height, width)
     return MeshResult(
         operation=f"allreduce {words} words",
         algorithm=reduction,
@@ -80,6 +82,7 @@ def simulate_allreduce(
         closed_form_cycles=closed,
         heat=heat,
         heat_quantity="link words sent by each core",
+        finish_cycles=finish,
     )
 
 

@@ -62,7 +62,7 @@ def test_every_core_gets_the_sum_in_the_time_the_closed_form_says(width, height,
     ):  # no group shorter than the others, hence no contention
         assert run.statistics.cycles == pytest.approx(run.closed_form_cycles, rel=0.03)
     elif width * height > 1:
-        assert run.statistics.cycles == pytest.approx(run.closed_form_cycles, rel=0.20)
+        assert run.statistics.cycles == pytest.approx(run.closed_form_cycles, rel=0.11)
 
 
 def _even(cores: int, reduction: str) -> bool:

@@ -54,7 +54,7 @@ class LlamaCpp:
         """Token numbers of a text, with the beginning-of-sequence token the model wants."""
         vocab = self.lib.llama_model_get_vocab(self.model)
         raw = text.encode()
-        buffer = (self.lib.llama_token * (len(raw) + 8))()
+        buffer = (self.lib.llama_token * (4 * len(raw) + 8))()
         count = self.lib.llama_tokenize(vocab, raw, len(raw), buffer, len(buffer), True, False)
         return list(buffer[:count])
 

@@ -31,7 +31,7 @@ _MAGNITUDE = 0x7FFFFFFF
 
 
 @jit(fast=True)
-def _largest_bits(bits: Any) -> int:
+def _largest_bits(bits: Any) -> Any:
     """Largest |x| as its bit pattern: integers order as the floats do, and NaN is the largest of all."""
     largest = np.int32(0)
     for i in range(bits.size):
@@ -52,7 +52,7 @@ def _round_codes(x: Any, inverse: Any, codes: Any) -> None:
 
 
 @jit
-def quantise_block(x: Any, bits: Any, codes: Any) -> float:
+def quantise_block(x: Any, bits: Any, codes: Any) -> Any:
     """Round one block to int8, symmetric around zero; the scale (NaN when anything in it is not finite)."""
     largest = _largest_bits(bits)
     if largest >= np.int32(_FIRST_NON_FINITE):
@@ -67,7 +67,7 @@ def quantise_block(x: Any, bits: Any, codes: Any) -> float:
 
 
 @jit(fast=True)
-def _sum16(codes: Any) -> int:
+def _sum16(codes: Any) -> Any:
     total = np.int32(0)
     for i in range(codes.size):
         total = np.int32(total + np.int32(codes[i]))

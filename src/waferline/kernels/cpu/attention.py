@@ -223,7 +223,8 @@ class KVCache:
         """softmax(q k^T / sqrt(d)) v, causal: query t sees tokens 0 ... position + t.
 
         q f32[n, heads, d] -> f32[n, heads, d]; n = 1 is a decode step, more a prefill. NaN in a query makes that query's
-        answer NaN; NaN in a visible key or value makes the answers that see it NaN.
+        answer NaN; NaN in a visible key or value makes the answers that see it NaN, and may those of tokens before it that
+        are answered together with one that does.
         """
         q = np.ascontiguousarray(q, np.float32)
         key_heads, d = self.values.shape[1], self.values.shape[3]

@@ -13,7 +13,7 @@ from waferline.kernels.cpu.simd import add, div, load_f32, mul, spread, store_f3
 
 
 @jit(fast=True)
-def _sum_of_squares(x: Any) -> float:
+def _sum_of_squares(x: Any) -> Any:
     total = np.float32(0.0)
     for i in range(x.size):
         total += x[i] * x[i]

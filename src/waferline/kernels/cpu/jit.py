@@ -1,7 +1,7 @@
 """Compile kernels once and keep them: `numba.njit` with a disk cache that a changed kernel can never hit by mistake.
 
 Numba's cache key holds the function and the target, but not the modules the function calls. The directory therefore
-carries a hash of every kernel source and the instruction set; editing any of them starts a fresh one.
+carries a hash of the kernel sources and the instruction set; editing any of them starts a fresh one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from waferline.kernels.cpu.isa import current_isa
 # Reductions may be reordered and contracted; NaN and infinity keep their meaning (no `nnan`, no `ninf`).
 FAST: frozenset[str] = frozenset({"nsz", "contract", "reassoc", "arcp"})
 
-_SOURCES = Path(__file__).parents[1]
+_HERE = Path(__file__).parent
+# What compiled code is made of besides its own file, whose age Numba checks itself.
+_SOURCES = (*sorted(_HERE.glob("*.py")), _HERE.parent / "runner" / "decode.py", _HERE.parent / "runner" / "weights.py")
 
 
 @cache
 def cache_directory() -> Path:
     """Where compiled kernels are kept: `$NUMBA_CACHE_DIR`, else the user's cache folder, else a temporary one."""
     digest = hashlib.sha256(f"{numba.__version__} {current_isa().name}".encode())
-    for source in sorted(_SOURCES.rglob("*.py")):
+    for source in _SOURCES:
         digest.update(source.name.encode() + source.read_bytes())
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     folder = Path(base) / "waferline" / "kernels" / digest.hexdigest()[:16]

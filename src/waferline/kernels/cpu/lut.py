@@ -32,7 +32,6 @@ from waferline.kernels.cpu.simd import (
     I32,
     LANES,
     VF,
-    VI,
     Lanes,
     add,
     call,

@@ -157,8 +157,8 @@ def matmul(matrix: PackedMatrix, x: np.ndarray, *, threads: int = 1, exact: bool
     x: f32 (cols,) or (n, cols); y: f32 (rows,) or (n, rows). `exact` keeps f32 activations; otherwise they are rounded to
     int8 per 256 columns (K formats, TQ2_0) or per 32 (Q8_0, Q4_0), as llama.cpp does. Float weights are always exact.
 
-    NaN and infinity: with int8 activations, any in a column of x make that whole column of y NaN; on the exact path and for float weights they
-    follow IEEE arithmetic. Raises `InvalidInputError` for a wrong shape.
+    NaN and infinity: with int8 activations any in a column of x make that whole column of y NaN; on the exact path and
+    for float weights they follow IEEE arithmetic. Raises `InvalidInputError` for a wrong shape.
     """
     x = np.asarray(x)
     if x.ndim not in (1, 2) or x.shape[-1] != matrix.cols or x.shape[0] == 0 or x.dtype.kind not in "fiu":

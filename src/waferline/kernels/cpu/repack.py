@@ -186,7 +186,7 @@ def _pack_floats(tile: FloatTile, source: np.ndarray, tiles: np.ndarray) -> None
     values = np.ascontiguousarray(source).view(kind)
     out = tiles.view(kind).reshape(tiles.shape[0], -1, tile.block_k, ROWS)  # (row tile, block, k, row)
     out[:] = 0
-    rows, cols = values.shape
+    cols = values.shape[1]
     for row_tile in range(tiles.shape[0]):
         part = values[row_tile * ROWS : (row_tile + 1) * ROWS]
         flat = out[row_tile].reshape(-1, ROWS)  # (k, row)

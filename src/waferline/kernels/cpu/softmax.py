@@ -45,7 +45,7 @@ def _tail_of(x: Any, whole: int) -> Any:
 
 
 @jit
-def _largest(x: Any, whole: int, tail: Any) -> float:
+def _largest(x: Any, whole: int, tail: Any) -> Any:
     top = load_f32(tail, 0)
     for i in range(0, whole, 16):
         top = maximum(top, load_f32(x, i * 4))
@@ -88,7 +88,7 @@ def softmax_reload(x: Any, y: Any) -> None:
 
 
 @jit
-def _gather_lanes(m: Any, n: Any) -> tuple[float, float]:
+def _gather_lanes(m: Any, n: Any) -> Any:
     """Sum sixteen numbers m * 2**n; the result in the same form."""
     ms, ns = np.empty(16, np.float32), np.empty(16, np.float32)
     store_f32(ms, 0, m)

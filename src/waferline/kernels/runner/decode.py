@@ -16,8 +16,25 @@ from waferline.kernels.cpu.simd import cycle_counter
 from waferline.kernels.cpu.softmax import softmax_reload
 from waferline.kernels.cpu.tiles import CODES, TILES
 from waferline.kernels.runner.weights import (
-    BLOCKS, DOWN, DOWNS, FORMAT, GATE, GATES, MATRIX_BYTES, OFFSET, ROUTER, ROW_TILES, SHARED_DOWN, SHARED_GATE,
-    SHARED_UP, UP, UPS, K, O, Q, V,
+    BLOCKS,
+    DOWN,
+    DOWNS,
+    FORMAT,
+    GATE,
+    GATES,
+    MATRIX_BYTES,
+    OFFSET,
+    PROJECTION,
+    ROUTER,
+    ROW_TILES,
+    SHARED_DOWN,
+    SHARED_GATE,
+    SHARED_UP,
+    UP,
+    UPS,
+    K,
+    Q,
+    V,
 )  # fmt: skip
 
 # What the time of a token is divided into; `ticks` has one counter each.
@@ -286,7 +303,7 @@ def _attention_block(
     ticks[ROPE] += middle - start
     ticks[ATTENTION] += cycle_counter() - middle
     ready[:] = 0
-    _times(work.attended, rows[O], 0, model, work, ready, work.o, ticks, ATTN_OUT, threads)
+    _times(work.attended, rows[PROJECTION], 0, model, work, ready, work.o, ticks, ATTN_OUT, threads)
     if model.o_bias.size:
         add_bias(work.o, model.o_bias[layer])
     add_rows(x, work.o, 0, 1)
@@ -329,4 +346,4 @@ def decode_kernel(kind: str) -> Any:
     return specialise(_decode, f"decode_{kind}", BLOCK=block)
 
 
-__all__ = ["OPERATORS", "UP", "UPS", "SHARED_UP", "Model", "Packed", "Shape", "Work", "decode_kernel", "packed_for"]
+__all__ = ["OPERATORS", "SHARED_UP", "UP", "UPS", "Model", "Packed", "Shape", "Work", "decode_kernel", "packed_for"]

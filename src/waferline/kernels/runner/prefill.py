@@ -19,7 +19,20 @@ from waferline.kernels.cpu.tiles import ROWS, TILES
 from waferline.kernels.runner import decode as step
 from waferline.kernels.runner.config import ModelConfig
 from waferline.kernels.runner.weights import (
-    BLOCKS, DOWN, FORMAT, GATE, GATES, MATRIX_BYTES, OFFSET, ROUTER, ROW_TILES, SHARED_GATE, K, O, Q, V,
+    BLOCKS,
+    DOWN,
+    FORMAT,
+    GATE,
+    GATES,
+    MATRIX_BYTES,
+    OFFSET,
+    PROJECTION,
+    ROUTER,
+    ROW_TILES,
+    SHARED_GATE,
+    K,
+    Q,
+    V,
 )  # fmt: skip
 
 _NAMES = tuple(TILES)
@@ -177,7 +190,7 @@ class Batch:
         attend = attention_kernel(cache.kind)
         attend(q, c.heads, c.head_dim, *arrays, layer, position, factor, scores, out, self.threads)
         self._spent(step.ATTENTION)
-        o = self.times(out, m.table[layer, O], step.ATTN_OUT)
+        o = self.times(out, m.table[layer, PROJECTION], step.ATTN_OUT)
         if m.o_bias.size:
             step.add_bias(o, m.o_bias[layer])
         _add(x, o, self.threads)

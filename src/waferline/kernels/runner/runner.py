@@ -16,6 +16,7 @@ from waferline.formats.gguf_header import open_gguf
 from waferline.formats.tensors import TensorFile, TensorInfo
 from waferline.kernels.cpu.attention import KVCache
 from waferline.kernels.cpu.elementwise import rope_table
+from waferline.kernels.cpu.matmul import width_for
 from waferline.kernels.cpu.threads import available_threads, use_threads
 from waferline.kernels.cpu.tiles import ROWS
 from waferline.kernels.runner import decode as step
@@ -296,24 +297,26 @@ def _step_work(c: ModelConfig, threads: int, slots: int) -> step.Work:
     def rows(width: int, pad: bool = True) -> np.ndarray:
         return np.zeros((1, -(-width // ROWS) * ROWS if pad else width), np.float32)
 
+    k, z, f = (step.packed_for(kind, widest) for kind in ("q8_k", "q8_0", "f32"))
     return step.Work(
-        *(step.packed_for(kind, widest) for kind in ("q8_k", "q8_0", "f32")),
-        h=rows(c.d_model, pad=False), q=rows(c.q_width), kk=rows(c.kv_width), v=rows(c.kv_width),
+        k=k, z=z, f=f, h=rows(c.d_model, pad=False), q=rows(c.q_width), kk=rows(c.kv_width), v=rows(c.kv_width),
         attended=rows(c.q_width, pad=False), o=rows(c.d_model), gate=rows(ffn), up=rows(ffn), act=rows(ffn),
         router=rows(max(c.experts, 1)), scores=np.zeros((threads, 4, slots), np.float32),
     )  # fmt: skip
 
 
-def warm_up(runner: Runner) -> float:
+def warm_up(runner: Runner, prompt_tokens: int = BATCH_TOKENS) -> float:
     """Compile what a run of this model needs (from the disk cache after the first time); seconds taken.
 
-    Decodes and prefills a few tokens and forgets them, so that no later timing contains compilation.
+    Decodes a token, prefills a few in the column width that prompts of `prompt_tokens` use, and forgets them, so that no
+    later timing contains compilation.
     """
     start = time.perf_counter()
-    count = min(16, runner.cache.slots - 1)
     runner.reset()
-    if count:
-        runner.prefill([0] * count)
+    pieces = {min(prompt_tokens, BATCH_TOKENS), prompt_tokens % BATCH_TOKENS} - {0}
+    for width in {width_for(piece, exact) for piece in pieces for exact in (False, True)}:
+        runner.prefill([0] * min(width, runner.cache.slots))
+        runner.reset()
     runner.decode(0)
     runner.reset()
     return time.perf_counter() - start

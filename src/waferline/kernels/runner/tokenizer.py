@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 from waferline.errors import FileFormatError, UnsupportedError
@@ -213,9 +214,7 @@ class ByteLevel:
             return [self.numbers[word]]
         parts = list(word)
         while len(parts) > 1:
-            ranked = [
-                (self.ranks.get((a, b), sys.maxsize), i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False))
-            ]
+            ranked = [(self.ranks.get((a, b), sys.maxsize), i) for i, (a, b) in enumerate(pairwise(parts))]
             rank, i = min(ranked)
             if rank == sys.maxsize:
                 break

@@ -21,7 +21,9 @@ MATRICES = (
     "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps",
     "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp",
 )  # fmt: skip
-Q, K, V, O, GATE, UP, DOWN, ROUTER, GATES, UPS, DOWNS, SHARED_GATE, SHARED_UP, SHARED_DOWN = range(len(MATRICES))
+Q, K, V, PROJECTION, GATE, UP, DOWN, ROUTER, GATES, UPS, DOWNS, SHARED_GATE, SHARED_UP, SHARED_DOWN = range(
+    len(MATRICES)
+)
 VECTORS = ("attn_norm", "ffn_norm", "attn_q_norm", "attn_k_norm")
 BIASES = ("attn_q", "attn_k", "attn_v", "attn_output")
 

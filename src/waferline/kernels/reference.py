@@ -64,7 +64,8 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
 def swiglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
     """gate * sigmoid(gate) * up, f64."""
     gate = gate.astype(np.float64)
-    return gate / (1 + np.exp(-gate)) * up
+    with np.errstate(over="ignore"):  # exp(-gate) is infinity for very negative gates, and the quotient then zero
+        return gate / (1 + np.exp(-gate)) * up
 
 
 def rope(x: np.ndarray, position: int, base: float, halves: bool) -> np.ndarray:

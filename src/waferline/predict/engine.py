@@ -1,35 +1,103 @@
-"""Serving engines as facts: host time around the operators, kernel family, and the memory they keep."""
+"""Serving engines as facts: what the host adds to the operators, how the engine's kernels run, and the memory it keeps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import unknown
 from waferline.machines.device import Device
 
+FloatArray = npt.NDArray[np.float64]
+
+PASSES = ("prefill", "decode")
+_MATRIX_KINDS = ("gemm", "expert_gemm")  # the operators that a kernel's own ceiling holds for
+_RANGE = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What runs the model: see `catalog/engines.yaml` for the meaning and source of each figure."""
+    """What runs the model: see `catalog/engines.yaml` for the meaning, fit and source of each figure.
+
+    step_s, kernel_s, layer_s, expert_layer_s, sequence_s: host time of a pass, per pass, operator, layer, expert layer and
+    sequence (the last while decoding). decode_excess: share that is left, inside a replayed graph, of what an operator alone
+    takes above its bound. prefill_scale, decode_scale, collective_scale: the engine's kernels over the measured ones.
+    unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
+    residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
+    """
 
     name: str
     title: str
     kernels: str
     step_s: float
-    layer_s: float
     reserved_bytes: float
     memory_share: float
+    layer_s: float = 0.0
+    kernel_s: float = 0.0
+    expert_layer_s: float = 0.0
+    sequence_s: float = 0.0
+    decode_excess: float = 1.0
+    decode_scale: float = 1.0
+    prefill_scale: float = 1.0
+    collective_scale: float = 1.0
+    unit_flops: float = float("inf")
+    unit_bytes: float = float("inf")
+    wave_tokens: float = float("inf")  # tokens of a prompt that one pipeline stage takes at a time
+    residual: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    vendors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+
+    def running_on(self, device: Device) -> Engine:
+        """The engine with the constants it has on this vendor's machines of this kind."""
+        own = self.vendors.get(f"{device.vendor.lower()} {device.kind}")
+        return replace(self, **own) if own else self
+
+    def host_s(self, *, layers: float, kernels: FloatArray, expert_layers: float, sequences: FloatArray) -> FloatArray:
+        """Seconds of one pass that the device waits for the host."""
+        fixed = self.step_s + self.layer_s * layers + self.expert_layer_s * expert_layers
+        return np.asarray(fixed + self.kernel_s * kernels + self.sequence_s * sequences)
+
+    def operator_s(
+        self,
+        kind: str,
+        expected_s: FloatArray,
+        light_s: FloatArray,
+        *,
+        decode: bool,
+        flops: FloatArray | float = 0.0,
+        moved_bytes: FloatArray | float = 0.0,
+        unit_clocks: float = 1.0,
+    ) -> FloatArray:
+        """Seconds of one operator inside the engine, from what it takes alone; never below its bound.
+
+        unit_clocks: units of the device times its clock, per second.
+        """
+        if kind == "collective":
+            return np.maximum(self.collective_scale * expected_s, light_s)
+        if kind in _MATRIX_KINDS and np.isfinite(self.unit_flops):
+            expected_s = np.maximum(expected_s, flops / (self.unit_flops * unit_clocks))
+        if kind in _MATRIX_KINDS and np.isfinite(self.unit_bytes):
+            expected_s = np.maximum(expected_s, moved_bytes / (self.unit_bytes * unit_clocks))
+        if not decode:
+            return np.maximum(self.prefill_scale * expected_s, light_s)
+        inside = light_s + self.decode_excess * (expected_s - light_s)
+        return np.maximum(self.decode_scale * inside, light_s)
 
 
 @cache
 def _table() -> tuple[dict[str, Engine], dict[str, str]]:
-    raw = read_packaged("engines.yaml")
+    raw, fits = read_packaged("engines.yaml"), read_packaged("engine_fits.yaml")["engines"]
     engines, names = {}, {}
     for name, row in raw["engines"].items():
-        row = dict(row)
+        row = {**row, **fits.get(name, {})}
         for key in (name, row["title"], *row.pop("aliases", ())):
             names[key.lower()] = name
         row["sources"] = tuple(raw["sources"][s]["url"] for s in row["sources"])
@@ -41,15 +109,26 @@ def engine_names() -> list[str]:
     return sorted(_table()[0])
 
 
-def get_engine(name: str) -> Engine:
-    """The engine called `name`, in any case.
+def get_engine(name: str, version: str = "") -> Engine:
+    """The engine called `name`, in any case, of the generation that `version` belongs to (the newest without one).
 
     Raises: UnknownNameError with the nearest valid names.
     """
     engines, names = _table()
     if name.lower() not in names:
         raise unknown("engine", name, engines)
-    return engines[names[name.lower()]]
+    found = names[name.lower()]
+    for before, older in read_packaged("engines.yaml").get("generations", {}).get(found, {}).items():
+        if _earlier(version, str(before)):
+            return engines[older]
+    return engines[found]
+
+
+def _earlier(version: str, limit: str) -> bool:
+    numbers, bound = _RANGE.match(version), _RANGE.match(limit)
+    if numbers is None or bound is None:
+        return False
+    return tuple(int(x or 0) for x in numbers.groups()) < tuple(int(x or 0) for x in bound.groups())
 
 
 def default_engine(device: Device) -> Engine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -79,16 +79,28 @@ _LARGE_SHARE = 0.1
 
 
 def run_phase(
-    operators: Sequence[Operator], machine: Machine, engine: Engine, *, layers: float, resident_bytes: float = np.inf
+    operators: Sequence[Operator],
+    machine: Machine,
+    engine: Engine,
+    *,
+    layers: float,
+    resident_bytes: float = np.inf,
+    sequences: FloatArray | None = None,
 ) -> Phase:
-    """Time every operator on the machine and add up, with the engine's host time for `layers` layers."""
-    timed = tuple(time_operator(op, machine, resident_bytes=resident_bytes) for op in operators)
-    host_s = np.asarray(engine.step_s + engine.layer_s * layers)
+    """Time every operator on the machine inside the engine and add up, with the engine's host time for `layers` layers.
+
+    `sequences`: of a decode step, the sequences it adds a token to; None says that the pass is no decode step.
+    """
+    engine = engine.running_on(machine.device)
+    alone = (time_operator(op, machine, resident_bytes=resident_bytes) for op in operators)
+    timed = tuple(_inside(t, machine, engine, decode=sequences is not None) for t in alone)
+    host_s = _host_s(timed, engine, layers, sequences)
     total = _sum(t.operator.count * t.expected_s for t in timed)
     compute_s = _sum(t.operator.count * t.compute_s for t in timed if t.operator.kind != "collective")
     memory_s = _sum(t.operator.count * t.memory_s for t in timed)
     link_s = _sum(t.operator.count * t.link_s for t in timed)
     busy = _sum(t.operator.count * np.maximum(np.maximum(t.compute_s, t.memory_s), t.link_s) for t in timed)
+    residual = engine.residual.get("prefill" if sequences is None else "decode")
     return Phase(
         time_s=total + host_s,
         light_s=_sum(t.operator.count * t.light_s for t in timed),
@@ -98,9 +110,34 @@ def run_phase(
         overhead_s=total + host_s - busy,
         flops=_sum(t.operator.count * t.operator.flops for t in timed),
         bytes=_sum(t.operator.count * t.operator.bytes for t in timed),
-        log_q=_log_quantiles(timed, total + host_s),
+        log_q=tuple(np.asarray(q) for q in residual) if residual else _log_quantiles(timed, total + host_s),
         tier=_tier(timed, total),
         timed=timed,
+    )
+
+
+def _inside(t: Timed, machine: Machine, engine: Engine, *, decode: bool) -> Timed:
+    """The operator as the engine runs it, from what it takes alone."""
+    expected_s = engine.operator_s(
+        t.operator.kind,
+        t.expected_s,
+        t.light_s,
+        decode=decode,
+        flops=t.operator.flops,
+        moved_bytes=t.operator.bytes,
+        unit_clocks=machine.device.units * machine.device.clock_hz,
+    )
+    return replace(t, expected_s=expected_s)
+
+
+def _host_s(timed: Sequence[Timed], engine: Engine, layers: float, sequences: FloatArray | None) -> FloatArray:
+    expert_layers = sum(float(np.max(t.operator.count)) for t in timed if t.operator.kind == "expert_gemm")
+    launched = (t.operator.count * (t.expected_s > 0) for t in timed)  # a collective of one rank is none
+    return engine.host_s(
+        layers=layers,
+        kernels=_sum(launched),
+        expert_layers=expert_layers,
+        sequences=np.zeros(()) if sequences is None else sequences,
     )
 
 

@@ -152,7 +152,7 @@ class _Case:
         prefill = lower_prefill(self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel)
         context = a["seq_len"] + (a["output_len"] + 1) / 2
         decode = lower_decode(self.model, batch=local, context=context, precision=precision, parallel=parallel)
-        return run_phase(prefill, **settings), run_phase(decode, **settings), parallel
+        return run_phase(prefill, **settings), run_phase(decode, sequences=local, **settings), parallel
 
     def values(self, label: str, a: Mapping[str, FloatArray]) -> Values:
         prefill, decode, parallel = self.phases(label, a)
@@ -164,8 +164,7 @@ class _Case:
 
     def _times(self, prefill: Phase, decode: Phase, a: Mapping[str, FloatArray], parallel: Parallel) -> Values:
         # Micro-batches follow one another through the stages: the batch is done when the last one leaves the last stage.
-        waves = np.minimum(np.ceil(a["batch_size"] / parallel.dp), parallel.pp)
-        fill = (parallel.pp + waves - 1) / parallel.pp
+        fill = self.pipeline_fill(a, parallel)
         steps = np.maximum(a["output_len"] - 1, 0)
         out: Values = {}
         for prefix, ttft, itl in (
@@ -181,6 +180,12 @@ class _Case:
             for key, log_q in zip(("low90", "low50", "high50", "high90"), phase.log_q, strict=True):
                 out[f"{name}_{key}_s"] = np.maximum(out[f"{name}_s"] * np.exp(log_q), out[f"light_{name}_s"])
         return out
+
+    def pipeline_fill(self, a: Mapping[str, FloatArray], parallel: Parallel) -> FloatArray:
+        """Time of a prefill through all stages over that of one micro-batch; long prompts pass in pieces of their own."""
+        waves = np.minimum(np.ceil(a["batch_size"] / parallel.dp), parallel.pp)
+        pieces = np.maximum(np.ceil(a["seq_len"] / self.engine.wave_tokens), 1.0)
+        return np.asarray((parallel.pp + waves * pieces - 1) / (parallel.pp * pieces))
 
     def _memory(self, precision: Precision, a: Mapping[str, FloatArray], parallel: Parallel) -> Values:
         sequences = np.ceil(a["batch_size"] / parallel.dp)

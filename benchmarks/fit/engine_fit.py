@@ -1,0 +1,147 @@
+"""Constants of one engine on one kind of machine, by robust least squares of log errors, and their errors on groups left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from benchmarks.fit.engine_parts import Parts, Sums
+from scipy.optimize import least_squares
+
+from waferline.evidence.request import Request
+from waferline.evidence.rows import Row
+
+FloatArray = npt.NDArray[np.float64]
+Constants = Mapping[str, float]
+
+# name -> (where the fit starts and shrinks to, spread of the prior as a log ratio)
+PRIOR: Mapping[str, tuple[float, float]] = {
+    "step_s": (1e-3, 1.5),
+    "kernel_s": (1e-6, 1.5),
+    "expert_layer_s": (3e-5, 1.5),
+    "sequence_s": (1e-5, 1.5),
+    "decode_excess": (0.4, 1.0),
+    "decode_scale": (1.0, 0.15),
+    "prefill_scale": (1.0, 0.7),
+    "collective_scale": (0.7, 0.7),
+}
+# Engines whose matrix kernels are not made for the largest matrix units: operations and bytes per clock and unit.
+CEILINGS: Mapping[str, tuple[float, float]] = {"unit_flops": (900.0, 0.5), "unit_bytes": (6.0, 0.5)}
+STALL = 0.95  # prefills of others between a sequence's tokens, over those of evenly spread arrivals (arXiv:2403.02310)
+SHRINK = 0.3  # spread of the prior around constants of related engines, over that around neutral ones
+_SOFT = 0.08  # log error at which a row starts to count less than its square
+
+
+def names_of(engine: str) -> dict[str, tuple[float, float]]:
+    return {**PRIOR, **(CEILINGS if engine.startswith("llama.cpp") else {})}
+
+
+def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
+    """Seconds of one pass of one pipeline stage chain."""
+    matrix = s.matrix_s
+    if "unit_flops" in c:
+        matrix = np.maximum(np.maximum(matrix, s.unit_flops / c["unit_flops"]), s.unit_bytes / c["unit_bytes"])
+    work = matrix + s.other_s
+    if decode:
+        work = c["decode_scale"] * (s.light_s + c["decode_excess"] * np.maximum(work - s.light_s, 0.0))
+    else:
+        work = c["prefill_scale"] * work
+    work = np.maximum(work, s.light_s) + c["collective_scale"] * s.collective_s
+    host = c["step_s"] + c["kernel_s"] * s.kernels + c["expert_layer_s"] * s.expert_layers
+    return s.fill * (work + host + c["sequence_s"] * s.sequences)
+
+
+def predict(p: Parts, c: Constants, stall: float = STALL) -> FloatArray:
+    """The metric of every row; closed and full loads in their steady state."""
+    z, step = p.size, pass_s(p.dec, c, decode=True)
+    prefill, prompt = pass_s(p.one, c, decode=False), pass_s(p.pre, c, decode=False) / np.maximum(p.together, 1.0)
+    batch, inputs, outputs = z["batch"], z["input_tokens"], np.maximum(z["output_tokens"], 1.0)
+    n = p.running / z["dp"]
+    between = step + stall * (n - 1) * prompt / outputs
+    static = p.labels(lambda r, q: q.load == "static") == "True"
+    tpot = np.where(static, step, between)
+    request = np.where(static, prefill + np.maximum(outputs - 1, 0) * step, prompt + outputs * between)
+    together = np.where(static, batch, p.running)
+    read = {
+        "ttft_s": prefill,
+        "tpot_s": tpot,
+        "latency_s": request,
+        "prompt_tokens_per_s": batch * inputs / prefill,
+        "decoded_tokens_per_s": batch / step,
+        "output_tokens_per_s": together * outputs / request,
+        "total_tokens_per_s": together * (inputs + outputs) / request,
+        "samples_per_s": together / request,
+    }
+    return np.array([read[q.answer][i] for i, q in enumerate(p.requests)])
+
+
+def is_prefill(p: Parts) -> npt.NDArray[np.bool_]:
+    return np.array([q.answer in ("ttft_s", "prompt_tokens_per_s") for q in p.requests], dtype=bool)
+
+
+def log_errors(p: Parts, c: Constants) -> FloatArray:
+    """log(predicted time / measured time): above zero the prediction is too slow, whatever the metric."""
+    sign = np.where([q.answer.endswith("per_s") for q in p.requests], -1.0, 1.0)
+    return sign * np.log(predict(p, c) / p.value)
+
+
+def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, float]:
+    """The constants with the least robust error, shrunk towards `start` (with less room) or the neutral ones."""
+    prior = names_of(engine)
+    at = {n: (start or {}).get(n, default) for n, (default, _) in prior.items()}
+    spread = (SHRINK if start else 1.0) * np.array([s for _, s in prior.values()])
+    campaign = p.labels(lambda r, q: (r.source, r.hardware, r.model, r.weight_format, r.engine_version, q.answer))
+    _, index, counts = np.unique(campaign, return_inverse=True, return_counts=True)
+    weight = 1.0 / np.sqrt(counts[index])  # a long sweep of one configuration counts as its root
+    weight /= weight.mean()
+
+    def unpack(x: FloatArray) -> dict[str, float]:
+        return {n: at[n] * float(np.exp(v)) for n, v in zip(prior, x, strict=True)}
+
+    def residuals(x: FloatArray) -> FloatArray:
+        e = np.clip(log_errors(p, unpack(x)), -3.0, 3.0)
+        soft = np.sqrt(2.0 * (np.sqrt(1.0 + (e / _SOFT) ** 2) - 1.0))
+        return np.concatenate([np.sqrt(weight) * soft, x / spread])
+
+    return unpack(least_squares(residuals, np.zeros(len(prior)), max_nfev=40).x)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Errors of rows whose whole group was left out, in row order; nan where there is only one group."""
+
+    by: str
+    groups: int
+    errors: FloatArray
+
+
+def leave_out(p: Parts, engine: str, of: Callable[[Row, Request], object], pool: Parts | None = None) -> FloatArray:
+    """Errors of every group of `of`, predicted by a fit of the others; nan where there is only one group.
+
+    pool: rows of related engines, whose common constants, fitted without the group too, are what the fit shrinks to.
+    """
+    label, shared = p.labels(of), None if pool is None else pool.labels(of)
+    errors = np.full(len(p.rows), np.nan)
+    groups = np.unique(label)
+    for name in groups if len(groups) > 1 else ():
+        inside = label == name
+        start = None if pool is None else fit(pool.where(shared != name), "pooled")
+        errors[inside] = log_errors(p.where(inside), fit(p.where(~inside), engine, start))
+    return errors
+
+
+def figures(errors: FloatArray) -> tuple[float, float, float]:
+    """(median, 90th percentile of the absolute error, median bias of time), all as shares."""
+    e = errors[np.isfinite(errors)]
+    if e.size == 0:
+        return float("nan"), float("nan"), float("nan")
+    size = np.abs(np.expm1(e))
+    return float(np.median(size)), float(np.quantile(size, 0.9)), float(np.expm1(np.median(e)))
+
+
+def quantiles(held: Sequence[FloatArray], widen: float = 1.0) -> list[float]:
+    """Quantiles 5, 25, 75 and 95 % of log(measured / predicted) over the given errors."""
+    e = np.concatenate([h[np.isfinite(h)] for h in held])
+    return [round(float(widen * q), 4) for q in np.quantile(-e, (0.05, 0.25, 0.75, 0.95))]

@@ -1,0 +1,198 @@
+"""Published rows of generating models as the sums that an engine's constants act on: nothing here depends on the constants."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.errors import WaferlineError
+from waferline.evidence import ask_serving as door
+from waferline.evidence.names import model_spec
+from waferline.evidence.request import Request
+from waferline.evidence.rows import Row
+from waferline.evidence.scenario import request_of
+from waferline.predict.engine import Engine, get_engine
+from waferline.predict.inputs import as_device
+from waferline.predict.phase import Phase
+from waferline.predict.serving import _Case
+
+FloatArray = npt.NDArray[np.float64]
+_MATRIX = ("gemm", "expert_gemm")
+
+
+@dataclass(frozen=True)
+class Sums:
+    """One pass of every row, without host. Seconds of all operators but collectives (`other_s`: neither matrix products).
+
+    light_s: the bound of those. matrix_flops, matrix_bytes over units and clocks of the device: what kernel ceilings divide.
+    """
+
+    matrix_s: FloatArray
+    other_s: FloatArray
+    light_s: FloatArray
+    collective_s: FloatArray
+    unit_flops: FloatArray
+    unit_bytes: FloatArray
+    kernels: FloatArray
+    expert_layers: FloatArray
+    sequences: FloatArray
+    fill: FloatArray
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows with the sums of their passes: `one` prompt alone, `pre` a full prefill batch, `dec` a decode step."""
+
+    rows: list[Row]
+    requests: list[Request]
+    vendor: npt.NDArray[np.str_]  # "vendor kind", as in engines.yaml
+    experts: npt.NDArray[np.bool_]
+    one: Sums
+    pre: Sums
+    dec: Sums
+    together: FloatArray
+    running: FloatArray
+    most: FloatArray
+    size: Mapping[str, FloatArray]
+    value: FloatArray
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> Parts:
+        index = np.flatnonzero(keep)
+        cut: Callable[[Sums], Sums] = lambda s: Sums(*(getattr(s, f.name)[index] for f in fields(Sums)))  # noqa: E731
+        return Parts(
+            [self.rows[i] for i in index],
+            [self.requests[i] for i in index],
+            self.vendor[index],
+            self.experts[index],
+            cut(self.one),
+            cut(self.pre),
+            cut(self.dec),
+            self.together[index],
+            self.running[index],
+            self.most[index],
+            {k: v[index] for k, v in self.size.items()},
+            self.value[index],
+        )
+
+    def labels(self, of: Callable[[Row, Request], object]) -> npt.NDArray[np.str_]:
+        return np.array([str(of(r, q)) for r, q in zip(self.rows, self.requests, strict=True)])
+
+
+def bare(engine: Engine) -> Engine:
+    """The engine without host and with kernels as measured alone."""
+    neutral = {"step_s": 0.0, "layer_s": 0.0, "kernel_s": 0.0, "expert_layer_s": 0.0, "sequence_s": 0.0}
+    ones = dict.fromkeys(("decode_excess", "decode_scale", "prefill_scale", "collective_scale"), 1.0)
+    ceilings = dict.fromkeys(("unit_flops", "unit_bytes"), float("inf"))
+    return replace(engine, vendors={}, residual={}, **neutral, **ones, **ceilings)
+
+
+def load_parts(rows: Sequence[Row]) -> Parts:
+    """All rows that can be predicted, were measured and are not marked by their collector."""
+    members: dict[tuple[object, ...], list[tuple[Row, Request]]] = defaultdict(list)
+    for row in rows:
+        request = request_of(row)
+        if isinstance(request, Request) and request.door == "serving" and not row.suspect:
+            layout = (request.tp, request.pp, request.ep, request.dp)
+            members[(*request.group, *layout)].append((row, request))
+    groups = [_group([r for r, _ in m], [q for _, q in m]) for m in members.values()]
+    return _joined([g for g in groups if g is not None])
+
+
+def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
+    first, sizes = requests[0], door._sizes(requests)
+    device = as_device(first.hardware)
+    try:
+        case = _Case(model_spec(first.model), device, bare(get_engine(first.engine)), first.kv, None)
+        running, together, most = _batches(requests, sizes)
+        dp = sizes["dp"]
+        one = _sums(case, first, sizes, sizes["batch"] if first.load == "static" else dp, decode=False)
+        pre = _sums(case, first, sizes, together * dp, decode=False)
+        dec = _sums(case, first, sizes, running, decode=True)
+    except WaferlineError:
+        return None
+    n = len(rows)
+    return Parts(
+        rows,
+        requests,
+        np.array([f"{device.vendor.lower()} {device.kind}"] * n),
+        np.array([any(t > 0 for t in (dec.expert_layers[0],))] * n),
+        one,
+        pre,
+        dec,
+        together,
+        running,
+        most,
+        sizes,
+        np.array([r.value for r in rows]),
+    )
+
+
+def _batches(requests: Sequence[Request], sizes: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(sequences that decode, prompts read together by a replica, sequences that memory holds)."""
+    dp = sizes["dp"]
+    if requests[0].load == "static":
+        return sizes["batch"], sizes["batch"] / dp, np.full_like(dp, np.nan)
+    parts = door.served_parts(requests)
+    running = parts.load["value"].running * dp
+    together = np.maximum(np.floor(door._FULL_PREFILL_TOKENS / sizes["input_tokens"]), 1.0)
+    return running, np.minimum(together, np.ceil(running / dp)), parts.most
+
+
+def _sums(case: _Case, first: Request, sizes: Mapping[str, FloatArray], batch: FloatArray, *, decode: bool) -> Sums:
+    a = {
+        "batch_size": np.maximum(batch, 1.0),
+        "seq_len": np.ceil(sizes["input_tokens"]),
+        "output_len": np.ceil(sizes["output_tokens"]),
+        **{k: sizes[k] for k in ("tp", "pp", "ep", "dp")},
+    }
+    prefill, step, parallel = case.phases(first.precision, a)
+    phase: Phase = step if decode else prefill
+    clocks = case.device.units * case.device.clock_hz
+    shape = batch.shape
+    zero = np.zeros(shape)
+    total = {
+        name: zero.copy() for name in ("matrix", "other", "light", "collective", "flops", "bytes", "kernels", "experts")
+    }
+    for t in phase.timed:
+        op, kind = t.operator, t.operator.kind
+        seconds = op.count * t.expected_s
+        total["kernels"] += op.count * (t.expected_s > 0)
+        total["experts"] += op.count * (kind == "expert_gemm")
+        if kind == "collective":
+            total["collective"] += seconds
+            continue
+        total["light"] += op.count * t.light_s
+        total["matrix" if kind in _MATRIX else "other"] += seconds
+        if kind in _MATRIX:
+            total["flops"] += op.count * op.flops / clocks
+            total["bytes"] += op.count * op.bytes / clocks
+    fill = np.ones(shape) if decode else np.broadcast_to(case.pipeline_fill(a, parallel), shape)
+    sequences = np.ceil(a["batch_size"] / (parallel.dp * parallel.pp)) if decode else zero
+    return Sums(*total.values(), sequences=np.broadcast_to(sequences, shape), fill=fill)
+
+
+def _joined(groups: Sequence[Parts]) -> Parts:
+    def sums(name: str) -> Sums:
+        return Sums(*(np.concatenate([getattr(getattr(g, name), f.name) for g in groups]) for f in fields(Sums)))
+
+    def column(name: str) -> npt.NDArray:
+        return np.concatenate([getattr(g, name) for g in groups])
+
+    return Parts(
+        [r for g in groups for r in g.rows],
+        [q for g in groups for q in g.requests],
+        column("vendor"),
+        column("experts"),
+        sums("one"),
+        sums("pre"),
+        sums("dec"),
+        column("together"),
+        column("running"),
+        column("most"),
+        {k: np.concatenate([g.size[k] for g in groups]) for k in groups[0].size},
+        column("value"),
+    )

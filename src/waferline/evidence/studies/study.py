@@ -49,7 +49,8 @@ class Check:
             return "not checkable"
         if not math.isfinite(self.computed) or not self.tolerance.holds(self.published, self.computed):
             return "missed"
-        return "within" if self.tolerance.rule == "relative" else "reproduced"
+        near = self.tolerance.rule == "relative" or (self.tolerance.rule == "between" and self.published is not None)
+        return "within" if near else "reproduced"
 
     @property
     def error(self) -> float:

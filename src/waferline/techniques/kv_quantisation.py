@@ -1,0 +1,44 @@
+"""Quantised KV caches: groups with a scale and a zero point each, and the newest tokens in full width.
+
+Source: KIVI, arXiv:2402.02750, section 3: keys by channel and values by token, 2 bits, groups of 32, 128 recent tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+_FULL_BITS = 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class KvFormat:
+    """Bits of a code, elements that share a scale and a zero point (16 bits each), and tokens left in full width."""
+
+    bits: float = 2.0
+    group: int = 32
+    recent_tokens: int = 128
+
+    @property
+    def bits_per_element(self) -> float:
+        return self.bits + 2 * _FULL_BITS / self.group
+
+    def share(self, tokens: npt.ArrayLike) -> FloatArray:
+        """Bytes of a cache of `tokens` tokens over those of 16 bits."""
+        tokens = np.asarray(tokens, dtype=np.float64)
+        old = np.maximum(tokens - self.recent_tokens, 0.0)
+        return np.asarray((old * self.bits_per_element + (tokens - old) * _FULL_BITS) / (tokens * _FULL_BITS))
+
+
+def memory_ratio(weights_bytes: float, kv_bytes: npt.ArrayLike, share: npt.ArrayLike) -> FloatArray:
+    """Memory of weights and a 16-bit cache over that with the cache shrunk to `share`."""
+    kv = np.asarray(kv_bytes, dtype=np.float64)
+    return np.asarray((weights_bytes + kv) / (weights_bytes + kv * np.asarray(share)))
+
+
+def batch_ratio(share: npt.ArrayLike) -> FloatArray:
+    """Times the sequences that fit into the same memory for the cache."""
+    return np.asarray(1.0 / np.asarray(share))

@@ -1,0 +1,106 @@
+"""Verdicts: the laws that a claim may break, and what is left to intervals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from waferline.cli import run
+from waferline.evidence.claims.claim import Claim
+from waferline.evidence.claims.judge import IDENTITY, LATENCY, judge_claim, judge_claims
+from waferline.evidence.claims.laws import CAPACITY
+from waferline.evidence.claims.sentence import claims_of
+from waferline.evidence.claims.series import judge_series
+from waferline.evidence.claims.survey import survey
+from waferline.evidence.folder import PACKAGED
+from waferline.evidence.metrics import is_rate
+from waferline.evidence.rows import read_rows
+
+CLAIM = Claim(
+    text="",
+    model="llama-3-8b",
+    machine="h100",
+    metric="output_tokens_per_s",
+    value=100.0,
+    batch=8,
+    input_tokens=512,
+    output_tokens=128,
+)
+
+
+def test_a_batch_whose_cache_does_not_fit_is_infeasible() -> None:
+    one, many = judge_claims(
+        claims_of("Llama-7B Q4_K on CS-3: 2400 tokens/s at batch 1; 50000 tokens/s at batch 50000, 2k context")
+    )
+    assert (many.status, many.law) == ("infeasible", CAPACITY)
+    assert (one.status, one.law) == ("plausible", LATENCY)
+    assert one.expected is not None and one.expected.low95 < 2400 < one.expected.high95
+
+
+@pytest.mark.parametrize(
+    ("sentence", "status", "law"),
+    [
+        ("Llama 3.1 70B fp16 on H100: 10 tok/s at batch 1", "infeasible", "capacity"),
+        ("Llama 3 8B fp16 on H100: 900 tok/s at batch 1", "infeasible", "bandwidth"),
+        ("Llama 3 8B fp16 on H100: TTFT 3 ms with 8k context", "infeasible", "arithmetic"),
+        ("Llama 3 8B fp8 on H100: 12000 tokens/s at batch 256, 0.4 ms per token", "infeasible", IDENTITY),
+        ("Llama 3 8B fp16 on H100: 120 tok/s at batch 1, 512 context", "plausible", "bandwidth"),
+        ("Llama 3 8B fp16 on H100: 900 tok/s", "unverifiable", None),
+        ("Llama 3 8B on a machine of mine: 900 tok/s", "unverifiable", None),
+        ("Llama 3 8B on 16 H100: 130 % MFU", "infeasible", "utilisation"),
+    ],
+)
+def test_statuses(sentence: str, status: str, law: str | None) -> None:
+    judged = judge_claims(claims_of(sentence))
+    assert {j.status for j in judged} == {status}
+    assert law is None or judged[0].law == law
+    assert all(j.reasons for j in judged)
+
+
+@given(st.integers(1, 64), st.floats(1.0, 1e6))
+@settings(max_examples=25, deadline=None)
+def test_a_faster_claim_is_never_more_believable(batch: int, value: float) -> None:
+    order = ["plausible", "optimistic", "infeasible"]
+    slow, fast = (judge_claim(replace(CLAIM, batch=batch, value=v)).status for v in (value, value * 3))
+    assert order.index(slow) <= order.index(fast)
+
+
+@given(st.integers(1, 512), st.integers(64, 4096))
+@settings(max_examples=25, deadline=None)
+def test_what_we_expect_is_possible(batch: int, prompt: int) -> None:
+    """No law forbids our own prediction, unless memory does."""
+    judged = judge_claim(replace(CLAIM, batch=batch, input_tokens=prompt))
+    if judged.law != CAPACITY:
+        assert judged.expected is not None and judged.best is not None
+        assert judged.expected.value <= judged.best * 1.001
+
+
+def test_a_flat_series_is_rejected_and_a_growing_one_is_not() -> None:
+    work = np.array([1e9, 1e10, 1e11, 1e12])
+    assert judge_series(work, work / 1e12 + 1e-3, 5e13).accepted
+    assert not judge_series(work, np.full(4, 4e-4), 5e13).accepted
+    assert not judge_series(work, np.full(4, 1.0), 5e13).accepted  # slow enough, yet it ignores the work
+
+
+def test_published_rows_are_rarely_flagged_and_impossible_ones_are() -> None:
+    rows = read_rows(PACKAGED)[::10]
+    sound = survey(rows)
+    assert len(sound.sound) > 100 and sound.wrongly_flagged < 0.01
+    faster = [replace(r, value=r.value * (1000 if is_rate(r.metric) else 1e-3)) for r in rows]
+    impossible = survey([replace(r, suspect="faster than light: a thousand times") for r in faster])
+    judged = [j for j in impossible.impossible if j.status != "unverifiable"]
+    assert np.mean([j.status == "infeasible" for j in judged]) > 0.95
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    if run(["claim", "--help"]) != 0:
+        pytest.skip("the group is not registered")
+    capsys.readouterr()
+    assert run(["claim", "check", "Llama-7B Q4_K on CS-3: 50000 tokens/s at batch 50000, 2k context", "--json"]) == 0
+    (judged,) = json.loads(capsys.readouterr().out)
+    assert judged["status"] == "infeasible" and judged["law"] == "capacity"

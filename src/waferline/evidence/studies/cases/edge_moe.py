@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LATENCY = 0.15
 _EXACT_ARITHMETIC = 1e-12
+_BLOCK_BYTES = 32  # 256 bits
 _WHY_SHARE = "fixed costs between the units (pipeline fill, kernel control) are not modelled and would fall on the rest"
 _WHY_WIDE = "a 256-bit block in one cycle would need ports twice as wide as the chip has"
 _WHY_NO_REORDER = (
@@ -36,6 +37,7 @@ def compute() -> Iterator[Check]:
 
 
 def _latency(data: Mapping[str, Any], net: Network, engine: Engine) -> Iterator[Check]:
+    from waferline.catalog.hardware import load_hardware
     from waferline.techniques.edge.edge_moe import image_cycles
 
     cycles = image_cycles(net, engine)
@@ -49,6 +51,11 @@ def _latency(data: Mapping[str, Any], net: Network, engine: Engine) -> Iterator[
     wide = image_cycles(net, replace(engine, cycles_per_block=1)).total / engine.clock_hz
     name = "latency if ports were 256 bits wide"
     yield Check(name, "s", data["latency_s"], wide, relative(_LATENCY), why=_WHY_WIDE)
+    memory = load_hardware(data["machine"]).bandwidth_bytes_per_s
+    port = _BLOCK_BYTES / engine.cycles_per_block * engine.clock_hz
+    yield Check(
+        "traffic of one port over that of the board's memory", "×", None, port / memory, at_most(1.0, "DDR peak")
+    )
     steps = [replace(engine, queries=1, expert_queues=False, single_pass_softmax=False)]
     steps += [replace(steps[0], expert_queues=True)]
     steps += [replace(steps[1], single_pass_softmax=True), engine]

@@ -6,7 +6,7 @@ splitting rows at random puts the answer into the training set; only leaving out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from waferline.errors import InvalidInputError
 
 FloatArray = npt.NDArray[np.float64]
+_FEATURES = ("cores_per_socket", "all_core_ghz", "dimms", "dimm_gb", "mt_per_s")
 _RIDGE = 0.1  # of standardised features; fixed, never tuned on held-out rows
 
 
@@ -30,6 +31,18 @@ class Scores:
     def __post_init__(self) -> None:
         if np.any(self.score <= 0):
             raise InvalidInputError(f"score {self.score.min():g}", hint="scores are positive")
+
+    @classmethod
+    def of_iterations(cls, rows: Sequence[Mapping[str, str]]) -> Scores:
+        """Every iteration of rows that keep only their mean, least and largest: of two or three, these give them all."""
+        features, metric, machine, score = [], [], [], []
+        for row in rows:
+            low, high, count = float(row["least"]), float(row["largest"]), int(row["iterations"])
+            features += [np.log([float(row[name]) for name in _FEATURES])] * count
+            metric += [f"{row['suite']} {row['metric']}"] * count
+            machine += [row["hardware"]] * count
+            score += [low, high] + ([3 * float(row["mean"]) - low - high] if count == 3 else [])
+        return cls(np.array(features), metric, machine, np.array(score))
 
     def take(self, rows: npt.NDArray[np.intp]) -> Scores:
         metric, machine = ([names[i] for i in rows] for names in (self.metric, self.machine))

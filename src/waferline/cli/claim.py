@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,10 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Put performance claims to the laws of arithmetic, capacity and light.", no_args_is_help=True)
 
-
-@app.callback()
-def root() -> None:
-    """Options of every command of the group."""
+SHARED = typer.Option("--shared", help="Folder with the full collection.  [default: $WAFERLINE_SHARED, ../shared]")
 
 
 @app.command("check")
@@ -39,10 +39,46 @@ def check(
 
 
 def _claims(text: str) -> list[Claim]:
-    from pathlib import Path
-
     from waferline.evidence.claims.sentence import claims_of
     from waferline.evidence.claims.written import read_claims
 
     is_file = text.endswith((".yaml", ".yml")) and " " not in Path(text).name
     return read_claims(Path(text)) if is_file else claims_of(text)
+
+
+@app.command("survey")
+def survey_rows(
+    shared: Annotated[Path | None, SHARED] = None,
+    as_json: Annotated[bool, options.JSON] = False,
+) -> None:
+    """Judge every published row at hand: how many impossible ones are found, how many sound ones wrongly flagged."""
+    from waferline.evidence.claims.survey import survey
+    from waferline.evidence.folder import evidence_rows
+
+    rows = evidence_rows(shared)
+    with _progress(len(rows)) as advance:
+        result = survey(rows, advance)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(result.to_json(), indent=2, allow_nan=False))
+    else:
+        from waferline.report.claims import print_survey
+
+        print_survey(result)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None] | None]:
+    """A bar on the error stream of a terminal; nothing in a pipe."""
+    import sys
+
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("judging", total=total)
+        yield lambda done: bar.advance(task, done)

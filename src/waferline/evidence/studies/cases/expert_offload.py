@@ -18,7 +18,7 @@ def compute() -> Iterator[Check]:
 
     e = facts("techniques")["expert_offload"]
     hits = lru_hit_ratio(_EXPERTS, _CHOSEN, e["cached"], _TOKENS)
-    limit = between(*e["hit_ratio"], "the source's own range")
+    limit = between(e["hit_ratio"][0], e["hit_ratio"][1], "the source's own range")
     yield Check("LRU hits, 4 of 8 experts kept, uniform routing", "", None, hits, limit, how="simulated")
     closed = uniform_hit_ratio(_EXPERTS, _CHOSEN, e["cached"])
     limit = between(closed - _SAMPLING, closed + _SAMPLING, f"closed form, sampling error of {_TOKENS} tokens")

@@ -43,7 +43,8 @@ def _series(characters_per_token: float) -> Iterator[Check]:
         flops = float(row["batch"]) * float(one_pass_flops(model, precision, tokens))
         columns.setdefault((row["model"], row["engine"]), []).append((flops, float(row["milliseconds"]) * _MILLI))
     for (name, engine), series in columns.items():
-        verdict = judge_series(*np.array(series).T, peak)
+        work, times = np.array(series).T
+        verdict = judge_series(work, times, peak)
         lazy = float(engine.startswith("mlx"))
         yield Check(f"{name}, {engine}: rejected", "", lazy, float(not verdict.accepted), _EXACT)
 

@@ -76,12 +76,16 @@ def _transfer(d: Mapping[str, Any]) -> Iterator[Check]:
 
 def _ratios(models: Mapping[str, str]) -> tuple[float, float]:
     """Layers and layer parameters of the predicted model over those of the fitted one."""
-    from waferline.workloads.load import load_model
+    from waferline.predict.inputs import as_model
+    from waferline.workloads.spec import Transformer
     from waferline.workloads.weights import weight_elements
 
-    fitted, predicted = (load_model(models[k]) for k in ("fitted", "predicted"))
-    layers = [sum(b.count for b in m.blocks) for m in (predicted, fitted)]  # type: ignore[union-attr]
-    blocks = [weight_elements(m)["blocks"] for m in (predicted, fitted)]
+    layers, blocks = [], []
+    for which in ("predicted", "fitted"):
+        model = as_model(models[which])
+        assert isinstance(model, Transformer)
+        layers.append(sum(b.count for b in model.blocks))
+        blocks.append(weight_elements(model)["blocks"])
     return layers[0] / layers[1], blocks[0] / blocks[1]
 
 

@@ -1,0 +1,94 @@
+"""Writes `docs/studies.md`: every study with its verdicts, and how the claim checker does on all published rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from waferline.evidence.claims.judge import STATUSES
+from waferline.evidence.claims.survey import Survey, survey
+from waferline.evidence.folder import evidence_rows
+from waferline.evidence.studies.registry import run_studies
+from waferline.evidence.studies.study import VERDICTS, Check, StudyReport
+from waferline.report.claims import FLAGGED_HEADER, flagged_cells
+from waferline.report.studies import number
+
+PAGE = Path(__file__).parent.parent / "studies.md"
+
+HEAD = """# Studies and claims
+
+What others published, recomputed. A study declares its source, the claim, the configuration and what is computed; its
+tolerances were set before it ran (by the aim of the study, the source itself, or the digits that it prints) and a miss
+carries its reason. *Not checkable* means that the source does not give what a comparison needs, or that our own model
+refuses to answer. Run one with `waferline study run NAME`, all with `waferline study run --all`.
+
+This page is written by `python -m docs.build studies`; no number in it is typed."""
+
+CLAIMS = """## Claims
+
+`waferline claim check "Llama-7B Q4_K on CS-3: 2400 tokens/s at batch 1"` (or a YAML file) reads model, machine, formats,
+batch, lengths and metric out of a sentence and judges each figure:
+
+- *infeasible*: it breaks a law. Weights, and the KV cache of the batch, must fit (capacity); the arithmetic must not
+  outrun the peak, the bytes not the bandwidth, of all devices at once with perfect overlap (arithmetic, bandwidth);
+  figures of one clause must agree (throughput × time per token = batch).
+- *optimistic*: no law forbids it, but it is faster than our 95 % interval.
+- *plausible*: inside the interval, or slower; *latency* is named as the law where both roofs are ten times away.
+- *unverifiable*: something is missing, and it says what.
+
+The laws leave schedules, engines and layouts free, and take what a claim does not state in its favour. Put to all
+published end-to-end rows as if they were claims (`waferline claim survey`), they give:"""
+
+
+def build() -> list[Path]:
+    """Write the page and answer with its path."""
+    reports = run_studies()
+    parts = [HEAD, "## Overview", _overview(reports), *map(_study, reports)]
+    parts += [CLAIMS, *_claims(survey(evidence_rows()))]
+    PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return [PAGE]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    rule = ["---" if i < left else "---:" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in (header, rule, *rows))
+
+
+def _overview(reports: Sequence[StudyReport]) -> str:
+    rows = [
+        [f"[{r.study.name}](#{r.study.name})", r.study.title, *(str(r.count(v)) for v in VERDICTS)] for r in reports
+    ]
+    rows.append(["**all**", "", *(str(sum(r.count(v) for r in reports)) for v in VERDICTS)])
+    return _table(("study", "what was published", *VERDICTS), rows, left=2)
+
+
+def _study(r: StudyReport) -> str:
+    s = r.study
+    setting = "; ".join(f"{k}: {v}" for k, v in s.configuration.items())
+    lines = [f"## {s.name}", f"[{s.title}]({s.source.url}), {s.source.date}. Claim: {s.claim}.", f"{setting}."]
+    if s.note:
+        lines.append(f"*{s.note[0].upper()}{s.note[1:]}.*")
+    header = ("quantity", "unit", "published", "computed", "how", "tolerance", "set by", "verdict")
+    lines.append(_table(header, [_cells(c) for c in r.checks], left=2))
+    return "\n\n".join(lines)
+
+
+def _cells(c: Check) -> list[str]:
+    tolerance, origin = (c.tolerance.text, c.tolerance.origin) if c.tolerance else ("", "")
+    return [c.quantity, c.unit, number(c.published), number(c.computed), c.how, tolerance, origin, c.said]
+
+
+def _claims(s: Survey) -> list[str]:
+    flagged = flagged_cells(s)
+    said = (
+        f"Of {len(s.impossible)} rows that their collectors had found to be faster than light, {s.caught:.1%} are called "
+        f"infeasible; of {len(s.sound):,} unmarked rows on which there is a verdict, {s.wrongly_flagged:.2%} are. "
+        "The latter are listed below: some are true errors that nobody had marked, others have a reason that the row does "
+        "not tell, such as fp16 accumulation at twice the quoted peak or a cache that holds the weights."
+    )
+    counts = _table(("verdict", "rows"), [[v, f"{s.count(v):,}"] for v in STATUSES])
+    return [counts, said, _table(FLAGGED_HEADER, flagged, left=4)]
+
+
+if __name__ == "__main__":
+    build()

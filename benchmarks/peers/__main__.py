@@ -25,6 +25,7 @@ from waferline.evidence.check import check
 from waferline.evidence.folder import evidence_rows
 from waferline.evidence.outcome import Outcome
 
+_FIRST = "import waferline; waferline.ServingModel().solve('llama-3-8b', 'h100', 2048)"
 RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 
 
@@ -34,7 +35,8 @@ def ours_timed(asked: Sequence[Question]) -> dict[str, float]:
     start = time.process_time()
     answered = sum(o.answered for o in check(moved).outcomes)
     spent = time.process_time() - start
-    return {"answers": answered, "cpu_s": spent, "answers_per_cpu_s": answered / spent}
+    first = import_cpu_s([sys.executable, "-c", _FIRST])
+    return {"answers": answered, "cpu_s": spent, "answers_per_cpu_s": answered / spent, "first_answer_cpu_s": first}
 
 
 def compare(peer: Peer, asked: Sequence[Question], ours: Sequence[Outcome]) -> dict[str, Any]:

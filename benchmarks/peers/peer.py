@@ -85,8 +85,9 @@ PEERS: tuple[Peer, ...] = (
         (
             "only rows of vLLM, SGLang and TensorRT-LLM: it has tables for these engines",
             "the newest tables it holds for a machine stand for every release of the engine; older ones are not queryable",
-            "formats of GEMM and experts as the source of the row names them, else by the row's weight format; where its "
-            "tables lack fp8 for a model, fp8 with block scales; a KV format that the row does not state is left to the tool",
+            "formats of GEMM and experts as the source of the row names them, else by the row's weight format",
+            "a KV format that the row does not state is the engine's default, as waferline takes it",
+            "where its tables lack the formats: fp8 with block scales, then its own default for KV, then 16-bit attention",
             "expert tensor parallelism is tp·dp/ep; the batch of a data-parallel rank is the clients over dp",
             "its own end-to-end measurements are part of the rows",
         ),

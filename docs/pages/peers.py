@@ -65,8 +65,20 @@ def _speed(results: Mapping[str, Any]) -> str:
     own = results["waferline"]
     every = [(f"waferline {own['version']}", own)]
     every += [(f"{name} {r['version']}", r) for name, r in _peers(results)]
-    rows = [[name, f"{r['timing']['answers_per_cpu_s']:,.0f}", f"{r['import_cpu_s']:.2f} s"] for name, r in every]
-    return table(["tool", "rows answered per CPU second", "CPU time of its import"], rows)
+    rows = [
+        [
+            name,
+            f"{r['timing']['answers_per_cpu_s']:,.0f}",
+            _cpu(r["import_cpu_s"]),
+            _cpu(r["timing"]["first_answer_cpu_s"]),
+        ]
+        for name, r in every
+    ]
+    return table(["tool", "rows answered per CPU second", "CPU time of its import", "up to its first answer"], rows)
+
+
+def _cpu(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.2f} s"
 
 
 def _by_kind(results: Mapping[str, Any], section: str) -> str:
@@ -148,9 +160,9 @@ faster (see the README).
 
 Machines are those of the tool's own catalogue. A model is the tool's own entry where it has one; else its published
 structure in the tool's own model class, when it is a stack of identical attention layers, dense or of routed experts (a
-sliding window is not passed on). Weights, activations, KV cache, batch, lengths and parallel degrees are the row's. Times become the row's metric by the
-same arithmetic for every tool. Under a number of clients a tool without a model of load answers the time per token alone,
-as a decode step of that many sequences.
+sliding window is not passed on). Weights, activations, KV cache, batch, lengths and parallel degrees are the row's. Times
+become the row's metric by the same arithmetic for every tool. Under a number of clients a tool without a model of load
+answers the time per token alone, as a decode step of that many sequences.
 
 {_settings(results)}
 """

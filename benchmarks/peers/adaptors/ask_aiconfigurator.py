@@ -113,7 +113,9 @@ def _config(q: Question) -> dict[str, Any]:
 def options(q: Question) -> tuple[tuple[str, Any], ...]:
     """Parallel degrees and number formats, as its builders take them."""
     tp, pp, dp, ep = (whole(q[k]) for k in ("tp", "pp", "dp", "ep"))
-    modes: dict[str, str | None] = {"kvcache_quant_mode": KV.get(q["kv_bits"]) if q["kv_stated"] else None}
+    modes: dict[str, str | None] = {"kvcache_quant_mode": KV.get(q["kv_bits"])}
+    if "attention" in q:
+        modes |= {"kvcache_quant_mode": q["attention"], "fmha_quant_mode": q["attention"]}
     if q["gemm"] or q["moe"]:  # the source of the row names them in this tool's own terms
         modes |= {"gemm_quant_mode": q["gemm"], "moe_quant_mode": q["moe"]}
     else:
@@ -142,13 +144,28 @@ def serving(path: str, system: str, backend: str, chosen: tuple[tuple[str, Any],
 
 
 def answer(q: Question) -> Times:
-    """With the formats as asked; where its tables lack them for an fp8 model, with block scales, as such models ship."""
-    try:
-        return _with_formats(q)
-    except Refused as refusal:
-        if refusal.kind != "data" or not q["weights"].startswith("fp8"):
-            raise
-        return _with_formats({**q, "gemm": "fp8_block", "moe": "fp8_block"})
+    """With the formats as asked; where its tables lack them, as a user would go on: see `_attempts`."""
+    refusal = Refused("data", "")
+    for change in _attempts(q):
+        try:
+            return _with_formats({**q, **change})
+        except Refused as error:
+            refusal = error
+            if error.kind != "data":
+                break
+    raise refusal
+
+
+def _attempts(q: Question) -> list[dict[str, str | None]]:
+    """fp8 models also with block scales, as such checkpoints ship; unstated KV formats also with the tool's
+    default and with 16-bit attention."""
+    weights: list[dict[str, str | None]] = [{}]
+    if q["weights"].startswith("fp8"):
+        weights.append({"gemm": "fp8_block", "moe": "fp8_block"})
+    attention: list[dict[str, str | None]] = [{}]
+    if not q["kv_stated"]:
+        attention += [{"attention": None}, {"attention": "bfloat16"}]
+    return [{**w, **a} for a in attention for w in weights]
 
 
 def _with_formats(q: Question) -> Times:

@@ -34,7 +34,7 @@ def machine(
 ) -> None:
     """Bandwidth of each memory level, arithmetic peaks, threads and call cost: a machine file for `--on this`."""
     from waferline.catalog.hardware import device_from_record
-    from waferline.cli.measured import Known, constants_of, time_with
+    from waferline.cli.measured import Known, constants_of
     from waferline.measure.calibrate import calibrate
     from waferline.measure.machine import probe_machine, profile_json
     from waferline.measure.machine_file import machine_record, save_machine, this_machine_path
@@ -42,15 +42,16 @@ def machine(
     with _progress() as tell:
         profile = probe_machine(tell)
         known = Known(device_from_record(_checked(machine_record(profile))), {})
-        found = calibrate(
-            profile,
-            lambda op, c: time_with(known.device, op, c),
-            known.precision,
-            lambda op: constants_of(known.device, op),
-            within_s=budget,
-            progress=tell,
-        )
-        calibrations = list(found) if budget > 0 else []
+        calibrations: list[Any] = []
+        if budget > 0:
+            profile, calibrations = calibrate(
+                profile,
+                known.time_at,
+                known.precision,
+                lambda op: constants_of(known.device, op),
+                within_s=budget,
+                progress=tell,
+            )
     record = machine_record(profile, calibrations)
     places = [this_machine_path(), *([save] if save else [])]
     for path in places:
@@ -212,6 +213,25 @@ def server(
     for record in records:
         record["predicted"] = predicted_serving(model, on, precision, record) if model else None
     return _show({"url": url, "results": records}, as_json, "print_server")
+
+
+@app.command("page")
+def page(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A Markdown file to write.")],
+    on: _ON = None,
+    store: _STORE = None,
+    as_json: _JSON = False,
+) -> None:
+    """Run a set of operators that no constant was fitted to, and write predicted beside measured as a page."""
+    from waferline.cli.measured import known_machine
+    from waferline.cli.measured_page import page_text, run_page
+
+    known = known_machine(on)
+    with _progress() as tell:
+        rows = run_page(known, tell)
+    output.write_text(page_text(known, rows), encoding="utf-8")
+    _keep([row.measured for row in rows], store)
+    _show({"rows": len(rows), "output": str(output)}, as_json, "print_export")
 
 
 @app.command("export")

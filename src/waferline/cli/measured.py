@@ -35,6 +35,25 @@ class Known:
         last = replace(d.main_memory, bandwidth_bytes_per_s=memory)
         return Known(d.with_(units=threads, peak_flops=peaks, memory=(*levels, last)), self.records)
 
+    def time_at(self, op: Operator, c: Mapping[str, float], memory_bytes_per_s: float) -> float:
+        """Predict's seconds of `op` under the constants `c`, with main memory as fast as it was at some moment."""
+        from dataclasses import replace
+
+        last = replace(self.device.main_memory, bandwidth_bytes_per_s=memory_bytes_per_s)
+        return time_with(self.device.with_(memory=(*self.device.memory[:-1], last)), op, c)
+
+    def in_one_step(self) -> Known:
+        """The same machine for operators inside one compiled step: started by a fork, not by a call from Python."""
+        fork_s = self.device.extra.get("fork_join_s")
+        if fork_s is None:
+            return self
+        from dataclasses import replace
+
+        def quicker(record: Record) -> Record:
+            return replace(record, c={**record.c, "floor_s": min(record.c["floor_s"], fork_s)})
+
+        return Known(self.device, {key: quicker(record) for key, record in self.records.items()})
+
     def precision(self, name: str) -> Precision:
         from waferline.formats import resolve
 

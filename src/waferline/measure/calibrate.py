@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from waferline.formats import Precision
-from waferline.measure.constants import Fitted, TimeOf, fit
-from waferline.measure.contract import Measurement
+from waferline.measure.constants import Fitted, fit
+from waferline.measure.contract import Measurement, Outcome, required
 from waferline.measure.engine import Plan
-from waferline.measure.machine import MachineProfile, Progress
+from waferline.measure.machine import MachineProfile, Progress, roof
 from waferline.measure.operators import OperatorRequest, measure_operator, operator_of
+from waferline.measure.probes import run
 from waferline.workloads.operator import Operator
 
 # Formats in order of how many models come in them; the time allowed may end before the list does.
 FORMATS = ("q4_k", "q6_k", "q8_0", "fp32", "q4_0", "q5_k", "bf16", "fp16", "tq2_0")
 # (rows, columns, batch): memory bound, small enough to show the floor, where arithmetic takes over, and prefill. Four
 # compiled widths in all: compiling is most of the time this takes on a first run.
-MATRICES = ((4096, 4096, 1), (512, 2048, 1), (4096, 4096, 4), (4096, 4096, 16), (2048, 2048, 60), (2048, 2048, 516))
+MATRICES = (
+    (4096, 4096, 1),
+    (512, 2048, 1),
+    (4096, 4096, 4),
+    (4096, 4096, 8),
+    (4096, 4096, 16),
+    (2048, 2048, 60),
+    (2048, 2048, 516),
+)
 # (heads, key heads, head size, context): grouped and not, short and long.
 DECODES = ((32, 8, 128, 512), (32, 8, 128, 4096), (32, 4, 64, 1024), (16, 16, 64, 2048))
 PREFILLS = ((32, 8, 128, 256), (32, 4, 64, 512), (8, 8, 64, 1024))
@@ -82,31 +91,64 @@ class Calibration:
         }
 
 
+# predict's seconds of an operator under given constants, with main memory as fast as given (bytes/s)
+TimeAt = Callable[[Operator, Mapping[str, float], float], float]
+
+
 def calibrate(
     profile: MachineProfile,
-    time_of: TimeOf,
+    time_at: TimeAt,
     precision_of: Callable[[str], Precision],
     start_of: Callable[[Operator], Mapping[str, float]],
     *,
     within_s: float,
     formats: tuple[str, ...] = FORMATS,
     progress: Progress = lambda what: None,
-) -> Iterator[Calibration]:
+) -> tuple[MachineProfile, list[Calibration]]:
     """Calibrations of this machine's kernels, one kind and format after another, none begun after `within_s` seconds.
 
-    time_of: predict's time of an operator under given constants. precision_of: formats of a named precision here.
-    start_of: the constants predict would use for an operator without a calibration.
+    Main memory is read again after each, because neighbours come and go by the second; the roof is the best reading, and
+    the constants are fitted under it once everything was measured. precision_of: formats
+    of a named precision here. start_of: the constants predict would use without a calibration. Returns the profile with
+    the better roof, and the calibrations.
     """
     began = time.perf_counter()
+    reads = [profile.levels[-1].by_threads[profile.threads]]
+    done: list[tuple[Target, tuple[Measurement, ...]]] = []
     for target in targets(profile.threads, formats):
         if time.perf_counter() - began > within_s:
-            return
+            break
         progress(target.key)
-        outcomes = [measure_operator(request, QUICK) for request in target.requests]
+        outcomes = [_calm(request) for request in target.requests]
+        reads.append(required(run.read_bandwidth(MEMORY_BYTES // profile.threads, profile.threads, run.SWEEP)))
         measured = tuple(o for o in outcomes if isinstance(o, Measurement))
-        if len(measured) < len(outcomes):
-            continue  # a case was refused: half a fit is none
+        if len(measured) == len(outcomes):  # where a case was refused, half a fit is none
+            done.append((target, measured))
+    best = max(reads, key=lambda m: roof(m, "bytes"))
+    found = []
+    for target, measured in done:
         operators = [operator_of(r, precision_of(r.format)) for r in target.requests]
         start = {**start_of(operators[0]), "floor_s": profile.fork_join.median_s}
         cases = [(op, m.median_s) for op, m in zip(operators, measured, strict=True)]
-        yield Calibration(target.key, fit(cases, time_of, start, target.wider), measured)
+        fitted = fit(cases, lambda op, c: time_at(op, c, roof(best, "bytes")), start, target.wider)
+        found.append(Calibration(target.key, fitted, measured))
+    return _with_memory(profile, best), found
+
+
+MEMORY_BYTES = 256 * 2**20  # read between calibrations: beyond any share of a cache, and quick
+_MOST_SPREAD = 0.2
+
+
+def _calm(request: OperatorRequest) -> Outcome:
+    """A measurement, made again when the first was disturbed; the steadier one counts."""
+    first = measure_operator(request, QUICK)
+    if not isinstance(first, Measurement) or first.spread <= _MOST_SPREAD:
+        return first
+    second = measure_operator(request, QUICK)
+    return second if isinstance(second, Measurement) and second.spread < first.spread else first
+
+
+def _with_memory(profile: MachineProfile, best: Measurement) -> MachineProfile:
+    main = profile.levels[-1]
+    better = replace(main, by_threads={**main.by_threads, profile.threads: best})
+    return replace(profile, levels=(*profile.levels[:-1], better))

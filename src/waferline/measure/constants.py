@@ -30,6 +30,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "floor_s": (1e-7, 1e-3),
 }
 _ROUNDS, _POINTS, _SHRINK = 24, 9, 0.7
+_SMALL = 0.02  # log ratios below this are as good as none
 QUANTILES = (0.05, 0.25, 0.75, 0.95)
 LEAST_RESIDUAL = 0.03  # an interval narrower than run-to-run spread would be a boast
 
@@ -57,7 +58,8 @@ def fit(
     start: Mapping[str, float],
     wider: Mapping[str, tuple[float, float]] | None = None,
 ) -> Fitted:
-    """Constants that bring `time` nearest to the measured seconds of `cases`: least squares of log ratios.
+    """Constants that bring `time` nearest to the measured seconds of `cases`: least sum of |log ratio|, which one
+    disturbed case cannot drag.
 
     start: every constant the formula needs; those in `SETTLED` are settled, those with bounds are fitted, the rest stay.
     wider: bounds that differ for this kind of operator.
@@ -84,7 +86,7 @@ def fit(
 
 
 def _score(cases: Sequence[tuple[Operator, float]], time: TimeOf, c: Mapping[str, float]) -> float:
-    return sum(_log_ratio(op, seconds, time, c) ** 2 for op, seconds in cases)
+    return sum(math.hypot(_log_ratio(op, seconds, time, c), _SMALL) for op, seconds in cases)
 
 
 def _log_ratio(op: Operator, seconds: float, time: TimeOf, c: Mapping[str, float]) -> float:

@@ -124,7 +124,9 @@ def _levels(cores: int, counts: tuple[int, ...], progress: Progress) -> tuple[Le
         by_threads = {n: required(run.read_bandwidth(each, n)) for n in counts}
         found.append(Level(cache.name, cache.total_bytes(cores), by_threads))
         held = cache.total_bytes(cores)
-    main = Level("memory", fingerprint().memory_bytes or memory_bytes, memory)
+    again = {n: required(run.read_bandwidth(memory_bytes // n, n)) for n in counts}  # neighbours come and go
+    best = {n: max(memory[n], again[n], key=lambda m: roof(m, "bytes")) for n in counts}
+    main = Level("memory", fingerprint().memory_bytes or memory_bytes, best)
     return (*_trimmed(found, main, cores), main)
 
 

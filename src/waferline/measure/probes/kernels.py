@@ -29,7 +29,7 @@ from waferline.kernels.cpu.simd import (
 )
 
 STRIDE_BYTES = 512  # eight vectors of 64 bytes a step: enough loads in flight for two a cycle
-AHEAD_BYTES = 2048  # asked for early, as the matrix kernels do; past the end it asks for nothing
+AHEAD_BYTES = 1024  # asked for early, as the matrix kernels do; past the end it asks for nothing
 CHAINS = 12  # independent accumulators: multiply-add latency 4 x 2 units, and some slack
 
 

@@ -107,8 +107,8 @@ def calibrate(
 ) -> tuple[MachineProfile, list[Calibration]]:
     """Calibrations of this machine's kernels, one kind and format after another, none begun after `within_s` seconds.
 
-    Main memory is read again after each, because neighbours come and go by the second; the roof is the best reading, and
-    the constants are fitted under it once everything was measured. precision_of: formats
+    Main memory is read again after each, because neighbours come and go by the second; the roof is the best reading
+    (large cold weights are one, too), and the constants are fitted under it once everything was measured. precision_of: formats
     of a named precision here. start_of: the constants predict would use without a calibration. Returns the profile with
     the better roof, and the calibrations.
     """
@@ -124,7 +124,8 @@ def calibrate(
         measured = tuple(o for o in outcomes if isinstance(o, Measurement))
         if len(measured) == len(outcomes):  # where a case was refused, half a fit is none
             done.append((target, measured))
-    best = max(reads, key=lambda m: roof(m, "bytes"))
+    streamed = [m for target, measured in done for m in _streams(target, measured)]
+    best = max([*reads, *streamed], key=lambda m: roof(m, "bytes"))
     found = []
     for target, measured in done:
         operators = [operator_of(r, precision_of(r.format)) for r in target.requests]
@@ -137,6 +138,16 @@ def calibrate(
 
 MEMORY_BYTES = 256 * 2**20  # read between calibrations: beyond any share of a cache, and quick
 _MOST_SPREAD = 0.2
+
+
+def _streams(target: Target, measured: tuple[Measurement, ...]) -> Iterator[Measurement]:
+    """Those measurements that read so many cold weights once that they are readings of main memory."""
+    for request, m in zip(target.requests, measured, strict=True):
+        if request.operator == "gemv" and m.work["bytes"] >= _LARGE_BYTES:
+            yield m
+
+
+_LARGE_BYTES = 8 * 2**20
 
 
 def _calm(request: OperatorRequest) -> Outcome:

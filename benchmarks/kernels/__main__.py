@@ -120,7 +120,9 @@ def main() -> None:
         operators.append(run_case(case, ggml, rounds=3 if arguments.quick else 9))
     with tempfile.TemporaryDirectory() as folder:
         progress.print("whole model", style="dim")
-        path = write_random_gguf(Path(folder) / "model.gguf", RandomModel() if arguments.quick else ONE_BILLION)
+        path = write_random_gguf(
+            Path(folder) / "model.gguf", RandomModel(context=1024) if arguments.quick else ONE_BILLION
+        )
         prompt = 128 if arguments.quick else 512
         models = [run_model(path, t, prompt=prompt) for t in range(1, arguments.threads + 1)]
     look_ups, softmaxes = look_up_rows(), softmax_rows()

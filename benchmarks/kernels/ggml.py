@@ -24,6 +24,7 @@ class _InitParams(ctypes.Structure):
 _P, _Z, _I, _L = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int64
 _BASE = {
     "ggml_init": (_P, [_InitParams]),
+    "ggml_log_set": (None, [_P, _P]),
     "ggml_new_tensor_2d": (_P, [_P, _I, _L, _L]),
     "ggml_mul_mat": (_P, [_P, _P, _P]),
     "ggml_new_graph_custom": (_P, [_P, _Z, ctypes.c_bool]),
@@ -68,6 +69,8 @@ class Ggml:
         folder = Path(spec.origin).parent / "lib"
         self.base = _typed(ctypes.CDLL(str(folder / "libggml-base.so"), mode=ctypes.RTLD_GLOBAL), _BASE)
         self.cpu = _typed(ctypes.CDLL(str(folder / "libggml-cpu.so"), mode=ctypes.RTLD_GLOBAL), _CPU)
+        self._quiet = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, _P)(lambda level, text, data: None)
+        self.base.ggml_log_set(self._quiet, None)
         self.backend = self.cpu.ggml_backend_cpu_init()
         device = self.base.ggml_backend_reg_dev_get(self.cpu.ggml_backend_cpu_reg(), 0)
         find = self.base.ggml_backend_reg_get_proc_address(

@@ -129,10 +129,10 @@ twice too fast.
 
 {_summary(results)}
 
-**Read this with care.** waferline's constants are fitted to part of these very rows, and those of the other tools are not
-(AIConfigurator's tables were measured by the authors of some of them). The last two columns take one common factor out of
-each tool's times, the cheapest fit there is. What waferline reaches on rows it has not seen stands in
-[accuracy.md](accuracy.md).
+**Read this with care.** waferline's constants are fitted to published rows, many of these among them: its columns here are
+errors of a fit, while the other tools never saw the rows (except that AIConfigurator's authors measured some of them and
+the tables it looks up). The last two columns take one common factor out of each tool's times, the cheapest fit there is.
+What waferline reaches on machines, models and engines it has not seen stands in [accuracy.md](accuracy.md).
 
 {_whole(results)}
 

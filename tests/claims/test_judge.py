@@ -16,6 +16,7 @@ from waferline.evidence.claims.judge import IDENTITY, LATENCY, judge_claim, judg
 from waferline.evidence.claims.laws import CAPACITY
 from waferline.evidence.claims.sentence import claims_of
 from waferline.evidence.claims.series import judge_series
+from waferline.evidence.claims.spread import fit, is_fitted_on
 from waferline.evidence.claims.survey import survey
 from waferline.evidence.folder import PACKAGED
 from waferline.evidence.metrics import is_rate
@@ -104,3 +105,15 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["claim", "check", "Llama-7B Q4_K on CS-3: 50000 tokens/s at batch 50000, 2k context", "--json"]) == 0
     (judged,) = json.loads(capsys.readouterr().out)
     assert judged["status"] == "infeasible" and judged["law"] == "capacity"
+
+
+def test_the_spread_is_fitted_on_some_sources_and_checked_on_the_others() -> None:
+    rng = np.random.default_rng(0)
+    ratios = np.exp(rng.normal(0, 0.2, 4000))
+    rows = [("serving static", f"source {i % 20}", float(r)) for i, r in enumerate(ratios)]
+    table = fit(rows)["serving static"]
+    assert {is_fitted_on(f"source {i}") for i in range(20)} == {True, False}
+    wanted = pytest.approx(np.exp(1.96 * 0.2), rel=0.1)
+    assert table["fast"] == wanted and table["slow"] == wanted
+    assert table["left_out_rows"] > 0 and table["left_out_faster"] == pytest.approx(0.025, abs=0.02)
+    assert not fit(rows[:20])

@@ -9,7 +9,9 @@ import numpy as np
 
 from waferline.catalog.hardware import load_hardware
 from waferline.errors import WaferlineError
+from waferline.evidence.answer import Answer
 from waferline.evidence.ask import ask
+from waferline.evidence.claims.spread import spread
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
 
@@ -40,9 +42,21 @@ def expected(requests: Sequence[Request], progress: Callable[[int], None] | None
         if isinstance(answer, Refusal):
             out.append(answer)
         else:
-            low, high = (_widen(answer.value, end) for end in (answer.low90, answer.high90))
-            out.append(Expected(answer.value, low, high, answer.tier))
+            out.append(_expected(request, answer))
     return out
+
+
+def _expected(request: Request, answer: Answer) -> Expected:
+    """The model's interval at 95 %, and at least the spread of published values of this kind."""
+    low, high = (_widen(answer.value, end) for end in (answer.low90, answer.high90))
+    fast, slow = spread(request)
+    down, up = (slow, fast) if _more_is_faster(request) else (fast, slow)
+    return Expected(answer.value, min(low, answer.value / down), max(high, answer.value * up), answer.tier)
+
+
+def _more_is_faster(request: Request) -> bool:
+    """False for times; every rate and utilisation is better when larger."""
+    return not request.answer.endswith("_s") or request.answer.endswith("per_s")
 
 
 def _widen(value: float, end: float) -> float:

@@ -12,6 +12,7 @@ from scipy.optimize import least_squares
 
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
+from waferline.predict.engine import HOST_SEQUENCES
 
 FloatArray = npt.NDArray[np.float64]
 Constants = Mapping[str, float]
@@ -50,7 +51,7 @@ def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
         work = c["prefill_scale"] * work
     work = np.maximum(work, s.light_s) + c["collective_scale"] * s.collective_s
     host = c["step_s"] + c["kernel_s"] * s.kernels + c["expert_layer_s"] * s.expert_layers
-    return s.fill * (work + host + c["sequence_s"] * s.sequences)
+    return s.fill * (work + host + c["sequence_s"] * np.minimum(s.sequences, HOST_SEQUENCES))
 
 
 def predict(p: Parts, c: Constants, stall: float = STALL) -> FloatArray:

@@ -138,8 +138,8 @@ def _batches(requests: Sequence[Request], sizes: Mapping[str, FloatArray]) -> tu
         return sizes["batch"], sizes["batch"] / dp, np.full_like(dp, np.nan)
     parts = door.served_parts(requests)
     running = parts.load["value"].running * dp
-    together = np.maximum(np.floor(door._FULL_PREFILL_TOKENS / sizes["input_tokens"]), 1.0)
-    return running, np.minimum(together, np.ceil(running / dp)), parts.most
+    together = parts.load["value"].together
+    return running, together, parts.most
 
 
 def _sums(case: _Case, first: Request, sizes: Mapping[str, FloatArray], batch: FloatArray, *, decode: bool) -> Sums:

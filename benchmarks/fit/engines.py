@@ -40,6 +40,7 @@ SERVED = ("vllm", "sglang", "tensorrt-llm")  # engines of one kind, whose consta
 FEWEST_ROWS = 8
 _LEFT_OUT_OF_FITS = ("SemiAnalysis InferenceX repo (experimental",)  # token positions, not requests
 _ROUNDING = 0.98
+_NO_ONE_ENGINE = ("static", "none")  # what stands for many: kept as the facts say
 _HIGHEST_USE = (
     0.9  # share of the bound that prompts may take of all time: the best measured GEMMs reach 0.97, whole layers less
 )
@@ -82,7 +83,7 @@ class Family:
                 m, p, _ = figures(h.errors)
                 card[f"left_out_by_{h.by}"] = {"groups": h.groups, "median": round(m, 3), "p90": round(p, 3)}
         fitted = {k: float(f"{v:.4g}") for k, v in self.constants.items()}
-        return {**fitted, "residual": self.residual(), "fit": card}
+        return {**fitted, "layer_s": 0.0, "residual": self.residual(), "fit": card}
 
 
 def light_errors(p: Parts) -> npt.NDArray[np.float64]:
@@ -145,7 +146,7 @@ def families(p: Parts) -> list[Family]:
     out = []
     for name, vendor in sorted({(str(e), str(v)) for e, v in zip(engine, p.vendor, strict=True)}):
         mine = (engine == name) & (p.vendor == vendor)
-        if mine.sum() < FEWEST_ROWS:
+        if mine.sum() < FEWEST_ROWS or name in _NO_ONE_ENGINE:
             continue
         rows, related = p.where(mine), bool((mine & served).any())
         constants = fit(rows, name, pooled if related else None)

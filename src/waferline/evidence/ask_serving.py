@@ -9,17 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
-from waferline.evidence.load import Closed, closed_load, full_load_tokens_per_s, habits
 from waferline.evidence.metrics import READERS, Sizes, Times
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
+from waferline.predict.engine import get_engine
+from waferline.predict.load import (
+    Pieces,
+    closed_load,
+    full_load_tokens_per_s,
+    habits,
+    held_share,
+    prompts_together,
+    running_sequences,
+)
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
 
 FloatArray = npt.NDArray[np.float64]
 
-_MOST_SEQUENCES = 2048.0  # TensorRT-LLM's default max_batch_size; vLLM and SGLang stop at 256 to 1024 by default
-_FULL_PREFILL_TOKENS = 8192.0  # prompts are read together up to this many tokens (max_num_batched_tokens)
 _BEYOND_MEMORY = 8.0  # times the batch that memory is thought to hold: the bound must not depend on that thought
 _KEYS = {"value": "{}_s", "low90": "{}_low90_s", "high90": "{}_high90_s", "light": "light_{}_s"}
 
@@ -102,6 +109,7 @@ def _served(requests: Sequence[Request], sizes: dict[str, FloatArray]) -> list[A
     running = parts.load["value"].running * dp
     if first.load == "full":
         values["light"] = _full_light(requests, sizes, running)
+    _bounded(values, requests)
     notes = _notes(sizes["batch"], parts.most, first.load, running)
     return answers(values, _tiers(requests, parts.busy), notes)
 
@@ -110,7 +118,7 @@ def _served(requests: Sequence[Request], sizes: dict[str, FloatArray]) -> list[A
 class ServedParts:
     """What the model says of one prompt alone and of a running batch: the pieces that a load is put together from."""
 
-    load: Mapping[str, Closed]  # by variant: expected, both ends of the interval, and the bound
+    load: Mapping[str, Pieces]  # by variant: expected, both ends of the interval, and the bound
     most: FloatArray  # sequences that memory holds, all replicas
     busy: Result
 
@@ -123,53 +131,65 @@ def served_parts(requests: Sequence[Request]) -> ServedParts:
     first, sizes = requests[0], _sizes(requests)
     dp = sizes["dp"]
     alone = solve(first, sizes, dp)  # one prompt on every replica
-    most = np.maximum(_full(alone["max_batch_size"], dp) * _held_share(sizes), dp)
+    inputs, outputs = sizes["input_tokens"], sizes["output_tokens"]
+    held = held_share(inputs, outputs, get_engine(first.engine).output_reserve)
+    most = np.maximum(_full(alone["max_batch_size"], dp) * held, dp)
     clients = np.minimum(sizes["batch"], 1e9)
-    running = np.maximum(np.floor(np.minimum(np.minimum(clients, most), _MOST_SEQUENCES * dp)), dp)
-    together = np.maximum(np.floor(_FULL_PREFILL_TOKENS / sizes["input_tokens"]), 1.0)
-    together = np.minimum(together, np.ceil(running / dp))
+    running = running_sequences(clients, most, dp)
+    together = prompts_together(inputs, running, dp)
     prompts = solve(first, sizes, together * dp)
     busy = solve(first, sizes, running)
     load = {}
     for variant in VARIANTS:
         one, many, step = (_times(r, variant, dp) for r in (alone, prompts, busy))
-        load[variant] = Closed(
+        load[variant] = Pieces(
             prefill_s=one.ttft_s,
             prompt_s=many.ttft_s / together,
             step_s=step.itl_s,
             clients=np.maximum(clients / dp, 1.0),
             running=running / dp,
-            output_tokens=sizes["output_tokens"],
+            output_tokens=outputs,
+            together=together,
         )
     return ServedParts(load=load, most=most, busy=busy)
 
 
-def _held_share(sizes: Mapping[str, FloatArray]) -> FloatArray:
-    """Sequences that fit over those that fit at full length: at any time a running sequence is half generated."""
-    whole = sizes["input_tokens"] + sizes["output_tokens"]
-    return whole / (sizes["input_tokens"] + sizes["output_tokens"] / 2)
-
-
-def _read_load(load: Closed, first: Request, sizes: Mapping[str, FloatArray], variant: str) -> dict[str, FloatArray]:
+def _read_load(load: Pieces, first: Request, sizes: Mapping[str, FloatArray], variant: str) -> dict[str, FloatArray]:
     """All metrics under load. The bound of latencies is one request alone; of rates, perfect overlap of both phases."""
     t = closed_load(load, habits(first.engine))
+    ttft_s, itl_s, request_s = t.ttft_s, t.itl_s, t.request_s
     if variant == "light":
-        t = Times(load.prefill_s, load.step_s)
+        ttft_s, itl_s = load.prefill_s, load.step_s
+        request_s = ttft_s + np.maximum(load.output_tokens - 1, 0) * itl_s
     dp, outputs, inputs = sizes["dp"], sizes["output_tokens"], sizes["input_tokens"]
     rate = full_load_tokens_per_s(load) * dp
     if first.load == "closed":
-        request = t.ttft_s + np.maximum(outputs - 1, 0) * t.itl_s
-        rate = load.clients * dp * outputs / request
+        rate = load.clients * dp * outputs / request_s
     if variant == "light":
         rate = dp / np.maximum(load.step_s / load.running, load.prompt_s / outputs)
     return {
-        "ttft_s": t.ttft_s,
-        "tpot_s": t.itl_s,
-        "latency_s": t.ttft_s + np.maximum(outputs - 1, 0) * t.itl_s,
+        "ttft_s": ttft_s,
+        "tpot_s": itl_s,
+        "latency_s": request_s,
         "output_tokens_per_s": rate,
         "total_tokens_per_s": rate * (inputs + outputs) / outputs,
         "samples_per_s": rate / outputs,
     }
+
+
+def _bounded(values: dict[str, FloatArray], requests: Sequence[Request]) -> None:
+    """Intervals of metrics under load from their own residuals, where the fit has them; never beyond the bound."""
+    residual = habits(requests[0].engine).residual
+    for i, r in enumerate(requests):
+        kind = "ttft" if r.answer == "ttft_s" else ("full" if r.load == "full" else "tpot")
+        if kind not in residual:
+            continue
+        low, high = residual[kind][0], residual[kind][-1]
+        rate = r.answer.endswith("per_s")
+        light = values["light"][i]
+        for key, q in (("low90", -high if rate else low), ("high90", -low if rate else high)):
+            value = values["value"][i] * np.exp(q)
+            values[key][i] = min(value, light) if rate else max(value, light)
 
 
 def _full_light(requests: Sequence[Request], sizes: Mapping[str, FloatArray], running: FloatArray) -> FloatArray:

@@ -18,6 +18,9 @@ from waferline.machines.device import Device
 FloatArray = npt.NDArray[np.float64]
 
 PASSES = ("prefill", "decode")
+HOST_SEQUENCES = (
+    256.0  # sequences whose host work a step waits for; of larger batches the rest overlaps with the device
+)
 _MATRIX_KINDS = ("gemm", "expert_gemm")  # the operators that a kernel's own ceiling holds for
 _RANGE = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
 
@@ -50,6 +53,9 @@ class Engine:
     unit_flops: float = float("inf")
     unit_bytes: float = float("inf")
     wave_tokens: float = float("inf")  # tokens of a prompt that one pipeline stage takes at a time
+    output_reserve: float = (
+        0.0  # share of the tokens still to be generated that a sequence's place in memory is kept for
+    )
     residual: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
     vendors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -63,7 +69,7 @@ class Engine:
     def host_s(self, *, layers: float, kernels: FloatArray, expert_layers: float, sequences: FloatArray) -> FloatArray:
         """Seconds of one pass that the device waits for the host."""
         fixed = self.step_s + self.layer_s * layers + self.expert_layer_s * expert_layers
-        return np.asarray(fixed + self.kernel_s * kernels + self.sequence_s * sequences)
+        return np.asarray(fixed + self.kernel_s * kernels + self.sequence_s * np.minimum(sequences, HOST_SEQUENCES))
 
     def operator_s(
         self,

@@ -1,0 +1,184 @@
+"""Fit how serving benchmarks load an engine (`catalog/loads.yaml`) on published TTFT of closed loads.
+
+Run: `python -m benchmarks.fit.loads [--shared PATH] [--write]`, after `benchmarks.fit.engines`: its constants are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from benchmarks.fit.engine_fit import STALL, figures, pass_s, quantiles
+from benchmarks.fit.engine_parts import Parts, load_parts
+from benchmarks.fit.engine_report import _inline
+from benchmarks.fit.engines import SERVED, impossible_sweeps, light_errors, sweep
+from scipy.optimize import least_squares
+
+from waferline.evidence.folder import evidence_files
+from waferline.evidence.rows import read_rows
+from waferline.predict.engine import get_engine
+from waferline.predict.load import Habits, Pieces, closed_load, full_load_tokens_per_s
+
+FloatArray = npt.NDArray[np.float64]
+_START = {"burst": 0.1, "clump": 0.2, "first_share": 1.0, "front_s": 0.05}
+_SOFT, _SPREAD = 0.15, 1.5
+_MARGIN = 0.02
+OUT = Path("src/waferline/catalog/loads.yaml")
+_FITTED = ("step_s", "kernel_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale")
+
+
+def pieces(p: Parts, engine: str) -> Pieces:
+    """The pieces of every row at the fitted constants of its engine on NVIDIA GPUs."""
+    e = get_engine(engine)
+    c = {name: getattr(e, name) for name in (*_FITTED, "collective_scale")}
+    dp = p.size["dp"]
+    return Pieces(
+        prefill_s=pass_s(p.one, c, decode=False),
+        prompt_s=pass_s(p.pre, c, decode=False) / p.together,
+        step_s=pass_s(p.dec, c, decode=True),
+        clients=np.maximum(np.minimum(p.size["batch"], 1e9) / dp, 1.0),
+        running=p.running / dp,
+        output_tokens=p.size["output_tokens"],
+        together=p.together,
+    )
+
+
+def cut(p: Pieces, keep: npt.NDArray[np.bool_]) -> Pieces:
+    return Pieces(*(getattr(p, f.name)[keep] for f in fields(Pieces)))
+
+
+def fit(p: Pieces, ttft_s: FloatArray, weight: FloatArray, start: Habits | None = None) -> Habits:
+    """The habits with the least robust log error of TTFT."""
+    at = {k: getattr(start, k) if start else v for k, v in _START.items()}
+    spread = _SPREAD if start is None else _SPREAD / 2
+
+    def unpack(x: FloatArray) -> Habits:
+        return Habits(stall=STALL, **{k: v * float(np.exp(d)) for (k, v), d in zip(at.items(), x, strict=True)})
+
+    def residuals(x: FloatArray) -> FloatArray:
+        e = np.clip(np.log(closed_load(p, unpack(x)).ttft_s / ttft_s), -3, 3)
+        return np.concatenate([np.sqrt(weight) * np.sqrt(2 * (np.sqrt(1 + (e / _SOFT) ** 2) - 1)), x / spread])
+
+    return unpack(least_squares(residuals, np.zeros(len(at)), max_nfev=60).x)
+
+
+def engine_entry(rows: Parts, name: str) -> dict[str, Any]:
+    """One engine's habits with the errors of models left out."""
+    kind = rows.labels(lambda r, q: (q.load, q.answer))
+    late = rows.where(kind == str(("closed", "ttft_s")))
+    p, value = pieces(late, name), late.value
+    place = np.array([sweep(late, i) for i in range(len(late.rows))])
+    _, index, counts = np.unique(place, return_inverse=True, return_counts=True)
+    weight = 1 / np.sqrt(counts[index])
+    weight /= weight.mean()
+    found = fit(p, value, weight)
+    error = np.log(closed_load(p, found).ttft_s / value)
+    model, held = late.labels(lambda r, q: q.model), np.full(len(value), np.nan)
+    for m in np.unique(model):
+        others = fit(cut(p, model != m), value[model != m], weight[model != m])
+        held[model == m] = np.log(closed_load(cut(p, model == m), others).ttft_s / value[model == m])
+    residual = {"ttft": quantiles([held])}
+    figures_of = {"rows": len(value), "ttft": _card(error), "ttft_models_left_out": _card(held)}
+    between = get_engine(name).residual.get("decode")
+    if between:
+        residual["tpot"] = [float(q) for q in between]
+    full = rows.where((rows.labels(lambda r, q: q.load) == "full") & (light_errors(rows) < _MARGIN))
+    if len(full.rows) > 0:
+        e = full_errors(full, name)
+        figures_of["full_rows"], figures_of["full_load"] = len(full.rows), _card(e)
+        residual["full"] = quantiles([e])
+    return {**_rounded(found), "residual": residual, "fit": figures_of}
+
+
+def full_errors(full: Parts, name: str) -> FloatArray:
+    """log(predicted time / measured time) of full loads: nothing of them was fitted."""
+    z = full.size
+    rate = full_load_tokens_per_s(pieces(full, name)) * z["dp"]
+    per = {
+        "output_tokens_per_s": 1.0,
+        "total_tokens_per_s": (z["input_tokens"] + z["output_tokens"]) / z["output_tokens"],
+    }
+    per["samples_per_s"] = 1.0 / z["output_tokens"]
+    predicted = np.array([(rate * per[q.answer])[i] for i, q in enumerate(full.requests)])
+    return -np.log(predicted / full.value)
+
+
+def _card(e: FloatArray) -> dict[str, float]:
+    median, p90, bias = figures(e)
+    return {"median": round(median, 3), "p90": round(p90, 3), "bias": round(bias, 3)}
+
+
+def _rounded(h: Habits) -> dict[str, float]:
+    return {f.name: round(float(getattr(h, f.name)), 4) for f in fields(Habits) if f.name != "residual"}
+
+
+def _mean(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Habits of engines in general: the middle engine of each figure, with the widest residuals."""
+    middle = {k: float(np.median([e[k] for e in entries])) for k in _rounded(Habits(0, 0, 0, 0, 0))}
+    metrics = {m for e in entries for m in e["residual"]}
+    widest = {
+        m: [
+            pick(e["residual"][m][i] for e in entries if m in e["residual"])
+            for i, pick in enumerate((min, min, max, max))
+        ]
+        for m in sorted(metrics)
+    }
+    return {**middle, "residual": widest}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    rows = [r for f in evidence_files(arguments.shared) if "llm-inference" in f.name for r in read_rows(f)]
+    entries = all_entries(load_parts(rows))
+    for name, entry in entries.items():
+        print(name, entry.get("fit", entry))
+    if arguments.write:
+        write(entries)
+
+
+def all_entries(parts: Parts) -> dict[str, dict[str, Any]]:
+    impossible = impossible_sweeps(parts)
+    fair = np.array([sweep(parts, i) not in impossible for i in range(len(parts.rows))])
+    fair &= np.array([not r.source.startswith("SemiAnalysis InferenceX repo (exp") for r in parts.rows])
+    engine = parts.labels(lambda r, q: q.engine)
+    served = {
+        name: engine_entry(parts.where(fair & (engine == name) & (parts.vendor == "nvidia gpu")), name)
+        for name in SERVED
+    }
+    entries = {"default": _mean(list(served.values())), **served}
+    for older in ("tensorrt-llm-v0", "vllm-v0"):
+        full = parts.where(
+            (engine == older) & (parts.labels(lambda r, q: q.load) == "full") & (parts.vendor == "nvidia gpu")
+        )
+        full = full.where(light_errors(full) < _MARGIN)
+        e = full_errors(full, older)
+        general = entries["default"]
+        residual = {**general["residual"], "full": quantiles([e])}
+        entries[older] = {**general, "residual": residual, "fit": {"full_rows": len(full.rows), "full_load": _card(e)}}
+    return entries
+
+
+def write(entries: dict[str, dict[str, Any]]) -> None:
+    head = (
+        "# How serving benchmarks load an engine: see `predict/load.py`. Written by `python -m benchmarks.fit.loads --write`.\n"
+        "# Rows: published TTFT of closed loads; models_left_out: every model predicted by a fit of the others. Nothing of\n"
+        "# full_load was fitted. residual: log(measured / predicted) on models left out, 5, 25, 75 and 95 %.\n"
+    )
+    lines = [f"date: {datetime.date.today().isoformat()}", "engines:"]
+    lines += [f"  {name}: {_inline(entry)}" for name, entry in entries.items()]
+    OUT.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+__all__ = ["all_entries", "main", "replace", "write"]
+
+if __name__ == "__main__":
+    main()

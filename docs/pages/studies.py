@@ -85,7 +85,7 @@ def _claims(s: Survey) -> list[str]:
         f"Of {len(s.impossible)} rows that their collectors had found to be faster than light, {s.caught:.1%} are called "
         f"infeasible; of {len(s.sound):,} unmarked rows on which there is a verdict, {s.wrongly_flagged:.2%} are, and "
         f"{s.count('optimistic') / max(len(s.sound), 1):.1%} are called optimistic, where a 95 % interval would let 2.5 %. "
-        "The latter are listed below: some are true errors that nobody had marked, others have a reason that the row does "
+        "The infeasible ones are listed below: some are true errors that nobody had marked, others have a reason that the row does "
         "not tell, such as fp16 accumulation at twice the quoted peak or a cache that holds the weights."
     )
     counts = _table(("verdict", "rows"), [[v, f"{s.count(v):,}"] for v in STATUSES])

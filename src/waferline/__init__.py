@@ -26,6 +26,7 @@ _PUBLIC = {
     "grid": "waferline.predict.shortcut",
     "Device": "waferline.machines.device",
     "Result": "waferline.predict.result",
+    "this_machine": "waferline.measure.machine_file",
     "get_format": "waferline.formats",
     "format_names": "waferline.formats",
     "show": "waferline.report.show",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     )
     from waferline.formats import format_names, get_format
     from waferline.machines.device import Device
+    from waferline.measure.machine_file import this_machine
     from waferline.predict.compression import CompressionModel
     from waferline.predict.result import Result
     from waferline.predict.serving import ServingModel
@@ -88,6 +90,7 @@ __all__ = [
     "load_hardware",
     "load_model",
     "show",
+    "this_machine",
 ]
 
 

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waferline.cli.measured import Known, constants_of, predicted, records, time_with
+from waferline.cli.measured import Known, constants_of, predicted, time_with
 from waferline.errors import DoesNotFitError, FileFormatError, RefusedError
 from waferline.formats import Precision
 from waferline.measure.caches import Cache, caches
@@ -32,6 +32,7 @@ from waferline.measure.machine_file import (
 )
 from waferline.measure.operators import OperatorRequest, operator_of
 from waferline.measure.probes import run
+from waferline.predict.efficiency.profile import records
 from waferline.workloads.operator import Operator
 
 SHORT = Plan(repeats=5, warmups=1, least_s=0.0, most_s=10.0)

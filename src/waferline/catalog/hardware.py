@@ -53,6 +53,7 @@ def device_from_record(record: Mapping[str, Any]) -> Device:
         notes=record.get("notes", ""),
         mesh=record.get("mesh"),
         extra=dict(record.get("extra", {})),
+        efficiency=dict(record.get("efficiency", {})),
     )
 
 

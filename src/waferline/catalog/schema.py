@@ -92,6 +92,7 @@ class HardwareFile(_Section):
     price: PriceSection | None = None
     mesh: str | None = None
     extra: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    efficiency: dict[str, Any] = Field(default_factory=dict)  # constants measured on this machine, by operator kind
     citations: tuple[CitationSection, ...] = ()
     notes: str = ""
 

@@ -31,7 +31,7 @@ def compare(
     from waferline.predict.compare import compare as compare_machines
     from waferline.predict.dispatch import Request
 
-    machines = [name.strip() for name in on.split(",") if name.strip()]
+    machines = [options.machine(name.strip()) for name in on.split(",") if name.strip()]
     if not machines:
         raise InvalidInputError("--on names no machine", hint="separate several by commas: --on h100,h200")
     request = Request(

@@ -64,6 +64,7 @@ def known_machine(on: str | None) -> Known:
     """The machine called `on`: "this", a hardware file, or a catalogue name. Raises: as `load_hardware`, RefusedError."""
     from waferline.catalog.hardware import FILE_ENDINGS, load_hardware
     from waferline.measure.machine_file import THIS, read_machine, read_this_machine
+    from waferline.predict.efficiency.profile import records
 
     if on is None or on == THIS:
         device, section = read_this_machine()
@@ -86,32 +87,6 @@ def known_or_none(on: str | None) -> Known | None:
         return None
 
 
-def records(section: Mapping[str, Any]) -> dict[str, Record]:
-    """The `efficiency` section of a machine file as records, by `kind/format`."""
-    from waferline.predict.efficiency.coefficients import Record
-    from waferline.predict.efficiency.intervals import Regime
-
-    found = {}
-    for key, entry in section.get("records", {}).items():
-        kind, _, fmt = key.partition("/")
-        found[key] = Record(
-            machine="this",
-            op_kind=kind,
-            compute_format=fmt,
-            engine="waferline",
-            c=entry["c"],
-            residual=tuple(Regime(*map(float, row)) for row in entry["residual"]),
-            rows=entry["rows"],
-            groups=entry["groups"],
-            split=section["split"],
-            median_error=entry["median"],
-            p90_error=entry["p90"],
-            date=str(section["date"]),
-            source=section["source"],
-        )
-    return found
-
-
 def time_with(device: Device, op: Operator, c: Mapping[str, float]) -> float:
     """Predict's seconds of `op` on `device` under the constants `c`."""
     from waferline.predict.efficiency.coefficients import Record
@@ -128,19 +103,12 @@ def constants_of(device: Device, op: Operator) -> Mapping[str, float]:
     return time_operator(op, Machine(device)).record.c
 
 
-def record_for(found: Mapping[str, Record], op: Operator) -> Record | None:
-    """The measured constants that suit an operator: of its weight format, of that format's family (`q4_k` for `q4_k_m`),
-    or of its kind."""
-    names = (op.weights, op.weights.rpartition("_")[0]) if op.kind == "gemm" else ()
-    keys = (*(f"{op.kind}/{name}" for name in names), op.kind)
-    return next((found[key] for key in keys if key in found), None)
-
-
 def predicted(known: Known, op: Operator) -> dict[str, Any]:
     """What predict says of `op`: expected seconds with its 90 % interval, the bound, and how the constants are known."""
     import numpy as np
 
     from waferline.predict.efficiency.intervals import interval
+    from waferline.predict.efficiency.profile import record_for
     from waferline.predict.roofline import BOUNDS, Machine, time_operator
 
     record = record_for(known.records, op)

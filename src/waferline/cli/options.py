@@ -23,10 +23,21 @@ def complete_format(incomplete: str) -> list[str]:
     return [n for n in format_names() if n.startswith(incomplete)]
 
 
+def machine(name: str) -> object:
+    """What `--on` means: the measured machine at hand for `this`, else the name or path as it is."""
+    if name != "this":
+        return name
+    from waferline.measure.machine_file import this_machine
+
+    return this_machine()
+
+
 MODEL = typer.Argument(
     help="A catalogue name, a Hugging Face config.json, or a GGUF file.", autocompletion=complete_model
 )
-ON = typer.Option("--on", help="A machine of the catalogue, or a YAML file.", autocompletion=complete_hardware)
+ON = typer.Option(
+    "--on", help="A machine of the catalogue, a YAML file, or 'this' once measured.", autocompletion=complete_hardware
+)
 PRECISION = typer.Option(
     "--precision", "-p", help="fp16, int4, w8a8, q4_k_m, 'w=fp8,kv=fp8', ...", autocompletion=complete_format
 )

@@ -56,7 +56,7 @@ def predict(
         strategy=strategy,
         profile=profile,
     )
-    answer = dispatch.answer(model, on, request)
+    answer = dispatch.answer(model, options.machine(on), request)
     if as_json:
         _print_json(answer)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from waferline.errors import UnsupportedError
 
@@ -83,6 +83,7 @@ class Device:
     notes: str = ""
     mesh: str | None = None  # name of the mesh parameter set of a wafer
     extra: Mapping[str, float] = field(default_factory=dict)
+    efficiency: Mapping[str, Any] = field(default_factory=dict)  # operator constants measured on this very machine
 
     @property
     def main_memory(self) -> MemoryLevel:

@@ -142,8 +142,8 @@ def read_machine(path: Path) -> tuple[Device, Mapping[str, Any]]:
     from waferline.catalog.schema import parse_hardware
 
     data = yaml_file.read_file(path)
-    section = data.pop("efficiency", {}) if isinstance(data, dict) else {}
-    return device_from_record(parse_hardware(data, str(path)).record()), section
+    device = device_from_record(parse_hardware(data, str(path)).record())
+    return device, device.efficiency
 
 
 def read_this_machine() -> tuple[Device, Mapping[str, Any]]:

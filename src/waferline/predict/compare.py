@@ -44,10 +44,10 @@ def nearest_precision(device: Device, asked: str | None) -> tuple[str | None, st
     return asked, None
 
 
-def compare(model: Any, machines: Sequence[str], request: Request) -> list[Row]:
+def compare(model: Any, machines: Sequence[Any], request: Request) -> list[Row]:
     """`request` on every machine. Unknown names raise; what one machine cannot do is a refused row of its own."""
     spec = as_model(model)
-    devices = [as_device(name) for name in machines]
+    devices = [as_device(machine) for machine in machines]
     rows = []
     for device in devices:
         precision, why = nearest_precision(device, request.precision)

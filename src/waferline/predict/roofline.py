@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from waferline.machines.device import Device, Link
 from waferline.predict.efficiency import attention, collectives, gemm, mla, moe, streaming
 from waferline.predict.efficiency.coefficients import Record, coefficients
 from waferline.predict.efficiency.device import DeviceFacts, device_facts, link_facts
+from waferline.predict.efficiency.profile import record_for, records
 from waferline.workloads.operator import Operator
 
 FloatArray = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ class Machine:
 
     device: Device
     engine: str | None = None
-    profile: Mapping[str, Any] | None = None  # a user's calibration, by operator kind
+    profile: Mapping[str, Record] | None = None  # a user's calibration, by operator kind and weight format
 
     def level_bandwidth(self, resident_bytes: float) -> float:
         """Bandwidth of the nearest memory level that holds `resident_bytes`."""
@@ -130,8 +130,10 @@ def _cache_bytes(device: Device) -> float:
 
 
 def _constants(op: Operator, machine: Machine, arithmetic: str) -> tuple[Record, str]:
-    if machine.profile and op.kind in machine.profile:
-        return machine.profile[op.kind], "calibrated"
+    found = machine.profile or records(machine.device.efficiency)
+    own = record_for(found, op) if found else None
+    if own is not None:
+        return own, "calibrated"
     d = machine.device
     kind = _FITTED_AS.get(op.kind, op.kind)
     key = _kernel_format(op, kind, arithmetic)

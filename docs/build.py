@@ -11,6 +11,8 @@ PAGES = {
     "catalogue": "docs.pages.catalogue",
     "wafer": "docs.pages.wafer",
     "accuracy": "docs.pages.accuracy",
+    "studies": "docs.pages.studies",
+    "peers": "docs.pages.peers",
     "readme": "docs.pages.readme",
 }
 

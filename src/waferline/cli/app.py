@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from waferline.cli import catalog, compare, evidence, formats, measure, predict, simulate_mesh, study, sweep
+from waferline.cli import catalog, claim, compare, evidence, formats, generate, measure, predict, simulate_mesh, study, sweep
 
 app = typer.Typer(
     name="waferline",
@@ -34,6 +34,7 @@ def root(
 
 
 app.command("predict")(predict.predict)
+app.command("generate")(generate.generate)
 app.command("compare")(compare.compare)
 sweep.register(app)
 formats.register(app)
@@ -41,6 +42,7 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(measure.app, name="measure")
 app.add_typer(study.app, name="study")
+app.add_typer(claim.app, name="claim")
 simulate = typer.Typer(help="Simulate cycle by cycle.", no_args_is_help=True)
 simulate.add_typer(simulate_mesh.app, name="mesh")
 app.add_typer(simulate, name="simulate")

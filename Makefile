@@ -36,6 +36,15 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
+# Other tools answer the same published rows, each in an environment of its own; what does not install is reported.
+PEERS := mlsysim genz-llm llm-analysis aiconfigurator-core
+.peers/%/.installed: benchmarks/peers/requirements/%.txt
+	$(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< > .peers/$*/install.log 2>&1 && touch $@ || tail -n 1 .peers/$*/install.log
+
+peers: $(VENV)/.dev $(PEERS:%=.peers/%/.installed)
+	$(BIN)/python -m benchmarks.peers
+
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build
 

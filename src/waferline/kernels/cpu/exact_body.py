@@ -8,6 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from waferline.kernels.cpu.isa import Isa
 from waferline.kernels.cpu.parts import (
     Operands,
     chunk_loop,
@@ -18,25 +19,34 @@ from waferline.kernels.cpu.parts import (
     sub_scale,
     variables,
 )
-from waferline.kernels.cpu.simd import F16, F32, I8, I16, I32, I64, LANES, VF, VI, Lanes, bf16_to_float, vector
+from waferline.kernels.cpu.simd import F16, F32, I8, I16, I32, I64, LANES, VF, VI, Lanes, bf16_to_float, call, vector
 from waferline.kernels.cpu.tiles import CHUNK_K, FloatTile, QuantTile
 
 Body = Callable[[Lanes, Operands], list[Any]]
 
 
-def exact_body(tile: QuantTile, n: int) -> Body:
+def _widened(lanes: Lanes, code: Any, bias: int) -> Any:
+    """The low byte of each lane, less the bias, as f32."""
+    value = lanes.and_(code, 0xFF)
+    return lanes.to_float(lanes.b.sub(value, lanes.ints(bias)) if bias else value)
+
+
+def _from_table(lanes: Lanes, code: Any, bias: int) -> Any:
+    """The low four bits of each lane, less the bias, as f32: one permutation instead of a mask and a conversion."""
+    table = ir.Constant(VF, [float(i - bias) for i in range(LANES)])
+    return call(lanes.b, "llvm.x86.avx512.permvar.sf.512", VF, [table, code])
+
+
+def exact_body(tile: QuantTile, n: int, isa: Isa) -> Body:
     """The same sums with the codes widened to f32 and the activations left alone."""
+    by_table = tile.planes == (4,) and isa.name.startswith("avx512")
     chunks = tile.block_k // CHUNK_K
     chains = 4 if n == 1 else 2 if n == 2 else 1  # independent sums, to hide the latency of the multiply-add
     quads_per_sub = min(tile.sub_k, CHUNK_K) // 4
 
     def quad_fma(lanes: Lanes, ops: Operands, code: Any, x: Any, quad: int, acc: list[list[Any]]) -> None:
         for t in range(4):
-            value = lanes.shift_right(code, 8 * t)
-            value = lanes.and_(value, 0xFF) if t < 3 else value
-            if tile.bias:
-                value = lanes.b.sub(value, lanes.ints(tile.bias))
-            value = lanes.to_float(value)
+            value = (_from_table if by_table else _widened)(lanes, lanes.shift_right(code, 8 * t), tile.bias)
             for i in range(n):
                 spread = lanes.broadcast(ops.x, lanes.at(x, ((quad * 4 + t) * n + i) * 4), F32)
                 acc[i][t % chains] = lanes.fma(value, spread, acc[i][t % chains])
@@ -50,7 +60,7 @@ def exact_body(tile: QuantTile, n: int) -> Body:
         """Add one chunk's scaled sums (and minus its mins) to `sums`, leaving d and dmin to the block."""
         zero = lanes.floats(0.0)
         acc = [[zero] * chains for _ in range(n)]
-        for quad, code in enumerate(quads(lanes, tile, ops, w, chunk)):
+        for quad, code in enumerate(quads(lanes, tile, ops, w, chunk, masked=not by_table)):
             quad_fma(lanes, ops, code, x, quad, acc)
             if (quad + 1) % quads_per_sub:
                 continue

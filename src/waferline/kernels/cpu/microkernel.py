@@ -29,7 +29,7 @@ def tile_kernel(tile: Tile, columns: int, exact: bool, isa: Isa) -> Any:
     if isinstance(tile, FloatTile):
         body = float_body(tile, columns)
     else:
-        body = exact_body(tile, columns) if exact else int8_body(tile, columns, isa)
+        body = exact_body(tile, columns, isa) if exact else int8_body(tile, columns, isa)
 
     def kernel(
         typing_context: Any, weights: Any, w_at: Any, blocks: Any, x: Any, sums: Any, sums16: Any, scales: Any,

@@ -57,10 +57,13 @@ def chunk_loop(lanes: Lanes, chunks: int) -> Iterator[Any]:
         yield loop.index
 
 
-def quads(lanes: Lanes, tile: QuantTile, ops: Operands, block_at: Any, chunk: Any) -> Iterator[Any]:
+def quads(
+    lanes: Lanes, tile: QuantTile, ops: Operands, block_at: Any, chunk: Any, *, masked: bool = True
+) -> Iterator[Any]:
     """The eight code vectors (16 x four u8) of one chunk of 32 columns.
 
-    Only the planes are prefetched: asking for the short header as well costs more than its misses (measured).
+    Only the planes are prefetched: asking for the short header as well costs more than its misses (measured). Without
+    `masked` (one plane only) the bits above each code are whatever follows it.
     """
     loaded: dict[tuple[int, int], Any] = {}
     for quad in range(QUADS):
@@ -77,7 +80,8 @@ def quads(lanes: Lanes, tile: QuantTile, ops: Operands, block_at: Any, chunk: An
             if bits < 8:
                 shift = bits * (quad % per_vector) - position
                 part = lanes.shift_right(part, shift) if shift >= 0 else lanes.shift_left(part, -shift)
-                part = lanes.and_(part, (((1 << bits) - 1) << position) * 0x01010101)
+                if masked:
+                    part = lanes.and_(part, (((1 << bits) - 1) << position) * 0x01010101)
             code = part if code is None else lanes.b.or_(code, part)
             position += bits
         yield code

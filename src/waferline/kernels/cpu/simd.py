@@ -289,6 +289,14 @@ def power_of_two(typing_context: Any, n: Any) -> Any:
 
 
 @intrinsic
+def greater_of(typing_context: Any, x: Any, y: Any) -> Any:
+    """x where x > y, else y (so y's NaN stays and x's does not): one instruction, unlike `maximum`."""
+    return f32x16(x, y), lambda context, builder, signature, a: builder.select(
+        builder.fcmp_ordered(">", a[0], a[1]), a[0], a[1]
+    )
+
+
+@intrinsic
 def cycle_counter(typing_context: Any) -> Any:
     """The processor's steady time-stamp counter (ticks of unknown length: calibrate against a clock)."""
 

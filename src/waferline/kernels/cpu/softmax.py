@@ -10,21 +10,24 @@ NaN anywhere, plus infinity anywhere or nothing but minus infinity gives NaN eve
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from waferline.errors import InvalidInputError, unknown
-from waferline.kernels.cpu.exponential import exp, exponent_of, mantissa_of, scale_of
+from waferline.kernels.cpu.exponential import exp, exponent_of, mantissa_of
 from waferline.kernels.cpu.jit import jit
 from waferline.kernels.cpu.simd import (
     add,
     at_least,
     fma,
+    greater_of,
     load_f32,
     max_lanes,
     maximum,
     mul,
+    power_of_two,
     spread,
     store_f32,
     sub,
@@ -33,6 +36,7 @@ from waferline.kernels.cpu.simd import (
 
 _LOWEST = np.float32(-16000.0)  # stands for anything lower in the two-pass form, whose exponents are plain floats
 _FURTHEST = np.float32(16384.0)  # largest |n| for which the range reduction is still exact to rounding
+_ZERO_EXPONENT = np.float32(-127.0)  # the bit pattern of zero
 _MINUS_INFINITY = np.float32(-np.inf)
 
 
@@ -97,7 +101,16 @@ def _gather_lanes(m: Any, n: Any) -> Any:
     m_all = np.float32(0.0)
     for i in range(16):
         m_all += ms[i] * np.float32(2.0) ** max(ns[i] - n_all, np.float32(-127.0))
-    return m_all, n_all
+    # The factor 1/m is then near one and only results that are themselves below 2**-126 vanish: on many processors a
+    # denormal product costs more than the whole element.
+    mantissa, exponent = math.frexp(m_all)
+    return np.float32(mantissa), np.float32(n_all + np.float32(exponent))
+
+
+@jit
+def _shrink(n: Any) -> Any:
+    """2**n for n <= 0 (or barely above), zero below 2**-126."""
+    return power_of_two(at_least(n, _ZERO_EXPONENT))
 
 
 @jit
@@ -115,21 +128,21 @@ def softmax_two_pass(x: Any, y: Any) -> None:
     for i in range(0, whole, 16):
         v = at_least(load_f32(x, i * 4), _LOWEST)
         n = exponent_of(v)
-        n_top = maximum(n, n_sum)
-        m_sum = fma(mantissa_of(v, n), scale_of(sub(n, n_top)), mul(m_sum, scale_of(sub(n_sum, n_top))))
+        n_top = greater_of(n, n_sum)
+        m_sum = fma(mantissa_of(v, n), _shrink(sub(n, n_top)), mul(m_sum, _shrink(sub(n_sum, n_top))))
         n_sum = n_top
     m_all, n_all = _gather_lanes(m_sum, n_sum)
-    if not abs(n_all) < _FURTHEST:
+    if not (abs(n_all) < _FURTHEST and np.isfinite(m_all)):
         softmax_recompute(x, y)
         return
     factor, level = spread(np.float32(1.0) / m_all), spread(n_all)
     for i in range(0, whole, 16):
         v = at_least(load_f32(x, i * 4), _LOWEST)
         n = exponent_of(v)
-        store_f32(y, i * 4, mul(mul(mantissa_of(v, n), factor), scale_of(sub(n, level))))
+        store_f32(y, i * 4, mul(mul(mantissa_of(v, n), factor), _shrink(sub(n, level))))
     v = at_least(load_f32(tail, 0), _LOWEST)
     n = exponent_of(v)
-    store_f32(tail, 0, mul(mul(mantissa_of(v, n), factor), scale_of(sub(n, level))))
+    store_f32(tail, 0, mul(mul(mantissa_of(v, n), factor), _shrink(sub(n, level))))
     y[whole:] = tail[: x.size - whole]
 
 

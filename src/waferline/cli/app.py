@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from waferline.cli import catalog, claim, compare, evidence, formats, generate, measure, predict, simulate_mesh, study, sweep
+from waferline.cli import (
+    catalog,
+    claim,
+    compare,
+    evidence,
+    formats,
+    generate,
+    measure,
+    predict,
+    simulate_mesh,
+    study,
+    sweep,
+)
 
 app = typer.Typer(
     name="waferline",

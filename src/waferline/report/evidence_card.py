@@ -34,7 +34,7 @@ _AIMS = (
     "p90",
     "bias",
     "in 90 % interval",
-    "reached",
+    "within the aim, fitted rows included",
     "others",
 )
 

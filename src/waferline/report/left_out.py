@@ -58,5 +58,8 @@ def _overall(rows: list[tuple[str, ...]]) -> str:
     for error, n in weighted:
         seen += n
         if seen >= half:
-            return f"Half of all rows belong to an engine or framework whose median error is {error:.1f} % or less with models left out."
+            return (
+                f"Half of all rows belong to an engine or framework whose median error is {error:.1f} % or less with "
+                "models left out."
+            )
     return ""

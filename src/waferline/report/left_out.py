@@ -22,8 +22,11 @@ EXPLANATION = (
 
 def left_out() -> str:
     """Every fitted engine and training framework with its errors on groups left out, most rows first."""
-    rows = sorted((*_engines(), *_stacks()), key=lambda row: -int(row[2]))
-    return f"{EXPLANATION}\n\n{table(_COLUMNS, rows, left=2)}\n\n{_overall(rows)}"
+    return f"{EXPLANATION}\n\n{table(_COLUMNS, _rows(), left=2)}\n\n{overall()}"
+
+
+def _rows() -> list[tuple[str, ...]]:
+    return sorted((*_engines(), *_stacks()), key=lambda row: -int(row[2]))
 
 
 def _engines() -> Iterator[tuple[str, ...]]:
@@ -51,9 +54,9 @@ def _error(fit: Mapping[str, Any] | None) -> str:
     return "" if fit is None else f"{100 * fit['median']:.1f} ({100 * fit['p90']:.0f})"
 
 
-def _overall(rows: list[tuple[str, ...]]) -> str:
+def overall() -> str:
     """The row-weighted median over engines and frameworks of their errors with models left out."""
-    weighted = sorted((float(row[4].split()[0]), int(row[2])) for row in rows if row[4])
+    weighted = sorted((float(row[4].split()[0]), int(row[2])) for row in _rows() if row[4])
     half, seen = sum(n for _, n in weighted) / 2, 0
     for error, n in weighted:
         seen += n

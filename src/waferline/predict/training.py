@@ -192,7 +192,7 @@ class _Step:
         }
         quantiles = self.stack.log_q or forward.log_q
         for key, log_q in zip(("low90", "low50", "high50", "high90"), quantiles, strict=True):
-            out[f"step_time_{key}_s"] = np.maximum(step_s * np.exp(log_q), out["light_step_time_s"])
+            out[f"step_time_{key}_s"] = np.maximum(step_s * np.exp(np.asarray(log_q)), out["light_step_time_s"])
         return out
 
     def _local_parameters(self) -> FloatArray:

@@ -9,12 +9,20 @@ import numba
 from waferline.errors import InvalidInputError
 
 
-def available_threads() -> int:
-    """Cores this process may use, as the operating system says."""
+def _allowed_cores() -> int:
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+# Asked once, before any thread pool: a pool that binds its threads leaves the first with a single core.
+_ALLOWED_AT_START = _allowed_cores()
+
+
+def available_threads() -> int:
+    """Cores this process may use, as the operating system said when it started."""
+    return _ALLOWED_AT_START
 
 
 def use_threads(threads: int) -> None:

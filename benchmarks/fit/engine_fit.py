@@ -30,6 +30,7 @@ PRIOR: Mapping[str, tuple[float, float]] = {
 }
 # Engines whose matrix kernels are not made for the largest matrix units: operations and bytes per clock and unit.
 CEILINGS: Mapping[str, tuple[float, float]] = {"unit_flops": (900.0, 0.5), "unit_bytes": (6.0, 0.5)}
+MOST = {"prefill_scale": np.log(5.0), "collective_scale": np.log(60.0)}  # beyond that it is not the same operator
 STALL = 0.95  # prefills of others between a sequence's tokens, over those of evenly spread arrivals (arXiv:2403.02310)
 SHRINK = 0.3  # spread of the prior around constants of related engines, over that around neutral ones
 _SOFT = 0.08  # log error at which a row starts to count less than its square
@@ -106,7 +107,8 @@ def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, floa
         soft = np.sqrt(2.0 * (np.sqrt(1.0 + (e / _SOFT) ** 2) - 1.0))
         return np.concatenate([np.sqrt(weight) * soft, x / spread])
 
-    return unpack(least_squares(residuals, np.zeros(len(prior)), max_nfev=40).x)
+    most = np.array([MOST.get(name, np.inf) for name in prior])
+    return unpack(least_squares(residuals, np.zeros(len(prior)), bounds=(-most, most), max_nfev=40).x)
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def figures(errors: FloatArray) -> tuple[float, float, float]:
 
 
 def quantiles(held: Sequence[FloatArray], widen: float = 1.0) -> list[float]:
-    """Quantiles 5, 25, 75 and 95 % of log(measured / predicted) over the given errors."""
+    """Quantiles 5, 25, 75 and 95 % of log(measured / predicted) over the given errors; the prediction itself is inside."""
     e = np.concatenate([h[np.isfinite(h)] for h in held])
-    return [round(float(widen * q), 4) for q in np.quantile(-e, (0.05, 0.25, 0.75, 0.95))]
+    q05, q25, q75, q95 = (round(float(widen * q), 4) for q in np.quantile(-e, (0.05, 0.25, 0.75, 0.95)))
+    return [min(q05, 0.0), min(q25, 0.0), max(q75, 0.0), max(q95, 0.0)]

@@ -106,7 +106,7 @@ def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
     first, sizes = requests[0], door._sizes(requests)
     device = as_device(first.hardware)
     try:
-        case = _Case(model_spec(first.model), device, bare(get_engine(first.engine)), first.kv, None)
+        case = _Case(model_spec(first.model), device, bare(get_engine(first.engine)), first.kv)
         running, together, most = _batches(requests, sizes)
         dp = sizes["dp"]
         one = _sums(case, first, sizes, sizes["batch"] if first.load == "static" else dp, decode=False)

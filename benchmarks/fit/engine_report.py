@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.fit.engines import Family
 
 DOC = Path("docs/calibration.md")
+LOADS = Path("src/waferline/catalog/loads.yaml")
 
 
 def line(f: Family) -> str:
@@ -87,6 +88,12 @@ def write(found: Sequence[Family], parts: Parts, keep: np.ndarray, impossible: S
             f"| {f.engine} | {f.vendor} | " + " | ".join(f"{f.constants[k]:.3g}" for k in found[0].constants) + " |"
         )
     lines += ["", "## Not fitted", ""]
+    poor = [f"{f.engine} on {f.vendor}" for f in found if not f.helps]
+    if poor:
+        lines += [
+            f"Not adopted, because groups left out were predicted worse by half than without a fit: {', '.join(poor)}.",
+            "",
+        ]
     lines.append(
         f"{int((~keep).sum())} of {len(parts.rows)} predictable rows: TTFT under load and full loads (the load model's), rows"
     )
@@ -94,8 +101,79 @@ def write(found: Sequence[Family], parts: Parts, keep: np.ndarray, impossible: S
         "faster than light, and these sweeps, whose prompts alone would need more time than there was (read from a cache):"
     )
     lines += [""] + [f"- {name}" for name in impossible]
-    lines += ["", *_noise(parts), ""]
+    lines += ["", *_targets(found), "", *_loads(), "", *_noise(parts), ""]
     DOC.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _targets(found: Sequence[Family]) -> list[str]:
+    """TPOT of served models on GPUs, each row predicted by a fit that had not seen its group."""
+    out = [
+        "## Served TPOT by split",
+        "",
+        "| models | split | rows | median | 90th percentile |",
+        "|---|---|---|---|---|",
+    ]
+    served = [f for f in found if any(h.by == "engine" for h in f.held)]
+    for experts in (False, True):
+        for split in ("none (rows fitted)", "sweep", "model", "machine", "engine"):
+            errors = []
+            for f in served:
+                all_errors = {h.by: h.errors for h in f.held}.get(split, f.errors)
+                rows = (f.parts.experts == experts) & (f.parts.labels(lambda r, q: (q.load, r.metric)) == _SERVED_TPOT)
+                errors.append(all_errors[rows])
+            joined = np.concatenate(errors)
+            median, p90, _ = figures(joined)
+            kind = "experts" if experts else "dense"
+            out.append(f"| {kind} | {split} | {len(joined)} | {100 * median:.1f} % | {100 * p90:.0f} % |")
+    return [*out, "", *_coverage(found)]
+
+
+_SERVED_TPOT = str(("closed", "tpot_s"))
+_ENDS = (0.05, 0.95)
+
+
+def _coverage(found: Sequence[Family]) -> list[str]:
+    """Share of rows inside the 90 % interval that all *other* models' left-out errors give."""
+    inside, total = 0, 0
+    out = ["Coverage of the 90 % interval, made for every model from the errors of the others:", ""]
+    out += ["| engine | machines | models | coverage |", "|---|---|---|---|"]
+    for f in found:
+        held = next((h for h in f.held if h.by == "model" and h.groups > 2), None)
+        if held is None:
+            continue
+        label, hits = f.parts.labels(lambda r, q: q.model), 0
+        for name in np.unique(label):
+            mine, others = held.errors[label == name], held.errors[label != name]
+            low, high = np.quantile(others, _ENDS)
+            hits += int(((mine >= low) & (mine <= high)).sum())
+        inside, total = inside + hits, total + len(label)
+        out.append(f"| {f.engine} | {f.vendor} | {held.groups} | {100 * hits / len(label):.0f} % |")
+    return [*out, f"| all | | | {100 * inside / max(total, 1):.0f} % |"]
+
+
+def _loads() -> list[str]:
+    """The habits of loads and their errors, from `catalog/loads.yaml`."""
+    engines = yaml.safe_load(LOADS.read_text(encoding="utf-8"))["engines"]
+    out = [
+        "## Loads",
+        "",
+        "Fitted by `python -m benchmarks.fit.loads --write`; nothing of the full loads was fitted.",
+        "",
+    ]
+    out += [
+        "| engine | burst | clump | first_share | front_s | TTFT rows | fit | models left out | full-load rows | error |"
+    ]
+    out.append("|---" * 10 + "|")
+    for name, e in engines.items():
+        fit = e.get("fit", {})
+        cells = [str(e[k]) for k in ("burst", "clump", "first_share", "front_s")] + [str(fit.get("rows", ""))]
+        cells += [_share(fit.get("ttft")), _share(fit.get("ttft_models_left_out")), str(fit.get("full_rows", ""))]
+        out.append(f"| {name} | " + " | ".join([*cells, _share(fit.get("full_load"))]) + " |")
+    return out
+
+
+def _share(card: Mapping[str, float] | None) -> str:
+    return "" if card is None else f"{100 * card['median']:.1f} ({100 * card['p90']:.0f})"
 
 
 def _cell(errors: np.ndarray) -> str:

@@ -27,6 +27,7 @@ from benchmarks.fit.engine_fit import (
     is_prefill,
     leave_out,
     log_errors,
+    names_of,
     predict,
     quantiles,
 )
@@ -40,6 +41,7 @@ SERVED = ("vllm", "sglang", "tensorrt-llm")  # engines of one kind, whose consta
 FEWEST_ROWS = 8
 _LEFT_OUT_OF_FITS = ("SemiAnalysis InferenceX repo (experimental",)  # token positions, not requests
 _ROUNDING = 0.98
+_MUCH_WORSE = 1.5
 _NO_ONE_ENGINE = ("static", "none")  # what stands for many: kept as the facts say
 _HIGHEST_USE = (
     0.9  # share of the bound that prompts may take of all time: the best measured GEMMs reach 0.97, whole layers less
@@ -74,6 +76,13 @@ class Family:
             elif rows.sum() >= FEWEST_ROWS:
                 out[name] = quantiles([self.errors[rows]], _ONE_GROUP_WIDENING)
         return out
+
+    @property
+    def helps(self) -> bool:
+        """False where every split predicts rows left out worse by half than constants that were fitted to nothing."""
+        held = [figures(h.errors)[0] for h in self.held if h.groups > 1]
+        neutral = {name: start for name, (start, _) in names_of(self.engine).items()}
+        return not held or min(held) < _MUCH_WORSE * figures(log_errors(self.parts, neutral))[0]
 
     def entry(self) -> dict[str, Any]:
         median, p90, _bias = figures(self.errors)
@@ -166,6 +175,8 @@ def document(found: Sequence[Family]) -> dict[str, Any]:
     """The file: for every engine the constants of its largest family, the others under `vendors`."""
     engines: dict[str, dict[str, Any]] = {}
     for family in found:
+        if not family.helps:
+            continue
         if family.engine not in engines:
             engines[family.engine] = family.entry() | {"fit": family.entry()["fit"] | {"machines": family.vendor}}
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import datetime
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks.fit.engine_fit import STALL, figures, pass_s, quantiles
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.engine_report import _inline
-from benchmarks.fit.engines import SERVED, impossible_sweeps, light_errors, sweep
+from benchmarks.fit.engines import FEWEST_ROWS, SERVED, impossible_sweeps, light_errors, sweep
 from scipy.optimize import least_squares
 
 from waferline.evidence.folder import evidence_files
@@ -92,7 +92,8 @@ def engine_entry(rows: Parts, name: str) -> dict[str, Any]:
     if len(full.rows) > 0:
         e = full_errors(full, name)
         figures_of["full_rows"], figures_of["full_load"] = len(full.rows), _card(e)
-        residual["full"] = quantiles([e])
+        if len(full.rows) >= FEWEST_ROWS:
+            residual["full"] = quantiles([e])
     return {**_rounded(found), "residual": residual, "fit": figures_of}
 
 
@@ -155,6 +156,8 @@ def all_entries(parts: Parts) -> dict[str, dict[str, Any]]:
         for name in SERVED
     }
     entries = {"default": _mean(list(served.values())), **served}
+    for entry in served.values():
+        entry["residual"] = {**entries["default"]["residual"], **entry["residual"]}
     for older in ("tensorrt-llm-v0", "vllm-v0"):
         full = parts.where(
             (engine == older) & (parts.labels(lambda r, q: q.load) == "full") & (parts.vendor == "nvidia gpu")
@@ -177,8 +180,6 @@ def write(entries: dict[str, dict[str, Any]]) -> None:
     lines += [f"  {name}: {_inline(entry)}" for name, entry in entries.items()]
     OUT.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
-
-__all__ = ["all_entries", "main", "replace", "write"]
 
 if __name__ == "__main__":
     main()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import waferline as wl
+from waferline.errors import UnknownNameError
 from waferline.predict.load import Habits, Pieces, burst_load, closed_load, full_load_tokens_per_s, held_share
+from waferline.predict.step import step_time
 
 seconds = st.floats(1e-4, 10.0)
 
@@ -83,3 +87,32 @@ def test_loads_broadcast(load: Pieces, h: Habits) -> None:
 def test_memory_holds_most_when_nothing_is_reserved(inputs: float, outputs: float, reserve: float) -> None:
     share = held_share(np.asarray(inputs), np.asarray(outputs), reserve)
     assert 1.0 - 1e-12 <= share <= held_share(np.asarray(inputs), np.asarray(outputs), 0.0) * (1 + 1e-12) <= 2.0 + 1e-9
+
+
+@pytest.mark.parametrize("load", ["closed", "burst", "full"])
+def test_a_load_is_slower_than_one_batch_alone_and_never_beats_light(load: str) -> None:
+    batch = np.array([1, 8, 64, 512])
+    r = wl.ServingModel().solve("llama-3-8b", "h100", 2048, batch, "fp16", output_len=256, load=load)
+    assert (r["loaded_tpot_s"] >= r["light_itl_s"][0] * (1 - 1e-12)).all()
+    assert (r["loaded_throughput_tokens_per_s"] <= r["light_loaded_throughput_tokens_per_s"] * (1 + 1e-12)).all()
+    for name in ("ttft", "tpot"):
+        low, middle, high = (r[f"loaded_{name}_{k}s"] for k in ("low90_", "", "high90_"))
+        assert (low <= middle).all() and (middle <= high).all()
+    one = wl.ServingModel().solve("llama-3-8b", "h100", 2048, 64, "fp16", output_len=256, load=load)
+    assert one["loaded_ttft_s"] == pytest.approx(float(r["loaded_ttft_s"][2]), rel=1e-9)
+
+
+def test_memory_limits_what_runs_under_load() -> None:
+    r = wl.ServingModel().solve("llama-3-70b", "h100", 2048, 4096, "fp8", output_len=256, tp=2, load="closed")
+    assert r["running_sequences"] < 4096
+    with pytest.raises(UnknownNameError):
+        wl.ServingModel().solve("llama-3-70b", "h100", 2048, 1, load="open")
+
+
+def test_a_step_grows_with_what_it_does_and_shares_the_host() -> None:
+    step = step_time("llama-3-8b", "h100", engine="vllm")
+    decode, chunk, both = step(64, 1024.0), step(0, 1.0, 512), step(64, 1024.0, 512)
+    assert max(decode, chunk) < both < decode + chunk
+    assert step(0, 1.0) == 0
+    many = step(np.array([1, 64]), 1024.0, np.array([0, 512]))
+    assert many[1] == pytest.approx(float(both)) and many[0] == pytest.approx(float(step(1, 1024.0)))

@@ -15,9 +15,11 @@ from waferline.machines.device import Device
 from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.inputs import as_device, as_model
 from waferline.predict.labels import Values, over_labels
+from waferline.predict.loaded import check_load, loaded_values
 from waferline.predict.memory import PREFILL_CHUNK_TOKENS, Footprint, footprint, model_weight_bytes
 from waferline.predict.phase import Phase, run_phase
 from waferline.predict.power import phase_power_w
+from waferline.predict.profile import Profile, load_profile
 from waferline.predict.result import Field, Result, merged_sources
 from waferline.predict.roofline import BOUNDS, Machine
 from waferline.workloads.lower import lower_decode, lower_prefill
@@ -59,6 +61,12 @@ class ServingResult(Result):
     bottleneck = Field("decode_bottleneck", "The decode bottleneck")
     energy_per_token = Field("energy_j_per_token", "Energy of all devices per generated token while decoding")
     cost_per_mtoken = Field("cost_usd_per_mtoken", "Hourly price of all devices per million generated tokens")
+    loaded_ttft = Field("loaded_ttft_s", "Time to first token under the load asked for")
+    loaded_tpot = Field("loaded_tpot_s", "Time per output token under the load asked for")
+    loaded_throughput = Field("loaded_throughput_tokens_per_s", "Generated tokens per second of all devices under load")
+    running_sequences = Field(
+        "running_sequences", "Sequences that decode together under load: asked, or what memory holds"
+    )
     light_ttft = Field("light_ttft_s", "Speed-of-light bound of `ttft`")
     light_itl = Field("light_itl_s", "Speed-of-light bound of `itl`")
 
@@ -85,12 +93,16 @@ class ServingModel:
         ep: Any = 1,
         dp: Any = 1,
         engine: str | None = None,
-        profile: Any = None,
+        profile: Profile | str | None = None,
+        load: str = "static",
     ) -> ServingResult:
         """Time, memory, energy and cost of `batch_size` requests of `seq_len` prompt and `output_len` output tokens.
 
         Numbers and `precision` may be arrays; they broadcast as in NumPy (`waferline.grid` makes every combination).
-        `batch_size` counts sequences over all `dp` replicas. `tp`, `pp`, `ep`, `dp` as in `Parallel`.
+        `batch_size` counts sequences over all `dp` replicas. `tp`, `pp`, `ep`, `dp` as in `Parallel`. profile: a calibration
+        (or its file) of `waferline calibrate`. load: static (one batch), or with fields `loaded_*` beside it: closed
+        (`batch_size` clients that send a request when theirs is done), burst (all requests at once), full (a queue that
+        never empties: the batch is what memory and the scheduler allow).
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
         spec, device = as_model(model), as_device(hardware)
@@ -108,7 +120,9 @@ class ServingModel:
         labels = np.asarray(precision, dtype=str)
         common_shape({**arguments, "precision": labels})
         runner = default_engine(device) if engine is None else get_engine(engine)
-        case = _Case(spec, device, runner, kv, profile)
+        if profile is not None:
+            runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
+        case = _Case(spec, device, runner, kv, check_load(load))
         values = over_labels(labels, arguments, case.values)
         single = labels.size == 1
         return ServingResult(
@@ -130,7 +144,7 @@ class _Case:
     device: Device
     engine: Engine
     kv: str | None
-    profile: Any
+    load: str = "static"
 
     def precision(self, label: str) -> Precision:
         return as_shipped(self.model, resolve(label, self.device.arithmetic, kv=self.kv))
@@ -140,7 +154,7 @@ class _Case:
         precision = self.precision(label)
         parallel = Parallel(a["tp"], a["pp"], a["ep"], a["dp"])
         local = np.ceil(a["batch_size"] / (a["dp"] * a["pp"]))
-        machine = Machine(self.device, self.engine.kernels, self.profile)
+        machine = Machine(self.device, self.engine.kernels)
         resident = model_weight_bytes(self.model, precision) / float(np.max(parallel.devices))
         layers = float(sum(b.count for b in self.model.blocks))
         settings: dict[str, Any] = {
@@ -160,6 +174,8 @@ class _Case:
         out |= self._memory(self.precision(label), a, parallel)
         out |= self._use("prefill", prefill, label) | self._use("decode", decode, label)
         out |= self._expense(prefill, decode, out, parallel)
+        if self.load != "static":
+            out |= loaded_values(self, label, a, out["max_batch_size"], self.load)
         return out
 
     def _times(self, prefill: Phase, decode: Phase, a: Mapping[str, FloatArray], parallel: Parallel) -> Values:

@@ -1,0 +1,270 @@
+"""Fit an engine's constants to a user's own measurements, and say by cross-validation whether they help."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from waferline.errors import InvalidInputError
+from waferline.predict.engine import Engine, get_engine
+from waferline.predict.inputs import as_device, as_model
+from waferline.predict.profile import Profile
+from waferline.predict.roofline import Machine, Timed, time_operator
+from waferline.predict.serving import _Case
+from waferline.workloads.lower import lower_decode, lower_prefill
+from waferline.workloads.scenario import Parallel
+from waferline.workloads.spec import Transformer
+
+FloatArray = npt.NDArray[np.float64]
+
+METRICS = (
+    "ttft_s",
+    "tpot_s",
+    "latency_s",
+    "prompt_tokens_per_s",
+    "decoded_tokens_per_s",
+    "output_tokens_per_s",
+    "total_tokens_per_s",
+)
+# What a few rows of one machine can tell, and how far (as a log ratio) they may take it from the catalogue's value.
+_FREE: Mapping[str, float] = {
+    "decode_scale": 0.5,
+    "prefill_scale": 0.5,
+    "kernel_s": 1.0,
+    "step_s": 1.0,
+    "sequence_s": 1.0,
+}
+_LEAST: Mapping[str, float] = {"kernel_s": 2e-7, "step_s": 5e-5, "sequence_s": 1e-6}  # a constant of zero has no log
+_SOFT = 0.08  # log error at which a row starts to count less than its square
+_FURTHEST = float(np.log(4.0))  # of a scale: beyond that it is not the same operator
+_HELD = 1e-6  # of a constant that the rows say nothing about
+_FEWEST = 4
+_FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One measured static batch: `batch` sequences prefilled together, then decoded together. `metric`: one of `METRICS`."""
+
+    model: str
+    hardware: str
+    engine: str
+    precision: str
+    metric: str
+    value: float
+    batch: float
+    input_tokens: float
+    output_tokens: float
+    kv: str | None = None
+    tp: float = 1.0
+    pp: float = 1.0
+    ep: float = 1.0
+    dp: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Median and 90th percentile of the absolute error of time, and the median bias, as shares."""
+
+    median: float
+    p90: float
+    bias: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A profile with what it changes: errors before, after, and of rows that the constants had not seen."""
+
+    profile: Profile
+    rows: int
+    before: Errors
+    after: Errors
+    held_out: Errors
+    split: str
+
+    @property
+    def helps(self) -> bool:
+        """True where rows left out are predicted better than without the profile."""
+        return self.held_out.median < self.before.median
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One observation with its operators timed alone: what does not change while constants are tried."""
+
+    seen: Observation
+    prefill: tuple[Timed, ...]
+    decode: tuple[Timed, ...]
+    fill: float
+    layers: float
+    sequences: float
+    unit_clocks: float
+
+
+def calibrate(observations: Sequence[Observation]) -> Calibration:
+    """Fit the constants of one engine on one machine.
+
+    The split: every model left out where there are several, else five folds of the rows in order of batch and length.
+    Raises: InvalidInputError for fewer than four rows, several engines or machines, or an unknown metric.
+    """
+    engine, hardware = _one(observations)
+    device = as_device(hardware)
+    start = replace(get_engine(engine).running_on(device), vendors={})
+    rows = [_timed(o, start) for o in observations]
+    fold, split = _folds(observations)
+    found = _fit(rows, start)
+    before, after = _log_errors(rows, start), _log_errors(rows, found)
+    held = np.empty(len(rows))
+    for f in np.unique(fold):
+        inside = np.flatnonzero(fold == f)
+        others = _fit([r for r, g in zip(rows, fold, strict=True) if g != f], start)
+        held[inside] = _log_errors([rows[i] for i in inside], others)
+    constants = {name: float(f"{getattr(found, name):.5g}") for name in _FREE}
+    card = {"rows": len(rows), "split": split, "date": datetime.date.today().isoformat()}
+    for name, e in (("before", before), ("after", after), ("held_out", held)):
+        card[name] = {"median": round(_errors(e).median, 4), "p90": round(_errors(e).p90, 4)}
+    profile = Profile(start.name, device.name, constants, _residual(observations, held), card)
+    return Calibration(profile, len(rows), _errors(before), _errors(after), _errors(held), split)
+
+
+def _one(observations: Sequence[Observation]) -> tuple[str, str]:
+    if len(observations) < _FEWEST:
+        raise InvalidInputError(f"calibration needs at least {_FEWEST} rows, got {len(observations)}")
+    for o in observations:
+        if o.metric not in METRICS:
+            raise InvalidInputError(f"cannot calibrate on {o.metric}", hint=f"metrics: {', '.join(METRICS)}")
+        if not o.value > 0:
+            raise InvalidInputError(f"a measured {o.metric} must be above zero, got {o.value:g}")
+    for what in ("engine", "hardware"):
+        names = sorted({getattr(o, what) for o in observations})
+        if len(names) > 1:
+            raise InvalidInputError(f"one profile holds one {what}, the rows name {', '.join(names)}")
+    return observations[0].engine, observations[0].hardware
+
+
+def _timed(o: Observation, engine: Engine) -> _Row:
+    spec, device = as_model(o.model), as_device(o.hardware)
+    if not isinstance(spec, Transformer) or not spec.has_head:
+        raise InvalidInputError(f"{spec.name} does not generate tokens")
+    case = _Case(spec, device, engine, o.kv)
+    precision, parallel = case.precision(o.precision), Parallel.of(o.tp, o.pp, o.ep, o.dp)
+    local = float(np.ceil(o.batch / (o.dp * o.pp)))
+    machine, prompt = Machine(device, engine.kernels), max(o.input_tokens, 1.0)
+    context = prompt + (o.output_tokens + 1) / 2
+    prefill = lower_prefill(spec, batch=local, prompt=np.ceil(prompt), precision=precision, parallel=parallel)
+    decode = lower_decode(spec, batch=local, context=context, precision=precision, parallel=parallel)
+    sizes = {"batch_size": np.asarray(o.batch), "seq_len": np.asarray(max(o.input_tokens, 1.0))}
+    return _Row(
+        seen=o,
+        prefill=tuple(time_operator(op, machine) for op in prefill),
+        decode=tuple(time_operator(op, machine) for op in decode),
+        fill=float(case.pipeline_fill(sizes, parallel)),
+        layers=float(sum(b.count for b in spec.blocks)),
+        sequences=local,
+        unit_clocks=device.units * device.clock_hz,
+    )
+
+
+def _pass_s(row: _Row, engine: Engine, *, decode: bool) -> float:
+    total, kernels, expert_layers = 0.0, 0.0, 0.0
+    for t in row.decode if decode else row.prefill:
+        op = t.operator
+        inside = engine.operator_s(
+            op.kind,
+            t.expected_s,
+            t.light_s,
+            decode=decode,
+            flops=op.flops,
+            moved_bytes=op.bytes,
+            unit_clocks=row.unit_clocks,
+        )
+        total += float(op.count * inside)
+        kernels += float(op.count) if float(inside) > 0 else 0.0
+        expert_layers += float(op.count) if op.kind == "expert_gemm" else 0.0
+    sequences = np.asarray(row.sequences if decode else 0.0)
+    host = engine.host_s(
+        layers=row.layers, kernels=np.asarray(kernels), expert_layers=expert_layers, sequences=sequences
+    )
+    return total + float(host)
+
+
+def _predicted(row: _Row, engine: Engine) -> float:
+    o = row.seen
+    ttft = row.fill * _pass_s(row, engine, decode=False)
+    step = _pass_s(row, engine, decode=True)
+    whole = ttft + max(o.output_tokens - 1, 0.0) * step
+    read = {
+        "ttft_s": ttft,
+        "tpot_s": step,
+        "latency_s": whole,
+        "prompt_tokens_per_s": o.batch * o.input_tokens / ttft,
+        "decoded_tokens_per_s": o.batch / step,
+        "output_tokens_per_s": o.batch * o.output_tokens / whole,
+        "total_tokens_per_s": o.batch * (o.input_tokens + o.output_tokens) / whole,
+    }
+    return read[o.metric]
+
+
+def _log_errors(rows: Sequence[_Row], engine: Engine) -> FloatArray:
+    """log(predicted time / measured time): above zero the prediction is too slow, whatever the metric."""
+    signs = np.array([-1.0 if r.seen.metric.endswith("per_s") else 1.0 for r in rows])
+    return signs * np.log([_predicted(r, engine) / r.seen.value for r in rows])
+
+
+def _fit(rows: Sequence[_Row], start: Engine) -> Engine:
+    """Robust least squares of log errors, shrunk towards the catalogue's constants."""
+    from scipy.optimize import least_squares
+
+    at = {name: max(getattr(start, name), _LEAST.get(name, 0.0)) for name in _FREE}
+    spread = np.array(list(_FREE.values()))
+    prefill = any(r.seen.metric in ("ttft_s", "prompt_tokens_per_s") for r in rows)  # else nothing tells it apart
+    most = np.array([_most(name, prefill) for name in _FREE])
+
+    def engine(x: FloatArray) -> Engine:
+        return replace(start, **{name: at[name] * float(np.exp(v)) for name, v in zip(_FREE, x, strict=True)})
+
+    def residuals(x: FloatArray) -> FloatArray:
+        e = np.clip(_log_errors(rows, engine(x)), -3.0, 3.0)
+        soft = np.sqrt(2.0 * (np.sqrt(1.0 + (e / _SOFT) ** 2) - 1.0))
+        return np.concatenate([soft, x / spread])
+
+    return engine(least_squares(residuals, np.zeros(len(_FREE)), bounds=(-most, most), max_nfev=25).x)
+
+
+def _most(name: str, prefill: bool) -> float:
+    if name == "prefill_scale" and not prefill:
+        return _HELD
+    return _FURTHEST if name.endswith("_scale") else np.inf
+
+
+def _folds(observations: Sequence[Observation]) -> tuple[npt.NDArray[np.intp], str]:
+    models = sorted({o.model for o in observations})
+    if len(models) > 1:
+        return np.array([models.index(o.model) for o in observations]), f"each of {len(models)} models left out"
+    configurations = sorted({(o.batch, o.input_tokens, o.output_tokens, o.tp) for o in observations})
+    place = {c: i % _FOLDS for i, c in enumerate(configurations)}
+    fold = np.array([place[o.batch, o.input_tokens, o.output_tokens, o.tp] for o in observations])
+    if np.unique(fold).size < 2:
+        raise InvalidInputError(
+            "all rows measure one configuration: nothing can be left out", hint="vary batch or lengths"
+        )
+    return fold, f"{np.unique(fold).size} folds of configurations"
+
+
+def _residual(observations: Sequence[Observation], held: FloatArray) -> dict[str, tuple[float, ...]]:
+    """Quantiles of log(measured / predicted) of rows left out, by pass, where there are enough of them."""
+    out = {}
+    prefill = np.array([o.metric in ("ttft_s", "prompt_tokens_per_s") for o in observations])
+    for name, rows in (("prefill", prefill), ("decode", ~prefill)):
+        if rows.sum() >= _FEWEST:
+            out[name] = tuple(round(float(q), 4) for q in np.quantile(-held[rows], (0.05, 0.25, 0.75, 0.95)))
+    return out
+
+
+def _errors(log_errors: FloatArray) -> Errors:
+    size = np.abs(np.expm1(log_errors))
+    return Errors(float(np.median(size)), float(np.quantile(size, 0.9)), float(np.expm1(np.median(log_errors))))

@@ -1,0 +1,83 @@
+"""Engines: generations, vendors, and laws of what they make of an operator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import waferline as wl
+from waferline.errors import UnknownNameError
+from waferline.predict.engine import engine_names, get_engine
+
+seconds = st.floats(1e-7, 1.0)
+
+
+@given(
+    engine=st.sampled_from(engine_names()),
+    kind=st.sampled_from(["gemm", "attention_decode", "collective", "norm"]),
+    light=seconds,
+    above=st.floats(1.0, 50.0),
+    decode=st.booleans(),
+)
+def test_no_engine_beats_light(engine: str, kind: str, light: float, above: float, decode: bool) -> None:
+    inside = get_engine(engine).operator_s(kind, np.asarray(light * above), np.asarray(light), decode=decode)
+    assert inside >= light
+
+
+@given(engine=st.sampled_from(engine_names()), sequences=st.integers(0, 4096), more=st.integers(0, 4096))
+def test_host_time_never_falls_with_sequences(engine: str, sequences: int, more: int) -> None:
+    e = get_engine(engine)
+    host = [
+        float(e.host_s(layers=32, kernels=np.asarray(300.0), expert_layers=0, sequences=np.asarray(float(n))))
+        for n in (sequences, sequences + more)
+    ]
+    assert 0 <= host[0] <= host[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "expected"),
+    [
+        ("vllm", "", "vllm"),
+        ("vLLM", "0.5.3", "vllm-v0"),
+        ("vllm", "0.7.3", "vllm-v0"),
+        ("vllm", "0.12.0", "vllm"),
+        ("vllm", "nightly-5b8c30d", "vllm"),
+        ("trtllm", "0.20.0", "tensorrt-llm-v0"),
+        ("tensorrt-llm", "1.2.0rc6", "tensorrt-llm"),
+        ("llama.cpp", "b4520", "llama.cpp"),
+    ],
+)
+def test_a_version_picks_its_generation(name: str, version: str, expected: str) -> None:
+    assert get_engine(name, version).name == expected
+
+
+def test_an_unknown_engine_is_told_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError):
+        get_engine("vlm")
+
+
+def test_every_engine_carries_what_its_fit_says() -> None:
+    for name in engine_names():
+        e = get_engine(name)
+        for entry in (e.residual, *(v.get("residual", {}) for v in e.vendors.values())):
+            for q in entry.values():
+                assert list(q) == sorted(q) and len(q) == 4 and q[1] <= 0 <= q[2]
+        if e.fit:
+            assert e.fit["rows"] > 0 and 0 <= e.fit["median"] <= e.fit["p90"]
+
+
+def test_constants_of_another_vendor_are_used_there() -> None:
+    engine = get_engine("llama.cpp")
+    apple, nvidia = (engine.running_on(wl.load_hardware(h)) for h in ("m2-ultra", "h100"))
+    assert apple.kernel_s == engine.vendors["apple soc"]["kernel_s"]
+    assert nvidia.kernel_s == engine.kernel_s
+
+
+def test_long_prompts_overlap_in_a_pipeline_that_takes_them_in_pieces() -> None:
+    arguments = {"precision": "fp16", "engine": "llama.cpp"}
+    one = wl.ServingModel().solve("llama-3-8b", "rtx-3090", 4096, 1, **arguments)
+    two = wl.ServingModel().solve("llama-3-8b", "rtx-3090", 4096, 1, pp=2, **arguments)
+    assert two["ttft_s"] < 0.75 * one["ttft_s"]
+    assert two["itl_s"] >= 0.99 * one["itl_s"]

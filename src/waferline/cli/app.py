@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from waferline.cli import (
+    calibrate,
     catalog,
     claim,
     compare,
@@ -53,6 +54,7 @@ formats.register(app)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(measure.app, name="measure")
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(study.app, name="study")
 app.add_typer(claim.app, name="claim")
 simulate = typer.Typer(help="Simulate cycle by cycle.", no_args_is_help=True)

@@ -23,6 +23,10 @@ def predict(
     ep: Annotated[int, typer.Option(help="Expert-parallel degree.")] = 1,
     dp: Annotated[int, typer.Option(help="Data-parallel replicas.")] = 1,
     engine: Annotated[str | None, typer.Option(help="vllm, sglang, tensorrt-llm, llama.cpp, static, none.")] = None,
+    load: Annotated[
+        str,
+        typer.Option(help="static (one batch), closed or burst (BATCH clients), full (a queue that never empties)."),
+    ] = "static",
     phase: Annotated[str, typer.Option(help="serve (prefill and decode), infer (one pass) or train.")] = "serve",
     micro_batch: Annotated[int, typer.Option(help="Training: sequences per micro-batch.")] = 1,
     recompute: Annotated[str, typer.Option(help="Training: none, selective or full.")] = "selective",
@@ -50,6 +54,7 @@ def predict(
         ep=ep,
         dp=dp,
         engine=engine,
+        load=load,
         phase=phase,
         micro_batch=micro_batch,
         recompute=recompute,

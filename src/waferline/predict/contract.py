@@ -23,6 +23,12 @@ _RATES = {
     "max_batch_size": "max_batch_size",
     "devices": "devices",
 }
+_LOADED = {
+    "ttft_s": "loaded_ttft_s",
+    "tpot_s": "loaded_tpot_s",
+    "output_tokens_per_s": "loaded_throughput_tokens_per_s",
+    "running_sequences": "running_sequences",
+}
 _MEMORY = {
     "weights_bytes": "device_weights_bytes",
     "kv_cache_bytes": "device_kv_bytes",
@@ -58,6 +64,8 @@ def serving_contract(result: Result) -> dict[str, Any]:
     data["speed_of_light"] = light
     data["interval"] = _interval(result)
     data |= _pick(result, _RATES)
+    if "loaded_ttft_s" in result:
+        data["loaded"] = _pick(result, _LOADED)
     data["memory"] = _pick(result, _MEMORY)
     for phase, keys in _PHASE_TIMES.items():
         times = {k: data[k] for k in keys}

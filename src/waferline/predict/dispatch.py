@@ -42,6 +42,7 @@ class Request:
     ep: int = 1
     dp: int = 1
     engine: str | None = None
+    load: str = "static"
     phase: str = "serve"
     micro_batch: int = 1
     recompute: str = "selective"
@@ -131,6 +132,7 @@ def serving_arguments(request: Request) -> dict[str, Any]:
         "dp": request.dp,
         "engine": request.engine,
         "profile": request.profile,
+        "load": request.load,
     }
 
 

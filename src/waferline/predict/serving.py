@@ -95,6 +95,7 @@ class ServingModel:
         engine: str | None = None,
         profile: Profile | str | None = None,
         load: str = "static",
+        intervals: bool = True,
     ) -> ServingResult:
         """Time, memory, energy and cost of `batch_size` requests of `seq_len` prompt and `output_len` output tokens.
 
@@ -102,7 +103,8 @@ class ServingModel:
         `batch_size` counts sequences over all `dp` replicas. `tp`, `pp`, `ep`, `dp` as in `Parallel`. profile: a calibration
         (or its file) of `waferline calibrate`. load: static (one batch), or with fields `loaded_*` beside it: closed
         (`batch_size` clients that send a request when theirs is done), burst (all requests at once), full (a queue that
-        never empties: the batch is what memory and the scheduler allow).
+        never empties: the batch is what memory and the scheduler allow). intervals: False leaves the 50 % and 90 % intervals
+        of a static batch out, for sweeps that only rank.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
         spec, device = as_model(model), as_device(hardware)
@@ -122,7 +124,7 @@ class ServingModel:
         runner = default_engine(device) if engine is None else get_engine(engine)
         if profile is not None:
             runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
-        case = _Case(spec, device, runner, kv, check_load(load))
+        case = _Case(spec, device, runner, kv, check_load(load), intervals)
         values = over_labels(labels, arguments, case.values)
         single = labels.size == 1
         return ServingResult(
@@ -145,6 +147,7 @@ class _Case:
     engine: Engine
     kv: str | None
     load: str = "static"
+    intervals: bool = True
 
     def precision(self, label: str) -> Precision:
         return as_shipped(self.model, resolve(label, self.device.arithmetic, kv=self.kv))
@@ -192,7 +195,7 @@ class _Case:
             out[f"{prefix}throughput_tokens_per_s"] = a["batch_size"] / itl
             out[f"{prefix}user_tokens_per_s"] = 1.0 / itl
             out[f"{prefix}request_s"] = ttft + steps * itl
-        for name, phase in (("ttft", prefill), ("itl", decode)):
+        for name, phase in (("ttft", prefill), ("itl", decode)) if self.intervals else ():
             for key, log_q in zip(("low90", "low50", "high50", "high90"), phase.log_q, strict=True):
                 out[f"{name}_{key}_s"] = np.maximum(out[f"{name}_s"] * np.exp(log_q), out[f"light_{name}_s"])
         return out

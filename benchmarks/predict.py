@@ -60,12 +60,12 @@ def _best_rate(run: Callable[[], int]) -> dict[str, float]:
     }
 
 
-def serving_grid() -> dict[str, float]:
-    """A grid of batch × context × precision, with memory, energy, bottleneck and intervals."""
+def serving_grid(intervals: bool = False) -> dict[str, float]:
+    """A grid of batch × context × precision, with memory, energy and bottleneck."""
     arguments = wl.grid(**_axes(100))
 
     def run() -> int:
-        result = wl.ServingModel().solve(MODEL, MACHINE, **arguments)
+        result = wl.ServingModel().solve(MODEL, MACHINE, **arguments, intervals=intervals)
         return int(np.prod(result.shape))
 
     return _best_rate(run)
@@ -108,6 +108,7 @@ def command_time() -> dict[str, float]:
 
 BENCHMARKS: Mapping[str, Callable[[], dict[str, float]]] = {
     "serving grid": serving_grid,
+    "serving grid with intervals": lambda: serving_grid(intervals=True),
     "10^7-point sweep": large_sweep,
     "import waferline": import_time,
     "waferline predict": command_time,

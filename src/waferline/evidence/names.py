@@ -66,7 +66,9 @@ def engine_name(row: Row, hardware: str) -> tuple[str, str]:
         profile = default_engine(load_hardware(hardware)).name
         return profile, f"engine '{row.engine or 'not stated'}' taken as {profile}"
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
-    older: Mapping[str, str] = next((t for source, t in names()["older_engines"].items() if row.source.startswith(source)), {})
+    older: Mapping[str, str] = next(
+        (t for source, t in names()["older_engines"].items() if row.source.startswith(source)), {}
+    )
     return get_engine(older.get(found, found), row.engine_version).name, said
 
 

@@ -116,6 +116,11 @@ def _print_speed(console: Console, answer: Answer) -> None:
         ],
         ["whole request", metric(value(r, "request_s"), "s"), "", metric(value(r, "light_request_s"), "s")],
     ]
+    if "loaded_ttft_s" in r:
+        rows.append(["TTFT under load", metric(value(r, "loaded_ttft_s"), "s"), _span(r, "loaded_ttft"), ""])
+        rows.append(["TPOT under load", metric(value(r, "loaded_tpot_s"), "s"), _span(r, "loaded_tpot"), ""])
+        rows.append(["tokens/s under load", _rate(value(r, "loaded_throughput_tokens_per_s")), "", ""])
+        rows.append(["sequences running", f"{value(r, 'running_sequences'):.0f}", "", ""])
     if "energy_j_per_token" in r:
         rows.append(["energy per token", metric(value(r, "energy_j_per_token"), "J"), "", ""])
     if "cost_usd_per_mtoken" in r:

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.kernels.cases import cases
 from benchmarks.kernels.ggml import Ggml
-from benchmarks.kernels.llama import llama_cpp_missing
+from benchmarks.kernels.llama import llama_cpp_build, llama_cpp_missing
 from benchmarks.kernels.model import LEAST_DECODE, LEAST_PREFILL, ModelRow, run_model
 from benchmarks.kernels.operators import Row, run_case
 from benchmarks.kernels.study import look_up_rows, softmax_rows
@@ -51,6 +51,7 @@ def machine() -> dict[str, Any]:
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
+        "llama_cpp_build": llama_cpp_build(),
         "versions": {name: _version(name) for name in ("numpy", "numba", "llvmlite", "gguf", "llama-cpp-python")},
     }
 
@@ -112,8 +113,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=min(2, available_threads()), help="most threads to measure with")
     arguments = parser.parse_args()
     progress = Console(stderr=True)
-    ggml = None if llama_cpp_missing() else Ggml()
     about = machine()
+    ggml = None if llama_cpp_missing() else Ggml()
     operators = []
     for case in cases(arguments.threads):
         progress.print(f"{case.format} {case.rows}x{case.cols} batch {case.batch} threads {case.threads}", style="dim")

@@ -15,6 +15,15 @@ def llama_cpp_missing() -> str | None:
     return None if importlib.util.find_spec("llama_cpp") else "llama-cpp-python is not installed"
 
 
+def llama_cpp_build() -> str | None:
+    """What llama.cpp says it was compiled with (instruction sets, OpenMP, repacking), None where it is not installed."""
+    if llama_cpp_missing():
+        return None
+    import llama_cpp
+
+    return str(llama_cpp.llama_print_system_info().decode()).strip(" |")
+
+
 class LlamaCpp:
     """A model loaded by llama.cpp. Token numbers in, logits out; no text."""
 
@@ -70,4 +79,4 @@ def timed(clock: Callable[[], float], work: Callable[[], Any]) -> float:
     return clock() - start
 
 
-__all__ = ["LlamaCpp", "llama_cpp_missing", "timed"]
+__all__ = ["LlamaCpp", "llama_cpp_build", "llama_cpp_missing", "timed"]

@@ -7,25 +7,16 @@ import re
 from pathlib import Path
 
 from docs.pages.markdown import table
-from waferline.evidence.check import Report, check
+from waferline.evidence.check import check
 from waferline.evidence.folder import evidence_rows
-from waferline.evidence.outcome import Outcome
+from waferline.evidence.summary import figures
+from waferline.evidence.targets import TARGETS
 from waferline.report.left_out import overall
 from waferline.report.text import metric, percent
 
 README = Path(__file__).parents[2] / "README.md"
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "predict.json"
 DEMO = "predict llama-3-8b --on h100 --precision int4 --batch 1 --prompt 2048 --output 256"
-
-# What users ask first: name -> which rows of the evidence
-_GROUPS = {
-    "served, time per output token": lambda o: o.row.phase == "serve" and o.row.metric == "tpot_s",
-    "served, time to first token": lambda o: o.row.phase == "serve" and o.row.metric == "ttft_s",
-    "served, tokens/s at full load": lambda o: o.row.phase == "serve" and o.row.metric == "output_tokens_per_s",
-    "decode and static batches": lambda o: o.row.phase in ("decode", "generate"),
-    "prefill": lambda o: o.row.phase == "prefill",
-    "training": lambda o: o.row.phase == "train",
-}
 
 
 def _demo() -> str:
@@ -42,24 +33,20 @@ def _demo() -> str:
 
 
 def _accuracy() -> str:
-    report: Report = check(evidence_rows())
+    outcomes = check(evidence_rows()).outcomes
     rows = []
-    for name, keep in _GROUPS.items():
-        figures = report.only(lambda o, keep=keep: keep(o) and _complete(o)).total  # type: ignore[misc]
-        if figures.scored:
-            answered = percent(figures.predicted / figures.rows)
-            rows.append([name, figures.rows, answered, percent(figures.median_error), percent(figures.p90_error)])
-    columns = ["published rows, complete but for the KV format", "rows", "answered", "median error", "90th percentile"]
+    for target in TARGETS:
+        f = figures(target.title, [o for o in outcomes if target.picks(o)])
+        if f.scored:
+            rows.append(
+                [target.title, f"{f.rows:,}", percent(f.answered), percent(f.median_error), percent(f.p90_error)]
+            )
+    columns = ["published rows", "rows", "answered", "median error", "90th percentile"]
     after = (
         "Constants of engines and frameworks are fitted on rows among these, so the table says how well a few constants "
         f"describe thousands of rows. {overall()} No row is dropped: refusals carry a reason, and misses are in the card."
     )
     return f"{table(columns, rows)}\n\n{after}"
-
-
-def _complete(o: Outcome) -> bool:
-    """Rows that state everything, or everything but the KV format, for which engines have a default."""
-    return not o.row.suspect and (bool(o.row.complete) or o.row.missing.strip() == "kv_format")
 
 
 def _speed() -> str:

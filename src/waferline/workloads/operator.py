@@ -59,8 +59,9 @@ class Operator:
 
     @property
     def bytes(self) -> FloatArray:
-        """Memory traffic of one execution, all classes."""
-        return self.weight_bytes + self.activation_bytes + self.kv_bytes
+        """Memory traffic of one execution, all classes. A class that moves nothing costs no pass over the scenarios."""
+        parts = [x for x in (self.weight_bytes, self.activation_bytes, self.kv_bytes) if x.ndim or x != 0.0]
+        return sum(parts[1:], parts[0]) if parts else np.zeros(())
 
     @property
     def intensity(self) -> FloatArray:

@@ -15,7 +15,8 @@ FloatArray = npt.NDArray[np.float64]
 def phase_power_w(device: Device, phase: Phase) -> FloatArray | None:
     """Average watts of one device over a phase; None when its power limit is not known.
 
-    Activity of a roof is the share of the phase during which it alone would be busy. Figures: `catalog/power.yaml`.
+    Activity of a roof is the share of the phase during which it alone would be busy. Figures are assumptions by
+    kind of machine (`catalog/power.yaml`), not fitted.
     """
     if device.tdp_w is None:
         return None

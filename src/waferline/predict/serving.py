@@ -38,6 +38,7 @@ NOT_MODELLED = (
     "speculative decoding and prefix caching",
     "imbalance between experts beyond the expected number that a batch touches",
     "clock throttling, and other tenants of the same host",
+    "measured power: energy follows assumed shares of the power limit",
 )
 
 

@@ -35,9 +35,10 @@ def test_attention_within_the_cache_s_rounding(
     assert np.abs(out - expected).max() < tolerance * np.abs(expected).max()
 
 
-def test_f16_attention_is_exact_on_the_rounded_cache() -> None:
-    cache, k, v = filled("f16", 45, 2, 64)
-    q = np.random.default_rng(2).standard_normal((5, 8, 64)).astype(np.float32)
+@pytest.mark.parametrize("d", [16, 48, 64])  # 16 and 48 are odd numbers of columns of sixteen
+def test_f16_attention_is_exact_on_the_rounded_cache(d: int) -> None:
+    cache, k, v = filled("f16", 45, 2, d)
+    q = np.random.default_rng(2).standard_normal((5, 8, d)).astype(np.float32)
     rounded = (a.astype(np.float16).astype(np.float64) for a in (k, v))
     expected = reference.attention(q, *rounded, 40)
     out = cache.attend(1, 40, q)

@@ -34,6 +34,9 @@ CASES = [(f, 1, exact) for f in FORMATS for exact in (False, True) if not (TILES
 CASES += [
     ("Q4_K", 3, False),
     ("Q4_K", 20, False),
+    ("Q5_K", 20, False),  # from 16 columns on in tiles, where the processor has them
+    ("Q6_K", 20, False),
+    ("TQ2_0", 37, False),
     ("Q6_K", 3, False),
     ("Q8_0", 3, False),
     ("Q4_K", 3, True),
@@ -60,12 +63,25 @@ def test_columns_that_fill_no_whole_tile(format: str, cols: int) -> None:
     assert relative_error(cpu.matmul(cpu.pack(data, format, (19, cols)), x), expected) < TOLERANCE
 
 
+def test_several_matrices_in_turn() -> None:
+    data, x = problem("Q4_K", 40, 512, 3)
+    one = cpu.pack(data, "Q4_K", (40, 512))
+    other = cpu.pack(problem("Q4_K", 40, 512, 1, seed=5)[0], "Q4_K", (40, 512))
+    product = cpu.Matmul(one, 3)
+    last = product.in_turn(np.stack([one.data, other.data]), x)
+    np.testing.assert_array_equal(last, cpu.matmul(other, x))
+    with pytest.raises(InvalidInputError, match="weights are"):
+        product.in_turn(one.data[None, :-1], x)
+    with pytest.raises(InvalidInputError, match="x is"):
+        product.in_turn(one.data[None], x[:2])
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     format=st.sampled_from(["Q4_K", "Q6_K", "Q8_0", "F32"]),
     rows=st.integers(1, 70),
     blocks=st.integers(1, 3),
-    batch=st.sampled_from([1, 3]),
+    batch=st.sampled_from([1, 3, 17]),
     power=st.integers(-60, 60),
     seed=st.integers(0, 1000),
 )
@@ -86,30 +102,32 @@ def test_zero_activations_give_zero(format: str) -> None:
     assert not cpu.matmul(cpu.pack(data, format, (17, 256)), np.zeros_like(x)).any()
 
 
-@pytest.mark.parametrize("format", ["Q4_K", "Q6_K", "Q8_0", "Q4_0", "TQ2_0"])
-def test_extreme_codes_do_not_overflow_the_integers(format: str) -> None:
+@pytest.mark.parametrize("batch", [1, 16])
+@pytest.mark.parametrize("format", ["Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0", "TQ2_0"])
+def test_extreme_codes_do_not_overflow_the_integers(format: str, batch: int) -> None:
     """All code bits set against activations of one sign: the largest integer sums there are."""
     tile = TILES[format]
     data = np.full((16, 2 * 256 // tile.source_k, tile.source_bytes), 0xAA if format == "TQ2_0" else 0xFF, np.uint8)
     half = np.full(1, 0.01, np.float16).view(np.uint8)
-    at = {"Q4_K": (0, 2), "Q6_K": (208,), "Q8_0": (0,), "Q4_0": (0,), "TQ2_0": (64,)}[format]
+    at = {"Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "Q8_0": (0,), "Q4_0": (0,), "TQ2_0": (64,)}[format]
     for offset in at:
         data[:, :, offset : offset + 2] = half
     for sign in (1, -1):
-        x = np.full((1, 512), sign * 3.0, np.float32)
+        x = np.full((batch, 512), sign * 3.0, np.float32)
         expected = reference.matmul(data, format, 16, 512, x)
         assert relative_error(cpu.matmul(cpu.pack(data, format, (16, 512)), x), expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("format", ["Q4_K", "Q8_0"])
-def test_a_bad_activation_makes_its_column_nan_and_no_other(format: str, bad: float) -> None:
-    data, x = problem(format, 20, 512, 3)
+@pytest.mark.parametrize(("format", "batch"), [("Q4_K", 3), ("Q8_0", 3), ("Q4_K", 18)])
+def test_a_bad_activation_makes_its_column_nan_and_no_other(format: str, batch: int, bad: float) -> None:
+    data, x = problem(format, 20, 512, batch)
     clean = cpu.matmul(cpu.pack(data, format, (20, 512)), x)
     x[1, 300] = bad
     y = cpu.matmul(cpu.pack(data, format, (20, 512)), x)
     assert np.isnan(y[1]).all()
-    np.testing.assert_array_equal(y[[0, 2]], clean[[0, 2]])
+    others = np.arange(batch) != 1
+    np.testing.assert_array_equal(y[others], clean[others])
 
 
 def test_exact_products_follow_ieee() -> None:
@@ -157,9 +175,9 @@ from waferline.kernels.cpu.isa import current_isa
 from waferline.kernels.runner.random_gguf import random_blocks
 rng = np.random.default_rng(7)
 total = []
-for format in ("Q4_K", "Q8_0"):
+for format, batch in (("Q4_K", 1), ("Q4_K", 20), ("Q8_0", 1)):
     data = random_blocks(format, 32, 512, rng, 0.05)
-    x = rng.standard_normal((1, 512)).astype(np.float32)
+    x = rng.standard_normal((batch, 512)).astype(np.float32)
     total += cpu.matmul(cpu.pack(data, format, (32, 512)), x).reshape(-1).tolist()
 print(current_isa().name, *total)
 """
@@ -180,7 +198,11 @@ def test_lesser_instruction_sets_agree() -> None:
     plain, values = _run_with({"WAFERLINE_ISA": "portable"})
     assert plain == "portable"
     np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
-    if name.startswith("avx512"):
+    if name == "amx-int8":
+        lesser, values = _run_with({"WAFERLINE_ISA": "avx512-vnni"})
+        assert lesser == "avx512-vnni"
+        np.testing.assert_array_equal(values, expected)  # tiles and vectors add the same integers
+    if name.startswith(("amx", "avx512")):
         switched = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+f16c,+bmi,+bmi2,+popcnt,+sse4.2"}
         lesser, values = _run_with(switched)
         assert lesser == "avx2"

@@ -9,6 +9,12 @@ Column block c holds columns c*N ... c*N+N-1 (missing ones are zero). Within it
 
 and for exact kernels  values f32[K][N], sums f32[K/32][N].
 
+Tile registers want whole rows instead (`q8_k_tiles`, blocks of 16 tokens):
+
+    codes   i8[blocks][column blocks][4][16][64]  64 neighbouring k of 16 tokens are one tile
+    scales  f32[blocks][column blocks][16];  sums bf16[blocks][column blocks][16][16] of 32 codes:
+            64 * (sum >> 6) of eight, then sum & 63 of the same, both exact;  sums16 unused
+
 A block that holds a NaN or an infinity gets the scale NaN and zero codes, so every output of that column is NaN: a bad
 activation is never rounded into a plausible number. Blocks smaller than `TINY` everywhere become zero.
 """
@@ -21,22 +27,26 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from waferline.kernels.cpu.aligned import aligned_empty
 from waferline.kernels.cpu.jit import jit
-from waferline.kernels.cpu.simd import F32
+from waferline.kernels.cpu.simd import (
+    F32,
+    I16,
+    I32,
+    larger_i32,
+    largest_i32,
+    load_f32,
+    magnitude_bits,
+    mul,
+    round_even,
+    spread,
+    store_i8,
+    sum_lanes,
+)
 
 INT8_MAX = 127
 TINY = np.float32(2.0**-118)  # below this 127/max overflows f32
-_FIRST_NON_FINITE = 0x7F800000  # bits of infinity; every NaN is above
-_MAGNITUDE = 0x7FFFFFFF
-
-
-@jit(fast=True)
-def _largest_bits(bits: Any) -> Any:
-    """Largest |x| as its bit pattern: integers order as the floats do, and NaN is the largest of all."""
-    largest = np.int32(0)
-    for i in range(bits.size):
-        largest = max(largest, np.int32(bits[i] & np.int32(_MAGNITUDE)))
-    return largest
+LARGEST = np.float32(np.finfo(np.float32).max)
 
 
 @intrinsic
@@ -45,42 +55,50 @@ def _float_of(typing_context: Any, bits: Any) -> Any:
     return types.float32(types.int32), lambda context, builder, signature, a: builder.bitcast(a[0], F32)
 
 
-@jit(fast=True)
-def _round_codes(x: Any, inverse: Any, codes: Any) -> None:
-    for i in range(codes.size):
-        codes[i] = np.int8(np.int32(np.rint(x[i] * inverse)))
+@intrinsic
+def _bf16(typing_context: Any, x: Any) -> Any:
+    """The upper half of an f32, as i16: a bfloat16, exact if the lower half is empty."""
+
+    def code(context: Any, builder: Any, signature: Any, a: Any) -> Any:
+        bits = builder.bitcast(a[0], I32)
+        return builder.trunc(builder.lshr(bits, I32(16)), I16)
+
+    return types.int16(types.float32), code
 
 
 @jit
-def quantise_block(x: Any, bits: Any, codes: Any) -> Any:
-    """Round one block to int8, symmetric around zero; the scale (NaN when anything in it is not finite)."""
-    largest = _largest_bits(bits)
-    if largest >= np.int32(_FIRST_NON_FINITE):
-        codes[:] = 0
-        return np.float32(np.nan)
-    top = _float_of(np.int32(largest))
-    if top <= TINY:
-        codes[:] = 0
-        return np.float32(0.0)
-    _round_codes(x, np.float32(INT8_MAX) / top, codes)
+def quantise(x: Any, at: int, count: int, codes: Any, to: int, apart: int, sums: Any) -> Any:
+    """Round x[at ... at+count-1] (f32 elements, a multiple of 16) to int8, symmetric around zero, at codes[to ...].
+
+    Every 64 codes begin `apart` bytes after the 64 before; sums f32[count/16] gets the sum of each 16. Returns the scale:
+    NaN, with zero codes, when anything is not finite.
+    """
+    largest = magnitude_bits(load_f32(x, at * 4))
+    for i in range(16, count, 16):
+        largest = larger_i32(largest, magnitude_bits(load_f32(x, (at + i) * 4)))
+    top = _float_of(largest_i32(largest))
+    bad = not top <= LARGEST
+    if bad or top <= TINY:
+        nothing = spread(np.float32(0.0))
+        for i in range(0, count, 16):
+            store_i8(codes, to + i // 64 * apart + i % 64, nothing)
+            sums[i // 16] = 0
+        return np.float32(np.nan if bad else 0.0)
+    inverse = spread(np.float32(INT8_MAX) / top)
+    for i in range(0, count, 16):
+        rounded = round_even(mul(load_f32(x, (at + i) * 4), inverse))
+        store_i8(codes, to + i // 64 * apart + i % 64, rounded)
+        sums[i // 16] = sum_lanes(rounded)
     return top / np.float32(INT8_MAX)
 
 
-@jit(fast=True)
-def _sum16(codes: Any) -> Any:
-    total = np.int32(0)
-    for i in range(codes.size):
-        total = np.int32(total + np.int32(codes[i]))
-    return total
-
-
 @jit
-def pack_q8_k(
-    x: Any, bits: Any, n: int, first: int, last: int, codes: Any, sums: Any, sums16: Any, scales: Any
-) -> None:
-    """Column blocks first ... last-1 of x f32[columns, K], K a multiple of 256; `bits` is x seen as i32."""
-    columns, blocks = x.shape[0], x.shape[1] // 256
-    block_codes = np.empty(256, np.int8)
+def pack_q8_k(x: Any, n: int, first: int, last: int, codes: Any, sums: Any, sums16: Any, scales: Any) -> None:
+    """Column blocks first ... last-1 of x f32[columns, K], K a multiple of 256."""
+    columns, width = x.shape
+    blocks = width // 256
+    block_codes = np.zeros(256, np.int8)
+    of16 = np.zeros(16, np.float32)
     words = block_codes.view(np.int32)
     out = codes.view(np.int32)  # (column block, k/4, n)
     for c in range(first, last):
@@ -89,32 +107,29 @@ def pack_q8_k(
             for b in range(blocks):
                 at = c * blocks + b
                 if column < columns:
-                    part = slice(b * 256, b * 256 + 256)
-                    scales[at * n + i] = quantise_block(x[column, part], bits[column, part], block_codes)
+                    scales[at * n + i] = quantise(x, column * width + b * 256, 256, block_codes, 0, 64, of16)
                 else:
                     scales[at * n + i] = 0
-                    block_codes[:] = 0
+                    block_codes[:], of16[:] = 0, 0
                 for g in range(64):
                     out[(at * 64 + g) * n + i] = words[g]
+                for j in range(16):
+                    sums16[(at * 16 + j) * n + i] = np.int32(-32 * of16[j])
                 for j in range(8):
-                    low = _sum16(block_codes[32 * j : 32 * j + 16])
-                    high = _sum16(block_codes[32 * j + 16 : 32 * j + 32])
-                    sums16[(at * 16 + 2 * j) * n + i] = np.int32(-32 * low)
-                    sums16[(at * 16 + 2 * j + 1) * n + i] = np.int32(-32 * high)
-                    sums[((at * 4 + (j >> 1)) * n + i) * 2 + (j & 1)] = np.int16(low + high)
+                    sums[((at * 4 + (j >> 1)) * n + i) * 2 + (j & 1)] = np.int16(of16[2 * j] + of16[2 * j + 1])
 
 
 @jit
-def pack_q8_0(
-    x: Any, bits: Any, n: int, first: int, last: int, codes: Any, sums: Any, sums16: Any, scales: Any
-) -> None:
+def pack_q8_0(x: Any, n: int, first: int, last: int, codes: Any, sums: Any, sums16: Any, scales: Any) -> None:
     """The same with a scale per 32 columns; K a multiple of 32. `sums` is i32 here; `sums16` is unused.
 
     An odd last block is followed by one of zeros: the tiles hold two.
     """
-    columns, real_blocks = x.shape[0], x.shape[1] // 32
+    columns, width = x.shape
+    real_blocks = width // 32
     blocks = (real_blocks + 1) // 2 * 2
-    block_codes = np.empty(32, np.int8)
+    block_codes = np.zeros(32, np.int8)
+    of16 = np.zeros(2, np.float32)
     words = block_codes.view(np.int32)
     out = codes.view(np.int32)
     for c in range(first, last):
@@ -123,20 +138,17 @@ def pack_q8_0(
             for b in range(blocks):
                 at = c * blocks + b
                 if column < columns and b < real_blocks:
-                    part = slice(b * 32, b * 32 + 32)
-                    scales[at * n + i] = quantise_block(x[column, part], bits[column, part], block_codes)
+                    scales[at * n + i] = quantise(x, column * width + b * 32, 32, block_codes, 0, 64, of16)
                 else:
                     scales[at * n + i] = 0
-                    block_codes[:] = 0
+                    block_codes[:], of16[:] = 0, 0
                 for g in range(8):
                     out[(at * 8 + g) * n + i] = words[g]
-                sums[at * n + i] = np.int32(-_sum16(block_codes))
+                sums[at * n + i] = np.int32(-(of16[0] + of16[1]))
 
 
 @jit
-def pack_f32(
-    x: Any, bits: Any, n: int, first: int, last: int, values: Any, sums: Any, sums16: Any, scales: Any
-) -> None:
+def pack_f32(x: Any, n: int, first: int, last: int, values: Any, sums: Any, sums16: Any, scales: Any) -> None:
     """Exact activations. K need not be a multiple of anything: `values` is zero-padded to the matrix's whole blocks."""
     columns, k_total = x.shape
     padded = values.size // ((columns + n - 1) // n * n)
@@ -152,20 +164,50 @@ def pack_f32(
                 sums[(c * (padded // 32) + b) * n + i] = total
 
 
-PACKERS = {"q8_k": pack_q8_k, "q8_0": pack_q8_0, "f32": pack_f32}
-CODE_TYPES = {"q8_k": np.int8, "q8_0": np.int8, "f32": np.float32}
-SUM_TYPES = {"q8_k": np.int16, "q8_0": np.int32, "f32": np.float32}
+@jit
+def pack_q8_k_tiles(x: Any, n: int, first: int, last: int, codes: Any, sums: Any, sums16: Any, scales: Any) -> None:
+    """Blocks of 16 tokens first ... last-1 of x f32[tokens, K], K a multiple of 256, as tiles. `n` is 16."""
+    tokens, width = x.shape
+    column_blocks = (tokens + n - 1) // n
+    of16 = np.zeros(16, np.float32)
+    for c in range(first, last):
+        for b in range(width // 256):
+            at = b * column_blocks + c
+            for t in range(n):
+                token = c * n + t
+                to = at * 4096 + t * 64
+                if token < tokens:
+                    scales[at * n + t] = quantise(x, token * width + b * 256, 256, codes, to, 1024, of16)
+                else:
+                    scales[at * n + t], of16[:] = 0, 0
+                    for s in range(4):
+                        codes[to + s * 1024 : to + s * 1024 + 64] = 0
+                for j in range(8):
+                    total = np.int32(of16[2 * j] + of16[2 * j + 1])
+                    sums[(at * n + t) * 16 + j] = _bf16(np.float32(total & ~63))
+                    sums[(at * n + t) * 16 + 8 + j] = _bf16(np.float32(total & 63))
+
+
+PACKERS = {"q8_k": pack_q8_k, "q8_k_tiles": pack_q8_k_tiles, "q8_0": pack_q8_0, "f32": pack_f32}
+CODE_TYPES = {"q8_k": np.int8, "q8_k_tiles": np.int8, "q8_0": np.int8, "f32": np.float32}
+SUM_TYPES = {"q8_k": np.int16, "q8_k_tiles": np.int16, "q8_0": np.int32, "f32": np.float32}
+SPARE_SUMS = 16  # a tile row is read beyond the last sums
+_COLUMNS_PER_SUM = {"q8_k_tiles": 16}  # two parts a sum
+_COLUMNS_PER_SCALE = {"q8_k": 256, "q8_k_tiles": 256, "q8_0": 32}
 
 
 def buffers(kind: str, k: int, n: int, column_blocks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Empty (codes, sums, sums16, scales) for `column_blocks` blocks of `n` columns of `k` values (a whole number of blocks)."""
+    """Zeroed (codes, sums, sums16, scales) for `column_blocks` blocks of `n` columns of `k` values (a whole number of
+    blocks); the codes start on a cache line."""
     columns = n * column_blocks
+    codes = aligned_empty(columns * k * np.dtype(CODE_TYPES[kind]).itemsize).view(CODE_TYPES[kind])
+    codes[:] = 0
     return (
-        np.zeros(columns * k, CODE_TYPES[kind]),
-        np.zeros(columns * (k // 32), SUM_TYPES[kind]),
+        codes,
+        np.zeros(columns * (k // _COLUMNS_PER_SUM.get(kind, 32)) + SPARE_SUMS, SUM_TYPES[kind]),
         np.zeros(columns * (k // 16) if kind == "q8_k" else 1, np.int32),
-        np.zeros(columns * (k // {"q8_k": 256, "q8_0": 32, "f32": k}[kind]), np.float32),
+        np.zeros(columns * (k // _COLUMNS_PER_SCALE.get(kind, k)), np.float32),
     )
 
 
-__all__ = ["CODE_TYPES", "PACKERS", "SUM_TYPES", "buffers", "pack_f32", "pack_q8_0", "pack_q8_k"]
+__all__ = ["CODE_TYPES", "PACKERS", "SUM_TYPES", "buffers", "pack_f32", "pack_q8_0", "pack_q8_k", "pack_q8_k_tiles"]

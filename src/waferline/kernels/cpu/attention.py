@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
-from waferline.kernels.cpu.activations import quantise_block
+from waferline.kernels.cpu.activations import quantise
 from waferline.kernels.cpu.jit import jit, specialise
 from waferline.kernels.cpu.simd import (
     float_to_half,
@@ -64,13 +64,14 @@ def _write_q8(k: Any, v: Any, keys: Any, values: Any, k_scale: Any, v_scale: Any
     """The same in int8 with a scale per token and head."""
     tokens, heads, d = k.shape
     codes = np.empty(d, np.int8)
+    sums = np.empty(d // 16, np.float32)
     for t in range(tokens):
         token = first + t
         for h in range(heads):
-            k_scale[layer, h, token] = quantise_block(k[t, h], k[t, h].view(np.int32), codes)
+            k_scale[layer, h, token] = quantise(k, (t * heads + h) * d, d, codes, 0, 64, sums)
             for i in range(d):
                 keys[layer, h, token // TILE, i, token % TILE] = codes[i]
-            v_scale[layer, h, token] = quantise_block(v[t, h], v[t, h].view(np.int32), codes)
+            v_scale[layer, h, token] = quantise(v, (t * heads + h) * d, d, codes, 0, 64, sums)
             for i in range(d):
                 values[layer, h, token, i] = codes[i]
 
@@ -90,21 +91,34 @@ def _attend(
     zero = spread(np.float32(0.0))
     scale = spread(np.float32(factor))
     slots = scores.shape[1]
-    for tile in range((most + TILE - 1) // TILE):
-        s0, s1, s2, s3 = zero, zero, zero, zero
-        at = (k_at + tile * TILE * d) * SIZE
+    tiles = (most + TILE - 1) // TILE
+    for tile in range(0, tiles, 2):  # two at once: four sums do not hide a multiply-add's latency
+        after = min(tile + 1, tiles - 1)  # an odd last one goes with itself
+        s0, s1, s2, s3, t0, t1, t2, t3 = zero, zero, zero, zero, zero, zero, zero, zero
+        at, at_after = (k_at + tile * TILE * d) * SIZE, (k_at + after * TILE * d) * SIZE
         for i in range(d):
-            key = LOAD(keys, at + i * TILE * SIZE)
-            s0 = fma(key, spread_f32(q, q0 + i * 4), s0)
-            s1 = fma(key, spread_f32(q, q1 + i * 4), s1)
-            s2 = fma(key, spread_f32(q, q2 + i * 4), s2)
-            s3 = fma(key, spread_f32(q, q3 + i * 4), s3)
-        tile_scale = mul(scale, load_f32(k_scale, (head_at + tile * TILE) * 4)) if SCALED else scale
-        place = tile * TILE * 4
-        store_f32(scores, place, mul(s0, tile_scale))
-        store_f32(scores, place + slots * 4, mul(s1, tile_scale))
-        store_f32(scores, place + slots * 8, mul(s2, tile_scale))
-        store_f32(scores, place + slots * 12, mul(s3, tile_scale))
+            one, two = LOAD(keys, at + i * TILE * SIZE), LOAD(keys, at_after + i * TILE * SIZE)
+            query = spread_f32(q, q0 + i * 4)
+            s0, t0 = fma(one, query, s0), fma(two, query, t0)
+            query = spread_f32(q, q1 + i * 4)
+            s1, t1 = fma(one, query, s1), fma(two, query, t1)
+            query = spread_f32(q, q2 + i * 4)
+            s2, t2 = fma(one, query, s2), fma(two, query, t2)
+            query = spread_f32(q, q3 + i * 4)
+            s3, t3 = fma(one, query, s3), fma(two, query, t3)
+        left, right = scale, scale
+        if SCALED:
+            left = mul(scale, load_f32(k_scale, (head_at + tile * TILE) * 4))
+            right = mul(scale, load_f32(k_scale, (head_at + after * TILE) * 4))
+        place, step = tile * TILE * 4, (after - tile) * TILE * 4
+        store_f32(scores, place, mul(s0, left))
+        store_f32(scores, place + step, mul(t0, right))
+        store_f32(scores, place + slots * 4, mul(s1, left))
+        store_f32(scores, place + slots * 4 + step, mul(t1, right))
+        store_f32(scores, place + slots * 8, mul(s2, left))
+        store_f32(scores, place + slots * 8 + step, mul(t2, right))
+        store_f32(scores, place + slots * 12, mul(s3, left))
+        store_f32(scores, place + slots * 12 + step, mul(t3, right))
     for r in range(rows):
         row = scores[r]
         softmax_reload(row[: seen[r]], row[: seen[r]])
@@ -112,19 +126,28 @@ def _attend(
         if SCALED:
             for t in range(seen[r]):
                 row[t] *= v_scale[head_at + t]
-    for i in range(0, d, TILE):
-        o0, o1, o2, o3 = zero, zero, zero, zero
+    for i in range(0, d, 2 * TILE):
+        j = min(i + TILE, d - TILE)  # an odd last column block goes with itself
+        o0, o1, o2, o3, p0, p1, p2, p3 = zero, zero, zero, zero, zero, zero, zero, zero
         for t in range(most):
-            value = LOAD(values, (v_at + t * d + i) * SIZE)
-            o0 = fma(value, spread_f32(scores, t * 4), o0)
-            o1 = fma(value, spread_f32(scores, (slots + t) * 4), o1)
-            o2 = fma(value, spread_f32(scores, (2 * slots + t) * 4), o2)
-            o3 = fma(value, spread_f32(scores, (3 * slots + t) * 4), o3)
+            one, two = LOAD(values, (v_at + t * d + i) * SIZE), LOAD(values, (v_at + t * d + j) * SIZE)
+            weight = spread_f32(scores, t * 4)
+            o0, p0 = fma(one, weight, o0), fma(two, weight, p0)
+            weight = spread_f32(scores, (slots + t) * 4)
+            o1, p1 = fma(one, weight, o1), fma(two, weight, p1)
+            weight = spread_f32(scores, (2 * slots + t) * 4)
+            o2, p2 = fma(one, weight, o2), fma(two, weight, p2)
+            weight = spread_f32(scores, (3 * slots + t) * 4)
+            o3, p3 = fma(one, weight, o3), fma(two, weight, p3)
         # Last first: unused places repeat the first query's offset and must be overwritten by it.
         store_f32(out, q3 + i * 4, o3)
+        store_f32(out, q3 + j * 4, p3)
         store_f32(out, q2 + i * 4, o2)
+        store_f32(out, q2 + j * 4, p2)
         store_f32(out, q1 + i * 4, o1)
+        store_f32(out, q1 + j * 4, p1)
         store_f32(out, q0 + i * 4, o0)
+        store_f32(out, q0 + j * 4, p0)
 
 
 def _attend_all(

@@ -19,8 +19,8 @@ def dot4(lanes: Lanes, isa: Isa, acc: Any, codes: Any, x: Any, *, wide: bool = F
     are made signed by their bias of 128 first, and the result is then sum (codes - 128) * x: see `folds_bias`.
     """
     if wide and folds_bias(isa, wide, bias):
-        return _DOTS_SIGNED[isa.name](lanes, acc, lanes.b.xor(codes, lanes.ints(_all_bytes(0x80))), x)
-    return _DOTS[isa.name](lanes, acc, codes, x)
+        return _DOTS_SIGNED[isa.byte_dot](lanes, acc, lanes.b.xor(codes, lanes.ints(_all_bytes(0x80))), x)
+    return _DOTS[isa.byte_dot](lanes, acc, codes, x)
 
 
 def folds_bias(isa: Isa, wide: bool, bias: int) -> bool:
@@ -91,16 +91,16 @@ def _signed_by_abs(unsigned_dot: Any) -> Any:
 
 
 _DOTS = {
-    "avx512-vnni": _vnni,
-    "avx512-bw": _maddubs512,
-    "avx2": _maddubs256,
-    "neon-dotprod": _sdot,
-    "portable": _plain,
+    "vpdpbusd": _vnni,
+    "maddubs512": _maddubs512,
+    "maddubs256": _maddubs256,
+    "sdot": _sdot,
+    "plain": _plain,
 }
 _DOTS_SIGNED = {
-    "avx512-bw": _signed_by_abs(_maddubs512),
-    "avx2": _signed_by_abs(_maddubs256),
-    "neon-dotprod": _sdot,  # already signed
+    "maddubs512": _signed_by_abs(_maddubs512),
+    "maddubs256": _signed_by_abs(_maddubs256),
+    "sdot": _sdot,  # already signed
 }
 
 
@@ -108,7 +108,7 @@ def dot2(lanes: Lanes, isa: Isa, acc: Any, u: Any, s: Any) -> Any:
     """acc + sum of two i16 x i16 products per 32-bit lane."""
     b = lanes.b
     u, s = b.bitcast(u, VI), b.bitcast(s, VI)
-    if isa.name == "avx512-vnni":
+    if isa.byte_dot == "vpdpbusd":
         return call(b, "llvm.x86.avx512.vpdpwssd.512", VI, [acc, b.bitcast(u, _WORDS), b.bitcast(s, _WORDS)])
     up = ir.Constant(VI, [16] * LANES)
     low = b.mul(b.ashr(b.shl(u, up), up), b.ashr(b.shl(s, up), up))

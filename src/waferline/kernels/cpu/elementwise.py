@@ -9,7 +9,7 @@ import numpy as np
 from waferline.errors import InvalidInputError
 from waferline.kernels.cpu.exponential import exp
 from waferline.kernels.cpu.jit import jit
-from waferline.kernels.cpu.simd import add, div, load_f32, mul, spread, store_f32, sub
+from waferline.kernels.cpu.simd import LANES, add, div, load_f32, mul, spread, store_f32, sub
 
 
 @jit(fast=True)
@@ -23,10 +23,14 @@ def _sum_of_squares(x: Any) -> Any:
 @jit
 def rms_norm_rows(x: Any, weight: Any, eps: float, y: Any, first: int, last: int) -> None:
     """Rows first ... last-1: y = x / sqrt(mean(x**2) + eps) * weight. x, y f32[n, d]; weight f32[d]; y may be x."""
+    whole = x.shape[1] // LANES * LANES
     for r in range(first, last):
         row, out = x[r], y[r]
         inverse = np.float32(1.0) / np.sqrt(_sum_of_squares(row) / np.float32(row.size) + np.float32(eps))
-        for i in range(row.size):
+        factor = spread(inverse)
+        for i in range(0, whole, LANES):
+            store_f32(out, i * 4, mul(mul(load_f32(row, i * 4), factor), load_f32(weight, i * 4)))
+        for i in range(whole, row.size):
             out[i] = row[i] * inverse * weight[i]
 
 
@@ -59,9 +63,9 @@ def rope_rows(
 @jit
 def swiglu_row(gate: Any, up: Any, y: Any) -> None:
     """y = gate / (1 + exp(-gate)) * up for contiguous f32[n]."""
-    whole = y.size // 16 * 16
+    whole = y.size // LANES * LANES
     one, zero = spread(np.float32(1.0)), spread(np.float32(0.0))
-    for i in range(0, whole, 16):
+    for i in range(0, whole, LANES):
         g = load_f32(gate, i * 4)
         store_f32(y, i * 4, mul(div(g, add(one, exp(sub(zero, g)))), load_f32(up, i * 4)))
     for i in range(whole, y.size):
@@ -70,10 +74,14 @@ def swiglu_row(gate: Any, up: Any, y: Any) -> None:
 
 @jit
 def add_rows(x: Any, y: Any, first: int, last: int) -> None:
-    """x += y, rows first ... last-1."""
+    """x += y, rows first ... last-1; y may be wider."""
+    whole = x.shape[1] // LANES * LANES
     for r in range(first, last):
-        for i in range(x.shape[1]):
-            x[r, i] += y[r, i]
+        row, more = x[r], y[r]
+        for i in range(0, whole, LANES):
+            store_f32(row, i * 4, add(load_f32(row, i * 4), load_f32(more, i * 4)))
+        for i in range(whole, row.size):
+            row[i] += more[i]
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> np.ndarray:

@@ -39,7 +39,7 @@ def _from_table(lanes: Lanes, code: Any, bias: int) -> Any:
 
 def exact_body(tile: QuantTile, n: int, isa: Isa) -> Body:
     """The same sums with the codes widened to f32 and the activations left alone."""
-    by_table = tile.planes == (4,) and isa.name.startswith("avx512")
+    by_table = tile.planes == (4,) and "avx512f" in isa.needs
     chunks = tile.block_k // CHUNK_K
     chains = 4 if n == 1 else 2 if n == 2 else 1  # independent sums, to hide the latency of the multiply-add
     quads_per_sub = min(tile.sub_k, CHUNK_K) // 4

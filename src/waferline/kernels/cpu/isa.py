@@ -6,7 +6,9 @@ then emit an instruction its own target forbids. `WAFERLINE_ISA` forces a *lower
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,23 +17,47 @@ from waferline.errors import UnsupportedError, unknown
 
 @dataclass(frozen=True, slots=True)
 class Isa:
-    """One way of multiplying bytes. `needs` are LLVM feature names; `signed_bytes` is true where an 8-bit weight must be
-    made signed before the multiplication because the instruction saturates 16-bit pair sums."""
+    """One way of multiplying bytes. `needs` are LLVM feature names; `byte_dot` names the byte dot product (`dot.py`);
+    `signed_bytes` is true where an 8-bit weight must be made signed before the multiplication because the instruction
+    saturates 16-bit pair sums; `tiles` where whole tiles are multiplied at once (`amx.py`)."""
 
     name: str
     needs: frozenset[str]
+    byte_dot: str
     signed_bytes: bool
     what: str
+    tiles: bool = False
 
 
 # Best first. The last row needs nothing and is plain LLVM IR.
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512vl"})
+_VNNI = _AVX512 | {"avx512vnni"}
 ISAS: tuple[Isa, ...] = (
-    Isa("avx512-vnni", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni"}), False, "vpdpbusd on 512 bits"),
-    Isa("avx512-bw", frozenset({"avx512f", "avx512bw", "avx512vl"}), True, "vpmaddubsw + vpmaddwd on 512 bits"),
-    Isa("avx2", frozenset({"avx2", "fma"}), True, "vpmaddubsw + vpmaddwd on 256 bits"),
-    Isa("neon-dotprod", frozenset({"dotprod"}), True, "sdot on 128 bits"),
-    Isa("portable", frozenset(), False, "LLVM IR that every target has"),
+    Isa(
+        "amx-int8",
+        _VNNI | {"amx-tile", "amx-int8", "amx-bf16"},
+        "vpdpbusd",
+        False,
+        "tiles of 16 x 64 bytes; else as below",
+        True,
+    ),
+    Isa("avx512-vnni", _VNNI, "vpdpbusd", False, "vpdpbusd on 512 bits"),
+    Isa("avx512-bw", _AVX512, "maddubs512", True, "vpmaddubsw + vpmaddwd on 512 bits"),
+    Isa("avx2", frozenset({"avx2", "fma"}), "maddubs256", True, "vpmaddubsw + vpmaddwd on 256 bits"),
+    Isa("neon-dotprod", frozenset({"dotprod"}), "sdot", True, "sdot on 128 bits"),
+    Isa("portable", frozenset(), "plain", False, "LLVM IR that every target has"),
 )
+# Linux keeps tile registers from a process until it asks: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
+_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
+
+
+@cache
+def tiles_permitted() -> bool:
+    """Ask the system for the tile registers, for all threads of this process."""
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return int(libc.syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA)) == 0
 
 
 def target_features() -> frozenset[str]:
@@ -49,7 +75,7 @@ def current_isa() -> Isa:
     Raises `UnknownNameError` for a name that is no row and `UnsupportedError` for a row the target lacks.
     """
     have = target_features()
-    usable = {isa.name: isa for isa in ISAS if isa.needs <= have}
+    usable = {isa.name: isa for isa in ISAS if isa.needs <= have and (not isa.tiles or tiles_permitted())}
     wanted = os.environ.get("WAFERLINE_ISA", "")
     if not wanted:
         return next(iter(usable.values()))

@@ -24,9 +24,9 @@ from numba import prange
 from numba.extending import intrinsic
 
 from waferline.errors import InvalidInputError
+from waferline.kernels.cpu.aligned import aligned_empty
 from waferline.kernels.cpu.isa import current_isa
 from waferline.kernels.cpu.jit import jit, specialise
-from waferline.kernels.cpu.packed import aligned_empty
 from waferline.kernels.cpu.simd import (
     F32,
     I32,
@@ -81,9 +81,9 @@ def _permute_plain(lanes: Lanes, table: Any, index: Any) -> Any:
 
 
 _PERMUTES: dict[str, Callable[[Lanes, Any, Any], Any]] = {
-    "avx512-vnni": _permute512,
-    "avx512-bw": _permute512,
-    "avx2": _permute256,
+    "vpdpbusd": _permute512,
+    "maddubs512": _permute512,
+    "maddubs256": _permute256,
 }
 
 
@@ -95,7 +95,7 @@ def look_up(typing_context: Any, table: Any, indices: Any, quad: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, a: Any) -> Any:
         lanes = Lanes(builder)
         index = lanes.and_(lanes.shift_right(a[1], shift), 15)
-        return _PERMUTES.get(current_isa().name, _permute_plain)(lanes, a[0], index)
+        return _PERMUTES.get(current_isa().byte_dot, _permute_plain)(lanes, a[0], index)
 
     return f32x16(f32x16, i32x16, quad), code
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from waferline.errors import DoesNotFitError, InvalidInputError
+from waferline.errors import InvalidInputError
+from waferline.kernels.cpu.aligned import aligned_empty
 from waferline.kernels.cpu.repack import pack_rows
 from waferline.kernels.cpu.tiles import ROWS, Tile, tile_of
 
-ALIGNMENT_BYTES = 64
 _NUMPY_FORMATS = {"float32": "F32", "float16": "F16"}
 
 
@@ -55,16 +55,6 @@ def packed_bytes(format: str, rows: int, cols: int) -> int:
     """Memory a packed matrix takes."""
     tile = tile_of(format)
     return -(-rows // ROWS) * -(-cols // tile.block_k) * tile.tile_bytes
-
-
-def aligned_empty(size: int) -> np.ndarray:
-    """u8[size] starting on a cache line. Raises `DoesNotFitError` instead of running out of memory."""
-    try:
-        raw = np.empty(size + ALIGNMENT_BYTES, np.uint8)
-    except MemoryError as error:
-        raise DoesNotFitError(f"{size} bytes of packed weights do not fit in memory", where="pack") from error
-    start = -raw.ctypes.data % ALIGNMENT_BYTES
-    return raw[start : start + size]
 
 
 def pack_into(tile: Tile, source: np.ndarray, rows: int, cols: int, out: np.ndarray) -> PackedMatrix:

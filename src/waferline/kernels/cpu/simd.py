@@ -297,6 +297,38 @@ def greater_of(typing_context: Any, x: Any, y: Any) -> Any:
 
 
 @intrinsic
+def magnitude_bits(typing_context: Any, x: Any) -> Any:
+    """|x| as its bit pattern: integers order as the floats do, and NaN is the largest of all."""
+    return i32x16(x), lambda context, builder, signature, a: Lanes(builder).and_(builder.bitcast(a[0], VI), 0x7FFFFFFF)
+
+
+@intrinsic
+def larger_i32(typing_context: Any, x: Any, y: Any) -> Any:
+    """The larger of x and y in each lane."""
+    return i32x16(x, y), lambda context, builder, signature, a: call(builder, "llvm.smax.v16i32", VI, list(a))
+
+
+@intrinsic
+def largest_i32(typing_context: Any, x: Any) -> Any:
+    """The largest lane."""
+    return types.int32(x), lambda context, builder, signature, a: call(
+        builder, "llvm.vector.reduce.smax.v16i32", I32, [a[0]]
+    )
+
+
+@intrinsic
+def store_i8(typing_context: Any, array: Any, offset: Any, v: Any) -> Any:
+    """Write 16 f32 that hold integers in [-128, 127] as bytes."""
+
+    def code(context: Any, builder: Any, signature: Any, a: Any) -> Any:
+        base = data_pointer(context, builder, signature.args[0], a[0])
+        Lanes(builder).store(builder.trunc(builder.fptosi(a[2], VI), vector(I8)), base, a[1])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, v), code
+
+
+@intrinsic
 def cycle_counter(typing_context: Any) -> Any:
     """The processor's steady time-stamp counter (ticks of unknown length: calibrate against a clock)."""
 

@@ -11,7 +11,7 @@ from waferline.kernels.cpu.activations import buffers, pack_f32, pack_q8_0, pack
 from waferline.kernels.cpu.attention import attention_kernel, writer_kernel
 from waferline.kernels.cpu.elementwise import add_rows, rms_norm_rows, rope_rows, swiglu_row
 from waferline.kernels.cpu.jit import jit
-from waferline.kernels.cpu.matmul import PREFETCH_BYTES, sweep_kernel
+from waferline.kernels.cpu.matmul import PREFETCH_BYTES, layout_for, sweep_kernel
 from waferline.kernels.cpu.simd import cycle_counter
 from waferline.kernels.cpu.softmax import softmax_reload
 from waferline.kernels.cpu.tiles import CODES, TILES
@@ -48,15 +48,15 @@ _Q8K_FORMATS = tuple(CODES[t.name] for t in TILES.values() if t.activation == "q
 _Q80_FORMATS = tuple(CODES[t.name] for t in TILES.values() if t.activation == "q8_0")
 _Q4_K, _Q5_K, _Q6_K, _Q8_0, _Q4_0 = (CODES[n] for n in ("Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0"))
 _TQ2_0, _F16, _BF16, _F32 = (CODES[n] for n in ("TQ2_0", "F16", "BF16", "F32"))
-_sweep_q4_k = sweep_kernel("Q4_K", 1, False)
-_sweep_q5_k = sweep_kernel("Q5_K", 1, False)
-_sweep_q6_k = sweep_kernel("Q6_K", 1, False)
-_sweep_q8_0 = sweep_kernel("Q8_0", 1, False)
-_sweep_q4_0 = sweep_kernel("Q4_0", 1, False)
-_sweep_tq2_0 = sweep_kernel("TQ2_0", 1, False)
-_sweep_f16 = sweep_kernel("F16", 1, True)
-_sweep_bf16 = sweep_kernel("BF16", 1, True)
-_sweep_f32 = sweep_kernel("F32", 1, True)
+_sweep_q4_k = sweep_kernel("Q4_K", layout_for(TILES["Q4_K"], 1))
+_sweep_q5_k = sweep_kernel("Q5_K", layout_for(TILES["Q5_K"], 1))
+_sweep_q6_k = sweep_kernel("Q6_K", layout_for(TILES["Q6_K"], 1))
+_sweep_q8_0 = sweep_kernel("Q8_0", layout_for(TILES["Q8_0"], 1))
+_sweep_q4_0 = sweep_kernel("Q4_0", layout_for(TILES["Q4_0"], 1))
+_sweep_tq2_0 = sweep_kernel("TQ2_0", layout_for(TILES["TQ2_0"], 1))
+_sweep_f16 = sweep_kernel("F16", layout_for(TILES["F16"], 1))
+_sweep_bf16 = sweep_kernel("BF16", layout_for(TILES["BF16"], 1))
+_sweep_f32 = sweep_kernel("F32", layout_for(TILES["F32"], 1))
 
 
 class Packed(NamedTuple):
@@ -159,19 +159,18 @@ def _product(
 @jit
 def _pack(x: Any, fmt: int, work: Any, ready: Any) -> None:
     """Pack x f32[1, width] for a format unless `ready` says it is; `ready` is cleared when x changes."""
-    bits = x.view(np.int32)
     if fmt in _Q8K_FORMATS:
         if not ready[0]:
-            pack_q8_k(x, bits, 1, 0, 1, work.k.codes, work.k.sums, work.k.sums16, work.k.scales)
+            pack_q8_k(x, 1, 0, 1, work.k.codes, work.k.sums, work.k.sums16, work.k.scales)
         ready[0] = 1
     elif fmt in _Q80_FORMATS:
         if not ready[1]:
-            pack_q8_0(x, bits, 1, 0, 1, work.z.codes, work.z.sums, work.z.sums16, work.z.scales)
+            pack_q8_0(x, 1, 0, 1, work.z.codes, work.z.sums, work.z.sums16, work.z.scales)
         ready[1] = 1
     else:
         if not ready[2]:
             width = (x.shape[1] + 31) // 32 * 32
-            pack_f32(x, bits, 1, 0, 1, work.f.codes[:width], work.f.sums, work.f.sums16, work.f.scales)
+            pack_f32(x, 1, 0, 1, work.f.codes[:width], work.f.sums, work.f.sums16, work.f.scales)
         ready[2] = 1
 
 

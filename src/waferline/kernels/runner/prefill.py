@@ -11,10 +11,11 @@ import numpy as np
 from numba import prange
 
 from waferline.kernels.cpu import activations
+from waferline.kernels.cpu.aligned import aligned_f32
 from waferline.kernels.cpu.attention import KVCache, attention_kernel, writer_kernel
 from waferline.kernels.cpu.elementwise import add_rows, rms_norm_rows, rope_rows, swiglu_row
 from waferline.kernels.cpu.jit import jit, specialise
-from waferline.kernels.cpu.matmul import GROUP_COLUMNS, PREFETCH_BYTES, sweep_kernel, width_for
+from waferline.kernels.cpu.matmul import GROUP_COLUMNS, PREFETCH_BYTES, Layout, layout_for, sweep_kernel
 from waferline.kernels.cpu.tiles import ROWS, TILES
 from waferline.kernels.runner import decode as step
 from waferline.kernels.runner.config import ModelConfig
@@ -36,6 +37,7 @@ from waferline.kernels.runner.weights import (
 )  # fmt: skip
 
 _NAMES = tuple(TILES)
+_EMPTY = np.empty(0, np.float32)
 
 # Names the specialised copies bind.
 SWEEP: Any = None
@@ -51,19 +53,16 @@ def _product(
         SWEEP(w, at, a, b, blocks, codes, sums, sums16, scales, y, y.shape[1], column_blocks, group, PREFETCH_BYTES)
 
 
-def _pack(
-    x: Any, bits: Any, n: int, column_blocks: int, codes: Any, sums: Any, sums16: Any, scales: Any, threads: int
-) -> None:
+def _pack(x: Any, n: int, column_blocks: int, codes: Any, sums: Any, sums16: Any, scales: Any, threads: int) -> None:
     for t in prange(threads):
         a, b = t * column_blocks // threads, (t + 1) * column_blocks // threads
-        PACK(x, bits, n, a, b, codes, sums, sums16, scales)
+        PACK(x, n, a, b, codes, sums, sums16, scales)
 
 
 @cache
-def _product_kernel(name: str, n: int) -> Any:
-    exact = TILES[name].exact
-    sweep = sweep_kernel(name, n, exact)
-    return specialise(_product, f"product_{name.lower()}_{n}", parallel=True, SWEEP=sweep)
+def _product_kernel(name: str, layout: Layout) -> Any:
+    label = f"product_{name.lower()}_{layout.kind}_{layout.columns}"
+    return specialise(_product, label, parallel=True, SWEEP=sweep_kernel(name, layout))
 
 
 @cache
@@ -106,8 +105,9 @@ class Batch:
     threads: int
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(len(step.OPERATORS)))
     _buffers: dict[tuple[str, int, int, int], tuple[np.ndarray, ...]] = field(default_factory=dict)
+    _arrays: dict[str, np.ndarray] = field(default_factory=dict)
     _input: np.ndarray | None = None
-    _ready: dict[tuple[str, int], tuple[np.ndarray, ...]] = field(default_factory=dict)
+    _ready: dict[Layout, tuple[np.ndarray, ...]] = field(default_factory=dict)
     _mark: float = 0.0
 
     def _spent(self, operator: int) -> None:
@@ -115,31 +115,39 @@ class Batch:
         self.seconds[operator] += now - self._mark
         self._mark = now
 
-    def times(self, x: np.ndarray, row: np.ndarray, operator: int, expert: int = 0) -> np.ndarray:
-        """x f32[n, cols] @ W^T for a row of the operator table; f32[at least n, padded rows]. Packs x once per layout."""
+    def _array(self, slot: str, rows: int, columns: int) -> np.ndarray:
+        """Work memory of that name, kept from layer to layer: fresh pages cost more than what is done with them."""
+        size = rows * columns
+        if self._arrays.get(slot, _EMPTY).size < size:
+            self._arrays[slot] = aligned_f32(1, size)[0]
+        return self._arrays[slot][:size].reshape(rows, columns)
+
+    def times(self, x: np.ndarray, row: np.ndarray, operator: int, slot: str, expert: int = 0) -> np.ndarray:
+        """x f32[n, cols] @ W^T for a row of the operator table; f32[at least n, padded rows], in the work memory of
+        `slot` until that is asked for again. Packs x once per layout."""
         name = _NAMES[row[FORMAT]]
         tile = TILES[name]
-        n = width_for(x.shape[0], tile.exact)
+        layout = layout_for(tile, x.shape[0])
+        n = layout.columns
         column_blocks = -(-x.shape[0] // n)
         if x is not self._input:
             self._input = x
             self._ready.clear()
-        key = (tile.activation, n)
-        if key not in self._ready:
-            size = (tile.activation, int(row[BLOCKS]) * tile.block_k, n, column_blocks)
+        if layout not in self._ready:
+            size = (layout.kind, int(row[BLOCKS]) * tile.block_k, n, column_blocks)
             if size not in self._buffers:
                 self._buffers[size] = activations.buffers(*size)
-            self._ready[key] = self._buffers[size]
-            _pack_kernel(tile.activation)(x, x.view(np.int32), n, column_blocks, *self._ready[key], self.threads)
+            self._ready[layout] = self._buffers[size]
+            _pack_kernel(layout.kind)(x, n, column_blocks, *self._ready[layout], self.threads)
             self._spent(step.QUANTISE)
-        y = np.empty((column_blocks * n, int(row[ROW_TILES]) * ROWS), np.float32)
+        y = self._array(slot, column_blocks * n, int(row[ROW_TILES]) * ROWS)
         at, group = int(row[OFFSET] + expert * row[MATRIX_BYTES]), max(1, GROUP_COLUMNS // n)
-        _product_kernel(name, n)(
+        _product_kernel(name, layout)(
             self.model.arena,
             at,
             int(row[ROW_TILES]),
             int(row[BLOCKS]),
-            *self._ready[key],
+            *self._ready[layout],
             y,
             column_blocks,
             group,
@@ -170,7 +178,7 @@ class Batch:
         _norm(x, m.attn_norm[layer], c.rms_eps, h, self.threads)
         self._input = None
         self._spent(step.NORM)
-        q, k, v = (self.times(h, m.table[layer, kind], step.QKV) for kind in (Q, K, V))
+        q, k, v = (self.times(h, m.table[layer, kind], step.QKV, name) for kind, name in ((Q, "q"), (K, "k"), (V, "v")))
         q, k, v = (np.ascontiguousarray(a[:n, :w]) for a, w in ((q, c.q_width), (k, c.kv_width), (v, c.kv_width)))
         for a, bias in ((q, m.q_bias), (k, m.k_bias), (v, m.v_bias)):
             if bias.size:
@@ -185,29 +193,29 @@ class Batch:
         writer_kernel(cache.kind)(k.reshape(heads), v.reshape(heads), *arrays, layer, position)
         self._spent(step.ROPE)
         scores = np.zeros((self.threads, 4, cache.slots), np.float32)
-        out = np.empty_like(q)
+        out = self._array("attended", *q.shape)
         factor = np.float32(c.head_dim**-0.5)
         attend = attention_kernel(cache.kind)
         attend(q, c.heads, c.head_dim, *arrays, layer, position, factor, scores, out, self.threads)
         self._spent(step.ATTENTION)
-        o = self.times(out, m.table[layer, PROJECTION], step.ATTN_OUT)
+        o = self.times(out, m.table[layer, PROJECTION], step.ATTN_OUT, "o")
         if m.o_bias.size:
             step.add_bias(o, m.o_bias[layer])
         _add(x, o, self.threads)
 
     def _network(self, h: np.ndarray, rows: np.ndarray, width: int, expert: int = 0) -> np.ndarray:
         """down(silu(gate h) * (up h)), f32[at least n, d_model or more]."""
-        gate = self.times(h, rows[0], step.GATE_UP, expert)
-        up = self.times(h, rows[1], step.GATE_UP, expert)
-        act = np.empty((h.shape[0], width), np.float32)
+        gate = self.times(h, rows[0], step.GATE_UP, "gate", expert)
+        up = self.times(h, rows[1], step.GATE_UP, "up", expert)
+        act = self._array("act", h.shape[0], width)
         _swiglu(gate, up, act, self.threads)
         self._spent(step.SWIGLU)
-        return self.times(act, rows[2], step.DOWN_OP, expert)
+        return self.times(act, rows[2], step.DOWN_OP, "down", expert)
 
     def _mixture(self, x: np.ndarray, h: np.ndarray, layer: int) -> None:
         """Each expert once, on the tokens that chose it."""
         c, rows, n = self.config, self.model.table[layer], h.shape[0]
-        logits = np.ascontiguousarray(self.times(h, rows[ROUTER], step.ROUTE)[:n, : c.experts])
+        logits = np.ascontiguousarray(self.times(h, rows[ROUTER], step.ROUTE, "router")[:n, : c.experts])
         chosen, weights = np.empty((n, c.experts_used), np.int64), np.empty((n, c.experts_used), np.float32)
         for t in range(n):
             step.choose(logits[t], c.experts_used, c.family.renormalise, chosen[t], weights[t])

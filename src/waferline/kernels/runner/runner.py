@@ -16,9 +16,9 @@ from waferline.formats.gguf_header import open_gguf
 from waferline.formats.tensors import TensorFile, TensorInfo
 from waferline.kernels.cpu.attention import KVCache
 from waferline.kernels.cpu.elementwise import rope_table
-from waferline.kernels.cpu.matmul import width_for
+from waferline.kernels.cpu.matmul import layout_for
 from waferline.kernels.cpu.threads import available_threads, use_threads
-from waferline.kernels.cpu.tiles import ROWS
+from waferline.kernels.cpu.tiles import ROWS, TILES
 from waferline.kernels.runner import decode as step
 from waferline.kernels.runner.config import ModelConfig, read_config
 from waferline.kernels.runner.prefill import Batch
@@ -156,7 +156,7 @@ class Runner:
         h = np.empty_like(x)
         step.rms_norm_rows(x, self._model.output_norm, self.config.rms_eps, h, 0, x.shape[0])
         row = self._model.table[self.config.layers, 0]
-        return self._batch.times(h, row, step.OUTPUT)[: x.shape[0], : self.config.vocabulary].copy()
+        return self._batch.times(h, row, step.OUTPUT, "logits")[: x.shape[0], : self.config.vocabulary].copy()
 
     def generate(
         self,
@@ -314,7 +314,7 @@ def warm_up(runner: Runner, prompt_tokens: int = BATCH_TOKENS) -> float:
     start = time.perf_counter()
     runner.reset()
     pieces = {min(prompt_tokens, BATCH_TOKENS), prompt_tokens % BATCH_TOKENS} - {0}
-    for width in {width_for(piece, exact) for piece in pieces for exact in (False, True)}:
+    for width in {layout_for(tile, piece).columns for piece in pieces for tile in TILES.values()}:
         runner.prefill([0] * min(width, runner.cache.slots))
         runner.reset()
     runner.decode(0)

@@ -9,7 +9,8 @@ import numpy as np
 
 from waferline.errors import DoesNotFitError, FileFormatError
 from waferline.formats.tensors import TensorFile, TensorInfo
-from waferline.kernels.cpu.packed import aligned_empty, pack_into, packed_bytes
+from waferline.kernels.cpu.aligned import aligned_empty
+from waferline.kernels.cpu.packed import pack_into, packed_bytes
 from waferline.kernels.cpu.tiles import CODES, ROWS, tile_of
 from waferline.kernels.runner.config import ModelConfig
 

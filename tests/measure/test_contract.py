@@ -85,6 +85,17 @@ def test_disturbed_repeats_do_not_count_while_enough_are_quiet() -> None:
     assert noisy.best_s == 1.0
 
 
+def test_a_call_may_do_the_work_several_times() -> None:
+    def run() -> int:
+        time.sleep(0.004)
+        return 1
+
+    outcome = measure(run, name="four at once", check=lambda r: GOOD, plan=SHORT, work={"rows": 10.0}, times=4)
+    assert isinstance(outcome, Measurement)
+    assert 0.001 <= outcome.median_s < 0.004
+    assert outcome.calls_per_repeat % 4 == 0
+
+
 def test_inputs_are_made_outside_the_clock() -> None:
     def slow(call: int) -> tuple[int]:
         time.sleep(0.02)

@@ -63,6 +63,24 @@ def test_an_unknown_operator_is_an_error_that_names_the_nearest():
         coefficients("h100", "gem", "bf16", "hopper", "nvidia", "gpu")
 
 
+def test_kernels_that_change_with_the_rows_of_activations():
+    """From `wide_from_m` on: another share of the peak, and the weights are unpacked once whatever the rows."""
+    record, _ = coefficients("epyc", "gemm", "bf16", *MACHINES["epyc"])
+    wide = {"wide_from_m": 16.0, "wide_compute_efficiency": 0.01, "wide_unpack_s": 1e-9}
+
+    def seconds(m, c):
+        compute_s, memory_s = gemm_light(m, 4096, 4096)
+        kw = {"weight_bits": 4.5, "activation_bits": 16.0, "device": H100, "c": c}
+        return gemm_s(m, 4096, 4096, light_compute_s=compute_s, light_memory_s=memory_s, **kw)
+
+    rows = np.array([1.0, 15.0, 16.0, 512.0])
+    plain, both = seconds(rows, record.c), seconds(rows, {**record.c, **wide})
+    np.testing.assert_array_equal(both[:2], plain[:2])
+    assert (both[2:] > 4096**2 * 1e-9).all() and (both[2:] > plain[2:]).all()
+    free = seconds(rows, {**record.c, **wide, "wide_unpack_s": 0.0})
+    assert both[3] - free[3] <= 4096**2 * 1e-9 * 1.5  # unpacked once
+
+
 @settings(max_examples=60, deadline=None)
 @given(size, size, size, st.sampled_from(list(MACHINES)))
 def test_gemm_is_never_faster_than_light(m, n, k, machine):

@@ -27,12 +27,11 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="Print data instead of text.")] = False,
 ) -> None:
     """Continue a text with a GGUF model: prefill, then one token after the other, with the speed of both."""
-    import os
-
-    os.environ.setdefault("OMP_PROC_BIND", "true")  # two threads left unbound may wake on one core
-    os.environ.setdefault("OMP_PLACES", "cores")
     from rich.console import Console
 
+    from waferline.kernels.binding import bind_threads
+
+    bind_threads()
     from waferline.kernels.runner import Sampling, load, warm_up
 
     sampling = Sampling(temperature, top_k, top_p, seed)

@@ -24,6 +24,13 @@ _STORE = Annotated[
 MACHINE_BUDGET_S = 30.0  # to begin calibrations in; the last one may take ten more on a first run, the roofs six
 
 
+@app.callback()
+def _bind() -> None:
+    from waferline.kernels.binding import bind_threads
+
+    bind_threads()
+
+
 @app.command("machine")
 def machine(
     save: Annotated[Path | None, typer.Option("--save", help="Also write the hardware file here.")] = None,

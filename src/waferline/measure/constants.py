@@ -28,6 +28,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "compute_efficiency": (0.01, 1.0),
     "exposed": (0.01, 1.5),
     "floor_s": (1e-7, 1e-3),
+    "wide_compute_efficiency": (0.01, 1.0),
+    "wide_unpack_s": (1e-13, 1e-8),  # a weight
 }
 _ROUNDS, _POINTS, _SHRINK = 24, 9, 0.7
 _SMALL = 0.02  # log ratios below this are as good as none

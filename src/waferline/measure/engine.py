@@ -89,15 +89,17 @@ def measure(
     plan: Plan | None = None,
     work: Mapping[str, float] | None = None,
     detail: Mapping[str, Any] | None = None,
+    times: int = 1,
 ) -> Outcome:
     """Time `run(*inputs(i))` on `device` and check what it returns.
 
     inputs: makes the arguments of call i, outside the clock. check: compares a result with a reference, after the
-    warm-up and again on the last result; a failed check is a refusal. work: what one call does, by unit.
+    warm-up and again on the last result; a failed check is a refusal. work: what is done once, by unit. times: how often
+    one call does it; seconds are of one time.
 
     Raises: DoesNotFitError when memory runs out; every other way of not measuring is a `Refusal`.
     """
-    job = _Job(run, name, check, inputs or _no_inputs, device or Cpu(), plan or Plan())
+    job = _Job(run, name, check, inputs or _no_inputs, device or Cpu(), plan or Plan(), times)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     machine = fingerprint().to_json()
 
@@ -141,7 +143,7 @@ def measure(
         machine=machine,
         started=started,
         warmups=job.plan.warmups,
-        calls_per_repeat=calls,
+        calls_per_repeat=calls * times,
         work=dict(work or {}),
         detail=dict(detail or {}),
     )
@@ -159,6 +161,7 @@ class _Job:
     inputs: Callable[[int], tuple[Any, ...]]
     device: ComputeDevice
     plan: Plan
+    times: int
 
     def measure(self) -> tuple[Check, list[float], list[bool], int, Any]:
         watch = Watch(self.device.threads)
@@ -176,7 +179,7 @@ class _Job:
         result: Any = first
         while (len(seconds) < self.plan.repeats or time.perf_counter() < enough) and time.perf_counter() < deadline:
             before, after, result = self._repeat(len(seconds) * calls, calls)
-            seconds.append((after.wall_s - before.wall_s) / calls)
+            seconds.append((after.wall_s - before.wall_s) / (calls * self.times))
             quiet.append(before.quiet_until(after, self.device.threads))
             busy_wall_s += after.wall_s - before.wall_s
             busy_cpu_s += after.cpu_s - before.cpu_s

@@ -11,6 +11,7 @@ from typing import Any
 from numba import prange, types
 from numba.extending import intrinsic
 
+from waferline.kernels.cpu.amx import multiply_ones
 from waferline.kernels.cpu.dot import dot4
 from waferline.kernels.cpu.isa import current_isa
 from waferline.kernels.cpu.jit import jit
@@ -135,6 +136,13 @@ def multiply_i8(ones: Any, steps: int, threads: int, out: Any) -> None:
     """`CHAINS` dot products of 64 bytes a step on each thread."""
     for t in prange(threads):
         _multiply_i8(ones, steps, out, t * 64)
+
+
+@jit(parallel=True)
+def multiply_tiles(ones: Any, steps: int, threads: int, out: Any) -> None:
+    """Some tile products a step on each thread; `ones` is one tile of them."""
+    for t in prange(threads):
+        multiply_ones(ones, steps, out, t * 64)
 
 
 @jit(parallel=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from waferline.kernels.cpu.packed import aligned_empty
+from waferline.kernels.cpu.aligned import aligned_empty
+from waferline.kernels.cpu.amx import PEAK_CHAINS, TILE_K, TOKENS
+from waferline.kernels.cpu.isa import current_isa
 from waferline.kernels.cpu.threads import use_threads
 from waferline.measure.contract import Check, Outcome
 from waferline.measure.engine import Cpu, Plan, foresee_memory, measure
@@ -17,6 +20,7 @@ from waferline.measure.probes import kernels
 MOST_COUNT = 2**24
 SHORTEST_READ_BYTES = 16 * 2**20  # a repeat reads at least this much, so that starting threads does not count
 MULTIPLY_STEPS = 100_000
+TILE_STEPS = 40_000
 BYTES_PER_STEP, LANES, BYTE_PRODUCTS = 64, 16, 4
 
 PROBE = Plan(repeats=11, warmups=2, least_s=0.1, most_s=2.0)
@@ -54,30 +58,45 @@ def read_bandwidth(each_bytes: int, threads: int, plan: Plan = PROBE) -> Outcome
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Peak:
+    """A multiply-add loop: what one step does in each of sixteen lanes, how many such lanes, how many steps."""
+
+    kernel: Any
+    dtype: Any
+    products: int
+    rows: int = 1
+    steps: int = MULTIPLY_STEPS
+
+
+def _peak_of(kind: str) -> _Peak:
+    if kind == "fp32":
+        return _Peak(kernels.multiply_f32, np.float32, kernels.CHAINS)
+    if current_isa().tiles:
+        return _Peak(kernels.multiply_tiles, np.int8, PEAK_CHAINS * TILE_K, rows=TOKENS, steps=TILE_STEPS)
+    return _Peak(kernels.multiply_i8, np.uint8, kernels.CHAINS * BYTE_PRODUCTS)
+
+
 def peak(kind: str, threads: int, plan: Plan = PROBE) -> Outcome:
     """Operations per second of multiply-adds in registers: `kind` is "fp32" or "int8"."""
-    kernel, products, dtype = {
-        "fp32": (kernels.multiply_f32, 1, np.float32),
-        "int8": (kernels.multiply_i8, BYTE_PRODUCTS, np.uint8),
-    }[kind]
-    ones = aligned_empty(2048).view(dtype)
+    p = _peak_of(kind)
+    ones = aligned_empty(2048).view(p.dtype)
     ones.fill(1)
     ones[1024 // ones.itemsize :] = 0  # where the byte kernel reads its zeros
     out = np.zeros(threads * LANES, np.float32)
     use_threads(threads)
 
     def run() -> Any:
-        kernel(ones, MULTIPLY_STEPS, threads, out)
+        p.kernel(ones, p.steps, threads, out)
         return out
 
-    macs = MULTIPLY_STEPS * kernels.CHAINS * LANES * products * threads
     return measure(
         run,
         name=f"{kind} multiply-add in registers on {threads} threads",
-        check=lambda got: _exactly(got, MULTIPLY_STEPS * kernels.CHAINS * products, "the count of products"),
+        check=lambda got: _exactly(got, p.steps * p.products, "the count of products"),
         device=Cpu(threads),
         plan=plan,
-        work={"flops": 2.0 * macs},
+        work={"flops": 2.0 * p.steps * p.products * LANES * p.rows * threads},
         detail={"threads": threads},
     )
 

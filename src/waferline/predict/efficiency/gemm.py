@@ -40,7 +40,8 @@ def gemm_s(
     lack = np.maximum(idle / splits, 1.0)  # 1 when every unit has a tile or a split of one
     waves = np.ceil(tiles * (1.0 / device.sm_count)) * idle  # last wave, partly filled: above 1
     load = np.where(idle > 1.0, lack, 1.0 + c["wave_share"] * (waves - 1.0))
-    compute_s = light_compute_s * load * ((1.0 + c["k_ramp"] * K_BLOCK / np.asarray(k)) / matrix_efficiency(device, c))
+    share, unpack_s = _kernel(m, n, k, matrix_efficiency(device, c), c)
+    compute_s = light_compute_s * load * ((1.0 + c["k_ramp"] * K_BLOCK / np.asarray(k)) / share) + unpack_s
     memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) / memory_efficiency(device, c))
     if cache_warm:
         weight_bytes = np.multiply(n, k, dtype=float) * (weight_bits / 8.0)
@@ -55,6 +56,19 @@ def gemm_s(
     if cache_warm:
         return np.asarray(time_s)
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
+
+
+def _kernel(m: Values, n: Values, k: Values, share: float, c: Mapping[str, float]) -> tuple[Values, Values]:
+    """(share of the arithmetic peak, seconds to unpack the weights) of the kernel that runs at m rows of activations.
+
+    CPU kernels change with m: below `wide_from_m`, vectors that unpack as they multiply; from there on, tiles whose
+    weights are unpacked first, once for all rows. Records without that key have one kernel, which hides its unpacking.
+    """
+    if "wide_from_m" not in c:
+        return share, 0.0
+    wide = np.asarray(m) >= c["wide_from_m"]
+    weights = np.multiply(n, k, dtype=float)
+    return np.where(wide, c["wide_compute_efficiency"], share), np.where(wide, c["wide_unpack_s"] * weights, 0.0)
 
 
 def quantise_s(

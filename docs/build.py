@@ -13,6 +13,7 @@ PAGES = {
     "accuracy": "docs.pages.accuracy",
     "studies": "docs.pages.studies",
     "peers": "docs.pages.peers",
+    "kernels": "docs.pages.kernels",
     "readme": "docs.pages.readme",
 }
 

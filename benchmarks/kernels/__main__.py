@@ -6,13 +6,9 @@ Without llama-cpp-python installed the ratios read "peer not installed". `--save
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_PROC_BIND", "true")  # two threads left unbound may wake on one core, ours and the peer's
-os.environ.setdefault("OMP_PLACES", "cores")
-
 import argparse
 import json
+import os
 import platform
 import re
 import tempfile
@@ -22,15 +18,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kernels.cases import cases
-from benchmarks.kernels.ggml import Ggml
-from benchmarks.kernels.llama import llama_cpp_build, llama_cpp_missing
-from benchmarks.kernels.model import LEAST_DECODE, LEAST_PREFILL, ModelRow, run_model
-from benchmarks.kernels.operators import Row, run_case
-from benchmarks.kernels.study import look_up_rows, softmax_rows
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.kernels.cases import cases
+from benchmarks.kernels.ggml import Ggml
+from benchmarks.kernels.lesser import lesser_rows
+from benchmarks.kernels.llama import llama_cpp_build, llama_cpp_missing
+from benchmarks.kernels.model import LEAST_DECODE, LEAST_PREFILL, ModelRow, run_model
+from benchmarks.kernels.operators import run_case
+from benchmarks.kernels.study import look_up_rows, softmax_rows
 from waferline.kernels.cpu.isa import current_isa
 from waferline.kernels.cpu.threads import available_threads
 from waferline.kernels.runner.random_gguf import ONE_BILLION, RandomModel, write_random_gguf
@@ -63,19 +60,19 @@ def _version(name: str) -> str | None:
         return None
 
 
-def operator_table(rows: list[Row]) -> Table:
+def operator_table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(
         "operator", "batch", "threads", "GB/s", "% of read", "target", "GMAC/s", "ratio to llama.cpp", "target", "error",
-        title="matrix products (1 thread: CPU time; more: wall)",
+        title=title,
     )  # fmt: skip
     for row in rows:
-        c = row.case
-        ratio = "peer not installed" if row.ratio is None else f"{row.ratio:.2f} ({row.peer})"
+        c = row["case"]
+        ratio = "peer not installed" if row["ratio"] is None else f"{row['ratio']:.2f} ({row['peer']})"
         table.add_row(
-            f"{c.format} {c.rows}x{c.cols}{' exact' if c.exact else ''}", str(c.batch), str(c.threads),
-            f"{row.bytes_per_s / 1e9:.1f}", f"{row.share:.0%}", f"{c.least_share:.0%}" if c.least_share else "",
-            f"{row.macs_per_s / 1e9:.1f}", ratio, f"{c.least_ratio}" if c.least_ratio else "",
-            "" if row.error is None else f"{row.error:.1e}",
+            f"{c['format']} {c['rows']}x{c['cols']}{' exact' if c['exact'] else ''}", str(c["batch"]), str(c["threads"]),
+            f"{row['bytes_per_s'] / 1e9:.1f}", f"{row['share']:.0%}", f"{c['least_share']:.0%}" if c["least_share"] else "",
+            f"{row['macs_per_s'] / 1e9:.1f}", ratio, f"{c['least_ratio']}" if c["least_ratio"] else "",
+            "" if row["error"] is None else f"{row['error']:.1e}",
         )  # fmt: skip
     return table
 
@@ -119,6 +116,8 @@ def main() -> None:
     for case in cases(arguments.threads):
         progress.print(f"{case.format} {case.rows}x{case.cols} batch {case.batch} threads {case.threads}", style="dim")
         operators.append(run_case(case, ggml, rounds=3 if arguments.quick else 9))
+    progress.print("lesser instruction sets", style="dim")
+    lesser = lesser_rows(rounds=3 if arguments.quick else 9)
     with tempfile.TemporaryDirectory() as folder:
         progress.print("whole model", style="dim")
         path = write_random_gguf(
@@ -131,6 +130,7 @@ def main() -> None:
     data = {
         "machine": about,
         "operators": [row.to_json() for row in operators],
+        "lesser": lesser,
         "models": [asdict(row) for row in models],
         "look_up": look_ups,
         "softmax": softmaxes,
@@ -144,7 +144,12 @@ def main() -> None:
         return
     console = Console()
     console.print(about)
-    console.print(operator_table(operators), model_table(models))
+    console.print(
+        operator_table("matrix products (1 thread: CPU time; more: wall)", [row.to_json() for row in operators])
+    )
+    for isa, rows in lesser.items():
+        console.print(operator_table(f"the same with {isa} only", rows))
+    console.print(model_table(models))
     console.print(study_table("table look-up and unpacking, weights/s", look_ups))
     console.print(study_table("softmax, elements/s", softmaxes))
 

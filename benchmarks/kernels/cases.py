@@ -23,3 +23,10 @@ def cases(threads: int) -> list[Case]:
     ]
     two += [Case("Q4_K", 4096, 4096, batch=n, threads=2, least_ratio=2.5) for n in (4, 12)]
     return [*one, *two, Case("Q4_K", 4096, 4096, batch=512, threads=2, least_ratio=1.7)]
+
+
+def lesser_cases(isa: str) -> list[Case]:
+    """What is measured with an instruction set switched down: the usual vector product, and prefill without tiles."""
+    if isa == "avx512-vnni":
+        return [Case("Q4_K", 4096, 4096, batch=512, least_ratio=1.7)]
+    return [Case("Q4_K", r, c, least_share=0.7, least_ratio=1.2) for r, c in SHAPES[:2]]

@@ -13,7 +13,12 @@ import numpy as np
 TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14, "BF16": 30, "TQ2_0": 35}
 REPACKED = "CPU_REPACK"  # llama.cpp's default buffer: weights rearranged for the processor, where a kernel exists
 PLAIN = "CPU"
-_REPACKABLE = {"Q4_K", "Q4_0"}  # the x86 repack kernels; others crash in that buffer
+TILES = "AMX"  # tile registers: what llama.cpp takes first where it was built for them
+# The formats a buffer type has kernels for on x86; others crash in it.
+_REARRANGED = {
+    REPACKED: {"Q4_K", "Q4_0"},
+    TILES: {"Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0"},
+}
 
 
 class _InitParams(ctypes.Structure):
@@ -85,7 +90,7 @@ class Ggml:
 
     def kinds(self, format: str) -> list[str]:
         """The buffer types that have a kernel for a format."""
-        return [PLAIN] + ([REPACKED] if format in _REPACKABLE and REPACKED in self.buffers else [])
+        return [PLAIN, *(kind for kind, of in _REARRANGED.items() if format in of and kind in self.buffers)]
 
     def product(
         self, format: str, rows: int, cols: int, data: np.ndarray, x: np.ndarray, copies: int, kind: str

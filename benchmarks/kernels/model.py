@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmarks.kernels.llama import LlamaCpp, llama_cpp_missing, timed
 
+from benchmarks.kernels.llama import LlamaCpp, llama_cpp_missing, timed
 from waferline.kernels import runner
 
 LEAST_DECODE, LEAST_PREFILL = 1.6, 1.5

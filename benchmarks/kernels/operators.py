@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from benchmarks.kernels.ggml import Ggml
 from numba import prange
 
+from benchmarks.kernels.ggml import Ggml
+from waferline.kernels.cpu.aligned import aligned_empty
 from waferline.kernels.cpu.jit import jit
 from waferline.kernels.cpu.matmul import Matmul
-from waferline.kernels.cpu.packed import PackedMatrix, aligned_empty, pack
+from waferline.kernels.cpu.packed import PackedMatrix, pack
 from waferline.kernels.cpu.threads import use_threads
 from waferline.kernels.runner.random_gguf import random_blocks
 
@@ -56,7 +57,8 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Medians of one case, seconds per product. `peer` names the faster ggml kernel, None without llama.cpp."""
+    """Medians of one case, seconds per product. `peer` names the fastest ggml kernel, None without llama.cpp; `peers_seconds`
+    has them all."""
 
     case: Case
     seconds: float
@@ -68,21 +70,21 @@ class Row:
     peer: str | None
     peer_seconds: float | None
     ratio: float | None
+    peers_seconds: dict[str, float]
     error: float | None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def shared_copies(matrix: PackedMatrix, copies: int) -> tuple[list[PackedMatrix], np.ndarray]:
-    """The same matrix several times in one block of memory, as the weights of a model lie, and that block as i64."""
+def shared_copies(matrix: PackedMatrix, copies: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same matrix several times in one block of memory, as the weights of a model lie: u8[copies, bytes], and as i64."""
     size = matrix.data.size
     block = aligned_empty(copies * size + PAGE_BYTES)
     start = -block.ctypes.data % PAGE_BYTES
     block = block[start : start + copies * size].reshape(copies, size)
     block[:] = matrix.data
-    whole = block.reshape(-1)[: copies * size // 8 * 8].view(np.int64)
-    return [PackedMatrix(matrix.tile, matrix.rows, matrix.cols, data) for data in block], whole
+    return block, block.reshape(-1)[: copies * size // 8 * 8].view(np.int64)
 
 
 def run_case(case: Case, ggml: Ggml | None, rounds: int) -> Row:
@@ -92,14 +94,12 @@ def run_case(case: Case, ggml: Ggml | None, rounds: int) -> Row:
     x = rng.standard_normal((case.batch, case.cols)).astype(np.float32)
     packed = pack(data, case.format, (case.rows, case.cols))
     copies = max(1, WORKING_SET_BYTES // data.nbytes) if case.batch <= 16 else 1
-    matrices, words = shared_copies(packed, copies)
-    products = [Matmul(m, case.batch, case.threads, case.exact) for m in matrices]
-    for product in products[1:]:  # one set of activations and outputs, as in a model
-        product._arrays, product._y = products[0]._arrays, products[0]._y
-    y = products[0](x).copy()
+    weights, words = shared_copies(packed, copies)
+    product = Matmul(packed, case.batch, case.threads, case.exact)
+    y = product(x).copy()
     use_threads(case.threads)
     work: dict[str, Callable[[], Any]] = {
-        "ours": lambda: [product(x) for product in products],
+        "ours": lambda: product.in_turn(weights, x),
         "read": (lambda: _read(words)) if case.threads == 1 else (lambda: _read_shared(words, case.threads)),
     }
     prepared = {}
@@ -114,8 +114,8 @@ def run_case(case: Case, ggml: Ggml | None, rounds: int) -> Row:
         expected = ggml.result(next(iter(prepared.values())))
         error = float(np.linalg.norm(y - expected) / np.linalg.norm(expected))
     medians, spread = _interleave(work, rounds, time.thread_time if case.threads == 1 else time.perf_counter)
-    for product in prepared.values():
-        ggml.free(product)  # type: ignore[union-attr]
+    for owned in prepared.values():
+        ggml.free(owned)  # type: ignore[union-attr]
     return _row(case, data.nbytes, copies, words.nbytes, medians, spread, error)
 
 
@@ -142,5 +142,5 @@ def _row(
     peer_seconds = peers[peer] if peer else None
     return Row(
         case, seconds, spread, read, nbytes / seconds, case.batch * case.rows * case.cols / seconds,
-        nbytes / seconds / read, peer, peer_seconds, peer_seconds / seconds if peer_seconds else None, error,
+        nbytes / seconds / read, peer, peer_seconds, peer_seconds / seconds if peer_seconds else None, peers, error,
     )  # fmt: skip

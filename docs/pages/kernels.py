@@ -33,7 +33,7 @@ _PARTS = (
     (
         "16 columns and more",
         "AMX, where the processor has it: each sub-block's scale is multiplied into its codes, scale x code = 128 x high + low, "
-        "and two tile products of signed bytes sum 256 columns exactly (`amx.py`)",
+        "and two tile products of signed bytes sum 256 columns exactly (`wide.py`)",
     ),
     (
         "attention",

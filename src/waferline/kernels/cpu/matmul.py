@@ -16,13 +16,14 @@ from numba import prange
 from waferline.errors import InvalidInputError
 from waferline.kernels.cpu import activations
 from waferline.kernels.cpu.aligned import aligned_f32
-from waferline.kernels.cpu.amx import TOKENS, tiles_sweep
+from waferline.kernels.cpu.amx import TOKENS
 from waferline.kernels.cpu.isa import current_isa
 from waferline.kernels.cpu.jit import specialise
 from waferline.kernels.cpu.microkernel import tile_kernel
 from waferline.kernels.cpu.packed import PackedMatrix
 from waferline.kernels.cpu.threads import use_threads
 from waferline.kernels.cpu.tiles import ROWS, Tile, tile_of
+from waferline.kernels.cpu.wide import tiles_sweep
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12)  # columns a kernel is compiled for; twelve fill the 32 vector registers
 EXACT_WIDTHS = (1, 2, 4, 8)

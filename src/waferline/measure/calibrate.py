@@ -172,10 +172,12 @@ class _Problem:
 
 
 def _measured_again(target: Target, measured: tuple[Measurement, ...], f: Fitted) -> tuple[Measurement, ...]:
-    """Cases far from the rest are measured once more, and the faster of the two counts: neighbours only ever slow."""
+    """Cases far from the rest, and those that say how fast weights stream, are measured once more at another time, and
+    the faster of the two counts, as with the roofs: neighbours only ever slow."""
+    streams = list(_streams(target, measured))
     kept = []
     for request, m, error in zip(target.requests, measured, f.errors, strict=True):
-        other = measure_operator(request, QUICK) if error > _FAR else m
+        other = measure_operator(request, QUICK) if error > _FAR or m in streams else m
         kept.append(other if isinstance(other, Measurement) and other.median_s < m.median_s else m)
     return tuple(kept)
 

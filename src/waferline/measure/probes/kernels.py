@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import prange, types
+import numpy as np
+from numba import prange
 from numba.extending import intrinsic
 
 from waferline.kernels.cpu.amx import multiply_ones
@@ -18,7 +19,6 @@ from waferline.kernels.cpu.jit import jit
 from waferline.kernels.cpu.simd import (
     Lanes,
     add,
-    data_pointer,
     f32x16,
     fma,
     i32x16,
@@ -30,7 +30,6 @@ from waferline.kernels.cpu.simd import (
 )
 
 STRIDE_BYTES = 512  # eight vectors of 64 bytes a step: enough loads in flight for two a cycle
-AHEAD_BYTES = 1024  # asked for early, as the matrix kernels do; past the end it asks for nothing
 CHAINS = 12  # independent accumulators: multiply-add latency 4 x 2 units, and some slack
 
 
@@ -49,23 +48,12 @@ def _to_float(typing_context: Any, v: Any) -> Any:
     return f32x16(v), lambda context, builder, signature, a: Lanes(builder).to_float(a[0])
 
 
-@intrinsic
-def _prefetch(typing_context: Any, array: Any, offset: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, a: Any) -> Any:
-        Lanes(builder).prefetch(data_pointer(context, builder, signature.args[0], a[0]), a[1])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), code
-
-
 @jit
 def _read(a: Any, first: int, last: int, times: int, out: Any, at: int) -> None:
     """Sum bytes [first, last) of f32 `a`, `times` times over, lane by lane, into 16 f32 at byte `at` of `out`."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = spread(0.0)
     for _ in range(times):
         for i in range(first, last, STRIDE_BYTES):
-            for line in range(0, STRIDE_BYTES, 64):
-                _prefetch(a, i + AHEAD_BYTES + line)
             s0 = add(s0, load_f32(a, i))
             s1 = add(s1, load_f32(a, i + 64))
             s2 = add(s2, load_f32(a, i + 128))
@@ -83,6 +71,22 @@ def read_parallel(a: Any, each: int, times: int, threads: int, out: Any) -> None
     """Each of `threads` threads reads `each` bytes of its own, `times` times."""
     for t in prange(threads):
         _read(a, t * each, (t + 1) * each, times, out, t * 64)
+
+
+@jit(fast=True)
+def _sum_words(words: Any) -> Any:
+    total = np.int64(0)
+    for i in range(words.size):
+        total += words[i]
+    return total
+
+
+@jit(parallel=True)
+def read_words(words: Any, each: int, threads: int, sums: Any) -> None:
+    """Each of `threads` threads adds up `each` i64 of its own, once. The compiler's plain loop: from main memory it is a
+    seventh faster than sixteen lanes at a time, from the caches half as fast."""
+    for t in prange(threads):
+        sums[t] = _sum_words(words[t * each : (t + 1) * each])
 
 
 @jit

@@ -12,7 +12,7 @@ from waferline.kernels.cpu.aligned import aligned_empty
 from waferline.kernels.cpu.amx import PEAK_CHAINS, TILE_K, TOKENS
 from waferline.kernels.cpu.isa import current_isa
 from waferline.kernels.cpu.threads import use_threads
-from waferline.measure.contract import Check, Outcome
+from waferline.measure.contract import Check, Measurement, Outcome
 from waferline.measure.engine import Cpu, Plan, foresee_memory, measure
 from waferline.measure.probes import kernels
 
@@ -28,7 +28,8 @@ SWEEP = Plan(repeats=5, warmups=1, least_s=0.03, most_s=1.0)
 
 
 def read_bandwidth(each_bytes: int, threads: int, plan: Plan = PROBE) -> Outcome:
-    """Bytes per second when each of `threads` threads reads `each_bytes` of its own again and again.
+    """Bytes per second when each of `threads` threads reads `each_bytes` of its own again and again, by the faster of two
+    loops where once is long enough.
 
     Raises: DoesNotFitError when the buffer does not fit in free memory.
     """
@@ -40,6 +41,9 @@ def read_bandwidth(each_bytes: int, threads: int, plan: Plan = PROBE) -> Outcome
     out = np.zeros(threads * LANES, np.float32)
     use_threads(threads)
 
+    detail = {"bytes_each": each, "times": times, "threads": threads}
+    work = {"bytes": float(times * each * threads)}
+
     def run() -> Any:
         if threads == 1:
             kernels.read_alone(data, each, times, out)
@@ -47,15 +51,37 @@ def read_bandwidth(each_bytes: int, threads: int, plan: Plan = PROBE) -> Outcome
             kernels.read_parallel(data, each, times, threads, out)
         return out
 
-    return measure(
+    name, device = f"read {each} bytes on each of {threads} threads", Cpu(threads)
+    lanes = measure(
         run,
-        name=f"read {each} bytes on each of {threads} threads",
+        name=name,
         check=lambda got: _exactly(got, times * each // BYTES_PER_STEP, "the count of what was read"),
-        device=Cpu(threads),
+        device=device,
         plan=plan,
-        work={"bytes": float(times * each * threads)},
-        detail={"bytes_each": each, "times": times, "threads": threads},
+        work=work,
+        detail=detail,
     )
+    if times > 1:
+        return lanes
+    words, sums = data.view(np.int64), np.zeros(threads, np.int64)
+
+    def run_words() -> Any:
+        kernels.read_words(words, each // words.itemsize, threads, sums)
+        return sums
+
+    total = int(words[0]) * (each // words.itemsize) % 2**64  # sums of i64 wrap
+    wanted = total - 2**64 if total >= 2**63 else total
+    plain = measure(
+        run_words,
+        name=name,
+        check=lambda got: Check("the sum of what was read", 0.0 if (got == wanted).all() else math.inf, 0.0),
+        device=device,
+        plan=plan,
+        work=work,
+        detail=detail,
+    )
+    both = [m for m in (lanes, plain) if isinstance(m, Measurement)]
+    return min(both, key=lambda m: m.best_s) if len(both) == 2 else lanes
 
 
 @dataclass(frozen=True, slots=True)

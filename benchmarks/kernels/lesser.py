@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
-from waferline.kernels.cpu.isa import current_isa
+from waferline.kernels.cpu.isa import ISAS, current_isa
 
 # Environment of each set. Numba's own switches, so that the compiler cannot use the rest either.
 _AVX2 = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+popcnt,+sse4.1,+sse4.2"
@@ -24,10 +24,9 @@ SETS: dict[str, dict[str, str]] = {
 
 def lesser_rows(rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Rows by instruction set, of those sets that are less than what this processor has."""
-    best = current_isa().name
-    names = list(SETS)[list(SETS).index(best) + 1 :] if best in SETS else list(SETS) if best == "amx-int8" else []
+    order = [isa.name for isa in ISAS]
     found = {}
-    for name in names:
+    for name in (n for n in SETS if order.index(n) > order.index(current_isa().name)):
         run = subprocess.run(
             [sys.executable, "-m", "benchmarks.kernels.lesser", str(rounds)],
             env={**os.environ, **SETS[name]}, capture_output=True, text=True, check=True,

@@ -8,37 +8,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from benchmarks.kernels.ggml import Ggml
 from waferline.kernels.cpu.aligned import aligned_empty
-from waferline.kernels.cpu.jit import jit
 from waferline.kernels.cpu.matmul import Matmul
 from waferline.kernels.cpu.packed import PackedMatrix, pack
 from waferline.kernels.cpu.threads import use_threads
 from waferline.kernels.runner.random_gguf import random_blocks
+from waferline.measure.probes.kernels import read_words
 
 WORKING_SET_BYTES = (
     400_000_000  # rotated over, so that weights come from memory (an L3 of a VM may be a larger machine's)
 )
 PAGE_BYTES = 2 << 20  # huge pages: matrices start on one
-
-
-@jit(fast=True)
-def _read(words: Any) -> int:
-    total = np.int64(0)
-    for i in range(words.size):
-        total += words[i]
-    return total
-
-
-@jit(parallel=True)
-def _read_shared(words: Any, threads: int) -> int:
-    total = np.int64(0)
-    part = words.size // threads
-    for t in prange(threads):
-        total += _read(words[t * part : (t + 1) * part])
-    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +80,10 @@ def run_case(case: Case, ggml: Ggml | None, rounds: int) -> Row:
     product = Matmul(packed, case.batch, case.threads, case.exact)
     y = product(x).copy()
     use_threads(case.threads)
+    sums = np.zeros(case.threads, np.int64)
     work: dict[str, Callable[[], Any]] = {
         "ours": lambda: product.in_turn(weights, x),
-        "read": (lambda: _read(words)) if case.threads == 1 else (lambda: _read_shared(words, case.threads)),
+        "read": lambda: read_words(words, words.size // case.threads, case.threads, sums),
     }
     prepared = {}
     if ggml is not None:

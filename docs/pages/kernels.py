@@ -7,8 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from docs.pages.markdown import table, write
+from benchmarks.kernels.operators import WORKING_SET_BYTES
 
+from docs.pages.markdown import table, write
+from waferline.kernels.cpu.tiles import ROWS, TILES, QuantTile
+
+_TILE = TILES["Q4_K"]
+assert isinstance(_TILE, QuantTile)
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 _DESIGN = """\
@@ -91,8 +96,9 @@ def _machine(path: Path) -> Iterator[str]:
         f"{about['load_average_after'][0]:.1f} after. llama.cpp: {about['llama_cpp_build']}."
     )
     yield (
-        "Interleaved in one process, medians; one thread in CPU time, more in wall time; weights come from memory (0.4 GB in "
-        "turn), and an aim is held against the fastest of llama.cpp's kernels. Packed tiles are up to 3 % larger than the file."
+        "Interleaved in one process, medians; one thread in CPU time, more in wall time; weights come from memory "
+        f"({WORKING_SET_BYTES / 1e9:g} GB in turn), and an aim is held against the fastest of llama.cpp's kernels. Packed "
+        f"Q4_K tiles are {_TILE.tile_bytes / (ROWS * _TILE.source_bytes) - 1:.1%} larger than the file."
     )
     yield table(_COLUMNS, map(_operator, data["operators"]))
     for isa, rows in data.get("lesser", {}).items():

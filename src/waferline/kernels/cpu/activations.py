@@ -28,6 +28,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from waferline.kernels.cpu.aligned import aligned_empty
+from waferline.kernels.cpu.amx import REGISTER_BYTES, TILE_K
 from waferline.kernels.cpu.jit import jit
 from waferline.kernels.cpu.simd import (
     F32,
@@ -47,6 +48,8 @@ from waferline.kernels.cpu.simd import (
 INT8_MAX = 127
 TINY = np.float32(2.0**-118)  # below this 127/max overflows f32
 LARGEST = np.float32(np.finfo(np.float32).max)
+_TILES_BYTES = 256 // TILE_K * REGISTER_BYTES  # 256 columns of 16 tokens
+_LOW = 63  # lower part of a sum of 32 codes: what is above has 7 bits and a sign, so bf16 holds both exactly
 
 
 @intrinsic
@@ -175,17 +178,17 @@ def pack_q8_k_tiles(x: Any, n: int, first: int, last: int, codes: Any, sums: Any
             at = b * column_blocks + c
             for t in range(n):
                 token = c * n + t
-                to = at * 4096 + t * 64
+                to = at * _TILES_BYTES + t * TILE_K
                 if token < tokens:
-                    scales[at * n + t] = quantise(x, token * width + b * 256, 256, codes, to, 1024, of16)
+                    scales[at * n + t] = quantise(x, token * width + b * 256, 256, codes, to, REGISTER_BYTES, of16)
                 else:
                     scales[at * n + t], of16[:] = 0, 0
-                    for s in range(4):
-                        codes[to + s * 1024 : to + s * 1024 + 64] = 0
+                    for tile in range(to, to + _TILES_BYTES, REGISTER_BYTES):
+                        codes[tile : tile + TILE_K] = 0
                 for j in range(8):
                     total = np.int32(of16[2 * j] + of16[2 * j + 1])
-                    sums[(at * n + t) * 16 + j] = _bf16(np.float32(total & ~63))
-                    sums[(at * n + t) * 16 + 8 + j] = _bf16(np.float32(total & 63))
+                    sums[(at * n + t) * 16 + j] = _bf16(np.float32(total & ~_LOW))
+                    sums[(at * n + t) * 16 + 8 + j] = _bf16(np.float32(total & _LOW))
 
 
 PACKERS = {"q8_k": pack_q8_k, "q8_k_tiles": pack_q8_k_tiles, "q8_0": pack_q8_0, "f32": pack_f32}

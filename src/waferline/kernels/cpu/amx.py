@@ -70,10 +70,11 @@ def restore(typing_context: Any, before: Any) -> Any:
 
 
 def at_byte(lanes: Lanes, base: Any, offset: int) -> Any:
+    """The byte pointer `offset` bytes behind `base`."""
     return lanes.b.gep(base, [lanes.i64(offset)])
 
 
-PEAK_CHAINS = 4  # sums in turn: a tile product's latency is three of its steps
+PEAK_CHAINS = 4  # sums in turn, so that none waits for the one before
 
 
 @intrinsic

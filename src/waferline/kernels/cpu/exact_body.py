@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -39,46 +40,56 @@ def _from_table(lanes: Lanes, code: Any, bias: int) -> Any:
 
 def exact_body(tile: QuantTile, n: int, isa: Isa) -> Body:
     """The same sums with the codes widened to f32 and the activations left alone."""
-    by_table = tile.planes == (4,) and "avx512f" in isa.needs
-    chunks = tile.block_k // CHUNK_K
-    chains = 4 if n == 1 else 2 if n == 2 else 1  # independent sums, to hide the latency of the multiply-add
-    quads_per_sub = min(tile.sub_k, CHUNK_K) // 4
+    return _Exact(tile, n, isa).body
 
-    def quad_fma(lanes: Lanes, ops: Operands, code: Any, x: Any, quad: int, acc: list[list[Any]]) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Exact:
+    tile: QuantTile
+    n: int
+    isa: Isa
+
+    @property
+    def by_table(self) -> bool:
+        return self.tile.planes == (4,) and "avx512f" in self.isa.needs
+
+    @property
+    def chains(self) -> int:
+        """Independent sums per column, to hide the latency of the multiply-add."""
+        return {1: 4, 2: 2}.get(self.n, 1)
+
+    def quad_fma(self, lanes: Lanes, ops: Operands, code: Any, x: Any, quad: int, acc: list[list[Any]]) -> None:
+        widen = _from_table if self.by_table else _widened
         for t in range(4):
-            value = (_from_table if by_table else _widened)(lanes, lanes.shift_right(code, 8 * t), tile.bias)
-            for i in range(n):
-                spread = lanes.broadcast(ops.x, lanes.at(x, ((quad * 4 + t) * n + i) * 4), F32)
-                acc[i][t % chains] = lanes.fma(value, spread, acc[i][t % chains])
+            value = widen(lanes, lanes.shift_right(code, 8 * t), self.tile.bias)
+            for i in range(self.n):
+                spread = lanes.broadcast(ops.x, lanes.at(x, ((quad * 4 + t) * self.n + i) * 4), F32)
+                acc[i][t % self.chains] = lanes.fma(value, spread, acc[i][t % self.chains])
 
-    def total(lanes: Lanes, parts: list[Any]) -> Any:
-        while len(parts) > 1:
-            parts = [lanes.b.fadd(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
-        return parts[0]
-
-    def chunk_sums(lanes: Lanes, ops: Operands, w: Any, x: Any, block: Any, chunk: Any, sums: list[Any]) -> None:
-        """Add one chunk's scaled sums (and minus its mins) to `sums`, leaving d and dmin to the block."""
-        zero = lanes.floats(0.0)
-        acc = [[zero] * chains for _ in range(n)]
-        for quad, code in enumerate(quads(lanes, tile, ops, w, chunk, masked=not by_table)):
-            quad_fma(lanes, ops, code, x, quad, acc)
+    def chunk_sums(self, lanes: Lanes, ops: Operands, w: Any, x: Any, chunk: Any, sums: list[Any]) -> None:
+        """Add one chunk's scaled sums to `sums`, leaving mins, d and dmin to the block."""
+        tile, zero = self.tile, lanes.floats(0.0)
+        quads_per_sub = min(tile.sub_k, CHUNK_K) // 4
+        acc = [[zero] * self.chains for _ in sums]
+        for quad, code in enumerate(quads(lanes, tile, ops, w, chunk, masked=not self.by_table)):
+            self.quad_fma(lanes, ops, code, x, quad, acc)
             if (quad + 1) % quads_per_sub:
                 continue
-            subs_in_chunk = max(1, CHUNK_K // tile.sub_k)
-            sub = lanes.b.add(scaled(lanes, chunk, subs_in_chunk), lanes.i64(quad // quads_per_sub))
+            sub = lanes.at(scaled(lanes, chunk, max(1, CHUNK_K // tile.sub_k)), quad // quads_per_sub)
             scale = None if tile.scale is None else sub_scale(lanes, tile, ops.weights, w, sub)
-            for i in range(n):
-                value, before = total(lanes, acc[i]), lanes.b.load(sums[i])
+            for s, parts in zip(sums, acc, strict=True):
+                value, before = _total(lanes, parts), lanes.b.load(s)
                 after = lanes.b.fadd(value, before) if scale is None else lanes.fma(value, scale, before)
-                lanes.b.store(after, sums[i])
-            acc = [[zero] * chains for _ in range(n)]
+                lanes.b.store(after, s)
+            acc = [[zero] * self.chains for _ in sums]
 
-    def min_sums(lanes: Lanes, ops: Operands, w: Any, block: Any) -> list[Any]:
+    def min_sums(self, lanes: Lanes, ops: Operands, w: Any, block: Any) -> list[Any]:
+        """sum_sub min * (sum of x), n of them."""
+        tile, n = self.tile, self.n
         acc = [lanes.floats(0.0)] * n
         for sub in range(tile.subs):
-            pair = lanes.load(
-                ops.weights, lanes.at(w, tile.mins_offset + 2 * LANES * (sub // 2)), vector(I8, 2 * LANES)
-            )
+            at = lanes.at(w, tile.mins_offset + 2 * LANES * (sub // 2))
+            pair = lanes.load(ops.weights, at, vector(I8, 2 * LANES))
             picks = ir.Constant(vector(I32), list(range(sub % 2, 2 * LANES, 2)))
             mins = lanes.b.shuffle_vector(pair, ir.Constant(pair.type, ir.Undefined), picks)
             mins = lanes.to_float(lanes.b.zext(mins, VI))
@@ -87,8 +98,21 @@ def exact_body(tile: QuantTile, n: int, isa: Isa) -> Body:
                 acc[i] = lanes.fma(mins, lanes.broadcast(ops.sums, at, F32), acc[i])
         return acc
 
-    def body(lanes: Lanes, ops: Operands) -> list[Any]:
-        b = lanes.b
+    def finished(self, lanes: Lanes, ops: Operands, w: Any, block: Any, values: list[Any]) -> list[Any]:
+        """The products of one block out of its sums."""
+        b, tile = lanes.b, self.tile
+        if tile.has_d:
+            d = half_row(lanes, ops.weights, w, tile.d_offset)
+            values = [b.fmul(v, d) for v in values]
+        if tile.has_mins:
+            dmin = half_row(lanes, ops.weights, w, tile.dmin_offset)
+            mins = self.min_sums(lanes, ops, w, block)
+            values = [b.fsub(v, b.fmul(m, dmin)) for v, m in zip(values, mins, strict=True)]
+        return values
+
+    def body(self, lanes: Lanes, ops: Operands) -> list[Any]:
+        b, tile, n = lanes.b, self.tile, self.n
+        chunks = tile.block_k // CHUNK_K
         ys = variables(lanes, lanes.floats(0.0), n)
         sums = variables(lanes, lanes.floats(0.0), n)
         with cgutils.for_range(b, ops.blocks, intp=I64) as loop:
@@ -98,20 +122,17 @@ def exact_body(tile: QuantTile, n: int, isa: Isa) -> Body:
                 b.store(lanes.floats(0.0), s)
             for chunk in chunk_loop(lanes, chunks):
                 x = scaled(lanes, b.add(scaled(lanes, block, chunks), chunk), CHUNK_K * n * 4)
-                chunk_sums(lanes, ops, w, x, block, chunk, sums)
-            values = [b.load(s) for s in sums]
-            if tile.has_d:
-                d = half_row(lanes, ops.weights, w, tile.d_offset)
-                values = [b.fmul(v, d) for v in values]
-            if tile.has_mins:
-                dmin = half_row(lanes, ops.weights, w, tile.dmin_offset)
-                mins = min_sums(lanes, ops, w, block)
-                values = [b.fsub(v, b.fmul(m, dmin)) for v, m in zip(values, mins, strict=True)]
+                self.chunk_sums(lanes, ops, w, x, chunk, sums)
+            values = self.finished(lanes, ops, w, block, [b.load(s) for s in sums])
             for y, v in zip(ys, values, strict=True):
                 b.store(b.fadd(b.load(y), v), y)
         return [b.load(y) for y in ys]
 
-    return body
+
+def _total(lanes: Lanes, parts: list[Any]) -> Any:
+    while len(parts) > 1:
+        parts = [lanes.b.fadd(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
+    return parts[0]
 
 
 # --- unquantised weights ----------------------------------------------------------------------------------------------

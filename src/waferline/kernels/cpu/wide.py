@@ -32,7 +32,7 @@ from waferline.kernels.cpu.amx import (
     configure,
     restore,
     tile_op,
-)  # fmt: skip
+)
 from waferline.kernels.cpu.jit import specialise
 from waferline.kernels.cpu.parts import Operands, chunk_loop, half_row, quads, scaled
 from waferline.kernels.cpu.simd import (
@@ -48,7 +48,7 @@ from waferline.kernels.cpu.simd import (
     load_f32,
     store_f32,
     vector,
-)  # fmt: skip
+)
 from waferline.kernels.cpu.tiles import CHUNK_K, QUADS, ROWS, TILES, QuantTile
 
 STEPS = 4  # tiles in a block of 256 columns
@@ -63,8 +63,6 @@ MULTIPLY: Any = None
 BOTH: Any = None
 FINISH: Any = None
 TILE_BYTES = 0
-
-_WORDS = vector(I16, 2 * LANES)
 
 _WORDS = vector(I16, 2 * LANES)
 

@@ -12,7 +12,7 @@ from numba import prange
 
 from waferline.kernels.cpu import activations
 from waferline.kernels.cpu.aligned import aligned_f32
-from waferline.kernels.cpu.attention import KVCache, attention_kernel, writer_kernel
+from waferline.kernels.cpu.attention import TOGETHER, KVCache, attention_kernel, writer_kernel
 from waferline.kernels.cpu.elementwise import add_rows, rms_norm_rows, rope_rows, swiglu_row
 from waferline.kernels.cpu.jit import jit, specialise
 from waferline.kernels.cpu.matmul import GROUP_COLUMNS, PREFETCH_BYTES, Layout, layout_for, sweep_kernel
@@ -192,7 +192,7 @@ class Batch:
         arrays = (cache.keys, cache.values, cache.k_scale, cache.v_scale)
         writer_kernel(cache.kind)(k.reshape(heads), v.reshape(heads), *arrays, layer, position)
         self._spent(step.ROPE)
-        scores = np.zeros((self.threads, 4, cache.slots), np.float32)
+        scores = np.zeros((self.threads, TOGETHER, cache.slots), np.float32)
         out = self._array("attended", *q.shape)
         factor = np.float32(c.head_dim**-0.5)
         attend = attention_kernel(cache.kind)

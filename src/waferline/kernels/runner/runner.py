@@ -14,7 +14,7 @@ from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError
 from waferline.formats.codec import decode as decode_format
 from waferline.formats.gguf_header import open_gguf
 from waferline.formats.tensors import TensorFile, TensorInfo
-from waferline.kernels.cpu.attention import KVCache
+from waferline.kernels.cpu.attention import TOGETHER, KVCache
 from waferline.kernels.cpu.elementwise import rope_table
 from waferline.kernels.cpu.matmul import layout_for
 from waferline.kernels.cpu.threads import available_threads, use_threads
@@ -301,7 +301,7 @@ def _step_work(c: ModelConfig, threads: int, slots: int) -> step.Work:
     return step.Work(
         k=k, z=z, f=f, h=rows(c.d_model, pad=False), q=rows(c.q_width), kk=rows(c.kv_width), v=rows(c.kv_width),
         attended=rows(c.q_width, pad=False), o=rows(c.d_model), gate=rows(ffn), up=rows(ffn), act=rows(ffn),
-        router=rows(max(c.experts, 1)), scores=np.zeros((threads, 4, slots), np.float32),
+        router=rows(max(c.experts, 1)), scores=np.zeros((threads, TOGETHER, slots), np.float32),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from waferline.catalog.hardware import load_hardware
+from waferline.machines.hardware import load_hardware
 from waferline.machines.mesh import load_parameters
 from waferline.machines.mesh_costs.transformer import LayerShape, decode_layer, prefill_layer
 from waferline.predict.wafer.resident import WaferResidentModel

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from waferline.catalog.hardware import load_hardware
 from waferline.errors import WaferlineError
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
 from waferline.formats import get_format, resolve
+from waferline.machines.hardware import load_hardware
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.spec import Attention, FeedForward, MixtureOfExperts, ModelSpec, Transformer
 

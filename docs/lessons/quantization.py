@@ -14,7 +14,7 @@ import waferline as wl
 from docs.pages.markdown import table, write
 from waferline.evidence.folder import PACKAGED
 from waferline.evidence.rows import Row, read_rows
-from waferline.report.text import metric, percent
+from waferline.text import metric, percent
 
 MODEL, MACHINE = "llama-3-8b", "h100"
 CONTEXT = 2048

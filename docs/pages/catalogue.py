@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from docs.pages.markdown import table, write
-from waferline.catalog.hardware import hardware_names, load_hardware
-from waferline.catalog.models import model_names
 from waferline.formats import format_names, get_format
-from waferline.report.text import metric
+from waferline.machines.hardware import hardware_names, load_hardware
+from waferline.text import metric
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
+from waferline.workloads.models import model_names
 from waferline.workloads.spec import Transformer
 
 

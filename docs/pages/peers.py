@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.peers.peer import PEERS, ROOT
 
 from docs.pages.markdown import table, write
-from waferline.report.text import percent
+from waferline.text import percent
 
 RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 _MOST_REASONS = 4

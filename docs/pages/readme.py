@@ -12,7 +12,7 @@ from waferline.evidence.folder import evidence_rows
 from waferline.evidence.summary import figures
 from waferline.evidence.targets import TARGETS
 from waferline.report.left_out import overall
-from waferline.report.text import metric, percent
+from waferline.text import metric, percent
 
 README = Path(__file__).parents[2] / "README.md"
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "predict.json"

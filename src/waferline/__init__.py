@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 
 # public name -> module that defines it
 _PUBLIC = {
-    "Hardware": "waferline.catalog.hardware",
-    "load_hardware": "waferline.catalog.hardware",
-    "Models": "waferline.catalog.models",
+    "Hardware": "waferline.machines.hardware",
+    "load_hardware": "waferline.machines.hardware",
+    "Models": "waferline.workloads.models",
     "load_model": "waferline.workloads.load",
     "ServingModel": "waferline.predict.serving",
     "SingleNodeModel": "waferline.predict.single",
@@ -41,8 +41,6 @@ _PUBLIC = {
 _MODULES = {"show"}  # public names that are modules themselves
 
 if TYPE_CHECKING:
-    from waferline.catalog.hardware import Hardware, load_hardware
-    from waferline.catalog.models import Models
     from waferline.errors import (
         DoesNotFitError,
         FileFormatError,
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     )
     from waferline.formats import format_names, get_format
     from waferline.machines.device import Device
+    from waferline.machines.hardware import Hardware, load_hardware
     from waferline.measure.machine_file import this_machine
     from waferline.predict.compression import CompressionModel
     from waferline.predict.result import Result
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from waferline.predict.wafer import WaferResidentModel, WeightStreamingModel
     from waferline.report import show
     from waferline.workloads.load import load_model
+    from waferline.workloads.models import Models
 
 __all__ = [
     "CompressionModel",

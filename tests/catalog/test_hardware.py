@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waferline.catalog.build import build_index, index_text
-from waferline.catalog.figures import figures
-from waferline.catalog.hardware import (
+from waferline.errors import UnknownNameError
+from waferline.machines.build import build_index, index_text
+from waferline.machines.figures import figures
+from waferline.machines.hardware import (
     INDEX,
     Hardware,
     assumed_variant,
@@ -20,13 +21,12 @@ from waferline.catalog.hardware import (
     load_hardware,
     resolve_hardware,
 )
-from waferline.errors import UnknownNameError
 
 NAMES = hardware_names()
 
 
 def test_index_is_in_step_with_the_yaml_files():
-    assert INDEX.read_text(encoding="utf-8") == index_text(build_index()), "run python -m waferline.catalog.build"
+    assert INDEX.read_text(encoding="utf-8") == index_text(build_index()), "run python -m waferline.machines.build"
 
 
 def test_catalogue_has_every_kind_of_machine():
@@ -207,7 +207,7 @@ def test_attribute_access_completes_and_names_the_nearest():
 
 def test_a_packaged_machine_needs_neither_yaml_nor_pydantic():
     code = (
-        "import sys; from waferline.catalog.hardware import load_hardware; load_hardware('h100');"
+        "import sys; from waferline.machines.hardware import load_hardware; load_hardware('h100');"
         "sys.exit(bool({'yaml', 'pydantic', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waferline.catalog.hardware import load_hardware
-from waferline.catalog.schema import PEAK_FORMATS, parse_hardware
 from waferline.errors import FileFormatError
+from waferline.machines.hardware import load_hardware
+from waferline.machines.schema import PEAK_FORMATS, parse_hardware
 
 MINE = {
     "name": "mine-1",

@@ -48,7 +48,7 @@ def test_records_say_model_phase_and_formats(result: ModelResult) -> None:
 
 
 def test_predict_can_be_asked_the_same(result: ModelResult, gguf: Path) -> None:
-    from waferline.catalog.hardware import load_hardware
+    from waferline.machines.hardware import load_hardware
 
     told = predicted_model(Known(load_hardware("xeon-8480"), {}), gguf, {"weights": "q4_k", "head": "q6_k"}, result)
     for phase in ("prefill", "decode"):

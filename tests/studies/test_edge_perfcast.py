@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waferline.catalog.hardware import load_hardware
 from waferline.errors import InvalidInputError
 from waferline.evidence.studies.facts import fact_rows, facts
 from waferline.evidence.studies.registry import load_study, run_study
+from waferline.machines.hardware import load_hardware
 from waferline.techniques.edge.cpu_predictor import Scores, error_by_machine, error_by_row, predict, predict_mean
 from waferline.techniques.edge.memory_benchmarks import Hpcg, streaming_share
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waferline.catalog.models import FOLDER, catalog_model, model_names
 from waferline.errors import FileFormatError, InvalidInputError, UnknownNameError, WaferlineError
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
+from waferline.workloads.models import FOLDER, catalog_model, model_names
 from waferline.workloads.spec import ConvNet, Transformer
 
 CONFIG: dict[str, Any] = {

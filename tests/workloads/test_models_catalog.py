@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from waferline.catalog.model_schema import check_model
-from waferline.catalog.models import FOLDER, Models, catalog_model, find_model, headings, model_names
 from waferline.catalog.names import spoken
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import FileFormatError, InvalidInputError, UnknownNameError
+from waferline.workloads.model_schema import check_model
+from waferline.workloads.models import FOLDER, Models, catalog_model, find_model, headings, model_names
 from waferline.workloads.spec import LinearAttention, StateSpace, Transformer
 
 # Slugs under which published measurements name models.
@@ -231,7 +231,7 @@ def test_hybrids_mix_recurrent_and_attention_layers() -> None:
 
 def test_one_model_is_read_without_the_heavy_libraries() -> None:
     script = (
-        "import sys; from waferline.catalog.models import catalog_model; catalog_model('llama3-8b');"
+        "import sys; from waferline.workloads.models import catalog_model; catalog_model('llama3-8b');"
         "print([m for m in ('pydantic', 'numpy', 'gguf', 'xarray') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from waferline.catalog.models import FOLDER, catalog_model, model_names
 from waferline.workloads.counts import parameter_count
+from waferline.workloads.models import FOLDER, catalog_model, model_names
 from waferline.workloads.spec import ConvNet, MixtureOfExperts, Transformer
 
 # What each model's publisher prints; (name, total, active per token or None).

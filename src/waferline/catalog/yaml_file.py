@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from waferline.catalog import ROOT
 from waferline.errors import FileFormatError
 
-ROOT = Path(__file__).parent
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times faster where it is built in
 
 

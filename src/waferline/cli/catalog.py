@@ -37,7 +37,7 @@ def hardware(name: _MACHINE = None, kind: _KIND = None, as_json: _JSON = False) 
     """All machines, or one with every figure and its source."""
     if name is None:
         return _list_hardware(kind, as_json)
-    from waferline.catalog.hardware import assumed_variant, load_hardware
+    from waferline.machines.hardware import assumed_variant, load_hardware
 
     device = load_hardware(name)
     assumed_from = name if assumed_variant(name) else None
@@ -49,8 +49,8 @@ def hardware(name: _MACHINE = None, kind: _KIND = None, as_json: _JSON = False) 
 
 
 def _list_hardware(kind: str | None, as_json: bool) -> None:
-    from waferline.catalog.hardware import hardware_names, load_hardware
     from waferline.errors import unknown
+    from waferline.machines.hardware import hardware_names, load_hardware
 
     devices = [load_hardware(name) for name in hardware_names()]
     kinds = {d.kind for d in devices}
@@ -74,7 +74,7 @@ def _hardware_data(device: Device) -> dict[str, Any]:
 
 
 def _figures_data(device: Device) -> list[dict[str, Any]]:
-    from waferline.catalog.figures import figures
+    from waferline.machines.figures import figures
 
     return [
         {"figure": f.name, "value": f.value, "unit": f.unit, "sources": [_citation(c) for c in f.citations]}
@@ -89,9 +89,9 @@ def _citation(citation: Citation) -> dict[str, str]:
 @app.command("models")
 def models(name: _MODEL = None, as_json: _JSON = False) -> None:
     """All models, or one with its structure, parameters and sources."""
-    from waferline.catalog.models import model_names
     from waferline.report.catalog import print_item
     from waferline.workloads.load import load_model
+    from waferline.workloads.models import model_names
 
     if name is not None:
         data = _model_data(load_model(name))
@@ -103,7 +103,7 @@ def models(name: _MODEL = None, as_json: _JSON = False) -> None:
 
 def _print_models(rows: list[dict[str, Any]]) -> None:
     from waferline.report.catalog import console, table
-    from waferline.report.text import metric
+    from waferline.text import metric
 
     columns = ("name", "title", "parameters", "active per token")
     cells = [

@@ -40,8 +40,8 @@ def machine(
     as_json: _JSON = False,
 ) -> None:
     """Bandwidth of each memory level, arithmetic peaks, threads and call cost: a machine file for `--on this`."""
-    from waferline.catalog.hardware import device_from_record
     from waferline.cli.measured import Known, constants_of
+    from waferline.machines.hardware import device_from_record
     from waferline.measure.calibrate import calibrate
     from waferline.measure.machine import probe_machine, profile_json
     from waferline.measure.machine_file import machine_record, save_machine, this_machine_path
@@ -72,7 +72,7 @@ def machine(
 
 
 def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    from waferline.catalog.schema import parse_hardware
+    from waferline.machines.schema import parse_hardware
 
     return parse_hardware(dict(record), "this machine").record()
 

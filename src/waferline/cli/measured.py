@@ -62,7 +62,7 @@ class Known:
 
 def known_machine(on: str | None) -> Known:
     """The machine called `on`: "this", a hardware file, or a catalogue name. Raises: as `load_hardware`, RefusedError."""
-    from waferline.catalog.hardware import FILE_ENDINGS, load_hardware
+    from waferline.machines.hardware import FILE_ENDINGS, load_hardware
     from waferline.measure.machine_file import THIS, read_machine, read_this_machine
     from waferline.predict.efficiency.profile import records
 

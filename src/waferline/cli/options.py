@@ -6,13 +6,13 @@ import typer
 
 
 def complete_model(incomplete: str) -> list[str]:
-    from waferline.catalog.models import model_names
+    from waferline.workloads.models import model_names
 
     return [n for n in model_names() if n.startswith(incomplete)]
 
 
 def complete_hardware(incomplete: str) -> list[str]:
-    from waferline.catalog.hardware import hardware_names
+    from waferline.machines.hardware import hardware_names
 
     return [n for n in hardware_names() if n.startswith(incomplete)]
 

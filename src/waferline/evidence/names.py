@@ -7,12 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from waferline.catalog.hardware import assumed_variant, load_hardware
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import UnknownNameError, WaferlineError
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.formats import get_format
+from waferline.machines.hardware import assumed_variant, load_hardware
 from waferline.predict.engine import default_engine, get_engine
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import ModelSpec

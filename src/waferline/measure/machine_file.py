@@ -138,8 +138,8 @@ def read_machine(path: Path) -> tuple[Device, Mapping[str, Any]]:
     Raises: FileFormatError when it cannot be read or breaks the schema.
     """
     from waferline.catalog import yaml_file
-    from waferline.catalog.hardware import device_from_record
-    from waferline.catalog.schema import parse_hardware
+    from waferline.machines.hardware import device_from_record
+    from waferline.machines.schema import parse_hardware
 
     data = yaml_file.read_file(path)
     device = device_from_record(parse_hardware(data, str(path)).record())

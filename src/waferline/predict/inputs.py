@@ -30,7 +30,7 @@ def as_device(hardware: Any) -> Device:
     """
     if isinstance(hardware, Device):
         return hardware
-    from waferline.catalog.hardware import load_hardware
+    from waferline.machines.hardware import load_hardware
 
     if isinstance(hardware, str) or hasattr(hardware, "__fspath__"):
         return load_hardware(hardware)

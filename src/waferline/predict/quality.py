@@ -13,7 +13,9 @@ from functools import cache
 from statistics import median
 from typing import Any, Literal
 
-from ..catalog.yaml_file import ROOT, read_packaged
+from waferline.catalog import ROOT
+from waferline.catalog.yaml_file import read_packaged
+
 from ..errors import FileFormatError, InvalidInputError, UnsupportedError, unknown
 
 Metric = Literal["perplexity", "accuracy"]

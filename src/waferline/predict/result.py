@@ -115,7 +115,7 @@ class Result:
 
     def explain(self) -> str:
         """Where the time goes, operator by operator, as text. Scenarios beyond the first are left to `to_dataset`."""
-        from waferline.report.explain import explain_text
+        from waferline.predict.explain import explain_text
 
         return explain_text(self)
 

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from waferline.catalog.figures import Figure, figures
 from waferline.machines.device import Citation, Device
-from waferline.report.text import dollars, metric
+from waferline.machines.figures import Figure, figures
+from waferline.text import dollars, metric
 
 _WIDTH = 130  # of the widest table; narrower terminals fold its lines, and a pipe gets them whole
 _BEST = ("bf16", "fp16", "fp32")  # the peak that a list shows: 16 bit, or what there is

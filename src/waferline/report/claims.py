@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from waferline.evidence.claims.judge import STATUSES, Judgement, Status
 from waferline.evidence.claims.survey import Survey
 from waferline.report.tables import simple_table
-from waferline.report.text import metric, percent
+from waferline.text import metric, percent
 
 _COLOURS: dict[Status, str] = {
     "plausible": "green",

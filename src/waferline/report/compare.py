@@ -10,7 +10,7 @@ from rich.console import Console
 from waferline.predict.compare import Row
 from waferline.predict.dispatch import Answer
 from waferline.report.tables import simple_table, value
-from waferline.report.text import dollars, metric, percent
+from waferline.text import dollars, metric, percent
 
 # column -> (field of any result kind that has it, how to write it)
 _SERVE = (

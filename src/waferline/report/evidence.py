@@ -11,7 +11,7 @@ from waferline.evidence.check import Report
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.summary import Figures
 from waferline.report.tables import simple_table
-from waferline.report.text import percent
+from waferline.text import percent
 
 COLUMNS = (
     "rows",

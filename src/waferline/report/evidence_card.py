@@ -13,7 +13,7 @@ from waferline.evidence.targets import TARGETS, Target
 from waferline.report.evidence import COLUMNS, WORST, cells, signed, worst_cells
 from waferline.report.evidence_markdown import EXPLANATION, grouped, reasons, suspects, table
 from waferline.report.left_out import left_out
-from waferline.report.text import percent
+from waferline.text import percent
 
 _WORST_ROWS = 25
 _GROUPINGS = {

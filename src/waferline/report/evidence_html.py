@@ -15,7 +15,7 @@ from waferline.evidence.summary import Figures
 from waferline.report import evidence_charts as charts
 from waferline.report.evidence import COLUMNS, WORST, cells, signed, worst_cells
 from waferline.report.evidence_markdown import EXPLANATION
-from waferline.report.text import percent
+from waferline.text import percent
 
 _WORST_ROWS = 25
 _TABLE_ROWS = 60

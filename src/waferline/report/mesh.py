@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from waferline.report.tables import simple_table
-from waferline.report.text import metric, percent
 from waferline.simulate.mesh.result import MeshResult
+from waferline.text import metric, percent
 
 TRACE_ROWS = 40  # printed; --json --trace has them all
 

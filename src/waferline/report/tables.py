@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from waferline.predict.dispatch import Answer
+from waferline.predict.explain import HEADER, explain_rows
 from waferline.predict.result import Result
-from waferline.report.explain import HEADER, explain_rows
-from waferline.report.text import dollars, metric, percent
+from waferline.text import dollars, metric, percent
 from waferline.units import SUFFIXES
 
 

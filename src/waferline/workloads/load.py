@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from waferline.catalog.models import catalog_model
 from waferline.catalog.names import slug
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import FileFormatError, InvalidInputError
 from waferline.workloads.huggingface import from_config
+from waferline.workloads.models import catalog_model
 from waferline.workloads.spec import ConvNet, ModelSpec, Source, Transformer
 from waferline.workloads.written import written_model
 
@@ -103,7 +103,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
 def _from_mapping(data: Mapping[str, Any], where: str) -> ModelSpec:
     """A configuration, or a model in the catalogue's own form (told apart by its keys)."""
     if {"config", "transformer", "convnet"} & data.keys() and "model_type" not in data:
-        from waferline.catalog.model_schema import check_model  # pydantic, for files of users alone
+        from waferline.workloads.model_schema import check_model  # pydantic, for files of users alone
 
         check_model(data, where)
         return model_from_facts(data, where)

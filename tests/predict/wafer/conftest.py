@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from waferline.catalog.hardware import load_hardware
 from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
 from waferline.machines.mesh import MeshParameters, load_parameters
 from waferline.workloads.spec import Attention, Block, FeedForward, MixtureOfExperts, Transformer
 

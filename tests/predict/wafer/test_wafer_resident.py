@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waferline.catalog.hardware import load_hardware
 from waferline.errors import DoesNotFitError, InvalidInputError, UnsupportedError
+from waferline.machines.hardware import load_hardware
 from waferline.machines.mesh_costs.transformer import balanced_groups, best_stages, tree_stages
 from waferline.predict.wafer.autotune import tune
 from waferline.predict.wafer.resident import WaferResidentModel

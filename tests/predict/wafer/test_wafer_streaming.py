@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waferline.catalog.hardware import load_hardware
 from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.machines.hardware import load_hardware
 from waferline.predict.wafer.streaming import WeightStreamingModel
 
 STREAM = WeightStreamingModel()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from waferline.catalog.hardware import load_hardware
 from waferline.errors import WaferlineError
 from waferline.evidence.answer import Answer
 from waferline.evidence.ask import ask
 from waferline.evidence.claims.spread import spread
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
+from waferline.machines.hardware import load_hardware
 
 # Intervals of predictions hold 90 %; of a bell curve in the logarithm 95 % lie within 1.960 of which 1.645 hold 90 %.
 _WIDER = 1.960 / 1.645

@@ -15,7 +15,7 @@ from waferline.evidence.metrics import is_rate
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
-from waferline.report.text import metric as spoken
+from waferline.text import metric as spoken
 
 Status = Literal["plausible", "optimistic", "infeasible", "unverifiable"]
 STATUSES: tuple[Status, ...] = ("plausible", "optimistic", "infeasible", "unverifiable")

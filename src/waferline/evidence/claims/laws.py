@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from waferline.catalog.hardware import load_hardware
 from waferline.evidence.claims.work import (
     Work,
     best_bandwidth_bytes_per_s,
@@ -25,6 +24,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
 from waferline.formats import Precision, resolve
 from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
 from waferline.workloads.spec import ModelSpec, Transformer
 
 FloatArray = npt.NDArray[np.float64]

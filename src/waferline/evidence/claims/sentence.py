@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from waferline.catalog.hardware import load_hardware
 from waferline.errors import UnknownNameError, WaferlineError
 from waferline.evidence.claims.claim import PER_USER_RATE, Claim
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal
 from waferline.formats import get_format
+from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import get_engine
 
 _NUMBER = r"(\d[\d,]*(?:\.\d+)?|\.\d+)\s?([kKM](?![A-Za-z]))?"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from waferline.catalog.hardware import hardware_names, load_hardware
+from waferline.machines.hardware import hardware_names, load_hardware
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -6,7 +6,8 @@ import csv
 from functools import cache
 from typing import Any
 
-from waferline.catalog.yaml_file import ROOT, read_packaged
+from waferline.catalog import ROOT
+from waferline.catalog.yaml_file import read_packaged
 
 _FOLDER = "studies"
 

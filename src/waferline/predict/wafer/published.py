@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 
-from waferline.catalog.yaml_file import ROOT
+from waferline.catalog import ROOT
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def compute() -> Iterator[Check]:
 
 
 def _latency(data: Mapping[str, Any], net: Network, engine: Engine) -> Iterator[Check]:
-    from waferline.catalog.hardware import load_hardware
+    from waferline.machines.hardware import load_hardware
     from waferline.techniques.edge.edge_moe import image_cycles
 
     cycles = image_cycles(net, engine)

@@ -12,8 +12,8 @@ _MATRICES = ((_HIDDEN, _HIDDEN),) * 4 + ((_HIDDEN, _WIDTH),) * 2 + ((_WIDTH, _HI
 
 
 def compute() -> Iterator[Check]:
-    from waferline.catalog.hardware import load_hardware
     from waferline.evidence.studies.facts import facts
+    from waferline.machines.hardware import load_hardware
     from waferline.techniques.lora_serving import adapter_parameters, added_step_s
 
     p = facts("techniques")["punica"]

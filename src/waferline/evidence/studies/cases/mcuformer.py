@@ -20,8 +20,8 @@ _WHY_LATENCY = "no latency was published; multiply-adds over the core's two a cy
 
 
 def compute() -> Iterator[Check]:
-    from waferline.catalog.hardware import load_hardware
     from waferline.evidence.studies.facts import facts
+    from waferline.machines.hardware import load_hardware
 
     data = facts("mcuformer")
     device = load_hardware(data["machine"])

@@ -51,7 +51,7 @@ def _series(characters_per_token: float) -> Iterator[Check]:
 
 def _linear(d: Mapping[str, Any]) -> Iterator[Check]:
     """Bandwidth from the thinnest product, arithmetic from the widest; the two between are predicted."""
-    from waferline.catalog.hardware import load_hardware
+    from waferline.machines.hardware import load_hardware
 
     s = d["shape"]
     rows = s["batch"] * s["rows"]

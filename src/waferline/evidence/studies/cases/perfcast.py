@@ -21,8 +21,8 @@ _WHY_PAPER = "the public sample has one machine a suite and split, so the paper'
 
 
 def compute() -> Iterator[Check]:
-    from waferline.catalog.hardware import load_hardware
     from waferline.evidence.studies.facts import fact_rows, facts
+    from waferline.machines.hardware import load_hardware
     from waferline.techniques.edge.memory_benchmarks import streaming_share
 
     data, rows = facts("perfcast"), fact_rows("perfcast")

@@ -18,8 +18,8 @@ _WHY_LEFT_OUT = (
 def compute() -> Iterator[Check]:
     import numpy as np
 
-    from waferline.catalog.hardware import load_hardware
     from waferline.evidence.studies.facts import facts
+    from waferline.machines.hardware import load_hardware
     from waferline.techniques.resident_solve import Shapes, gram_s, leave_one_out, other_s
 
     data = facts("resident-solve")

@@ -74,8 +74,8 @@ def _parameters(m: Mapping[str, Any]) -> Iterator[Check]:
 
 def _gemms(rows: list[Mapping[str, Any]]) -> Iterator[Check]:
     """Our efficiency curve, fitted to other machines, on fp8 products of this one."""
-    from waferline.catalog.hardware import load_hardware
     from waferline.formats import resolve
+    from waferline.machines.hardware import load_hardware
     from waferline.predict.roofline import Machine, time_operator
     from waferline.workloads.build import Builder
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from waferline.predict.result import OperatorRow, Result
-from waferline.report.text import metric, percent
+from waferline.text import metric, percent
 
 HEADER = ("operator", "×", "time", "share", "light", "FLOPs", "bytes", "bound by", "known")
 

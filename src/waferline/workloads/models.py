@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from waferline.catalog import ROOT
 from waferline.catalog.names import identifier, resolve, spoken
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import unknown
@@ -19,7 +20,7 @@ from waferline.errors import unknown
 if TYPE_CHECKING:
     from waferline.workloads.spec import ModelSpec
 
-FOLDER = Path(__file__).parent / "models"
+FOLDER = ROOT / "models"
 _HEAD_BYTES = 1000  # name, title, attribute and aliases are within
 
 

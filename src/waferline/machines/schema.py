@@ -1,7 +1,7 @@
 """The schema of a hardware file (YAML, one machine a file): what may be said, in which unit, and who says so.
 
 Keys are checked (a misspelt one is named with the nearest valid key), figures pass the physics gate of
-`waferline.catalog.physics`, and every section of figures is covered by a dated citation.
+`waferline.machines.physics`, and every section of figures is covered by a dated citation.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from waferline.catalog.physics import breaks
 from waferline.errors import FileFormatError, nearest
 from waferline.machines.device import Kind
+from waferline.machines.physics import breaks
 
 PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4")
 GROUPS = ("Cloud", "Workstation", "Edge", "Tiny")

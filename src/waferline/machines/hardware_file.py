@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from waferline.catalog import yaml_file
-from waferline.catalog.schema import parse_hardware
 from waferline.errors import FileFormatError
+from waferline.machines.schema import parse_hardware
 
 
 def _duplicates(node: yaml.Node | None) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Check every packaged hardware file and write `hardware/index.json`: `python -m waferline.catalog.build [--check]`."""
+"""Check every packaged hardware file and write `hardware/index.json`: `python -m waferline.machines.build [--check]`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from waferline.catalog import yaml_file
-from waferline.catalog.hardware import FOLDER, INDEX
-from waferline.catalog.hardware_file import read_hardware_file
 from waferline.catalog.names import compact
-from waferline.catalog.schema import GROUPS
 from waferline.errors import FileFormatError, WaferlineError
+from waferline.machines.hardware import FOLDER, INDEX
+from waferline.machines.hardware_file import read_hardware_file
+from waferline.machines.schema import GROUPS
 
 AMBIGUOUS = FOLDER / "ambiguous.yaml"
 
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         in_step = INDEX.exists() and INDEX.read_text(encoding="utf-8") == text
         print(
-            "index.json is in step" if in_step else "index.json is out of step: run python -m waferline.catalog.build"
+            "index.json is in step" if in_step else "index.json is out of step: run python -m waferline.machines.build"
         )
         return 0 if in_step else 1
     INDEX.write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """Machines by name: `load_hardware("h100")`, `Hardware.Cloud.H100`, or a hardware file of your own.
 
-The packaged machines are YAML files, one each, in `catalog/hardware/`. `python -m waferline.catalog.build` checks them
+The packaged machines are YAML files, one each, in `catalog/hardware/`. `python -m waferline.machines.build` checks them
 and writes `index.json`, the only file read here, so that a look-up needs neither YAML nor pydantic.
 """
 
@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from waferline.catalog import ROOT
 from waferline.catalog.names import compact
 from waferline.errors import UnknownNameError, unknown
 from waferline.machines.device import Citation, Device, Link, MemoryLevel
 
-FOLDER = Path(__file__).parent / "hardware"
+FOLDER = ROOT / "hardware"
 INDEX = FOLDER / "index.json"
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 
@@ -105,7 +106,7 @@ def load_hardware(name_or_path: str | Path | Device) -> Device:
         return name_or_path
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.lower().endswith(FILE_ENDINGS) or "/" in text or "\\" in text:
-        from waferline.catalog.hardware_file import read_hardware_file  # YAML and pydantic only for users' files
+        from waferline.machines.hardware_file import read_hardware_file  # YAML and pydantic only for users' files
 
         return device_from_record(read_hardware_file(Path(text)))
     return _packaged(resolve_hardware(text))

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from benchmarks.fit.engine_parts import Parts, Sums
 from scipy.optimize import least_squares
 
+from waferline.arrays import FloatArray
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.predict.engine import HOST_SEQUENCES
 
-FloatArray = npt.NDArray[np.float64]
 Constants = Mapping[str, float]
 
 # name -> (where the fit starts and shrinks to, spread of the prior as a log ratio)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import WaferlineError
 from waferline.evidence import ask_serving as door
 from waferline.evidence.names import model_spec
@@ -20,7 +21,6 @@ from waferline.predict.inputs import as_device
 from waferline.predict.phase import Phase
 from waferline.predict.serving import _Case
 
-FloatArray = npt.NDArray[np.float64]
 _MATRIX = ("gemm", "expert_gemm")
 
 

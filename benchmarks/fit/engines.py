@@ -33,6 +33,7 @@ from benchmarks.fit.engine_fit import (
 )
 from benchmarks.fit.engine_parts import Parts, load_parts
 
+from waferline.arrays import FloatArray
 from waferline.evidence.folder import evidence_files
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
@@ -58,7 +59,7 @@ class Family:
     vendor: str
     parts: Parts
     constants: dict[str, float]
-    errors: npt.NDArray[np.float64]
+    errors: FloatArray
     held: tuple[Held, ...]
 
     def residual(self) -> dict[str, list[float]]:
@@ -95,7 +96,7 @@ class Family:
         return {**fitted, "layer_s": 0.0, "residual": self.residual(), "fit": card}
 
 
-def light_errors(p: Parts) -> npt.NDArray[np.float64]:
+def light_errors(p: Parts) -> FloatArray:
     """log(bound / measured time) of every row: above zero the published value is faster than light."""
     zero = dict.fromkeys(PRIOR, 0.0) | {"decode_scale": 1.0, "prefill_scale": 1.0}
     only = lambda s: replace(s, matrix_s=s.light_s, other_s=np.zeros_like(s.light_s))  # noqa: E731

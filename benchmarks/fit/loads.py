@@ -20,12 +20,12 @@ from benchmarks.fit.engine_report import _inline
 from benchmarks.fit.engines import FEWEST_ROWS, SERVED, impossible_sweeps, light_errors, sweep
 from scipy.optimize import least_squares
 
+from waferline.arrays import FloatArray
 from waferline.evidence.folder import evidence_files
 from waferline.evidence.rows import read_rows
 from waferline.predict.engine import get_engine
 from waferline.predict.load import Habits, Pieces, closed_load, full_load_tokens_per_s
 
-FloatArray = npt.NDArray[np.float64]
 _START = {"burst": 0.1, "clump": 0.2, "first_share": 1.0, "front_s": 0.05}
 _SOFT, _SPREAD = 0.15, 1.5
 _MARGIN = 0.02

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 from scipy.optimize import least_squares
 
+from waferline.arrays import FloatArray
 from waferline.errors import WaferlineError
 from waferline.evidence import ask_training as door
 from waferline.evidence.folder import evidence_files
@@ -31,7 +31,6 @@ from waferline.evidence.scenario import request_of
 from waferline.predict.inputs import as_device
 from waferline.predict.training import TrainingModel
 
-FloatArray = npt.NDArray[np.float64]
 OUT = Path(__file__).parents[2] / "src" / "waferline" / "catalog" / "training_stacks.yaml"
 LEAST_ROWS = 4
 _PRIOR = 0.5  # spread of log(factor) around 0

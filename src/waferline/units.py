@@ -6,11 +6,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @cache

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.predict.result import OperatorRow
 
-FloatArray = npt.NDArray[np.float64]
 VARIANTS = ("value", "low90", "high90", "light")  # of the predicted times; a rate has its bounds the other way round
 _TIERS = ("calibrated", "transferred", "spec only")  # best known first
 _LARGE_SHARE = 0.1  # of the time of a pass: an operator below it does not decide how well the pass is known

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
 from waferline.evidence.metrics import READERS, Sizes, Times
 from waferline.evidence.names import model_spec
@@ -24,8 +25,6 @@ from waferline.predict.load import (
 )
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
-
-FloatArray = npt.NDArray[np.float64]
 
 _BEYOND_MEMORY = 8.0  # times the batch that memory is thought to hold: the bound must not depend on that thought
 _KEYS = {"value": "{}_s", "low90": "{}_low90_s", "high90": "{}_high90_s", "light": "light_{}_s"}

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.predict.result import Result
 from waferline.predict.training import TrainingModel
-
-FloatArray = npt.NDArray[np.float64]
 
 _WITH_RECOMPUTATION = 4.0 / 3.0  # Narayanan et al. 2021, equation 3: a second forward pass beside three
 _WHOLE_JOB = ("total_tokens_per_s", "samples_per_s")  # devices that share a sequence speed these up, and the step

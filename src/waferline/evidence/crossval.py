@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
 from waferline.evidence.frame import groups, to_columns
 from waferline.evidence.rows import Row
 
 Fitted = TypeVar("Fitted")
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
 from waferline.predict.engine import Engine, get_engine
 from waferline.predict.inputs import as_device, as_model
@@ -18,8 +19,6 @@ from waferline.predict.serving import _Case
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
-
-FloatArray = npt.NDArray[np.float64]
 
 METRICS = (
     "ttft_s",

@@ -9,13 +9,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import unknown
 from waferline.machines.device import Device
-
-FloatArray = npt.NDArray[np.float64]
 
 PASSES = ("prefill", "decode")
 HOST_SEQUENCES = (

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray
 Values = dict[str, npt.NDArray]
 
 

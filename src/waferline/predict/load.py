@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
-
-FloatArray = npt.NDArray[np.float64]
 
 LOADS = ("static", "closed", "burst", "full")
 CHUNK_TOKENS = 8192.0  # prompts are read together up to this many tokens (max_num_batched_tokens)

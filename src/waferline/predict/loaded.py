@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import unknown
 from waferline.predict.engine import Engine
 from waferline.predict.labels import Values
@@ -27,7 +27,6 @@ from waferline.predict.load import (
 from waferline.predict.phase import Phase
 from waferline.workloads.scenario import Parallel
 
-FloatArray = npt.NDArray[np.float64]
 Arguments = Mapping[str, FloatArray]
 
 _FORMS: Mapping[str, Callable[[Pieces, Habits], Loaded]] = {

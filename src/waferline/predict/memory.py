@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
@@ -14,8 +14,6 @@ from waferline.workloads.mixers import state_elements_per_sequence
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
 from waferline.workloads.weights import weight_elements, wide_elements, wide_parts
-
-FloatArray = npt.NDArray[np.float64]
 
 PREFILL_CHUNK_TOKENS = 8192.0  # tokens in flight at most: vLLM's and TensorRT-LLM's default max_num_batched_tokens
 _RESIDUAL_BYTES = 2.0  # activations between operators

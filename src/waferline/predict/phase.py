@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.predict.efficiency.intervals import Regime
 from waferline.predict.engine import Engine
 from waferline.predict.result import OperatorRow
 from waferline.predict.roofline import BOUNDS, Machine, Timed, time_operator
 from waferline.workloads.operator import Operator
-
-FloatArray = npt.NDArray[np.float64]
 
 _BOUND_BYTES = np.array(BOUNDS, dtype="U8")
 QUANTILES = ("q05", "q25", "q75", "q95")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.machines.device import Device
 from waferline.predict.phase import Phase
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def phase_power_w(device: Device, phase: Phase) -> FloatArray | None:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import AnyArray
 from waferline.errors import unknown
 from waferline.units import quantity, unit_of
-
-Array = npt.NDArray[Any]
 
 
 class Field:
@@ -40,12 +38,12 @@ class OperatorRow:
     phase: str
     name: str
     kind: str
-    count: Array
-    time_s: Array  # all executions
-    light_s: Array
-    flops: Array
-    bytes: Array
-    bound: Array  # text: compute, memory, link, overhead
+    count: AnyArray
+    time_s: AnyArray  # all executions
+    light_s: AnyArray
+    flops: AnyArray
+    bytes: AnyArray
+    bound: AnyArray  # text: compute, memory, link, overhead
     tier: str
 
     def to_json(self, pick: Any) -> dict[str, Any]:
@@ -70,16 +68,16 @@ class Result:
     `result["ttft_s"]` is a bare array; a declared attribute such as `result.ttft` is a pint quantity. A wrong name raises.
     """
 
-    values: Mapping[str, Array]
+    values: Mapping[str, AnyArray]
     how: str = "predicted"
-    coords: Mapping[str, Array] = field(default_factory=dict)  # inputs that vary, as given
+    coords: Mapping[str, AnyArray] = field(default_factory=dict)  # inputs that vary, as given
     about: Mapping[str, Any] = field(default_factory=dict)  # model, hardware, precision, ...: text
     operators: tuple[OperatorRow, ...] = ()
     sources: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     not_modelled: tuple[str, ...] = ()
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> AnyArray:
         if name not in self.values:
             raise unknown("field", name, self.values)
         return self.values[name]
@@ -145,9 +143,9 @@ def plain(value: Any) -> Any:
     return array.item() if array.ndim == 0 else array.tolist()
 
 
-def _axis_values(shape: tuple[int, ...], coords: Mapping[str, Array]) -> dict[int, Array]:
+def _axis_values(shape: tuple[int, ...], coords: Mapping[str, AnyArray]) -> dict[int, AnyArray]:
     """For each axis of length above one: the values of the only input that varies along it, if there is only one."""
-    found: dict[int, list[Array]] = {}
+    found: dict[int, list[AnyArray]] = {}
     for value in coords.values():
         array = np.asarray(value)
         long_axes = [len(shape) - array.ndim + i for i, n in enumerate(array.shape) if n > 1]
@@ -156,7 +154,7 @@ def _axis_values(shape: tuple[int, ...], coords: Mapping[str, Array]) -> dict[in
     return {axis: v[0] for axis, v in found.items() if len(v) == 1 and v[0].size}
 
 
-def _axis_names(shape: tuple[int, ...], coords: Mapping[str, Array]) -> tuple[str, ...]:
+def _axis_names(shape: tuple[int, ...], coords: Mapping[str, AnyArray]) -> tuple[str, ...]:
     names = [f"axis_{i}" for i in range(len(shape))]
     values = _axis_values(shape, coords)
     for name, value in coords.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import UnsupportedError
 from waferline.formats import get_format
 from waferline.machines.device import Device, Link
@@ -16,8 +17,6 @@ from waferline.predict.efficiency.coefficients import Record, coefficients
 from waferline.predict.efficiency.device import DeviceFacts, device_facts, link_facts
 from waferline.predict.efficiency.profile import record_for, records
 from waferline.workloads.operator import Operator
-
-FloatArray = npt.NDArray[np.float64]
 
 BOUNDS = ("compute", "memory", "link", "overhead")  # what can bind an operator; order of the codes in `Timed.bound`
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
@@ -26,8 +27,6 @@ from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import as_shipped
-
-FloatArray = npt.NDArray[np.float64]
 
 _SECONDS_PER_HOUR = 3600.0
 _MEGA = 1e6

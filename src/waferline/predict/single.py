@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import unknown
 from waferline.formats import Precision, get_format, resolve
@@ -25,8 +25,6 @@ from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import common_shape, whole
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
 from waferline.workloads.weights import weight_elements
-
-FloatArray = npt.NDArray[np.float64]
 
 PHASES = ("infer", "train")
 _DEFAULT_TOKENS = 512.0  # of an encoder or decoder when the caller gives no length

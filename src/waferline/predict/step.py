@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.formats import Precision
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
@@ -16,8 +16,6 @@ from waferline.predict.roofline import Machine
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, unknown
 from waferline.formats import get_format, resolve
@@ -25,8 +26,6 @@ from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Attention, LatentAttention, Transformer
 from waferline.workloads.weights import weight_elements
-
-FloatArray = npt.NDArray[np.float64]
 
 _ATTENTION = ("attention_prefill", "mla_prefill")
 SHARDING = ("none", "zero1", "fsdp")

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.report.png import heat_map_png
 from waferline.simulate.mesh.gemm.blocks import block_schedule
@@ -55,7 +56,7 @@ def _figures(result: MeshResult) -> list[go.Figure]:
     return figures
 
 
-def _map(values: NDArray[np.float64], quantity: str) -> go.Figure:
+def _map(values: FloatArray, quantity: str) -> go.Figure:
     step = -(-max(values.shape) // MAP_SIDE)
     if step > 1:
         rows, columns = (size // step * step for size in values.shape)

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray
+
 Image = NDArray[np.uint8]
 
 # Perceptually even, from dark blue to yellow (nine stops of viridis, matplotlib's default, CC0).
@@ -46,7 +48,7 @@ GLYPHS = {
 }  # fmt: skip
 
 
-def heat_map_png(values: NDArray[np.float64], title: str, quantity: str, path: Path, *, side: int = 640) -> None:
+def heat_map_png(values: FloatArray, title: str, quantity: str, path: Path, *, side: int = 640) -> None:
     """Write `values` (rows, columns) as a coloured map with its scale; each core is a square of whole pixels."""
     rows, columns = values.shape
     cell = max(1, side // max(rows, columns))
@@ -66,7 +68,7 @@ def heat_map_png(values: NDArray[np.float64], title: str, quantity: str, path: P
     path.write_bytes(_encode(image))
 
 
-def _colours(shade: NDArray[np.float64]) -> Image:
+def _colours(shade: FloatArray) -> Image:
     place = np.clip(shade, 0, 1) * (len(STOPS) - 1)
     below = np.minimum(place.astype(int), len(STOPS) - 2)
     part = (place - below)[..., None]

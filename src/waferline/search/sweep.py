@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import AnyArray
 from waferline.errors import FileFormatError, InvalidInputError
 from waferline.predict.result import Result
 from waferline.predict.shortcut import grid
 
 CHUNK_POINTS = 100_000  # large enough that NumPy's overhead vanishes, small enough to stay in cache-sized buffers
 
-Array = npt.NDArray[Any]
 Solve = Callable[..., Result]
 
 
-def chunks(axes: Mapping[str, Sequence[Any] | Array], points: int = CHUNK_POINTS) -> Iterator[dict[str, Array]]:
+def chunks(axes: Mapping[str, Sequence[Any] | AnyArray], points: int = CHUNK_POINTS) -> Iterator[dict[str, AnyArray]]:
     """The grid of `axes`, cut along its first axes into sub-grids of at most about `points` points each.
 
     Every sub-grid is a mapping of arrays that broadcast, as `waferline.grid` makes them; their order is the grid's.
@@ -45,12 +45,12 @@ def chunks(axes: Mapping[str, Sequence[Any] | Array], points: int = CHUNK_POINTS
             yield grid(**{n: (fixed | part).get(n, values[n]) for n in names})
 
 
-def points_of(axes: Mapping[str, Sequence[Any] | Array]) -> int:
+def points_of(axes: Mapping[str, Sequence[Any] | AnyArray]) -> int:
     """Number of points of the grid."""
     return math.prod(np.size(v) for v in axes.values())
 
 
-def rows_of(result: Result, arguments: Mapping[str, Array], fields: Sequence[str]) -> dict[str, Array]:
+def rows_of(result: Result, arguments: Mapping[str, AnyArray], fields: Sequence[str]) -> dict[str, AnyArray]:
     """Inputs and chosen fields of one chunk as flat columns."""
     shape = np.broadcast_shapes(*(v.shape for v in arguments.values()))
     columns = {name: np.broadcast_to(v, shape).ravel() for name, v in arguments.items()}
@@ -59,12 +59,12 @@ def rows_of(result: Result, arguments: Mapping[str, Array], fields: Sequence[str
 
 def sweep(
     solve: Solve,
-    axes: Mapping[str, Sequence[Any] | Array],
+    axes: Mapping[str, Sequence[Any] | AnyArray],
     fields: Sequence[str],
     *,
     points: int = CHUNK_POINTS,
     fixed: Mapping[str, Any] | None = None,
-) -> Iterator[dict[str, Array]]:
+) -> Iterator[dict[str, AnyArray]]:
     """Solve the grid of `axes` chunk by chunk: yields flat columns of the inputs and of `fields`. Memory stays bounded.
 
     `solve` is a model's `solve`; `fixed` are its other arguments (model, hardware, ...).
@@ -74,7 +74,7 @@ def sweep(
 
 
 def write_parquet(
-    columns: Iterator[dict[str, Array]], path: str | Path, *, done: Callable[[int], None] | None = None
+    columns: Iterator[dict[str, AnyArray]], path: str | Path, *, done: Callable[[int], None] | None = None
 ) -> int:
     """Write chunks to a Parquet file as they come; the file appears only when complete. Returns the number of rows.
 
@@ -104,7 +104,9 @@ def write_parquet(
     return total
 
 
-def pareto(columns: Mapping[str, Array], least: Sequence[str] = (), most: Sequence[str] = ()) -> npt.NDArray[np.intp]:
+def pareto(
+    columns: Mapping[str, AnyArray], least: Sequence[str] = (), most: Sequence[str] = ()
+) -> npt.NDArray[np.intp]:
     """Indices of the points that no other point beats in all of `least` (smaller is better) and `most` at once."""
     scores = np.column_stack([*(columns[n] for n in least), *(-np.asarray(columns[n]) for n in most)]).astype(float)
     order = np.lexsort(scores.T[::-1])

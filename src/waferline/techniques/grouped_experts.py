@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from waferline.arrays import FloatArray, IntArray
+
 Router = Callable[[FloatArray], FloatArray]
 
 
@@ -31,7 +31,7 @@ def grouped_gates(logits: FloatArray, k: int, groups: int) -> FloatArray:
     return np.asarray(gates.reshape(shares.shape))
 
 
-def device_tokens(gates: FloatArray, devices: int) -> npt.NDArray[np.int64]:
+def device_tokens(gates: FloatArray, devices: int) -> IntArray:
     """Expert-tokens that each device computes; neighbouring experts share a device."""
     return np.asarray((gates > 0).reshape(len(gates), devices, -1).sum(axis=(0, 2)))
 

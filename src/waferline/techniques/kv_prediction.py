@@ -10,16 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.techniques.openelm import SIZES, parameters
 from waferline.techniques.small_decoder import Cache, SmallDecoder
 
-FloatArray = npt.NDArray[np.float64]
 _FLOPS_PER_PARAMETER = 2.0  # one multiply-add a token
 
 
-def prefill_flops(
-    prompt_tokens: npt.ArrayLike, base: float, auxiliary: float, predictor: float = 0.0
-) -> npt.NDArray[np.float64]:
+def prefill_flops(prompt_tokens: npt.ArrayLike, base: float, auxiliary: float, predictor: float = 0.0) -> FloatArray:
     """FLOPs to the first token: the auxiliary model and the predictor on every token, the base model on one.
 
     base, auxiliary, predictor: parameters used by a token. Broadcasts over `prompt_tokens`.

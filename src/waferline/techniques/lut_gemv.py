@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
+
 
 @dataclass(frozen=True, slots=True)
 class LutToken:
@@ -30,7 +32,7 @@ def fit(tokens_per_s: dict[float, float]) -> LutToken:
     return LutToken(1 / rate_one - one * bit_s, bit_s)
 
 
-def thread_times_s(threads: npt.ArrayLike, first_s: float, most: float, most_s: float) -> npt.NDArray[np.float64]:
+def thread_times_s(threads: npt.ArrayLike, first_s: float, most: float, most_s: float) -> FloatArray:
     """Times at other thread counts from those at one and at `most` threads: a shared part and one that divides."""
     divides = (first_s - most_s) / (1 - 1 / most)
     return np.asarray(first_s - divides + divides / np.asarray(threads, dtype=np.float64))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from waferline.arrays import FloatArray, IntArray
+
 _BYTES = 2.0  # fp16
 _MATRICES = 3.0
 
@@ -69,7 +70,7 @@ def split_s(tokens: Sequence[int], parameters: float, processor: Unit, memory: U
     return float(np.maximum(in_memory, outside).min())
 
 
-def routed_tokens(model: Decoder, sequences: int, trials: int, seed: int = 0) -> npt.NDArray[np.int64]:
+def routed_tokens(model: Decoder, sequences: int, trials: int, seed: int = 0) -> IntArray:
     """Tokens on every expert in `trials` steps, each choice equally likely: (trials, experts)."""
     order = np.random.default_rng(seed).random((trials, sequences, model.experts)).argsort(axis=-1)
     return np.asarray((order < model.chosen).sum(axis=1))

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.workloads.lower import lower_prefill
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def kv_saved(shared: npt.ArrayLike, own: npt.ArrayLike, sequences: npt.ArrayLike) -> FloatArray:

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.machines.device import Device
 from waferline.predict.roofline import Machine, time_operator
 from waferline.workloads.operator import Operator
 
-FloatArray = npt.NDArray[np.float64]
 _BYTES = 8.0  # fp64
 _STREAMS = 3.0  # X is read, its weighted copy written and read again
 

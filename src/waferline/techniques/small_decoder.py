@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from waferline.arrays import FloatArray
+
 Cache = list[tuple[FloatArray, FloatArray]]  # per layer: keys and values, (tokens, width)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from waferline.arrays import FloatArray
 
 
 def expected_tokens(acceptance: npt.ArrayLike, drafted: npt.ArrayLike) -> FloatArray:

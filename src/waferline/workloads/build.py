@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.formats import Precision, get_format
 from waferline.workloads.operator import Operator, OpKind
-
-FloatArray = npt.NDArray[np.float64]
 
 # Operator name → the part of a model it belongs to, as `Transformer.parts_16bit` calls it; the first prefix wins.
 _PARTS = (

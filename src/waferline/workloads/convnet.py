@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.workloads.build import Builder
 from waferline.workloads.operator import Operator
 from waferline.workloads.spec import Conv, ConvNet
-
-FloatArray = npt.NDArray[np.float64]
-
 
 _NORM_PASSES = 4.0  # training: read for the statistics, read and write to normalise, read again by the activation
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.workloads.build import Builder
 from waferline.workloads.mixers import Pass, shard
 from waferline.workloads.operator import Operator
 from waferline.workloads.spec import FeedForward, Ffn, MixtureOfExperts
-
-FloatArray = npt.NDArray[np.float64]
 
 _ROUTER = "bf16"  # routers are kept wide: small, and their errors change which expert runs
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.formats import Precision
 from waferline.workloads import feed_forward, mixers
 from waferline.workloads.build import Builder
@@ -18,8 +18,6 @@ from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, whole
 from waferline.workloads.spec import Block, ConvNet, ModelSpec, Transformer
 from waferline.workloads.weights import wide_parts
-
-FloatArray = npt.NDArray[np.float64]
 
 _SAMPLING_PASSES = 3.0  # logits are read for the maximum, the exponentials and the draw
 

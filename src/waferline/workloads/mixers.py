@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.workloads.build import Builder, cached_tokens, causal_pairs
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Attention, LatentAttention, LinearAttention, Mixer, StateSpace
-
-FloatArray = npt.NDArray[np.float64]
 
 _STATE_BYTES = 4.0  # recurrent states are kept in fp32 (mamba_ssm and fla kernels)
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from waferline.arrays import FloatArray
 
 OpKind = Literal[
     "gemm",  # shape: m, n, k — y[m, n] = x[m, k] · W[k, n]

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def whole(name: str, value: Any, *, least: int = 1) -> FloatArray:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.evidence.claims.work import (
     Work,
     best_bandwidth_bytes_per_s,
@@ -26,8 +26,6 @@ from waferline.formats import Precision, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.workloads.spec import ModelSpec, Transformer
-
-FloatArray = npt.NDArray[np.float64]
 
 COMPUTE, BANDWIDTH, CAPACITY = "arithmetic", "bandwidth", "capacity"
 _TERA = 1e12

@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.machines.hardware import hardware_names, load_hardware
-
-FloatArray = npt.NDArray[np.float64]
 
 _FLAT_GROWTH = 16.0  # times the work, over which a flat time is no longer start-up cost
 _FLAT = 2.0  # times the time

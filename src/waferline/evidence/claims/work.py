@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.predict.memory import kv_cache_bytes, model_weight_bytes
@@ -16,8 +16,6 @@ from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import ModelSpec, Transformer
 from waferline.workloads.weights import weight_elements
-
-FloatArray = npt.NDArray[np.float64]
 
 _NOT_MATRICES = ("norm", "softmax", "elementwise", "gather", "collective", "transfer", "host")
 _TRAINING_PASSES = 3.0  # forward, and backward for inputs and for weights

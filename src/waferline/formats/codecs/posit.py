@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray
+
 from ...errors import UnsupportedError
 from .record import F32, F32_MAX, U8, Codec, as_bytes, from_bytes, pack_nibble_pairs, unpack_nibble_pairs
 
@@ -29,13 +31,13 @@ def _check(n: int, es: int) -> None:
 
 
 @functools.lru_cache(maxsize=32)
-def posit_table(n: int, es: int) -> NDArray[np.float64]:
+def posit_table(n: int, es: int) -> FloatArray:
     """The value of every code, in code order `(2**n,)`; NaN at NaR. All values are exact in float64."""
     _check(n, es)
     return _table(n, es)
 
 
-def _table(n: int, es: int) -> NDArray[np.float64]:
+def _table(n: int, es: int) -> FloatArray:
     codes = np.arange(2**n, dtype=np.int64)
     negative = codes >> (n - 1) == 1
     body = np.where(negative, -codes, codes) & (2 ** (n - 1) - 1)  # n - 1 bits after the sign
@@ -59,7 +61,7 @@ def _table(n: int, es: int) -> NDArray[np.float64]:
 
 
 @functools.lru_cache(maxsize=32)
-def _boundaries(n: int, es: int, rounding: Rounding) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _boundaries(n: int, es: int, rounding: Rounding) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Where the positive code k becomes k + 1, for k = 1 ... maxpos - 1, and whether the boundary itself goes up.
 
     Ties go to the even code. `nearest` takes the middle of the two values; `standard` the value of the (n+1)-bit posit
@@ -90,7 +92,7 @@ def posit_encode(x: NDArray[np.floating], n: int, es: int, rounding: Rounding = 
     return np.where(np.isfinite(magnitude), code, 2 ** (n - 1)).astype(np.uint16)
 
 
-def posit_decode(codes: NDArray[np.integer], n: int, es: int) -> NDArray[np.float64]:
+def posit_decode(codes: NDArray[np.integer], n: int, es: int) -> FloatArray:
     """Codes to values, any shape; NaR to NaN."""
     return posit_table(n, es)[codes]
 

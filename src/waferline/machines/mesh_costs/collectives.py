@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from waferline.arrays import FloatArray, IntArray
 from waferline.errors import InvalidInputError
 from waferline.machines.mesh import MeshParameters
 
-Cycles = NDArray[np.float64]
+Cycles = FloatArray
 
 RECEIVE_CYCLES = 1.0
 """The receiving core takes a word in one cycle (the +1 of HPDC'24's depth term)."""
@@ -57,7 +58,7 @@ def chain_reduce_cycles(
     link, drain = p.hop_cycles * np.asarray(hops), (np.asarray(words) - 1) * word_cycles(p)
     process = p.stage_cycles - 2 * p.ramp_cycles
 
-    def first_word(arm: NDArray[np.int64]) -> Cycles:
+    def first_word(arm: IntArray) -> Cycles:
         return word_cycles(p) + link + 2 * p.ramp_cycles + (link + p.stage_cycles) * (arm - 1)
 
     one_arm = first_word(short) + drain + process
@@ -111,7 +112,7 @@ def ktree_reduce_cycles(
     return total
 
 
-def ktree_root(cores: ArrayLike, groups: Sequence[ArrayLike] = ()) -> NDArray[np.int64]:
+def ktree_root(cores: ArrayLike, groups: Sequence[ArrayLike] = ()) -> IntArray:
     """Position that ends with the sum when every group's root is its middle."""
     left, hops, position = np.asarray(cores), np.asarray(1), np.asarray(0)
     for size in (*groups, None):

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from waferline.arrays import IntArray
 from waferline.errors import unknown
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
 from waferline.machines.mesh_costs.collectives import Cycles, chain_reduce_cycles, transfer_cycles, word_cycles
@@ -30,12 +31,12 @@ class Tiling:
     are padded with zeros.
     """
 
-    mt: NDArray[np.int64]
-    kt: NDArray[np.int64]
-    nt: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    a_blocks: NDArray[np.int64]
-    b_blocks: NDArray[np.int64]
+    mt: IntArray
+    kt: IntArray
+    nt: IntArray
+    steps: IntArray
+    a_blocks: IntArray
+    b_blocks: IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class GemmCycles:
     total: Cycles
     start: Cycles
     alignment: Cycles
-    steps: NDArray[np.int64]
+    steps: IntArray
     step: Cycles
     step_compute: Cycles
     step_communication: Cycles
@@ -82,7 +83,7 @@ def local_gemm_cycles(
     return np.asarray(kt) * np.asarray(nt) * (p.map_base_cycles + p.map_vector_cycles * vectors)
 
 
-def tile_words(p: MeshParameters, rows: ArrayLike, columns: ArrayLike, number_format: str) -> NDArray[np.int64]:
+def tile_words(p: MeshParameters, rows: ArrayLike, columns: ArrayLike, number_format: str) -> IntArray:
     """Link words of one tile."""
     return -(-(np.asarray(rows) * np.asarray(columns)) // p.elements_per_word(number_format))
 
@@ -116,12 +117,12 @@ def _slowest(*axes: Cycles) -> Cycles:
     return np.maximum(*axes)
 
 
-def _shift(p: MeshParameters, words: NDArray[np.int64], side: NDArray[np.int64], hops: ArrayLike) -> Cycles:
+def _shift(p: MeshParameters, words: IntArray, side: IntArray, hops: ArrayLike) -> Cycles:
     return np.where(side > 1, transfer_cycles(p, words, hops), 0.0)
 
 
 def _ring_scheme(
-    p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cycles, hops: tuple[NDArray[np.int64], ...]
+    p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cycles, hops: tuple[IntArray, ...]
 ) -> GemmCycles:
     """Shift both operands round a ring while multiplying; A is first rotated row by row by up to half a turn."""
     move = _slowest(*(_shift(p, w, side, hop) for w, side, hop in zip(words, sides, hops, strict=True)))
@@ -228,7 +229,7 @@ def gemm_t_cycles(
 
 def gemm_memory_bytes(
     t: Tiling, *, algorithm: str = "meshgemm", number_format: str = "fp16", accumulator: str = "fp16"
-) -> dict[str, NDArray[np.int64]]:
+) -> dict[str, IntArray]:
     """SRAM bytes per core, by operand: home blocks, the block arriving beside them, the result."""
     size = ELEMENT_BYTES[number_format]
     a, b = t.mt * t.kt * size, t.kt * t.nt * size

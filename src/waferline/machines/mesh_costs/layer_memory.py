@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.machines.mesh_costs.transformer import PREFILL_CHUNK, LayerShape, prefill_gemms, tile
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def tile_bytes(matrices: list[tuple[float, Any, Any]], grid: Any, bytes_per_element: float) -> FloatArray:

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.gemv import local_gemv_cycles
 from waferline.machines.mesh_costs.layer_fits import DecodeFit, PrefillFit, decode_fit, prefill_fit
-
-FloatArray = npt.NDArray[np.float64]
 
 ALL_REDUCES = 10  # per decode layer, in the order of the released decode kernel
 PREFILL_CHUNK = 8192  # prompt tokens in one pass through the layers; more would not leave room for their activations

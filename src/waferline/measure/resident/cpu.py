@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.measure.engine import Cpu, NotEngaged
 from waferline.measure.resident.shapes import EncodeShape
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(slots=True)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from waferline.arrays import FloatArray
 from waferline.errors import DoesNotFitError
 from waferline.measure.engine import NotEngaged
 from waferline.measure.resident.protocol import Solver
 from waferline.measure.resident.shapes import EncodeShape
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

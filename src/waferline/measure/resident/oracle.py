@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError, RefusedError
-
-FloatArray = npt.NDArray[np.float64]
 
 _BLOCK = 128  # columns factored together; the rest is one product a block
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError, unknown
 from waferline.measure.contract import FEWEST_REPEATS, Check, Measurement, Outcome, Refusal, relative_error
 from waferline.measure.engine import ComputeDevice, Cpu, DeviceLost, NotEngaged, Plan, measure
@@ -16,8 +16,6 @@ from waferline.measure.fingerprint import fingerprint
 from waferline.measure.resident.oracle import cpu_oracle_normal_equations_solve
 from waferline.measure.resident.shapes import RIDGE, EncodeShape, Inputs
 from waferline.measure.resident.verdict import Verdict, judge
-
-FloatArray = npt.NDArray[np.float64]
 
 PARITY = 1e-9  # largest distance from the oracle, relative to its largest coefficient
 _MOST_S = 300.0  # a slow device still gets its repeats: the largest shape is 160 GFLOP

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError, unknown
-
-FloatArray = npt.NDArray[np.float64]
 
 RIDGE = 1e-3  # λ: XᵀWX alone is singular where p > n
 _X_SCALE = 0.05

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from waferline.arrays import FloatArray, Floats
 from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
-from waferline.predict.efficiency.overlap import Array, Values, no_faster_than_light, overlap_s
+from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
 
 Q_BLOCK = 128.0  # query rows of one tile of a FlashAttention kernel
 WIDE_GROUP = 32.0  # query heads a KV head that tensor-core decode kernels take together
@@ -15,19 +16,19 @@ REFERENCE_HEAD_DIM = 128.0  # head size that efficiencies are quoted at
 
 
 def decode_attention_s(
-    batch: Values,
-    kv_len: Values,
-    heads: Values,
-    kv_heads: Values,
-    head_dim: Values,
+    batch: Floats,
+    kv_len: Floats,
+    heads: Floats,
+    kv_heads: Floats,
+    head_dim: Floats,
     *,
     kv_bytes_per_element: float,
-    light_compute_s: Values,
-    light_memory_s: Values,
+    light_compute_s: Floats,
+    light_memory_s: Floats,
     device: DeviceFacts,
     c: Mapping[str, float],
     cache_warm: bool = False,
-) -> Array:
+) -> FloatArray:
     """Expected seconds of one layer's decode attention; every argument broadcasts.
 
     kv_len: keys each sequence attends to (the window, where one is shorter). Programs are (sequence, KV head, chunk of `kv_chunk`
@@ -61,18 +62,18 @@ def decode_attention_s(
 
 
 def prefill_attention_s(
-    batch: Values,
-    q_len: Values,
-    kv_len: Values,
-    heads: Values,
-    kv_heads: Values,
-    head_dim: Values,
+    batch: Floats,
+    q_len: Floats,
+    kv_len: Floats,
+    heads: Floats,
+    kv_heads: Floats,
+    head_dim: Floats,
     *,
-    light_compute_s: Values,
-    light_memory_s: Values,
+    light_compute_s: Floats,
+    light_memory_s: Floats,
     device: DeviceFacts,
     c: Mapping[str, float],
-) -> Array:
+) -> FloatArray:
     """Expected seconds of one layer's causal prefill attention; q_len < kv_len is a chunk after `kv_len - q_len` cached tokens.
 
     Work comes in blocks of 128 query rows, one program a (sequence, head, block). Time is bounded by even work plus the

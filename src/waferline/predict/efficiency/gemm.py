@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from waferline.arrays import FloatArray, Floats
 from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
-from waferline.predict.efficiency.overlap import Array, Values, no_faster_than_light, overlap_s
+from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
 
 SPLIT_K = 256.0  # the shortest run of k worth a split of its own: two 128-deep pipeline stages
 K_BLOCK = 64.0  # depth of one k step of a tensor-core tile
@@ -15,18 +16,18 @@ UNQUANTISED_BITS = 16.0  # activations arrive as bf16; anything narrower is quan
 
 
 def gemm_s(
-    m: Values,
-    n: Values,
-    k: Values,
+    m: Floats,
+    n: Floats,
+    k: Floats,
     *,
-    light_compute_s: Values,
-    light_memory_s: Values,
+    light_compute_s: Floats,
+    light_memory_s: Floats,
     weight_bits: float,
     activation_bits: float,
     device: DeviceFacts,
     c: Mapping[str, float],
     cache_warm: bool = False,
-) -> Array:
+) -> FloatArray:
     """Expected seconds; every argument broadcasts.
 
     The work is `tiles` output tiles, split along k when there are fewer tiles than units; compute slows down by the last,
@@ -58,7 +59,7 @@ def gemm_s(
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
 
 
-def _kernel(m: Values, n: Values, k: Values, share: float, c: Mapping[str, float]) -> tuple[Values, Values]:
+def _kernel(m: Floats, n: Floats, k: Floats, share: float, c: Mapping[str, float]) -> tuple[Floats, Floats]:
     """(share of the arithmetic peak, seconds to unpack the weights) of the kernel that runs at m rows of activations.
 
     CPU kernels change with m: below `wide_from_m`, vectors that unpack as they multiply; from there on, tiles whose
@@ -72,8 +73,8 @@ def _kernel(m: Values, n: Values, k: Values, share: float, c: Mapping[str, float
 
 
 def quantise_s(
-    rows: Values, columns: Values, *, activation_bits: float, device: DeviceFacts, c: Mapping[str, float]
-) -> Array:
+    rows: Floats, columns: Floats, *, activation_bits: float, device: DeviceFacts, c: Mapping[str, float]
+) -> FloatArray:
     """Seconds to turn bf16 activations (rows, columns) into `activation_bits` with a scale a row or block.
 
     A floor, a program per row, the longest row's own latency, and the traffic.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from waferline.predict.efficiency.overlap import Array, Values
+from waferline.arrays import FloatArray, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,15 @@ class Regime:
 class Interval:
     """Multipliers of the expected time: `low50 .. high50` should hold half of all measurements, `low90 .. high90` 90 %."""
 
-    low90: Array
-    low50: Array
-    high50: Array
-    high90: Array
+    low90: FloatArray
+    low50: FloatArray
+    high50: FloatArray
+    high90: FloatArray
 
 
-def log_quantiles(residual: Sequence[Regime], expected_s: Values) -> tuple[Array, Array, Array, Array]:
+def log_quantiles(
+    residual: Sequence[Regime], expected_s: Floats
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """(q05, q25, q75, q95) of log(measured / predicted) at each expected time; one regime broadcasts as scalars."""
     if len(residual) == 1:
         r = residual[0]
@@ -46,7 +48,7 @@ def log_quantiles(residual: Sequence[Regime], expected_s: Values) -> tuple[Array
     return table[:, 0][index], table[:, 1][index], table[:, 2][index], table[:, 3][index]
 
 
-def interval(residual: Sequence[Regime], expected_s: Values) -> Interval:
+def interval(residual: Sequence[Regime], expected_s: Floats) -> Interval:
     """The 50 % and 90 % interval of one operator as multipliers of `expected_s`."""
     q05, q25, q75, q95 = log_quantiles(residual, expected_s)
     return Interval(np.exp(q05), np.exp(q25), np.exp(q75), np.exp(q95))

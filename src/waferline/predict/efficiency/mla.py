@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from waferline.arrays import FloatArray, Floats
 from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
-from waferline.predict.efficiency.overlap import Array, Values, no_faster_than_light, overlap_s
+from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
 
 KV_CHUNK = 256.0  # latent rows one program of a split-KV kernel takes at least
 Q_BLOCK = 128.0  # query rows of one prefill tile
@@ -15,16 +16,16 @@ HEAD_TILE = 64.0  # query heads one decode program computes together: fewer are 
 
 
 def mla_decode_s(
-    batch: Values,
-    kv_len: Values,
-    heads: Values,
+    batch: Floats,
+    kv_len: Floats,
+    heads: Floats,
     *,
-    light_compute_s: Values,
-    light_memory_s: Values,
+    light_compute_s: Floats,
+    light_memory_s: Floats,
     device: DeviceFacts,
     c: Mapping[str, float],
     cache_warm: bool = False,
-) -> Array:
+) -> FloatArray:
     """Expected seconds of one layer's MLA decode core (absorbed form); every argument broadcasts.
 
     `cache_warm` as in `decode_attention_s`. Few heads are padded to the tensor-core tile, so compute does not shrink with
@@ -55,16 +56,16 @@ def mla_decode_s(
 
 
 def mla_prefill_s(
-    batch: Values,
-    q_len: Values,
-    kv_len: Values,
-    heads: Values,
+    batch: Floats,
+    q_len: Floats,
+    kv_len: Floats,
+    heads: Floats,
     *,
-    light_compute_s: Values,
-    light_memory_s: Values,
+    light_compute_s: Floats,
+    light_memory_s: Floats,
     device: DeviceFacts,
     c: Mapping[str, float],
-) -> Array:
+) -> FloatArray:
     """Expected seconds of one layer's causal MLA prefill core (192-wide keys, 128-wide values)."""
     q_len = np.asarray(q_len, dtype=float)
     programs = np.multiply(batch, heads) * np.ceil(q_len / Q_BLOCK)

@@ -6,21 +6,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from waferline.arrays import FloatArray, Floats
 from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
 from waferline.predict.efficiency.gemm import UNQUANTISED_BITS, quantise_s
-from waferline.predict.efficiency.overlap import Array, Values, no_faster_than_light, overlap_s
+from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
 
 POPULARITY_SPREAD = 1.9  # standard deviation over mean of a log-uniform popularity between 1 and some ten thousand rows
 
 
-def distinct_experts(tokens: Values, topk: Values, experts: Values) -> Array:
+def distinct_experts(tokens: Floats, topk: Floats, experts: Floats) -> FloatArray:
     """Expected number of experts that `tokens` tokens touch under even routing: E·(1 − (1 − topk/E)^tokens)."""
     share = np.divide(topk, experts, dtype=float)
     missed = np.exp(np.asarray(tokens, dtype=float) * np.log1p(-np.minimum(share, 1.0 - 1e-12)))
     return np.asarray(np.asarray(experts) * (1.0 - missed))
 
 
-def busiest_load(experts: Values, ep: Values) -> Array:
+def busiest_load(experts: Floats, ep: Floats) -> FloatArray:
     """Rows of the rank the group waits for, relative to an even share, when experts' popularity follows a power law.
 
     The popularity of one expert spreads about twice its mean (exponents 1.0 to 1.2, as measured tables use), the sum over
@@ -31,23 +32,23 @@ def busiest_load(experts: Values, ep: Values) -> Array:
 
 
 def moe_s(
-    tokens: Values,
-    hidden: Values,
-    inter: Values,
-    topk: Values,
-    experts: Values,
-    tp: Values,
-    ep: Values,
+    tokens: Floats,
+    hidden: Floats,
+    inter: Floats,
+    topk: Floats,
+    experts: Floats,
+    tp: Floats,
+    ep: Floats,
     *,
     weight_bits: float,
     activation_bits: float,
-    light_compute_s: Values,
-    light_memory_s: Values,
+    light_compute_s: Floats,
+    light_memory_s: Floats,
     device: DeviceFacts,
     c: Mapping[str, float],
-    load: Values | None = None,
-    touched: Values | None = None,
-) -> Array:
+    load: Floats | None = None,
+    touched: Floats | None = None,
+) -> FloatArray:
     """Expected seconds on the rank that the group waits for; every argument broadcasts.
 
     tokens: before routing, over the whole group. The light terms are those of an even share: `tokens·topk/ep` expert rows

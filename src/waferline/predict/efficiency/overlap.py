@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Values = float | NDArray[np.float64]  # one point or many; everything broadcasts
+from waferline.arrays import FloatArray, Floats
 
 
-def overlap_s(a_s: Values, b_s: Values, exposed: float) -> Array:
+def overlap_s(a_s: Floats, b_s: Floats, exposed: float) -> FloatArray:
     """Seconds of two overlapping activities: `max + exposed * min**2 / max`.
 
     At a == b it equals the p-norm with 2**(1/p) = 1 + exposed (0.41 is p = 2, 0.19 is p = 4), without a power; it is
@@ -20,6 +18,6 @@ def overlap_s(a_s: Values, b_s: Values, exposed: float) -> Array:
     return np.asarray(longer + exposed * shorter * (shorter / np.maximum(longer, np.finfo(float).tiny)), dtype=float)
 
 
-def no_faster_than_light(expected_s: Values, light_compute_s: Values, light_memory_s: Values) -> Array:
+def no_faster_than_light(expected_s: Floats, light_compute_s: Floats, light_memory_s: Floats) -> FloatArray:
     """`expected_s`, lifted to the speed-of-light bound where it falls below."""
     return np.maximum(expected_s, np.maximum(light_compute_s, light_memory_s))

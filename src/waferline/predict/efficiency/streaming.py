@@ -6,18 +6,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from waferline.arrays import FloatArray, Floats
 from waferline.predict.efficiency.device import DeviceFacts, floor_s, memory_efficiency
-from waferline.predict.efficiency.overlap import Array, Values
 
 
 def streaming_s(
-    n_bytes: Values,
+    n_bytes: Floats,
     *,
-    light_memory_s: Values,
+    light_memory_s: Floats,
     device: DeviceFacts,
     c: Mapping[str, float],
-    kernels: Values = 1.0,
-) -> Array:
+    kernels: Floats = 1.0,
+) -> FloatArray:
     """Expected seconds of `kernels` launches that together move `n_bytes`: a floor each, then a share of the bandwidth.
 
     What fits a share of the last-level cache was just written by the operator before, and costs less.

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
 from waferline.machines.mesh_costs.collectives import reduction_colours
@@ -23,7 +24,6 @@ from waferline.predict.wafer.grids import SMALLEST_SIDE, candidate_sides
 from waferline.predict.wafer.resident import make_case
 from waferline.workloads.scenario import common_shape, whole
 
-FloatArray = npt.NDArray[np.float64]
 TunedPhase = Literal["prefill", "decode"]
 Objective = Literal["latency", "throughput"]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.machines.mesh import MeshParameters, load_parameters
 from waferline.machines.mesh_costs.transformer import (
@@ -26,8 +27,6 @@ from waferline.predict.inputs import as_model
 from waferline.predict.wafer.published import Published, published
 from waferline.predict.wafer.shapes import mesh_layers
 from waferline.workloads.spec import Transformer
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.machines.mesh import MeshParameters
@@ -23,8 +23,6 @@ from waferline.machines.mesh_costs.transformer import (
 from waferline.predict.wafer.placement import COMPUTE_FORMAT, Placement, core_bytes, place
 from waferline.predict.wafer.shapes import MeshLayer
 from waferline.workloads.spec import Transformer
-
-FloatArray = npt.NDArray[np.float64]
 
 _ACTIVATION_BYTES = 2.0  # the residual stream between regions and wafers
 _BISECTION = 2.0  # a uniform re-layout sends half of what it moves across the middle

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from waferline.predict.labels import Array, Values
+from waferline.arrays import AnyArray
+from waferline.predict.labels import Values
 
 POINTS = 16384  # scenarios per piece; a dozen double arrays of them fit a 2 MiB second-level cache
 
 
-def in_chunks(arguments: Mapping[str, Array], solve: Callable[[Mapping[str, Array]], Values]) -> Values:
+def in_chunks(arguments: Mapping[str, AnyArray], solve: Callable[[Mapping[str, AnyArray]], Values]) -> Values:
     """`solve(arguments)` over pieces of at most `POINTS` scenarios, put together in the common shape."""
     shape = np.broadcast_shapes(*(v.shape for v in arguments.values()))
     size = int(np.prod(shape))

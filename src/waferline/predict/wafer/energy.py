@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.workloads.scenario import real
-
-FloatArray = npt.NDArray[np.float64]
 
 A100_W = (
     400.0  # TDP of the A100 SXM (NVIDIA data sheet); WaferLLM (OSDI'25) tables 6-8 follow with the wafer at 37.5 of it

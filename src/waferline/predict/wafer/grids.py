@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.predict.wafer.case import Case
 from waferline.workloads.scenario import whole
-
-FloatArray = npt.NDArray[np.float64]
 
 SMALLEST_SIDE = 32  # below it a layer of any model in the catalogue leaves no room and the mesh is all latency
 _CELLS = 1 << 18  # scenarios × candidate grids per pass: temporaries stay in cache

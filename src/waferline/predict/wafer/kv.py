@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import unknown
 from waferline.machines.mesh_costs.transformer import tile
 
-FloatArray = npt.NDArray[np.float64]
 Policy = Literal["shift", "concat"]
 
 POLICIES: tuple[Policy, ...] = ("shift", "concat")

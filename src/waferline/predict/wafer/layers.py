@@ -7,15 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import UnsupportedError
 from waferline.formats import Precision, get_format
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.operator import Operator
 from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
-
-FloatArray = npt.NDArray[np.float64]
 
 _AROUND = frozenset({"embedding", "stem", "final_norm", "head", "sampling"})  # operators outside the layer stack
 _RESIDUAL_COPIES = 2  # the residual stream and its normed copy are alive together

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.formats import Precision, get_format
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
 from waferline.machines.mesh_costs.layer_memory import (
@@ -19,8 +19,6 @@ from waferline.machines.mesh_costs.layer_memory import (
 )
 from waferline.machines.mesh_costs.transformer import tile
 from waferline.predict.wafer.shapes import MeshLayer
-
-FloatArray = npt.NDArray[np.float64]
 
 COMPUTE_FORMAT = "fp16"  # what the measured kernels multiply in; narrower weights are widened on the core
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import DoesNotFitError, InvalidInputError, UnsupportedError
 from waferline.formats import resolve
 from waferline.machines.device import Device
@@ -32,7 +32,6 @@ from waferline.predict.wafer.shapes import mesh_layers
 from waferline.workloads.scenario import common_shape, whole
 from waferline.workloads.spec import Transformer
 
-FloatArray = npt.NDArray[np.float64]
 Counting = Literal["model", "released-code"]
 
 NOT_MODELLED = (

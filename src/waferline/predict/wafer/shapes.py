@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import UnsupportedError
 from waferline.machines.mesh_costs.transformer import LayerShape
 from waferline.workloads.spec import Attention, Block, FeedForward, MixtureOfExperts, Transformer
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

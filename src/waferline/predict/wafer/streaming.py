@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import Precision, get_format, resolve
@@ -32,7 +32,6 @@ from waferline.predict.wafer.layers import StreamedLayer, live_elements_per_toke
 from waferline.workloads.scenario import common_shape, real, whole
 from waferline.workloads.spec import Transformer
 
-FloatArray = npt.NDArray[np.float64]
 Phase = Literal["prefill", "decode", "train"]
 
 PHASES: tuple[Phase, ...] = ("prefill", "decode", "train")

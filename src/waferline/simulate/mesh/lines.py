@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from waferline.arrays import IntArray
 from waferline.errors import InvalidInputError
 from waferline.simulate.mesh.engine import state as st
 from waferline.simulate.mesh.engine.program import Program
 
-Cores = NDArray[np.int64]
+Cores = IntArray
 
 FORWARD = {"x": st.EAST, "y": st.SOUTH}
 BACKWARD = {"x": st.WEST, "y": st.NORTH}
@@ -54,9 +54,9 @@ class Ring:
     `colour[i]` is the colour position i sends on.
     """
 
-    order: NDArray[np.int64]
-    index: NDArray[np.int64]
-    colour: NDArray[np.int64]
+    order: IntArray
+    index: IntArray
+    colour: IntArray
 
     @property
     def size(self) -> int:
@@ -64,12 +64,12 @@ class Ring:
         return int(self.order.size)
 
     @property
-    def target(self) -> NDArray[np.int64]:
+    def target(self) -> IntArray:
         """Position each position sends to."""
         return self.order[(self.index + 1) % self.size]
 
     @property
-    def feeder(self) -> NDArray[np.int64]:
+    def feeder(self) -> IntArray:
         """Position each position receives from."""
         return self.order[(self.index - 1) % self.size]
 
@@ -107,7 +107,7 @@ def interleave_ring(size: int) -> Ring:
     return _coloured(np.concatenate([np.arange(0, size, 2), np.arange(size - 1 - size % 2, 0, -2)]))
 
 
-def _coloured(order: NDArray[np.int64]) -> Ring:
+def _coloured(order: IntArray) -> Ring:
     """Give each stream, from the left end on, the lowest colour free at every router it crosses (fewest possible)."""
     size = order.size
     index = np.empty(size, np.int64)

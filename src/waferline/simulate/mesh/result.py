@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray
 from waferline.machines.mesh import MeshParameters
 from waferline.simulate.mesh.compliance import Compliance
 
@@ -50,9 +51,9 @@ class MeshResult:
     accuracy: Accuracy | None = None
     closed_form_cycles: float | None = None
     trace: list[dict[str, Any]] = field(default_factory=list)
-    heat: NDArray[np.float64] | None = None  # (height, width), see heat_quantity
+    heat: FloatArray | None = None  # (height, width), see heat_quantity
     heat_quantity: str = ""
-    finish_cycles: NDArray[np.float64] | None = None  # (height, width), event fidelity only
+    finish_cycles: FloatArray | None = None  # (height, width), event fidelity only
     details: dict[str, Any] = field(default_factory=dict)
 
     @property

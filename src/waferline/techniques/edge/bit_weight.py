@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray, IntArray
 from waferline.errors import InvalidInputError
 
-IntArray = npt.NDArray[np.int64]
 DIGITS = 4  # radix-4 digits of an 8-bit operand
 _LOWEST, _HIGHEST = -128, 127
 
@@ -65,14 +65,14 @@ def matmul_by_digits(a: npt.ArrayLike, b: npt.ArrayLike, encode: Encoding = ent_
     return np.asarray(sum((digits[..., i] @ right) << (2 * i) for i in range(DIGITS)))
 
 
-def normal_int8(sigma: float) -> npt.NDArray[np.float64]:
+def normal_int8(sigma: float) -> FloatArray:
     """Probability of each int8 value, -128 first, of a normal variable that is rounded and clipped."""
     edges = np.arange(_LOWEST, _HIGHEST) + 0.5
     below = np.array([0.5 * (1 + math.erf(e / (sigma * math.sqrt(2)))) for e in edges])
     return np.diff(np.concatenate([[0.0], below, [1.0]]))
 
 
-def nonzero_share(probability: npt.ArrayLike, encode: Encoding = ent_digits) -> npt.NDArray[np.float64]:
+def nonzero_share(probability: npt.ArrayLike, encode: Encoding = ent_digits) -> FloatArray:
     """How often each of the four digits is not zero, for operands distributed as `probability` (256,)."""
     digits = encode(np.arange(_LOWEST, _HIGHEST + 1))
     return np.asarray(np.asarray(probability) @ (digits != 0))

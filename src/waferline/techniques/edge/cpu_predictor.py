@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
 
-FloatArray = npt.NDArray[np.float64]
 _FEATURES = ("cores_per_socket", "all_core_ghz", "dimms", "dimm_gb", "mt_per_s")
 _RIDGE = 0.1  # of standardised features; fixed, never tuned on held-out rows
 

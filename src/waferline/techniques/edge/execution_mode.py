@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import unknown
 
-FloatArray = npt.NDArray[np.float64]
 _FILE = "studies/guaranteed-guess.yaml"
 
 

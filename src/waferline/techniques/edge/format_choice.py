@@ -6,15 +6,14 @@ Source: XR-NPE, arXiv:2508.13049, section IV: layers are lowered in the order of
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import FloatArray, IntArray
 from waferline.errors import DoesNotFitError
 
-FloatArray = npt.NDArray[np.float64]
 _FREE = 1e-30  # a step that adds no error, or lowers it, is as good as one that adds this little
 
 
-def choose_formats(cost: FloatArray, error: FloatArray, budget: float) -> npt.NDArray[np.int64]:
+def choose_formats(cost: FloatArray, error: FloatArray, budget: float) -> IntArray:
     """For each layer the index of its format; cost and error are (layers, formats), errors of layers add up.
 
     Starts from the most accurate format of each layer and takes, while the budget allows, the step that saves most for

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from waferline.arrays import FloatArray
+
 _STEEPEST_BEND = 2.0 / math.sqrt(2.0 * math.pi)  # largest |gelu''|, at zero
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from waferline.arrays import FloatArray
 
 
 def fixed_point(fraction_bits: int) -> Callable[[FloatArray], FloatArray]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from waferline.arrays import FloatArray, IntArray
 from waferline.formats.codecs.floats import E2M1
 from waferline.formats.codecs.posit import posit_encode, posit_table
 
@@ -26,8 +27,8 @@ class SmallFormat:
 
     name: str
     bits: int
-    values: npt.NDArray[np.float64]
-    encode: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.integer]]
+    values: FloatArray
+    encode: Callable[[FloatArray], npt.NDArray[np.integer]]
 
     @classmethod
     def posit(cls, bits: int, es: int) -> SmallFormat:
@@ -41,7 +42,7 @@ class SmallFormat:
         return cls("fp4", 4, table, lambda x: E2M1.encode(x.astype(np.float32)))
 
     @property
-    def positive(self) -> npt.NDArray[np.float64]:
+    def positive(self) -> FloatArray:
         """Its positive values, ascending."""
         return np.unique(self.values[self.values > 0])
 
@@ -62,11 +63,11 @@ class SmallFormat:
 class Quire:
     """Exact sums: `units` (object array of Python integers or int64) times 2^exponent, in `width` bits."""
 
-    units: npt.NDArray[np.object_] | npt.NDArray[np.int64]
+    units: npt.NDArray[np.object_] | IntArray
     exponent: int
     width: int
 
-    def rounded(self, target: SmallFormat) -> npt.NDArray[np.float64]:
+    def rounded(self, target: SmallFormat) -> FloatArray:
         """Every sum rounded once to `target`'s nearest value."""
         flat = [_to_odd(int(u)) for u in np.ravel(self.units)]
         values = np.ldexp(np.array(flat), self.exponent).reshape(np.shape(self.units))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from waferline.arrays import IntArray
 
 
 def output_stationary(a: IntArray, b: IntArray, rows: int, columns: int) -> tuple[IntArray, int]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs import collectives as costs
@@ -22,7 +23,7 @@ from waferline.simulate.mesh.lines import FORWARD, interleave_ring, lines, natur
 class CollectiveRun:
     """What the cores hold afterwards (height, width, elements), the run's account, and the closed form's cycles."""
 
-    values: NDArray[np.float64]
+    values: FloatArray
     statistics: RunStatistics
     closed_form_cycles: float
 
@@ -144,7 +145,7 @@ def _colours(axes: list[str], name: str, k: int) -> int:
     return max(1, len(axes) * (3 if name == "ring" else 2 * k + 1))
 
 
-def _machine(p: MeshParameters, data: ArrayLike, number_format: str) -> tuple[NDArray[np.float64], MeshMachine]:
+def _machine(p: MeshParameters, data: ArrayLike, number_format: str) -> tuple[FloatArray, MeshMachine]:
     values = np.asarray(data, float)
     if values.ndim != 3 or values.size == 0:
         raise InvalidInputError(f"data has shape {values.shape}, not (height, width, elements)", where="collective")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from waferline.arrays import IntArray
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.collectives import RECEIVE_CYCLES, word_cycles
 from waferline.simulate.mesh.engine import state as st
@@ -19,7 +19,7 @@ from waferline.simulate.mesh.lines import Cores, route_multicast, route_stream
 class Chain:
     """Positions on a line that reduce towards `members[root]`, from both ends."""
 
-    members: NDArray[np.int64]
+    members: IntArray
     root: int
 
 

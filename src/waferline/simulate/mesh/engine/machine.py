@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray, IntArray
 from waferline.errors import InvalidInputError, WaferlineError
 from waferline.machines.mesh import MeshParameters, check_grid
 from waferline.simulate.mesh.engine import state as st
@@ -33,13 +33,13 @@ class RunStatistics:
     """One run: cycles since its start unless said otherwise; arrays are per core, links are (core, N S E W)."""
 
     cycles: float
-    finish_cycles: NDArray[np.float64]
-    compute_cycles: NDArray[np.float64]
-    communication_cycles: NDArray[np.float64]
-    overlap_cycles: NDArray[np.float64]
-    link_words: NDArray[np.int64]
-    mark_first_cycles: NDArray[np.float64]
-    mark_last_cycles: NDArray[np.float64]
+    finish_cycles: FloatArray
+    compute_cycles: FloatArray
+    communication_cycles: FloatArray
+    overlap_cycles: FloatArray
+    link_words: IntArray
+    mark_first_cycles: FloatArray
+    mark_last_cycles: FloatArray
     peak_queue_words: int
     colours: int
     events: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from waferline.arrays import FloatArray, IntArray
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.simulate.mesh.engine import state as st
 
@@ -28,11 +29,11 @@ class Program:
         self.source = np.full((width * height, n_colours), -1, np.int8)
         self.n_marks = 0
         self._length = np.zeros(width * height, np.int64)
-        self._cores: list[NDArray[np.int64]] = []
-        self._rows: list[NDArray[np.float64]] = []
+        self._cores: list[IntArray] = []
+        self._rows: list[FloatArray] = []
 
     @property
-    def cores(self) -> NDArray[np.int64]:
+    def cores(self) -> IntArray:
         """All core numbers."""
         return np.arange(self.width * self.height)
 
@@ -47,7 +48,7 @@ class Program:
         self._cores.append(at)
         self._rows.append(rows)
 
-    def position(self, cores: ArrayLike) -> NDArray[np.int64]:
+    def position(self, cores: ArrayLike) -> IntArray:
         """Number of the next instruction of each of `cores`: where a loop may jump back to."""
         return self._length[np.asarray(cores, np.int64)]
 
@@ -75,7 +76,7 @@ class Program:
         self.source[at, colours] = source
         self.mask[at, colours] |= np.uint8(outputs)
 
-    def times(self) -> list[NDArray[np.float64]]:
+    def times(self) -> list[FloatArray]:
         """Every duration the instructions name, as (instruction, (ticks, latency)) in cycles."""
         return [rows[:, [st.TICKS, st.LATENCY]] for rows in self._rows]
 

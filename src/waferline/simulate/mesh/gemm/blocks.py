@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import IntArray
 from waferline.simulate.mesh.lines import Ring, interleave_ring, natural_ring
 
 Held = NDArray[np.int32]
@@ -35,11 +36,11 @@ class RingPlan:
         return self.steps // self.ring_y.size
 
     @property
-    def block_of_label(self) -> NDArray[np.int64]:
+    def block_of_label(self) -> IntArray:
         """K block at virtual ring position q of a row before anything moves (home columns hold K in order)."""
         return (self.ring_x.order[:, None] * self.a_blocks + np.arange(self.a_blocks)).ravel()
 
-    def rotation(self) -> NDArray[np.int64]:
+    def rotation(self) -> IntArray:
         """Signed ring steps row y of A is rotated by before the first multiply, at most half a turn."""
         turns = -(self.ring_y.index * self.b_blocks)
         half = self.steps // 2
@@ -108,7 +109,7 @@ def block_schedule(algorithm: str, width: int, height: int) -> Iterator[tuple[He
         yield block, block
 
 
-def core_order(algorithm: str, width: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def core_order(algorithm: str, width: int, height: int) -> tuple[IntArray, IntArray]:
     """Rows and columns in ring order, in which neighbours hold neighbouring blocks."""
     if algorithm in ("meshgemm", "cannon"):
         plan = ring_plan(algorithm, width, height)

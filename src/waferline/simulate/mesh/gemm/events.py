@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray
 from waferline.errors import UnsupportedError
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.collectives import RECEIVE_CYCLES, word_cycles
@@ -55,7 +56,7 @@ def run_ring_gemm(
     accumulator: str = "fp32",
     lockstep: bool = True,
     progress: Callable[[int], None] | None = None,
-) -> tuple[NDArray[np.float64], RunStatistics]:
+) -> tuple[FloatArray, RunStatistics]:
     """A @ B by MeshGEMM or Cannon on a square mesh, event by event; the product and the run's account.
 
     In lock step every round ends when its slowest core is done, as the paper counts; otherwise cores go on as soon as

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.gemm import gemm_tiling, tile_words
 from waferline.simulate.mesh.gemm.blocks import ring_plan
@@ -18,7 +18,7 @@ def words_sent(
     *,
     algorithm: str,
     number_format: str,
-) -> NDArray[np.float64]:
+) -> FloatArray:
     """Link words by core, (height, width): a ring lays one stream on each direction of each link of its line."""
     t = gemm_tiling(*sizes, width, height)
     a = int(tile_words(p, t.mt, t.kt, number_format))
@@ -38,13 +38,13 @@ def words_sent(
     return a * (steps + turns) * ring_x + b * steps * ring_y
 
 
-def _streams_per_core(size: int) -> NDArray[np.float64]:
+def _streams_per_core(size: int) -> FloatArray:
     """Streams leaving each position of a ring on a line: one per direction that has a neighbour."""
     place = np.arange(size)
     return (place > 0).astype(float) + (place < size - 1)
 
 
-def _multicasts(size: int) -> NDArray[np.float64]:
+def _multicasts(size: int) -> FloatArray:
     """Over all roots of a line, how often each position sends: onwards, away from the root, and both ways as root."""
     place = np.arange(size)
     forward = np.where(place < size - 1, place + 1, 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.collectives import RECEIVE_CYCLES, word_cycles
 from waferline.machines.mesh_costs.gemm import gemm_tiling, local_gemm_cycles
@@ -20,8 +21,8 @@ from waferline.simulate.mesh.lines import Ring, interleave_ring, lines, route_mu
 class Tiles:
     """A and B cut into the square mesh's tiles, (row, column, elements), and the tile sizes."""
 
-    a: NDArray[np.float64]
-    b: NDArray[np.float64]
+    a: FloatArray
+    b: FloatArray
     tile: tuple[int, int, int]
     shape: tuple[int, int]
 
@@ -31,7 +32,7 @@ def cut(a: NDArray, b: NDArray, side: int) -> Tiles:
     t = gemm_tiling(a.shape[0], a.shape[1], b.shape[1], side, side)
     mt, kt, nt = int(t.mt), int(t.kt), int(t.nt)
 
-    def tiles(matrix: NDArray, rows: int, columns: int) -> NDArray[np.float64]:
+    def tiles(matrix: NDArray, rows: int, columns: int) -> FloatArray:
         whole = np.zeros((side * rows, side * columns))
         whole[: matrix.shape[0], : matrix.shape[1]] = matrix
         return whole.reshape(side, rows, side, columns).transpose(0, 2, 1, 3).reshape(side, side, -1)
@@ -39,7 +40,7 @@ def cut(a: NDArray, b: NDArray, side: int) -> Tiles:
     return Tiles(tiles(a, mt, kt), tiles(b, kt, nt), (mt, kt, nt), (a.shape[0], b.shape[1]))
 
 
-def _gather(machine: MeshMachine, start: int, tiles: Tiles) -> NDArray[np.float64]:
+def _gather(machine: MeshMachine, start: int, tiles: Tiles) -> FloatArray:
     side, (mt, _, nt) = machine.width, tiles.tile
     c = machine.memory[:, start : start + mt * nt].reshape(side, side, mt, nt)
     return c.transpose(0, 2, 1, 3).reshape(side * mt, side * nt)[: tiles.shape[0], : tiles.shape[1]]
@@ -47,7 +48,7 @@ def _gather(machine: MeshMachine, start: int, tiles: Tiles) -> NDArray[np.float6
 
 def run_summa(
     p: MeshParameters, a: NDArray, b: NDArray, side: int, *, number_format: str = "fp16", accumulator: str = "fp32"
-) -> tuple[NDArray[np.float64], RunStatistics]:
+) -> tuple[FloatArray, RunStatistics]:
     """A @ B by SUMMA: step i multicasts column i of A along rows and row i of B along columns, then multiplies.
 
     Routes are switched between steps, so each step runs by itself; nothing of one overlaps the next.
@@ -83,7 +84,7 @@ def run_summa(
 
 def run_allgather(
     p: MeshParameters, a: NDArray, b: NDArray, side: int, *, number_format: str = "fp16", accumulator: str = "fp32"
-) -> tuple[NDArray[np.float64], RunStatistics]:
+) -> tuple[FloatArray, RunStatistics]:
     """A @ B by gathering a row panel of A and a column panel of B in every core, relayed in software."""
     tiles = cut(a, b, side)
     mt, kt, nt = tiles.tile
@@ -126,7 +127,7 @@ def _add_gather_rounds(program: Program, p: MeshParameters, ring: Ring, a: tuple
 
 def run_gemm_t(
     p: MeshParameters, a: NDArray, b: NDArray, side: int, *, number_format: str = "fp16", accumulator: str = "fp32"
-) -> tuple[NDArray[np.float64], RunStatistics]:
+) -> tuple[FloatArray, RunStatistics]:
     """A @ B.T, B (N x K) not transposed: blocks of B move along y, partial tiles are reduced along x to their owner.
 
     Every step is a run of its own, because the owning column, and with it the routes, differ from step to step.

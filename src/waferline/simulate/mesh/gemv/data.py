@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray
 from waferline.simulate.mesh.collectives.tree import Chain, tree_levels, tree_root
 from waferline.simulate.mesh.gemv.weights import WeightFormat
 
@@ -23,7 +24,7 @@ def partial_products(
     number_format: str,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[NDArray, NDArray[np.float64]]:
+) -> tuple[NDArray, FloatArray]:
     """Each line position's partial result (along, batch, N), and the exact result (batch, N) of the same weights.
 
     Rows of B are drawn block by block, so that B is never whole in memory. Zero padding fills the last positions.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import IntArray
 from waferline.machines.mesh_costs.attention import group_columns
 from waferline.machines.mesh_costs.collectives import ktree_groups
 from waferline.simulate.mesh.gemm.data import multiply_on_mesh
@@ -35,7 +36,7 @@ class MeshLlama:
         """`x` as the cores keep it between operations."""
         return x.astype(np.float16 if self.number_format == "fp16" else np.float32).astype(np.float32)
 
-    def prefill(self, tokens: NDArray[np.int64]) -> Array:
+    def prefill(self, tokens: IntArray) -> Array:
         """Logits after every prompt token; fills the caches, already in the decode layout."""
         w, n = self.model.widths, len(tokens)
         cos, sin = rope_angles(np.arange(n), w.head_dim)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from waferline.arrays import FloatArray, IntArray
 from waferline.machines.mesh_costs.attention import Widths
-
-F64 = NDArray[np.float64]
 
 ROPE_BASE = 10_000.0  # Llama 2; the angle table is the same code for any base
 NORM_EPSILON = 1e-5
@@ -19,15 +18,15 @@ NORM_EPSILON = 1e-5
 class Layer:
     """Weights of one layer, each (in, out); norms are vectors."""
 
-    attention_norm: F64
-    q: F64
-    k: F64
-    v: F64
-    o: F64
-    ffn_norm: F64
-    gate: F64
-    up: F64
-    down: F64
+    attention_norm: FloatArray
+    q: FloatArray
+    k: FloatArray
+    v: FloatArray
+    o: FloatArray
+    ffn_norm: FloatArray
+    gate: FloatArray
+    up: FloatArray
+    down: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +35,19 @@ class Llama:
 
     widths: Widths
     layers: tuple[Layer, ...]
-    embedding: F64  # (vocabulary, hidden)
-    final_norm: F64
-    head: F64  # (hidden, vocabulary)
+    embedding: FloatArray  # (vocabulary, hidden)
+    final_norm: FloatArray
+    head: FloatArray  # (hidden, vocabulary)
 
 
 def random_llama(widths: Widths, layers: int, vocabulary: int, seed: int = 0) -> Llama:
     """A model with random weights scaled so that activations stay of order one; values are exact in fp16."""
     rng = np.random.default_rng(seed)
 
-    def matrix(rows: int, columns: int) -> F64:
+    def matrix(rows: int, columns: int) -> FloatArray:
         return (rng.standard_normal((rows, columns)) / np.sqrt(rows)).astype(np.float16).astype(np.float64)
 
-    def norm() -> F64:
+    def norm() -> FloatArray:
         return rng.uniform(0.5, 1.5, widths.hidden).astype(np.float16).astype(np.float64)
 
     w = widths
@@ -62,26 +61,26 @@ def random_llama(widths: Widths, layers: int, vocabulary: int, seed: int = 0) ->
     return Llama(w, made, embedding, norm(), matrix(w.hidden, vocabulary))
 
 
-def rope_angles(positions: NDArray[np.int64], head_dim: int) -> tuple[F64, F64]:
+def rope_angles(positions: IntArray, head_dim: int) -> tuple[FloatArray, FloatArray]:
     """Cosine and sine, (position, head_dim / 2)."""
     frequency = ROPE_BASE ** (-np.arange(0, head_dim, 2) / head_dim)
     angle = positions[:, None] * frequency
     return np.cos(angle), np.sin(angle)
 
 
-def rotate(x: NDArray[np.floating], cos: F64, sin: F64) -> NDArray[np.floating]:
+def rotate(x: NDArray[np.floating], cos: FloatArray, sin: FloatArray) -> NDArray[np.floating]:
     """Rotary embedding of (position, head, head_dim): dimension i turns with dimension i + head_dim / 2."""
     half = x.shape[-1] // 2
     a, b = x[..., :half], x[..., half:]
     return np.concatenate([a * cos[:, None] - b * sin[:, None], b * cos[:, None] + a * sin[:, None]], axis=-1)
 
 
-def rms_norm(x: F64, weight: F64) -> F64:
+def rms_norm(x: FloatArray, weight: FloatArray) -> FloatArray:
     """RMSNorm over the last axis."""
     return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + NORM_EPSILON) * weight
 
 
-def reference_logits(model: Llama, tokens: NDArray[np.int64]) -> F64:
+def reference_logits(model: Llama, tokens: IntArray) -> FloatArray:
     """Logits after every token, (token, vocabulary), in float64 and in one pass."""
     w, n = model.widths, len(tokens)
     cos, sin = rope_angles(np.arange(n), w.head_dim)

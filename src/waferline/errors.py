@@ -6,10 +6,13 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+from waferline.text import one_line
+
 
 class WaferlineError(Exception):
     """Base of every deliberate error. The text is one line: *what, where, nearest valid*.
 
+    Texts of others in it steer no terminal and do not fill it: control characters are escaped and long values cut.
     `exit_code` is what the command line answers with; `kind` names the error in `--json` output.
     """
 
@@ -17,9 +20,11 @@ class WaferlineError(Exception):
     kind: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
-        self.message, self.where, self.hint = message, where, hint
-        text = message if where is None else f"{where}: {message}"
-        super().__init__(text if hint is None else f"{text} ({hint})")
+        self.message = one_line(message)
+        self.where = None if where is None else one_line(where)
+        self.hint = None if hint is None else one_line(hint)
+        text = self.message if self.where is None else f"{self.where}: {self.message}"
+        super().__init__(text if self.hint is None else f"{text} ({self.hint})")
 
     def to_json(self) -> dict[str, object]:
         """The error as data, as `--json` prints it under the key `error`."""

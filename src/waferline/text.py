@@ -76,6 +76,15 @@ def cut(text: str, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[len(text) - most // 3 + 1 :]}"
 
 
+def one_line(message: str, most: int = 600) -> str:
+    """A message on one printable line; what it quotes, and any word of it, is cut where that is long."""
+    line = printable(message)
+    if len(line) > 120:
+        line = re.sub(r"'([^']{121,})'", lambda quoted: f"'{cut(quoted[1])}'", line)
+        line = re.sub(r"\S{161,}", lambda word: cut(word[0]), line)
+    return cut(line, most)
+
+
 def markdown_cell(text: str) -> str:
     """`text` as the cell of a Markdown table: no cell ends early, no tag, link or code span begins."""
     return re.sub(r"[\\|\[`]", r"\\\g<0>", printable(text)).replace("<", "&lt;")

@@ -1,58 +1,148 @@
-"""The command line: one file a group, heavy imports inside the commands, one place where errors become exit codes."""
+"""The command line: one file a group, heavy imports inside the commands, and here the one place where errors end."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any
 
-_FAILURE, _INTERRUPTED = 2, 130  # exit codes: bad input; Ctrl-C (128 + SIGINT)
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` itself is not imported before Ctrl-C has somewhere to end
+    from collections.abc import Sequence
+    from typing import Any
+
+_FAILURE, _INTERRUPTED = 2, 130  # bad input; Ctrl-C (128 + SIGINT)
+_BUG = "this is a bug in waferline, not in what you typed; please report it to the project with the trace of --debug"
+_PLAIN = str.maketrans({"–": "-", "−": "-", "µ": "u", "×": "x", "²": "2", "…": "...", "·": "-", "≤": "<=", "≥": ">="})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `waferline`. Exit codes: 0 done, 2 bad input, 3 does not fit, 4 refused to measure."""
-    args = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(args))
+    """Entry point of `waferline`. Exit codes: 0 done, 2 bad input or a bug, 3 does not fit, 4 refused to measure, 130 Ctrl-C."""
+    try:
+        if sys.stdout is None:
+            sys.exit(_report(_data("output", "standard output is closed"), as_json=False))
+        for stream in (sys.stdout, sys.stderr):
+            _write_anything(stream)
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    sys.exit(code)
 
 
-def run(args: Sequence[str]) -> int:
-    """Run one command line and answer with its exit code; every deliberate error becomes one line (or JSON)."""
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and answer with its exit code; every error becomes one line, with --json also data."""
+    debug = "--debug" in arguments or bool(os.environ.get("WAFERLINE_DEBUG"))
+    args = [a for a in arguments if a != "--debug"]
+    try:
+        code = _command(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head -1` has what it wants
+        _discard_output()
+        return 0
+    except BaseException as error:
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
+        try:
+            return _report(_ending(error, args), as_json="--json" in args)
+        except OSError:  # standard output is what failed
+            _discard_output()
+            return _FAILURE
+
+
+def _command(args: list[str]) -> int:
     from typer.main import get_command
 
     from waferline.cli.app import app
-    from waferline.errors import WaferlineError
 
-    try:
-        code = get_command(app).main(list(args), prog_name="waferline", standalone_mode=False)
-    except WaferlineError as error:
-        return _report(error.to_json(), str(error), error.exit_code, "--json" in args)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # what Typer raises for a wrong option or argument
-            raise
-        return _report(*_usage(error, args), "--json" in args)
+    code = get_command(app).main(args, prog_name="waferline", standalone_mode=False)
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: Any, args: Sequence[str]) -> tuple[dict[str, object], str, int]:
-    """A usage error as (data, line, exit code), with the value that was wrong."""
+def _data(kind: str, message: str, code: int = _FAILURE, hint: str | None = None) -> dict[str, Any]:
+    return {"kind": kind, "message": message, "where": None, "hint": hint, "exit_code": code}
+
+
+def _ending(error: BaseException, args: Sequence[str]) -> dict[str, Any]:
+    """What the user is told of an error, as data; `exit_code` 0 where it is none."""
+    import errno
+
+    from waferline.errors import WaferlineError
+
+    if isinstance(error, WaferlineError):
+        return {**error.to_json(), "line": str(error)}
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":  # Typer's name for Ctrl-C
+        return _data("interrupted", "interrupted", _INTERRUPTED)
+    if hasattr(error, "format_message"):
+        return _usage(error, args)
+    if isinstance(error, MemoryError):
+        return _data("memory", "not enough memory for what was asked", hint="ask for less at once")
+    if isinstance(error, RecursionError):
+        return _data("invalid-input", "the input is nested too deeply")
+    if isinstance(error, OverflowError):
+        return _data("invalid-input", f"a number is too large: {error}")
+    if isinstance(error, UnicodeError):
+        return _data("file-format", f"text that cannot be read or written: {error}")
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("waferline"):
+        return _data("missing-package", f"this needs the Python package '{error.name}', which is not installed")
+    if isinstance(error, OSError):
+        place = (
+            error.filename if error.filename is not None else "standard output" if error.errno == errno.ENOSPC else ""
+        )
+        return {**_data("file", error.strerror or str(error)), "where": str(place) or None}
+    return _data("bug", f"{type(error).__name__}: {error}", hint=_BUG)
+
+
+def _usage(error: Any, args: Sequence[str]) -> dict[str, Any]:
+    """A usage error with the value that was wrong; a group named alone answers with its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.ctx.get_help())
+        return _data("help", "", 0)
     message = " ".join(str(error.format_message()).split())
     option = re.search(r"Invalid value for '(?:[^']* )?(--?[\w-]+)'", message)
     if option and option[1] in args[:-1]:
         message = f"{message.rstrip('.')}, got '{args[list(args).index(option[1]) + 1]}'"
-    code = int(getattr(error, "exit_code", _FAILURE)) or _FAILURE
-    return {"kind": "usage", "message": message, "where": None, "hint": None, "exit_code": code}, message, code
+    return _data("usage", message, int(getattr(error, "exit_code", _FAILURE)) or _FAILURE)
 
 
-def _report(data: dict[str, object], line: str, code: int, as_json: bool) -> int:
+def _report(data: dict[str, Any], *, as_json: bool) -> int:
+    """Tell of an error on standard error, with --json also as data on standard output. Answers with the exit code."""
+    from waferline.text import one_line
+
+    code = int(data["exit_code"])
+    if code == 0:
+        return code
+    told = {key: one_line(value) if isinstance(value, str) else value for key, value in data.items()}
+    where, hint = (f"{told['where']}: " if told["where"] else ""), (f" ({told['hint']})" if told["hint"] else "")
+    line = told.pop("line", f"{where}{told['message']}{hint}")
+    if sys.stderr is not None:
+        print(f"waferline: {line}", file=sys.stderr)
     if as_json:
         import json
 
-        print(json.dumps({"error": data}, indent=2))
-    print(f"waferline: {line}", file=sys.stderr)
+        print(json.dumps({"error": told}, indent=2), flush=True)
     return code
+
+
+def _write_anything(stream: Any) -> None:
+    """Let a stream of few characters write what it can: `–` as a hyphen, `µ` as u, the rest as `?`."""
+    import codecs
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        text = error.object[error.start : error.end].translate(_PLAIN)
+        return "".join(c if c.isascii() else "?" for c in text), error.end
+
+    codecs.register_error("waferline", plain)
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="waferline")
+
+
+def _discard_output() -> None:
+    """Let nothing more reach a standard output that takes nothing, not even Python's own flush at the end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())

@@ -42,6 +42,7 @@ def root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
+    debug: bool = typer.Option(False, "--debug", help="Show the trace of an error, as WAFERLINE_DEBUG=1 does."),
 ) -> None:
     """Options of every command."""
 

@@ -7,14 +7,12 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from waferline.cli.formats import register
+from waferline.cli.app import app
 from waferline.errors import FileFormatError, UnsupportedError
 
-root = typer.Typer()
-register(root)
+root = app
 run = CliRunner()
 
 

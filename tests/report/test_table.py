@@ -70,3 +70,10 @@ def test_text_of_others_does_nothing() -> None:
 def test_no_cell_of_a_csv_is_a_formula(start: str) -> None:
     assert Table("", ("a",), [(f"{start}1+1",)]).csv() == f"a\n'{start}1+1\n"
     assert Table("", (Column("a", ".3g"),), [(-1.5,)]).csv() == "a\n-1.5\n"
+
+
+def test_a_name_is_not_broken_while_half_a_line_has_room() -> None:
+    name = "gpt-hidden-3072-layers-32-vocab-51200"
+    assert any(
+        line.startswith(name) for line in Table("", ("name", "title"), [(name, "x " * 99)]).text(80).splitlines()
+    )

@@ -40,9 +40,11 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `| head -1` has what it wants
         _discard_output()
         return 0
+    except SystemExit as end:  # Typer ends like this after completion, with 0, and at a closed pipe, with 1
+        if end.code:
+            _discard_output()
+        return 0
     except BaseException as error:
-        if isinstance(error, SystemExit | GeneratorExit):
-            raise
         if debug:
             import traceback
 

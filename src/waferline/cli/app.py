@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from waferline.cli import (
@@ -47,17 +49,27 @@ def root(
     """Options of every command."""
 
 
-app.command("predict")(predict.predict)
-app.command("generate")(generate.generate)
-app.command("compare")(compare.compare)
-sweep.register(app)
-formats.register(app)
-app.add_typer(catalog.app, name="catalog")
-app.add_typer(evidence.app, name="evidence")
-app.add_typer(measure.app, name="measure")
-app.command("calibrate")(calibrate.calibrate)
-app.add_typer(study.app, name="study")
-app.add_typer(claim.app, name="claim")
 simulate = typer.Typer(help="Simulate cycle by cycle.", no_args_is_help=True)
 simulate.add_typer(simulate_mesh.app, name="mesh")
-app.add_typer(simulate, name="simulate")
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "predict": predict.predict,
+    "compare": compare.compare,
+    "sweep": sweep.sweep,
+    "generate": generate.generate,
+    "calibrate": calibrate.calibrate,
+    "quantize": formats.quantize,
+}
+GROUPS: dict[str, typer.Typer] = {
+    "simulate": simulate,
+    "measure": measure.app,
+    "catalog": catalog.app,
+    "formats": formats.app,
+    "evidence": evidence.app,
+    "study": study.app,
+    "claim": claim.app,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+for name, group in GROUPS.items():
+    app.add_typer(group, name=name)

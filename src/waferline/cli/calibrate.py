@@ -25,7 +25,7 @@ def calibrate(
     profile_out: Annotated[
         Path | None, typer.Option("--profile-out", help="Save the profile here.", dir_okay=False)
     ] = None,
-    as_json: Annotated[bool, options.JSON] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Fit an engine's constants to measured rows, and show the error before, after, and on rows left out."""
     if source == THIS_MACHINE:

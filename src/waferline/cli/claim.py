@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Put performance claims to the laws of arithmetic, capacity and light.", no_args_is_help=True)
 
-SHARED = typer.Option("--shared", help="Folder with the full collection.  [default: $WAFERLINE_SHARED, ../shared]")
-
 
 @app.command("check")
 def check(
     claim: Annotated[str, typer.Argument(help='A sentence ("Llama-3-8B fp8 on H100: ...") or a claims.yaml.')],
-    as_json: Annotated[bool, options.JSON] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Judge every claim: plausible, optimistic (beyond our 95 % interval), infeasible (which law), or unverifiable."""
     from waferline.evidence.claims.judge import judge_claims
@@ -48,8 +46,8 @@ def _claims(text: str) -> list[Claim]:
 
 @app.command("survey")
 def survey_rows(
-    shared: Annotated[Path | None, SHARED] = None,
-    as_json: Annotated[bool, options.JSON] = False,
+    shared: options.Shared = None,
+    as_json: options.Json = False,
 ) -> None:
     """Judge every published row at hand: how many impossible ones are found, how many sound ones wrongly flagged."""
     from waferline.evidence.claims.survey import survey

@@ -10,9 +10,9 @@ from waferline.cli import options
 
 
 def compare(
-    model: Annotated[str, options.MODEL],
+    model: options.Model,
     on: Annotated[str, typer.Option("--on", help="Machines, separated by commas.")],
-    precision: Annotated[str | None, options.PRECISION] = None,
+    precision: options.Precision = None,
     kv: Annotated[str | None, typer.Option(help="Format of the KV cache; 16 bits by default.")] = None,
     batch: Annotated[int, typer.Option(help="Sequences (or inputs) at once.")] = 1,
     prompt: Annotated[int | None, typer.Option(help="Prompt tokens.  [default: 2048]")] = None,
@@ -24,7 +24,7 @@ def compare(
         str | None, typer.Option(help="The engine on every machine; each kind's usual one by default.")
     ] = None,
     phase: Annotated[str, typer.Option(help="serve, infer or train.")] = "serve",
-    as_json: Annotated[bool, options.JSON] = False,
+    as_json: options.Json = False,
 ) -> None:
     """MODEL on several machines: devices needed, speed, bottleneck, energy and cost."""
     from waferline.errors import InvalidInputError

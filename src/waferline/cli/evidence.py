@@ -22,7 +22,6 @@ app = typer.Typer(
 _GROUPINGS = "source, machine, phase, metric, engine, model, tier, stated or format"
 BY = typer.Option("--by", help=f"Group by {_GROUPINGS}; may be repeated.  [default: source, machine, phase, metric]")
 _REPORT_FOLDER = Path("evidence-report")
-SHARED = typer.Option("--shared", help="Folder with the full collection.  [default: $WAFERLINE_SHARED, ../shared]")
 
 
 @app.command("check")
@@ -30,7 +29,7 @@ def check_file(
     file: Annotated[Path, typer.Argument(help="Rows as .csv or .csv.gz, in the published schema.")],
     by: Annotated[list[str] | None, BY] = None,
     worst: Annotated[int, typer.Option(min=0, help="Also list so many of the worst rows.")] = 0,
-    as_json: Annotated[bool, options.JSON] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Predict every row of FILE and print the errors by group, with what was refused and why."""
     from waferline.evidence.rows import read_rows
@@ -49,9 +48,9 @@ def report_all(
     out: Annotated[
         Path | None, typer.Option(help="Write evidence.md and evidence.html here.  [default: evidence-report]")
     ] = None,
-    shared: Annotated[Path | None, SHARED] = None,
+    shared: options.Shared = None,
     by: Annotated[list[str] | None, BY] = None,
-    as_json: Annotated[bool, options.JSON] = False,
+    as_json: options.Json = False,
 ) -> None:
     """The accuracy of waferline over all published rows at hand: tables, and with --out a Markdown file and a page."""
     from waferline.evidence.folder import evidence_files, evidence_rows

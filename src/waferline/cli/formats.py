@@ -26,12 +26,6 @@ _DEFAULT_FORMATS = ("bf16", "fp8", "q8_0", "q6_k", "q5_k", "q4_k", "int4", "nvfp
 _JSON = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
 
 
-def register(root: typer.Typer) -> None:
-    """Add `quantize` and the `formats` group to the root command."""
-    root.command("quantize")(quantize)
-    root.add_typer(app, name="formats")
-
-
 def quantize(
     file: Annotated[Path, typer.Argument(help="A .safetensors or .gguf file.", metavar="FILE")],
     format: Annotated[str, typer.Option("--format", "-f", help="Number format, such as q4_k, mxfp4 or fp8.")],

@@ -1,26 +1,52 @@
-"""Options that several commands share, and completion of names."""
+"""Options and arguments that several commands share, each declared once, and completion of names.
+
+A command's parameter is annotated with one of these (`batch: Batch = (1,)`); what it means is said here.
+"""
 
 from __future__ import annotations
 
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
+from waferline.catalog.yaml_file import read_packaged
 
-def complete_model(incomplete: str) -> list[str]:
-    from waferline.workloads.models import model_names
-
-    return [n for n in model_names() if n.startswith(incomplete)]
-
-
-def complete_hardware(incomplete: str) -> list[str]:
-    from waferline.machines.hardware import hardware_names
-
-    return [n for n in hardware_names() if n.startswith(incomplete)]
+_NUMBER = re.compile(r"(\d+)(k|K|Ki|M|Mi)?")
+_SCALE = {"": 1, "k": 1000, "M": 1_000_000, "K": 1024, "Ki": 1024, "Mi": 1_048_576}
+_MOST_DIGITS = 18
 
 
-def complete_format(incomplete: str) -> list[str]:
-    from waferline.formats import format_names
+class Counts(tuple[int, ...]):
+    """One or several whole numbers: a table has a line for each."""
 
-    return [n for n in format_names() if n.startswith(incomplete)]
+
+def counts(text: Any) -> Counts:
+    """`1,8,64` as numbers; `32k` is 32,000 and `32K` or `32Ki` 32,768, as vLLM reads them."""
+    if not isinstance(text, str):
+        return Counts(text if isinstance(text, tuple) else (text,))
+    values = []
+    for part in text.split(","):
+        match = _NUMBER.fullmatch(part.strip())
+        if match is None or not part.isascii() or len(part) > _MOST_DIGITS:
+            raise typer.BadParameter(
+                "not a whole number, nor several separated by commas; 32k and 32Ki are numbers, too"
+            )
+        values.append(int(match[1]) * _SCALE[match[2] or ""])
+    return Counts(values)
+
+
+def completing(module: str, function: str) -> Callable[[str], list[str]]:
+    """Completion from a function that lists names, imported when a shell asks."""
+
+    def complete(incomplete: str) -> list[str]:
+        names = getattr(importlib.import_module(module), function)()
+        return [name for name in names if name.startswith(incomplete.lower())]
+
+    return complete
 
 
 def machine(name: str) -> object:
@@ -32,13 +58,86 @@ def machine(name: str) -> object:
     return this_machine()
 
 
-MODEL = typer.Argument(
-    help="A catalogue name, a Hugging Face config.json, or a GGUF file.", autocompletion=complete_model
-)
-ON = typer.Option(
-    "--on", help="A machine of the catalogue, a YAML file, or 'this' once measured.", autocompletion=complete_hardware
-)
-PRECISION = typer.Option(
-    "--precision", "-p", help="fp16, int4, w8a8, q4_k_m, 'w=fp8,kv=fp8', ...", autocompletion=complete_format
-)
-JSON = typer.Option("--json", help="Print data instead of tables.")
+complete_model = completing("waferline.workloads.models", "model_names")
+complete_machine = completing("waferline.machines.hardware", "hardware_names")
+complete_format = completing("waferline.formats", "format_names")
+complete_engine = completing("waferline.predict.engine", "engine_names")
+complete_study = completing("waferline.evidence.studies.registry", "study_names")
+
+_MODEL_HELP = "A catalogue name, a Hugging Face config.json, or a GGUF file."
+_MACHINE_HELP = "A machine of the catalogue, a YAML file, or 'this' once measured."
+_ENGINES = ", ".join(sorted(read_packaged("engines.yaml")["engines"]))
+
+# What runs where
+Model = Annotated[str, typer.Argument(help=_MODEL_HELP, autocompletion=complete_model)]
+On = Annotated[str, typer.Option("--on", help=_MACHINE_HELP, autocompletion=complete_machine)]
+OnMeasured = Annotated[
+    str | None,
+    typer.Option("--on", help=f"{_MACHINE_HELP}  [default: this]", autocompletion=complete_machine),
+]
+Machines = Annotated[str, typer.Option("--on", help="Machines, separated by commas.", autocompletion=complete_machine)]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", "-p", help="fp16, int4, w8a8, q4_k_m, 'w=fp8,kv=fp8', ...", autocompletion=complete_format
+    ),
+]
+Kv = Annotated[
+    str | None,
+    typer.Option("--kv", help="Format of the KV cache; 16 bits by default.", autocompletion=complete_format),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", help=f"{_ENGINES}; each kind of machine's usual one by default.", autocompletion=complete_engine
+    ),
+]
+Profile = Annotated[str | None, typer.Option("--profile", help="A calibration made by `waferline calibrate`.")]
+
+# How much of it
+Batch = Annotated[
+    Counts,
+    typer.Option("--batch", parser=counts, metavar="N[,N...]", help="Sequences (or inputs) at once; a line each."),
+]
+Prompt = Annotated[
+    Counts | None,
+    typer.Option(
+        "--prompt",
+        parser=counts,
+        metavar="N[,N...]",
+        help="Prompt tokens (or tokens per input), as 32k.  [default: 2048]",
+    ),
+]
+Output = Annotated[
+    Counts, typer.Option("--output", parser=counts, metavar="N[,N...]", help="Tokens generated for each sequence.")
+]
+Phase = Annotated[str, typer.Option("--phase", help="serve (prefill and decode), infer (one pass) or train.")]
+Load = Annotated[
+    str,
+    typer.Option(
+        "--load", help="static (one batch), closed or burst (BATCH clients), full (a queue that never empties)."
+    ),
+]
+
+# Over how many devices
+Devices = Annotated[str, typer.Option("--devices", help="A number, or 'auto' for the fewest that fit.")]
+Tp = Annotated[int | None, typer.Option("--tp", help="Tensor-parallel degree.")]
+Pp = Annotated[int, typer.Option("--pp", help="Pipeline-parallel degree.")]
+Ep = Annotated[int, typer.Option("--ep", help="Expert-parallel degree.")]
+Dp = Annotated[int, typer.Option("--dp", help="Data-parallel replicas.")]
+Strategy = Annotated[
+    str, typer.Option("--strategy", help="Wafers: wafer-resident or weight-streaming.  [default: wafer-resident]")
+]
+
+# Training
+MicroBatch = Annotated[int, typer.Option("--micro-batch", help="Training: sequences per micro-batch.")]
+Recompute = Annotated[str, typer.Option("--recompute", help="Training: none, selective or full.")]
+
+# What is read and written
+Shared = Annotated[
+    Path | None,
+    typer.Option("--shared", help="Folder with the full collection.  [default: $WAFERLINE_SHARED, ../shared]"),
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads.  [default: all cores]")]
+Explain = Annotated[bool, typer.Option("--explain", help="Show every operator: time, share and binding roof.")]
+Json = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]

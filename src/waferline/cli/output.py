@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import typer
+from waferline.report.table import Block, Line, Table, wrapped
 
-from waferline.report.table import Table, wrapped
-
-_STYLES: dict[str, dict[str, Any]] = {
-    "title": {"bold": True},
-    "header": {"dim": True},
-    "note": {"dim": True},
-    "alarm": {"bold": True, "fg": "red"},
-}
-Line = tuple[str, str]  # a text and its style
-Block = Table | str | Line
+_STYLES = {"title": "1", "header": "2", "note": "2", "alarm": "1;31"}  # SGR codes: bold, faint, red
 
 
 def emit(as_json: bool, data: Any, blocks: Callable[[], Iterable[Block]]) -> None:
@@ -27,14 +19,14 @@ def emit(as_json: bool, data: Any, blocks: Callable[[], Iterable[Block]]) -> Non
     if as_json:
         from waferline.encode import dumps
 
-        typer.echo(dumps(data))
+        print(dumps(data))
     else:
         show(blocks())
 
 
 def show(blocks: Iterable[Block]) -> None:
     """Print tables, each with a blank line after it, and lines between them."""
-    width = shutil.get_terminal_size().columns
+    width, styled = shutil.get_terminal_size().columns, sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for block in blocks:
         if isinstance(block, Table):
             lines: Iterable[Line] = [*block.lines(width), ("", "")]
@@ -42,7 +34,7 @@ def show(blocks: Iterable[Block]) -> None:
             text, style = (block, "") if isinstance(block, str) else block
             lines = [(line, style) for line in wrapped(text, width)]
         for line, style in lines:
-            typer.echo(typer.style(line, **_STYLES[style]) if style else line)
+            print(f"\x1b[{_STYLES[style]}m{line}\x1b[0m" if line and style and styled else line)
 
 
 Advance = Callable[..., None]

@@ -10,9 +10,9 @@ from waferline.cli import options
 
 
 def predict(
-    model: Annotated[str, options.MODEL],
-    on: Annotated[str, options.ON],
-    precision: Annotated[str | None, options.PRECISION] = None,
+    model: options.Model,
+    on: options.On,
+    precision: options.Precision = None,
     kv: Annotated[str | None, typer.Option(help="Format of the KV cache; 16 bits by default.")] = None,
     batch: Annotated[int, typer.Option(help="Sequences (or inputs) at once; in training the global batch.")] = 1,
     prompt: Annotated[int | None, typer.Option(help="Prompt tokens (or tokens per input).  [default: 2048]")] = None,
@@ -37,7 +37,7 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show every operator: time, share and binding roof.")
     ] = False,
-    as_json: Annotated[bool, options.JSON] = False,
+    as_json: options.Json = False,
 ) -> None:
     """How fast, how big and how costly MODEL runs on a machine, why, and how sure we are."""
     from waferline.predict import dispatch

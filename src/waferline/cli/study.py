@@ -16,14 +16,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Published systems as runnable cases: list them, run them.", no_args_is_help=True)
 
 
-def complete_study(incomplete: str) -> list[str]:
-    from waferline.evidence.studies.registry import study_names
-
-    return [n for n in study_names() if n.startswith(incomplete)]
-
-
 @app.command("list")
-def list_studies(as_json: Annotated[bool, options.JSON] = False) -> None:
+def list_studies(as_json: options.Json = False) -> None:
     """All studies: name, what was published, when and where."""
     from waferline.evidence.studies.registry import load_study, study_names
 
@@ -44,11 +38,11 @@ def list_studies(as_json: Annotated[bool, options.JSON] = False) -> None:
 @app.command("run")
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Studies.", autocompletion=complete_study)
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Studies.", autocompletion=options.complete_study)
     ] = None,
     run_all: Annotated[bool, typer.Option("--all", help="Run every study.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Also write a chart of each study, NAME.html.")] = False,
-    as_json: Annotated[bool, options.JSON] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Compute what studies declare and print published beside computed, with a verdict and its reason."""
     from waferline.errors import InvalidInputError

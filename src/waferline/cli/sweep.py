@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def sweep(
     study: Annotated[Path, typer.Argument(help="YAML with models, machines and axes; see docs/sweeps.md.")],
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
-    as_json: Annotated[bool, options.JSON] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Every model on every machine over a grid of batch, length, precision and parallelism, in bounded memory.
 
@@ -61,8 +61,3 @@ def _run(todo: Sweep, out: Path) -> tuple[int, dict[str, str]]:
             except UnsupportedError as error:
                 refused[f"{model} on {machine}"] = str(error)
     return join_parts(out, todo, pairs), refused
-
-
-def register(root: Any) -> None:
-    """Add `sweep` to the command line."""
-    root.command("sweep")(sweep)

@@ -1,80 +1,84 @@
-"""The catalogue as Rich tables: a list of items, or one item with the source of every figure."""
+"""The catalogue: a list of items, or one item with the source of every figure, as blocks and as data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from waferline.machines.device import Citation, Device
+from waferline.encode import encode
+from waferline.formats.format import Format
+from waferline.machines.device import Device
 from waferline.machines.figures import Figure, figures
+from waferline.report.table import Block, Column, Table
 from waferline.text import dollars, metric
+from waferline.workloads.counts import parameter_count
+from waferline.workloads.spec import ModelSpec, Transformer
 
-_WIDTH = 130  # of the widest table; narrower terminals fold its lines, and a pipe gets them whole
 _BEST = ("bf16", "fp16", "fp32")  # the peak that a list shows: 16 bit, or what there is
+_MACHINES = (
+    "name",
+    "kind",
+    Column("peak", left=False),
+    Column("memory", unit="B"),
+    Column("bandwidth", unit="B/s"),
+    Column("power", unit="W"),
+    Column("price", dollars),
+    Column("per hour", dollars),
+)
+_MODELS = ("name", "title", Column("parameters", metric), Column("active per token", metric))
+_FORMATS = ("name", Column("bits per weight", "g"), Column("block", "d"), "arithmetic", "activations", "also")
 
 
-def console() -> Console:
-    """A console that never squeezes a table below its width."""
-    plain = Console()
-    return plain if plain.width >= _WIDTH else Console(width=_WIDTH)
+def machine_data(device: Device) -> dict[str, Any]:
+    """A machine as data, in SI units, without its citations."""
+    return {key: value for key, value in encode(device).items() if key != "citations"}
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> Table:
-    """A plain table whose last `right` columns are right-aligned."""
-    grid = Table(
-        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), header_style="dim"
-    )
-    for i, name in enumerate(columns):
-        grid.add_column(name, justify="right" if i >= len(columns) - right else "left", no_wrap=i < len(columns) - 1)
-    for row in rows:
-        grid.add_row(*row)
-    return grid
+def machine_figures(device: Device) -> list[dict[str, Any]]:
+    """Every figure of a machine with its sources."""
+    return [
+        {"figure": f.name, "value": f.value, "unit": f.unit, "sources": [_cited(c) for c in f.citations]}
+        for f in figures(device)
+    ]
 
 
-def hardware_row(device: Device) -> tuple[str, ...]:
-    """Name, kind, 16-bit peak, main memory, bandwidth, power and price, as a list shows them."""
-    fmt = next(f for f in (*_BEST, *device.peak_flops) if f in device.peak_flops)
-    price = dollars(device.price_usd) if device.price_usd else "–"
-    hourly = dollars(device.hourly_usd) if device.hourly_usd else "–"
-    return (
-        device.name,
-        device.kind,
-        f"{metric(device.peak_flops[fmt], 'op/s' if fmt.startswith('int') else 'FLOP/s')} {fmt}",
-        metric(device.capacity_bytes, "B"),
-        metric(device.bandwidth_bytes_per_s, "B/s"),
-        metric(device.tdp_w, "W") if device.tdp_w else "–",
-        price,
-        hourly,
-    )
+def _cited(citation: Any) -> dict[str, str]:
+    return {"title": citation.title, "url": citation.url, "date": citation.date}
 
 
-def print_hardware_list(devices: Sequence[Device]) -> None:
+def machine_list(devices: Sequence[Device]) -> Iterator[Block]:
     """All machines, one table a group."""
-    out = console()
-    columns = ("name", "kind", "peak", "memory", "bandwidth", "power", "price", "per hour")
     for group in dict.fromkeys(d.group for d in devices):
-        rows = [hardware_row(d) for d in devices if d.group == group]
-        out.print(table(f"{group} ({len(rows)})", columns, rows, right=6))
-        out.print()
+        rows = [_machine_row(d) for d in devices if d.group == group]
+        yield Table(f"{group} ({len(rows)})", _MACHINES, rows)
 
 
-def print_hardware(device: Device, assumed_from: str | None) -> None:
+def _machine_row(device: Device) -> tuple[Any, ...]:
+    fmt = next(f for f in (*_BEST, *device.peak_flops) if f in device.peak_flops)
+    peak = f"{metric(device.peak_flops[fmt], 'op/s' if fmt.startswith('int') else 'FLOP/s')} {fmt}"
+    power, price, hourly = (value or None for value in (device.tdp_w, device.price_usd, device.hourly_usd))
+    memory = device.capacity_bytes, device.bandwidth_bytes_per_s
+    return (device.name, device.kind, peak, *memory, power, price, hourly)
+
+
+def machine_page(device: Device, assumed_from: str | None) -> Iterator[Block]:
     """One machine in full; the number beside a figure is that of its source below."""
-    out = console()
     numbers = {citation: i for i, citation in enumerate(device.citations, start=1)}
-    out.print(f"[bold]{device.title}[/bold]  {device.name}, {device.kind}, {device.architecture}, {device.year}")
+    yield device.title, "title"
+    yield f"{device.name}, {device.kind}, {device.architecture}, {device.year}"
     if assumed_from:
-        out.print(f"'{assumed_from}' does not say which variant; this one is taken")
-    rows = [(f.name, _value(f), _marks(f.citations, numbers)) for f in figures(device)]
-    out.print(table("", ("figure", "value", "source"), rows))
+        yield f"'{assumed_from}' does not say which variant; this one is taken"
+    rows = [(f.name, _value(f), ", ".join(str(numbers[c]) for c in f.citations)) for f in figures(device)]
+    yield Table("", ("figure", "value", "source"), rows)
     if device.aliases:
-        out.print(f"also: {', '.join(device.aliases)}", style="dim")
+        yield f"also: {', '.join(device.aliases)}", "note"
     if device.notes:
-        out.print(device.notes.strip(), highlight=False)
-    _print_citations(out, numbers)
+        yield device.notes.strip()
+    yield "Sources", "title"
+    for citation, number in numbers.items():
+        yield f"{number:3d}  {citation.title} ({citation.date})"
+        yield f"     {citation.url}", "note"
 
 
 def _value(figure: Figure) -> str:
@@ -82,36 +86,51 @@ def _value(figure: Figure) -> str:
         return dollars(figure.value) + figure.unit.removeprefix("USD")
     if figure.unit:
         return metric(figure.value, figure.unit)
-    return f"{figure.value:,g}" if figure.value < 1e6 else metric(figure.value)
+    return _text(figure.value)
 
 
-def _marks(citations: Iterable[Citation], numbers: Mapping[Citation, int]) -> str:
-    return ", ".join(str(numbers[c]) for c in citations)
+def model_data(spec: ModelSpec) -> dict[str, Any]:
+    """A model as data: what it is, what was counted, what was published."""
+    counted = parameter_count(spec)
+    data: dict[str, Any] = {key: getattr(spec, key) for key in ("name", "title", "family", "aliases")}
+    if isinstance(spec, Transformer):
+        data |= {"kind": spec.kind, "hidden_size": spec.hidden_size, "vocab_size": spec.vocab_size}
+        data |= {"layers": sum(b.count for b in spec.blocks), "encoder_layers": sum(b.count for b in spec.encoder)}
+        data |= {"max_positions": spec.max_positions, "tied_embeddings": spec.tied_embeddings}
+        data |= {"weight_format": spec.weight_format, "published_active_params": spec.published_active_params}
+    else:
+        data |= {"kind": "convolutional", "input_shape": spec.input_shape, "classes": spec.classes}
+        data |= {"layers": len(spec.layers), "published_macs": spec.published_macs}
+    active = counted.active_per_token if counted.experts else None
+    data |= {"params": counted.total, "published_params": spec.published_params, "active_params": active}
+    return data | {"macs": counted.macs or None, "sources": [asdict(s) for s in spec.sources]}
 
 
-def _print_citations(out: Console, numbers: Mapping[Citation, int]) -> None:
-    out.print("Sources", style="bold")
-    for citation, number in numbers.items():
-        out.print(f"{number:3d}  {citation.title} ({citation.date})", highlight=False)
-        out.print(f"     {citation.url}", style="dim", highlight=False, soft_wrap=True)
+def model_list(models: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    rows = [(m["name"], m["title"], m["params"], m["active_params"]) for m in models]
+    yield Table(f"{len(rows)} models", _MODELS, rows)
 
 
-def print_item(title: str, fields: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> None:
+def format_data(fmt: Format) -> dict[str, Any]:
+    return asdict(fmt)
+
+
+def format_list(formats: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    keys = ("name", "bits", "block", "arithmetic", "activations", "aliases")
+    yield Table(f"{len(formats)} number formats", _FORMATS, [[f[k] for k in keys] for f in formats])
+
+
+def item_page(title: str, fields: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
     """A model or a format: its fields, then its sources."""
-    out = console()
-    out.print(table(title, ("", ""), [(k, _text(v)) for k, v in fields.items() if v not in (None, "", [], ())]))
+    shown = [(key, _text(value)) for key, value in fields.items() if value not in (None, "", [], ())]
+    yield Table(title, ("", Column("", _text, left=True)), shown)
     if sources:
-        out.print("Sources", style="bold")
+        yield "Sources", "title"
     for source in sources:
-        line = "  ".join(str(source[k]) for k in ("title", "date", "url") if source.get(k))
-        out.print(line, soft_wrap=True, highlight=False)
+        yield "  ".join(str(source[key]) for key in ("title", "date", "url") if source.get(key))
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return metric(value) if abs(value) >= 1e5 else f"{value:g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value)
+def _text(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return metric(value) if abs(value) >= 1e5 else f"{value:,g}"
+    return value

@@ -15,7 +15,7 @@ from waferline.text import MISSING, csv_cell, markdown_cell, metric, printable
 
 Style = str  # of a line on a terminal: "title", "header", "note", "alarm" or "" for plain text
 GAP = "  "
-_WORD = 24  # the longest word that keeps a text column from shrinking
+_WORD = 24  # the longest word that keeps a text column from shrinking; names, in the first column, may be longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,10 @@ class Table:
             yield from ((line, "note") for line in wrapped(note, width))
 
 
+Line = tuple[str, Style]
+Block = Table | Line | str  # what a report is made of, in order
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """A text of ours or others in lines of at most `width`; a word that is longer (an address) stays whole."""
     return textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False) or [""]
@@ -163,7 +167,7 @@ def _blocks(
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Which columns stand side by side, and how wide each is: as many as fit, the rest in further blocks."""
     longest = [max([len(c.header), *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
-    least = [_least(column, [row[i] for row in rows]) for i, column in enumerate(columns)]
+    least = [_least(c, [row[i] for row in rows], _WORD if i else width // 2) for i, c in enumerate(columns)]
     picked = [0]
     for i in range(1, len(columns)):
         if len(picked) > 1 and sum(least[c] + len(GAP) for c in picked) + least[i] > width:
@@ -173,13 +177,13 @@ def _blocks(
     yield picked, _widths([least[c] for c in picked], [longest[c] for c in picked], width)
 
 
-def _least(column: Column, cells: Sequence[str]) -> int:
+def _least(column: Column, cells: Sequence[str], longest_word: int) -> int:
     """The least width: of words one word, of numbers the whole number; headings may break at blanks."""
     head = max(map(len, column.header.split()), default=1)
     if not column.is_left:
         return max([head, *map(len, cells)])
     words = max((len(word) for cell in cells for word in cell.split()), default=1)
-    return max(head, min(words, _WORD))
+    return max(head, min(words, longest_word))
 
 
 def _widths(least: Sequence[int], longest: Sequence[int], width: int) -> list[int]:

@@ -163,7 +163,7 @@ def main() -> None:
         for key, value in stacks[stack].items():
             print(stack, key, value)
     if arguments.write:
-        head = OUT.read_text(encoding="utf-8").split("stacks:")[0]
+        head = OUT.read_text(encoding="utf-8").split("date:")[0]  # the comments
         body = {"date": datetime.date.today().isoformat(), "split": "whole models left out", "stacks": stacks}
         text = head.rstrip() + "\n" + yaml.safe_dump(body, sort_keys=False, default_flow_style=None, width=200)
         OUT.write_text(text, encoding="utf-8")

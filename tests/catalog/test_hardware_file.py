@@ -19,6 +19,7 @@ MINE = {
     "kind": "npu",
     "architecture": "systolic",
     "year": 2026,
+    "group": "Edge",
     "units": 4,
     "clock_hz": 1e9,
     "peak_flops": {"fp32": 1e12, "bf16": 4e12, "fp8": 8e12},

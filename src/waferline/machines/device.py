@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from reprlib import repr as shown
 from typing import Any, Literal
 
-from waferline.errors import UnsupportedError
+from waferline.errors import InvalidInputError, UnsupportedError, unknown
 
 Kind = Literal["gpu", "cpu", "tpu", "npu", "wafer", "mcu", "soc", "fpga", "pim", "lpu"]
 
@@ -26,6 +28,22 @@ STAND_INS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def _positive(owner: str, figure: str, value: object, *, or_zero: bool = False) -> None:
+    """A figure of a machine is a finite number above 0 (or from 0 on).
+
+    Raises: InvalidInputError naming the owner, the figure and the value.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not (0 if or_zero else math.ulp(0.0)) <= value < math.inf:  # type: ignore[operator]
+        bound = "of at least 0" if or_zero else "above 0"
+        raise InvalidInputError(f"{figure} is a finite number {bound}, not {shown(value)}", where=owner)
+
+
+def _all_are(owner: str, figure: str, values: object, kind: type) -> None:
+    if not isinstance(values, tuple) or not all(isinstance(value, kind) for value in values):
+        raise InvalidInputError(f"{figure} is a tuple of {kind.__name__}, not {shown(values)}", where=owner)
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryLevel:
     """One level, nearest the arithmetic first; the last is where weights live."""
@@ -33,6 +51,10 @@ class MemoryLevel:
     name: str
     capacity_bytes: float
     bandwidth_bytes_per_s: float
+
+    def __post_init__(self) -> None:
+        for figure in ("capacity_bytes", "bandwidth_bytes_per_s"):
+            _positive(f"memory {self.name}", figure, getattr(self, figure))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +65,14 @@ class Link:
     scope: Literal["scale-up", "scale-out", "host", "io"]
     bandwidth_bytes_per_s: float
     latency_s: float
-    max_devices: int = 1
-    topology: str = "switch"  # switch, mesh (all-to-all point to point), ring, torus, tree, bus
+    max_devices: int  # 1 for a host or io link: it joins this device alone
+    topology: str | None = None  # switch, mesh (all-to-all point to point), ring, torus, tree, bus; None of host and io
+
+    def __post_init__(self) -> None:
+        owner = f"link {self.name}"
+        _positive(owner, "bandwidth_bytes_per_s", self.bandwidth_bytes_per_s)
+        _positive(owner, "latency_s", self.latency_s, or_zero=True)
+        _positive(owner, "max_devices", self.max_devices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +87,11 @@ class Citation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One device. Peaks are dense (never sparse) and count a multiply-accumulate as two operations."""
+    """One device. Peaks are dense (never sparse) and count a multiply-accumulate as two operations.
+
+    Every figure is checked, whether it comes from a file, the catalogue, `with_` or a caller.
+    Raises: InvalidInputError for a figure that no machine can have.
+    """
 
     name: str
     title: str
@@ -69,14 +101,14 @@ class Device:
     year: int
     peak_flops: Mapping[str, float]  # by arithmetic format: fp64, fp32, tf32, bf16, fp16, fp8, fp6, fp4, int8, int4
     memory: tuple[MemoryLevel, ...]
+    units: int  # SMs, CUs, cores, tensor cores: what work is spread over
+    clock_hz: float
+    group: str  # Cloud, Workstation, Edge or Tiny
     links: tuple[Link, ...] = ()
-    units: int = 1  # SMs, CUs, cores, tensor cores: what work is spread over
-    clock_hz: float = 1e9
     tdp_w: float | None = None
     idle_w: float | None = None
     price_usd: float | None = None
     hourly_usd: float | None = None
-    group: str = "Cloud"
     attribute: str = ""
     aliases: tuple[str, ...] = ()
     citations: tuple[Citation, ...] = ()
@@ -84,6 +116,21 @@ class Device:
     mesh: str | None = None  # name of the mesh parameter set of a wafer
     extra: Mapping[str, float] = field(default_factory=dict)
     efficiency: Mapping[str, Any] = field(default_factory=dict)  # operator constants measured on this very machine
+
+    def __post_init__(self) -> None:
+        for figure in ("units", "clock_hz"):
+            _positive(self.name, figure, getattr(self, figure))
+        for figure in ("tdp_w", "idle_w", "price_usd", "hourly_usd"):
+            if getattr(self, figure) is not None:
+                _positive(self.name, figure, getattr(self, figure))
+        if not isinstance(self.peak_flops, Mapping) or not self.peak_flops:
+            raise InvalidInputError(f"peak_flops is rates by format, not {shown(self.peak_flops)}", where=self.name)
+        for fmt, peak in self.peak_flops.items():
+            _positive(self.name, f"peak_flops of {fmt}", peak)
+        _all_are(self.name, "memory", self.memory, MemoryLevel)
+        _all_are(self.name, "links", self.links, Link)
+        if not self.memory:
+            raise InvalidInputError("memory has no level", where=self.name)
 
     @property
     def main_memory(self) -> MemoryLevel:
@@ -123,6 +170,13 @@ class Device:
         """Dense peak operations per second in `fmt` or its stand-in."""
         return self.peak_flops[self.arithmetic(fmt)]
 
-    def with_(self, **changes: object) -> Device:
-        """A copy with some figures changed, for what-if questions."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+    def with_(self, **changes: Any) -> Device:
+        """A copy with some figures changed, for what-if questions.
+
+        Raises: UnknownNameError for what is no field, InvalidInputError for a figure that no machine can have.
+        """
+        known = [f.name for f in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise unknown("field of a device", name, known)
+        return replace(self, **changes)

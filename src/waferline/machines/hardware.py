@@ -1,31 +1,26 @@
 """Machines by name: `load_hardware("h100")`, `Hardware.Cloud.H100`, or a hardware file of your own.
 
-The packaged machines are YAML files, one each, in `catalog/hardware/`. `python -m waferline.machines.build` checks them
-and writes `index.json`, the only file read here, so that a look-up needs neither YAML nor pydantic.
+The packaged machines are YAML files, one each, in `catalog/hardware/`: a file that is put there is a machine.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from waferline.catalog import ROOT
 from waferline.catalog.names import compact
-from waferline.errors import UnknownNameError, unknown
+from waferline.catalog.yaml_file import packaged_names, read_packaged
+from waferline.errors import InvalidInputError, UnknownNameError, unknown
 from waferline.machines.device import Citation, Device, Link, MemoryLevel
 
 FOLDER = ROOT / "hardware"
-INDEX = FOLDER / "index.json"
 FILE_ENDINGS = (".yaml", ".yml", ".json")
-
-
-@cache
-def _index() -> dict[str, Any]:
-    """`machines`: name → record; `keys`: compact name → name; `assumed`: compact ambiguous name → variants."""
-    return json.loads(INDEX.read_text(encoding="utf-8"))
+_AMBIGUOUS = "ambiguous"  # the file of names that several machines answer to
+_MOST_SPOKEN = 24  # letters of an alias that is worth naming as the nearest
 
 
 def device_from_record(record: Mapping[str, Any]) -> Device:
@@ -38,29 +33,93 @@ def device_from_record(record: Mapping[str, Any]) -> Device:
         kind=record["kind"],
         architecture=record["architecture"],
         year=record["year"],
-        peak_flops=dict(record["peak_flops"]),
-        memory=tuple(MemoryLevel(**level) for level in record["memory"]),
-        links=tuple(Link(**link) for link in record.get("links", ())),
+        peak_flops={fmt: float(peak) for fmt, peak in record["peak_flops"].items()},
+        memory=tuple(MemoryLevel(**_floats(level)) for level in record["memory"]),
+        links=tuple(_link(link) for link in record.get("links", ())),
         units=record["units"],
-        clock_hz=record["clock_hz"],
-        tdp_w=power.get("tdp_w"),
-        idle_w=power.get("idle_w"),
-        price_usd=price.get("purchase_usd"),
-        hourly_usd=price.get("hourly_usd"),
-        group=record.get("group", "Cloud"),
+        clock_hz=float(record["clock_hz"]),
+        **_floats({key: power.get(key) for key in ("tdp_w", "idle_w")}),
+        price_usd=_floats(price).get("purchase_usd"),
+        hourly_usd=_floats(price).get("hourly_usd"),
+        group=record["group"],
         attribute=record.get("attribute", ""),
         aliases=tuple(record.get("aliases", ())),
-        citations=tuple(Citation(**{**c, "covers": tuple(c["covers"])}) for c in record.get("citations", ())),
+        citations=tuple(
+            Citation(c["title"], c["url"], str(c["date"]), tuple(c["covers"])) for c in record["citations"]
+        ),
         notes=record.get("notes", ""),
         mesh=record.get("mesh"),
-        extra=dict(record.get("extra", {})),
+        extra=_floats(record.get("extra", {})),
         efficiency=dict(record.get("efficiency", {})),
     )
 
 
+def _link(row: Mapping[str, Any]) -> Link:
+    return Link(**{**_floats(row), "max_devices": row.get("max_devices") or 1})
+
+
+def _floats(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with its figures as floats: YAML reads `300000000000` as a whole number. Numbers of devices stay whole."""
+    return {k: float(v) if isinstance(v, int) and k != "max_devices" else v for k, v in row.items()}
+
+
+@cache
+def _records() -> dict[str, dict[str, Any]]:
+    """Name → record of every packaged machine."""
+    return {name: read_packaged(f"hardware/{name}.yaml") for name in packaged_names("hardware") if name != _AMBIGUOUS}
+
+
+@cache
+def _assumed() -> dict[str, dict[str, Any]]:
+    """Compact ambiguous name, with and without its vendor → `variant`, and `by_source`: source → variant."""
+    keys = _keys()
+    found: dict[str, dict[str, Any]] = {}
+    for slug, entry in read_packaged(f"hardware/{_AMBIGUOUS}.yaml")["assumed"].items():
+        by_source = {source: choice["variant"] for source, choice in entry.get("by_source", {}).items()}
+        bare = compact(slug).removeprefix(compact(_records()[entry["variant"]]["vendor"]))
+        found |= {key: {"variant": entry["variant"], "by_source": by_source} for key in (compact(slug), bare)}
+    return {key: choice for key, choice in found.items() if key not in keys}
+
+
+def spoken_names(record: Mapping[str, Any]) -> Iterator[str]:
+    """What a machine answers to, compact: its name, title, aliases and attribute, each also without the vendor."""
+    vendor = compact(record["vendor"])
+    for given in (record["name"], record["title"], *record.get("aliases", ()), record.get("attribute")):
+        if given:
+            yield compact(given)
+            yield compact(given).removeprefix(vendor) or compact(given)
+
+
+@cache
+def _keys() -> dict[str, str]:
+    """Compact name → machine."""
+    return {spoken: name for name, record in _records().items() for spoken in spoken_names(record)}
+
+
+@cache
+def _with_vendor() -> dict[str, str]:
+    """Compact vendor and alias → machine: `apple-m1-max` where the alias is `m1-max`."""
+    return {
+        compact(record["vendor"] + alias): name
+        for name, record in _records().items()
+        for alias in (*record.get("aliases", ()), record.get("attribute"))
+        if alias
+    }
+
+
+@cache
+def _attributes() -> dict[str, dict[str, str]]:
+    """Group → attribute → machine."""
+    found: dict[str, dict[str, str]] = {}
+    for name, record in _records().items():
+        if record.get("attribute"):
+            found.setdefault(record["group"], {})[record["attribute"]] = name
+    return found
+
+
 def hardware_names() -> list[str]:
     """The names of all packaged machines, sorted."""
-    return list(_index()["machines"])
+    return list(_records())
 
 
 def resolve_hardware(name: str, source: str = "") -> str:
@@ -69,7 +128,7 @@ def resolve_hardware(name: str, source: str = "") -> str:
     `source` is the publication an ambiguous name was read in: its own figures may show which variant it means.
     Raises: UnknownNameError naming the nearest machines.
     """
-    found = _index()["keys"].get(compact(name)) or assumed_variant(name, source)
+    found = _keys().get(compact(name)) or assumed_variant(name, source) or _with_vendor().get(compact(name))
     if found is None:
         raise unknown_hardware(name)
     return found
@@ -77,13 +136,13 @@ def resolve_hardware(name: str, source: str = "") -> str:
 
 def unknown_hardware(name: str) -> UnknownNameError:
     """The error for a name that is no machine, with the nearest catalogue names and aliases."""
-    index = _index()
-    return unknown("hardware", name, {*index["machines"], *index["spoken"]})
+    spoken = {a for record in _records().values() for a in record.get("aliases", ()) if len(a) <= _MOST_SPOKEN}
+    return unknown("hardware", name, {*_records(), *spoken})
 
 
 def assumed_variant(name: str, source: str = "") -> str | None:
     """The variant taken for a name that does not say which (`nvidia-a100`); None when `name` is exact or unknown."""
-    entry = _index()["assumed"].get(compact(name))
+    entry = _assumed().get(compact(name))
     if entry is None:
         return None
     by_source = (variant for title, variant in entry["by_source"].items() if source.startswith(title))
@@ -92,21 +151,28 @@ def assumed_variant(name: str, source: str = "") -> str | None:
 
 @cache
 def _packaged(name: str) -> Device:
-    return device_from_record(_index()["machines"][name])
+    try:
+        return device_from_record(_records()[name])
+    except (LookupError, TypeError, ValueError):  # not what the schema asks for: let it say what
+        from waferline.machines.hardware_file import read_hardware_file
+
+        return device_from_record(read_hardware_file(FOLDER / f"{name}.yaml"))
 
 
-def load_hardware(name_or_path: str | Path | Device) -> Device:
+def load_hardware(name_or_path: str | os.PathLike[str] | Device) -> Device:
     """A machine of the catalogue by a forgiving name, or one described by a YAML/JSON file.
 
     A file that cites no source counts as its own source. A `Device` is returned as it is.
 
-    Raises: UnknownNameError for a name, FileFormatError for a file.
+    Raises: UnknownNameError for a name, FileFormatError for a file, InvalidInputError for what is neither.
     """
     if isinstance(name_or_path, Device):
         return name_or_path
-    text = str(name_or_path)
-    if isinstance(name_or_path, Path) or text.lower().endswith(FILE_ENDINGS) or "/" in text or "\\" in text:
-        from waferline.machines.hardware_file import read_hardware_file  # YAML and pydantic only for users' files
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise InvalidInputError(f"hardware is a name, a path or a loaded device, not {type(name_or_path).__name__}")
+    text = os.fspath(name_or_path)
+    if not isinstance(name_or_path, str) or text.lower().endswith(FILE_ENDINGS) or "/" in text or "\\" in text:
+        from waferline.machines.hardware_file import read_hardware_file  # pydantic only for users' files
 
         return device_from_record(read_hardware_file(Path(text)))
     return _packaged(resolve_hardware(text))
@@ -119,7 +185,7 @@ class _Group:
         self._group = group
 
     def _names(self) -> dict[str, str]:
-        return _index()["attributes"][self._group]
+        return _attributes()[self._group]
 
     def __getattr__(self, attribute: str) -> Device:
         if attribute.startswith("_"):
@@ -143,15 +209,15 @@ class _Hardware:
     def __getattr__(self, group: str) -> _Group:
         if group.startswith("_"):
             raise AttributeError(group)
-        groups = _index()["attributes"]
+        groups = _attributes()
         if group not in groups:
             raise AttributeError(str(unknown("hardware group", group, groups)))
         return _Group(group)
 
     def __dir__(self) -> list[str]:
-        return sorted(_index()["attributes"])
+        return sorted(_attributes())
 
-    def __call__(self, name_or_path: str | Path | Device) -> Device:
+    def __call__(self, name_or_path: str | os.PathLike[str] | Device) -> Device:
         return load_hardware(name_or_path)
 
     def __repr__(self) -> str:

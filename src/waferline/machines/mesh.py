@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
+from waferline.catalog.yaml_file import packaged_names, read_packaged
 from waferline.errors import FileFormatError, InvalidInputError, unknown
 
 ELEMENT_BYTES: Mapping[str, int] = MappingProxyType({"fp32": 4, "fp16": 2, "int8": 1})
@@ -103,8 +101,7 @@ WHOLE_FIELDS = ("grid_width", "grid_height", "sram_bytes", "code_bytes", "colour
 
 def parameter_set_names() -> list[str]:
     """The named parameter sets of the catalogue, sorted."""
-    folder = files("waferline") / "catalog" / "mesh"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return packaged_names("mesh")
 
 
 @cache
@@ -118,8 +115,7 @@ def load_parameters(name: str) -> MeshParameters:
     key = ALIASES.get(name.lower(), name.lower())
     if key not in parameter_set_names():
         raise unknown("mesh parameter set", name, [*parameter_set_names(), *ALIASES])
-    text = (files("waferline") / "catalog" / "mesh" / f"{key}.yaml").read_text(encoding="utf-8")
-    return parameters_from_mapping(yaml.safe_load(text), where=f"{key}.yaml")
+    return parameters_from_mapping(read_packaged(f"mesh/{key}.yaml"), where=f"{key}.yaml")
 
 
 def parameters_from_mapping(data: Mapping[str, Any], *, where: str) -> MeshParameters:

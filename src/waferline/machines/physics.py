@@ -66,8 +66,6 @@ def _link_breaks(record: Mapping[str, Any]) -> Iterator[str]:
     for link in record["links"]:
         if link["bandwidth_bytes_per_s"] > fastest:
             yield f"links: {link['name']} is faster than every memory level; give bytes/s of one direction"
-        if link["max_devices"] < 1:
-            yield f"links: {link['name']} joins {link['max_devices']} devices"
 
 
 def breaks(record: Mapping[str, Any]) -> list[str]:

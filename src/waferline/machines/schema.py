@@ -44,8 +44,14 @@ class LinkSection(_Section):
     scope: Literal["scale-up", "scale-out", "host", "io"]
     bandwidth_bytes_per_s: Positive
     latency_s: NotNegative
-    max_devices: Annotated[int, Field(ge=1)] = 1
-    topology: Literal["switch", "mesh", "ring", "torus", "tree", "bus"] = "switch"
+    max_devices: Annotated[int, Field(ge=1)] | None = None
+    topology: Literal["switch", "mesh", "ring", "torus", "tree", "bus"] | None = None
+
+    @model_validator(mode="after")
+    def _joins(self) -> LinkSection:
+        if self.scope.startswith("scale") and (self.max_devices is None or self.topology is None):
+            raise ValueError(f"links: {self.name} joins devices, so it says max_devices and topology")
+        return self
 
 
 class PowerSection(_Section):
@@ -80,7 +86,7 @@ class HardwareFile(_Section):
     kind: Kind
     architecture: Text
     year: Annotated[int, Field(ge=1990, le=2040)]
-    group: Literal["Cloud", "Workstation", "Edge", "Tiny"] = "Cloud"
+    group: Literal["Cloud", "Workstation", "Edge", "Tiny"]
     attribute: Annotated[str, Field(pattern=r"^$|^[A-Z][A-Za-z0-9_]*$")] = ""
     aliases: tuple[Text, ...] = ()
     units: Annotated[int, Field(ge=1)]

@@ -12,7 +12,7 @@ from reprlib import repr as shown
 from typing import Any
 
 from waferline.errors import InvalidInputError, UnsupportedError, nearest
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import FAMILIES
 from waferline.workloads.quantization import quantization
 from waferline.workloads.spec import ConvNet, ModelSpec
@@ -66,7 +66,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     if not isinstance(data, Mapping):
         raise InvalidInputError(f"a model configuration is a mapping, not {type(data).__name__}", where=where)
     section, place, family = _decoder(data, where)
-    c = Config({**_DEFAULTS.get(family, {})} | {k: v for k, v in section.items() if v is not None}, place)
+    c = ConfigReader({**_DEFAULTS.get(family, {})} | {k: v for k, v in section.items() if v is not None}, place)
     spec = FAMILIES[family](c)
     quantized = c.section("quantization_config")
     c.finish(ignore=("text_config", "vision_config"))

@@ -7,7 +7,7 @@ from reprlib import repr as shown
 from typing import Any
 
 from waferline.errors import UnsupportedError, nearest
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 
 # (weight format, parts kept at 16 bits); the parts are those of `Transformer.parts_16bit`.
 Quantization = tuple[str, tuple[str, ...]]
@@ -30,7 +30,7 @@ _MODULES = (
 )
 
 
-def quantization(section: Config) -> Quantization:
+def quantization(section: ConfigReader) -> Quantization:
     """Weight format and 16-bit parts of a `quantization_config`.
 
     Raises: UnsupportedError for a method or width that has no counterpart here.
@@ -53,7 +53,7 @@ def quantization(section: Config) -> Quantization:
     return name, tuple(sorted(kept))
 
 
-def _kept(section: Config) -> Iterable[str]:
+def _kept(section: ConfigReader) -> Iterable[str]:
     """Parts named by the lists of modules that were not converted."""
     for key in ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules"):
         for pattern in section.items(key) or ():
@@ -67,32 +67,32 @@ def _kept(section: Config) -> Iterable[str]:
                 yield part
 
 
-def _integer(section: Config, bits: int) -> str:
+def _integer(section: ConfigReader, bits: int) -> str:
     if bits not in (2, 3, 4, 8):
         raise UnsupportedError(f"no format for {bits}-bit integer weights", where=section.where, hint="2, 3, 4 or 8")
     return f"int{bits}"
 
 
-def _grouped(name: str) -> Callable[[Config], str]:
+def _grouped(name: str) -> Callable[[ConfigReader], str]:
     """AWQ or GPTQ: their own name at 4 bits, plain integers else."""
 
-    def read(section: Config) -> str:
+    def read(section: ConfigReader) -> str:
         bits = section.size_or(4, "bits", "w_bit")
         return name if bits == 4 else _integer(section, bits)
 
     return read
 
 
-def _fp8(section: Config) -> str:
+def _fp8(section: ConfigReader) -> str:
     return "fp8_block" if section.items("weight_block_size") else "fp8"
 
 
-def _bitsandbytes(section: Config) -> str:
+def _bitsandbytes(section: ConfigReader) -> str:
     """NF4 has the size of int4 to within a tenth of a bit, and is weight-only like it."""
     return "int4" if section.flag(False, "load_in_4bit", "_load_in_4bit") else "int8"
 
 
-def _compressed_tensors(section: Config) -> str:
+def _compressed_tensors(section: ConfigReader) -> str:
     """The weights of the first group that has any (vLLM compressed-tensors)."""
     groups = section.get("config_groups") or {}
     for group in groups.values() if isinstance(groups, Mapping) else ():
@@ -102,8 +102,8 @@ def _compressed_tensors(section: Config) -> str:
     raise UnsupportedError("compressed-tensors without weight groups", where=section.where)
 
 
-def _scheme(section: Config, weights: Mapping[str, Any]) -> str:
-    scheme = Config(weights, f"{section.where}: weights")
+def _scheme(section: ConfigReader, weights: Mapping[str, Any]) -> str:
+    scheme = ConfigReader(weights, f"{section.where}: weights")
     bits, kind = scheme.size("num_bits"), scheme.text("int", "type")
     if kind == "int":
         return _integer(section, bits)
@@ -114,7 +114,7 @@ def _scheme(section: Config, weights: Mapping[str, Any]) -> str:
     raise UnsupportedError(f"no format for {bits}-bit float weights", where=section.where)
 
 
-def _modelopt(section: Config) -> str:
+def _modelopt(section: ConfigReader) -> str:
     algorithm = section.text("", "quant_algo").upper()
     known = {"FP8": "fp8", "NVFP4": "nvfp4", "FP8_PB_WO": "fp8_block", "W4A16_AWQ": "awq", "MXFP8": "mxfp8"}
     if not algorithm and section.get("config_groups") is not None:
@@ -126,11 +126,11 @@ def _modelopt(section: Config) -> str:
     return known[algorithm]
 
 
-def _fixed(name: str) -> Callable[[Config], str]:
+def _fixed(name: str) -> Callable[[ConfigReader], str]:
     return lambda section: name
 
 
-_METHODS: dict[str, Callable[[Config], str]] = {
+_METHODS: dict[str, Callable[[ConfigReader], str]] = {
     "gptq": _grouped("gptq"),
     "awq": _grouped("awq"),
     "fp8": _fp8,

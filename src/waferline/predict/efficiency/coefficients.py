@@ -6,15 +6,12 @@ was, and the constants were fitted over all of those together. *spec only*: name
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
-import yaml
-
+from waferline.catalog.yaml_file import packaged_names, read_packaged
 from waferline.errors import FileFormatError, unknown
 from waferline.predict.efficiency.intervals import Regime
 
@@ -223,34 +220,12 @@ def _machines() -> Mapping[str, Any]:
     return _document("machines") or {}
 
 
-@cache
 def _records(name: str, op_kind: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """(date, source, split) and the records by format and engine of one operator; None when the machine has no file.
-
-    Only the operator's own lines are parsed: a file holds a dozen operators and a prediction starts in milliseconds.
-    """
-    text = _text(name)
-    if text is None:
-        return None
-    head, _, body = text.partition("\nrecords:\n")
-    blocks = re.split(r"^  (\w+):\n", body, flags=re.MULTILINE)
-    lines = dict(zip(blocks[1::2], blocks[2::2], strict=True))
-    return _load(head), _load(lines[op_kind]) if op_kind in lines else {}
+    """(date, source, split) and the records by format and engine of one operator; None when the machine has no file."""
+    document = _document(name)
+    return None if document is None else (document, document["records"].get(op_kind, {}))
 
 
-@cache
 def _document(name: str) -> Mapping[str, Any] | None:
     """One whole file of `catalog/efficiency`; None when there is no such file."""
-    text = _text(name)
-    return None if text is None else _load(text)
-
-
-def _text(name: str) -> str | None:
-    path = files("waferline.catalog") / "efficiency" / f"{name}.yaml"
-    return path.read_text(encoding="utf-8") if path.is_file() else None
-
-
-def _load(text: str) -> Mapping[str, Any]:
-    """YAML, by libyaml where it is there: ten times faster than the Python parser."""
-    document: Mapping[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return document
+    return read_packaged(f"efficiency/{name}.yaml") if name in packaged_names("efficiency") else None

@@ -6,7 +6,7 @@ Sources: the modelling code of the named `model_type` in huggingface/transformer
 from __future__ import annotations
 
 from waferline.errors import InvalidInputError
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import MAX_SIZE, ConfigReader
 from waferline.workloads.families.common import (
     HEADS,
     HIDDEN,
@@ -24,7 +24,7 @@ from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
 _OPT_POSITION_OFFSET = 2  # rows of OPT's position table before position 0
 
 
-def _gpt2(c: Config) -> Transformer:
+def _gpt2(c: ConfigReader) -> Transformer:
     """GPT-2 and GPT-3: learned positions, biases everywhere, tied embeddings."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -40,7 +40,7 @@ def _gpt2(c: Config) -> Transformer:
     )
 
 
-def _gpt_bigcode(c: Config) -> Transformer:
+def _gpt_bigcode(c: ConfigReader) -> Transformer:
     """StarCoder: GPT-2 with one key/value head."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -57,7 +57,7 @@ def _gpt_bigcode(c: Config) -> Transformer:
     )
 
 
-def _gptj(c: Config) -> Transformer:
+def _gptj(c: ConfigReader) -> Transformer:
     """GPT-J: rotary positions, one norm for attention and feed-forward side by side, a biased head."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -68,7 +68,7 @@ def _gptj(c: Config) -> Transformer:
     )
 
 
-def _gpt_neox(c: Config) -> Transformer:
+def _gpt_neox(c: ConfigReader) -> Transformer:
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
     bias = c.flag(True, "attention_bias")
@@ -84,7 +84,7 @@ def _gpt_neox(c: Config) -> Transformer:
     )
 
 
-def _opt(c: Config) -> Transformer:
+def _opt(c: ConfigReader) -> Transformer:
     """OPT; the 350M one has a narrow embedding and its norms behind the parts."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -105,7 +105,7 @@ def _opt(c: Config) -> Transformer:
     )
 
 
-def _falcon(c: Config) -> Transformer:
+def _falcon(c: ConfigReader) -> Transformer:
     """Falcon: multi-query (7B) or grouped (40B, 180B) attention, in parallel with the feed-forward part."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden, *HEADS)
@@ -127,7 +127,7 @@ def _falcon(c: Config) -> Transformer:
     return transformer(c, hidden_size=hidden, blocks=(block,), tied_embeddings=tied(c, True), norm_bias=True)
 
 
-def _bloom(c: Config) -> Transformer:
+def _bloom(c: ConfigReader) -> Transformer:
     """BLOOM: ALiBi instead of positions, a norm behind the embedding."""
     hidden, layers = c.size("hidden_size", "n_embed", "n_embd"), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -143,20 +143,21 @@ def _bloom(c: Config) -> Transformer:
     )
 
 
-def _mpt(c: Config) -> Transformer:
+def _mpt(c: ConfigReader) -> Transformer:
     """MPT: no biases; learned positions (of `max_seq_len` rows) unless ALiBi is on."""
     hidden, layers = c.size("d_model"), c.layers("n_layers")
     queries, width = heads(c, hidden, "n_heads")
     section = c.section("attn_config")
-    attn = section if section is not None else Config({}, c.where)
+    attn = section if section is not None else ConfigReader({}, c.where)
     groups = check_groups(c, queries, attn.size_or(queries, "kv_n_heads"))
     learned = c.flag(True, "learned_pos_emb") and not attn.flag(False, "alibi")
     ratio = c.number(4, "expansion_ratio")
-    if ratio <= 0 or ratio * hidden != int(ratio * hidden):
+    inner = ratio * hidden
+    if not 0 < inner <= MAX_SIZE or inner != int(inner):
         raise InvalidInputError(f"expansion_ratio {ratio} gives no whole feed-forward width", where=c.where)
     bias = not c.flag(True, "no_bias")
     attention = Attention(queries, groups, width, qkv_bias=bias, out_bias=bias)
-    block = Block(count=layers, mixer=attention, ffn=FeedForward(int(ratio * hidden), gated=False, bias=bias))
+    block = Block(count=layers, mixer=attention, ffn=FeedForward(int(inner), gated=False, bias=bias))
     return transformer(
         c,
         hidden_size=hidden,

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from waferline.errors import InvalidInputError
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.spec import Attention, Block, ModelSpec, Transformer
 
 # A family turns a configuration into a model; name, title and sources are put in afterwards.
-Family = Callable[[Config], ModelSpec]
+Family = Callable[[ConfigReader], ModelSpec]
 
 HIDDEN = ("hidden_size", "n_embd", "d_model", "dim")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -21,7 +21,7 @@ INTERMEDIATE = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
-def heads(c: Config, hidden: int, *keys: str) -> tuple[int, int]:
+def heads(c: ConfigReader, hidden: int, *keys: str) -> tuple[int, int]:
     """Query heads and the width of one, which is `hidden / heads` unless `head_dim` says otherwise."""
     count = c.size(*(keys or HEADS))
     width = c.optional("head_dim")
@@ -32,12 +32,12 @@ def heads(c: Config, hidden: int, *keys: str) -> tuple[int, int]:
     return count, width
 
 
-def grouped_heads(c: Config, queries: int, *keys: str) -> int:
+def grouped_heads(c: ConfigReader, queries: int, *keys: str) -> int:
     """Key/value heads: as many as query heads unless the configuration has fewer."""
     return check_groups(c, queries, c.size_or(queries, *(keys or KV_HEADS)))
 
 
-def check_groups(c: Config, queries: int, key_values: int) -> int:
+def check_groups(c: ConfigReader, queries: int, key_values: int) -> int:
     """`key_values`, refused unless it divides `queries`."""
     if key_values > queries or queries % key_values:
         raise InvalidInputError(
@@ -46,7 +46,7 @@ def check_groups(c: Config, queries: int, key_values: int) -> int:
     return key_values
 
 
-def check_experts(c: Config, experts: int, per_token: int) -> None:
+def check_experts(c: ConfigReader, experts: int, per_token: int) -> None:
     """Refuses more active experts than there are."""
     if per_token > experts:
         raise InvalidInputError(f"{per_token} experts per token of only {experts}", where=c.where)
@@ -64,7 +64,7 @@ def repeat(layer: Block, count: int) -> tuple[Block, ...]:
     return (replace(layer, count=count),)
 
 
-def windows(c: Config, count: int, sliding: Callable[[int], bool]) -> list[int | None]:
+def windows(c: ConfigReader, count: int, sliding: Callable[[int], bool]) -> list[int | None]:
     """The sliding window of each layer: from `layer_types` when given, else where `sliding(layer)` says so."""
     window = c.optional("sliding_window")
     kinds = c.items("layer_types", length=count)
@@ -77,7 +77,7 @@ def everywhere(layer: int) -> bool:
     return True
 
 
-def transformer(c: Config, **fields: Any) -> Transformer:
+def transformer(c: ConfigReader, **fields: Any) -> Transformer:
     """A `Transformer` with the facts that every configuration states the same way."""
     defaults: dict[str, Any] = {
         "name": "",
@@ -90,17 +90,17 @@ def transformer(c: Config, **fields: Any) -> Transformer:
     return Transformer(**(defaults | fields))
 
 
-def tied(c: Config, default: bool) -> bool:
+def tied(c: ConfigReader, default: bool) -> bool:
     return c.flag(default, "tie_word_embeddings")
 
 
-def self_attention(c: Config, hidden: int, **fields: Any) -> Attention:
+def self_attention(c: ConfigReader, hidden: int, **fields: Any) -> Attention:
     """Grouped-query attention of the usual keys."""
     queries, width = heads(c, hidden)
     return Attention(heads=queries, kv_heads=grouped_heads(c, queries), head_dim=width, **fields)
 
 
-def classes(c: Config) -> int:
+def classes(c: ConfigReader) -> int:
     """Classes of an image head: as many as `id2label` names, else `num_labels`, else ImageNet's 1000."""
     labels = c.get("id2label")
     return len(labels) if isinstance(labels, Mapping) and labels else c.size_or(1000, "num_labels")

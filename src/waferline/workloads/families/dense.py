@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families.common import (
     HIDDEN,
     INTERMEDIATE,
@@ -49,11 +49,11 @@ class Traits:
     kv_heads: tuple[str, ...] = ()
 
 
-def told(c: Config, bias: bool | tuple[str, bool]) -> bool:
+def told(c: ConfigReader, bias: bool | tuple[str, bool]) -> bool:
     return bias if isinstance(bias, bool) else c.flag(bias[1], bias[0])
 
 
-def base_attention(c: Config, t: Traits, hidden: int) -> Attention:
+def base_attention(c: ConfigReader, t: Traits, hidden: int) -> Attention:
     """The attention of a layer before any window is set."""
     queries, width = heads(c, hidden)
     return Attention(
@@ -69,7 +69,7 @@ def base_attention(c: Config, t: Traits, hidden: int) -> Attention:
     )
 
 
-def assemble(c: Config, t: Traits, ffns: list[Ffn], hidden: int, extra_params: int = 0) -> Transformer:
+def assemble(c: ConfigReader, t: Traits, ffns: list[Ffn], hidden: int, extra_params: int = 0) -> Transformer:
     """A decoder of one feed-forward part per entry of `ffns`, with the attention of `t`."""
     attention = base_attention(c, t, hidden)
     spans = windows(c, len(ffns), t.sliding) if t.sliding else [None] * len(ffns)
@@ -89,7 +89,7 @@ def assemble(c: Config, t: Traits, ffns: list[Ffn], hidden: int, extra_params: i
     )
 
 
-def dense(c: Config, t: Traits) -> Transformer:
+def dense(c: ConfigReader, t: Traits) -> Transformer:
     """A decoder whose layers all have the same dense feed-forward part."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     ffn = FeedForward(
@@ -98,7 +98,7 @@ def dense(c: Config, t: Traits) -> Transformer:
     return assemble(c, t, [ffn] * layers, hidden)
 
 
-def _qwen2(c: Config, t: Traits) -> Transformer:
+def _qwen2(c: ConfigReader, t: Traits) -> Transformer:
     """Qwen2 ships a `sliding_window` that is off unless `use_sliding_window` says otherwise."""
     if not c.flag(False, "use_sliding_window"):
         t = replace(t, sliding=None)
@@ -108,20 +108,20 @@ def _qwen2(c: Config, t: Traits) -> Transformer:
     return dense(c, t)
 
 
-def _gemma3(c: Config, t: Traits) -> Transformer:
+def _gemma3(c: ConfigReader, t: Traits) -> Transformer:
     """Five local layers, then a global one (Gemma 3 report, section 2)."""
     pattern = c.size_or(6, "sliding_window_pattern")
     return dense(c, replace(t, sliding=lambda layer: (layer + 1) % pattern != 0))
 
 
-def _qwen1(c: Config) -> Transformer:
+def _qwen1(c: ConfigReader) -> Transformer:
     """Qwen (first generation) writes twice the width of each gated projection."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     ffn = FeedForward(intermediate=c.size("intermediate_size") // 2)
     return assemble(c, Traits(qkv_bias=True), [ffn] * layers, hidden)
 
 
-def _chatglm(c: Config) -> Transformer:
+def _chatglm(c: ConfigReader) -> Transformer:
     """ChatGLM2/3 and GLM-4: grouped queries under names of their own."""
     hidden, layers = c.size("hidden_size"), c.layers("num_layers", "num_hidden_layers")
     queries = c.size("num_attention_heads")
@@ -142,7 +142,7 @@ def _chatglm(c: Config) -> Transformer:
     )
 
 
-def _deci(c: Config) -> Transformer:
+def _deci(c: ConfigReader) -> Transformer:
     """DeciLM: Llama with a number of key/value heads for each layer."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -150,7 +150,7 @@ def _deci(c: Config) -> Transformer:
     if per_layer is None:
         return dense(c, TRAITS["llama"])
     ffn = FeedForward(intermediate=c.size(*INTERMEDIATE))
-    groups = [Config({"num_key_value_heads": n}, c.where) for n in per_layer]
+    groups = [ConfigReader({"num_key_value_heads": n}, c.where) for n in per_layer]
     blocks = (Block(count=1, mixer=Attention(queries, grouped_heads(g, queries), width), ffn=ffn) for g in groups)
     return transformer(c, hidden_size=hidden, blocks=stack(blocks), tied_embeddings=tied(c, False))
 

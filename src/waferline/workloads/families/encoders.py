@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from waferline.errors import InvalidInputError
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families.common import (
     HIDDEN,
     INTERMEDIATE,
@@ -25,7 +25,7 @@ _T5_SOURCE_TOKENS = 512  # length of the sequences T5 was trained on (arXiv:1910
 _WHISPER_KERNEL = 3  # both audio convolutions; the second halves the frames
 
 
-def _bert(c: Config) -> Transformer:
+def _bert(c: ConfigReader) -> Transformer:
     """BERT, RoBERTa, XLM-R, ELECTRA: an encoder, its pooler counted as stored only."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     narrow = c.size_or(hidden, "embedding_size")
@@ -48,7 +48,7 @@ def _bert(c: Config) -> Transformer:
     )
 
 
-def _distilbert(c: Config) -> Transformer:
+def _distilbert(c: ConfigReader) -> Transformer:
     """DistilBERT: BERT without segments and pooler, keys of its own."""
     hidden, layers = c.size("dim", "hidden_size"), c.layers("n_layers", "num_hidden_layers")
     queries, width = heads(c, hidden, "n_heads", "num_attention_heads")
@@ -67,7 +67,7 @@ def _distilbert(c: Config) -> Transformer:
     )
 
 
-def _vit(c: Config) -> Transformer:
+def _vit(c: ConfigReader) -> Transformer:
     """ViT: patches and a class token through an encoder, a linear head of its classes."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -94,7 +94,7 @@ def _vit(c: Config) -> Transformer:
     )
 
 
-def _whisper(c: Config) -> Transformer:
+def _whisper(c: ConfigReader) -> Transformer:
     """Whisper: two convolutions over mel frames, an encoder, a decoder with cross-attention."""
     hidden, bins = c.size("d_model"), c.size("num_mel_bins")
     frames, targets = c.size("max_source_positions"), c.size("max_target_positions")
@@ -126,7 +126,7 @@ def _whisper(c: Config) -> Transformer:
     )
 
 
-def _t5(c: Config) -> Transformer:
+def _t5(c: ConfigReader) -> Transformer:
     """T5: no biases, relative positions shared by all layers; v1.1 has a gated feed-forward part and its own head."""
     hidden, number, width = c.size("d_model"), c.size("num_heads"), c.size("d_kv")
     layers = c.layers("num_layers")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 from waferline.errors import InvalidInputError
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families.common import (
     HIDDEN,
     LAYERS,
@@ -36,7 +36,7 @@ from waferline.workloads.spec import (
 )
 
 
-def _mamba1_mixer(c: Config, hidden: int, prefix: str = "", inner_norms: bool = False) -> StateSpace:
+def _mamba1_mixer(c: ConfigReader, hidden: int, prefix: str = "", inner_norms: bool = False) -> StateSpace:
     """The Mamba-1 mixer, whose keys Jamba prefixes with `mamba_`."""
     names = ("intermediate_size",) if not prefix else ()
     expand = c.size_or(2, f"{prefix}expand")
@@ -52,13 +52,13 @@ def _mamba1_mixer(c: Config, hidden: int, prefix: str = "", inner_norms: bool = 
     )
 
 
-def _mamba(c: Config) -> Transformer:
+def _mamba(c: ConfigReader) -> Transformer:
     hidden, layers = c.size("hidden_size", "d_model"), c.layers(*LAYERS)
     block = Block(count=layers, mixer=_mamba1_mixer(c, hidden), norms=1)
     return transformer(c, hidden_size=hidden, blocks=(block,), tied_embeddings=tied(c, True))
 
 
-def _mamba2(c: Config) -> Transformer:
+def _mamba2(c: ConfigReader) -> Transformer:
     hidden, layers = c.size("hidden_size", "d_model"), c.layers(*LAYERS)
     number = c.size("num_heads")
     mixer = StateSpace(
@@ -76,7 +76,7 @@ def _mamba2(c: Config) -> Transformer:
     return transformer(c, hidden_size=hidden, blocks=(block,), tied_embeddings=tied(c, False))
 
 
-def _nemotron_h(c: Config) -> Transformer:
+def _nemotron_h(c: ConfigReader) -> Transformer:
     """Nemotron-H: one part per layer, spelled M (Mamba-2), * (attention), - (dense) or E (experts)."""
     hidden = c.size(*HIDDEN)
     pattern = _layer_letters(c)
@@ -95,7 +95,7 @@ def _nemotron_h(c: Config) -> Transformer:
     )
 
 
-def _layer_letters(c: Config) -> str:
+def _layer_letters(c: ConfigReader) -> str:
     """One letter a layer, from `hybrid_override_pattern` or the list `layers_block_type` of later configurations."""
     kinds = c.items("layers_block_type")
     if kinds is None:
@@ -104,7 +104,7 @@ def _layer_letters(c: Config) -> str:
     return "".join(letters.get(str(kind), "?") for kind in kinds)
 
 
-def _nemotron_mamba(c: Config) -> StateSpace:
+def _nemotron_mamba(c: ConfigReader) -> StateSpace:
     number = c.size("mamba_num_heads")
     return StateSpace(
         inner=number * c.size("mamba_head_dim"),
@@ -117,13 +117,13 @@ def _nemotron_mamba(c: Config) -> StateSpace:
     )
 
 
-def _nemotron_attention(c: Config, hidden: int) -> Attention:
+def _nemotron_attention(c: ConfigReader, hidden: int) -> Attention:
     queries = c.size("num_attention_heads")
     width = c.size_or(hidden // queries, "head_dim", "attention_head_dim")
     return Attention(queries, grouped_heads(c, queries), width)
 
 
-def _nemotron_experts(c: Config) -> MixtureOfExperts:
+def _nemotron_experts(c: ConfigReader) -> MixtureOfExperts:
     """Routed experts without gate; in Nemotron 3 Super they work in a narrower latent space."""
     number, active = c.size("n_routed_experts"), c.size("num_experts_per_tok")
     check_experts(c, number, active)
@@ -139,7 +139,7 @@ def _nemotron_experts(c: Config) -> MixtureOfExperts:
     )
 
 
-def _jamba(c: Config) -> Transformer:
+def _jamba(c: ConfigReader) -> Transformer:
     """Jamba: attention in every `attn_layer_period`-th layer, experts in every `expert_layer_period`-th."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     attention = self_attention(c, hidden)
@@ -161,7 +161,7 @@ def _jamba(c: Config) -> Transformer:
     return transformer(c, hidden_size=hidden, blocks=stack(blocks), tied_embeddings=tied(c, False))
 
 
-def _qwen3_next(c: Config) -> Transformer:
+def _qwen3_next(c: ConfigReader) -> Transformer:
     """Qwen3-Next and Qwen3.5: gated delta-rule layers, then a gated full attention every fourth layer."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -192,7 +192,7 @@ def _qwen3_next(c: Config) -> Transformer:
     return transformer(c, hidden_size=hidden, blocks=stack(blocks), tied_embeddings=tied(c, False))
 
 
-def _qwen3_next_ffns(c: Config, layers: int) -> list[Ffn]:
+def _qwen3_next_ffns(c: ConfigReader, layers: int) -> list[Ffn]:
     if c.get("num_experts", "num_local_experts") is None:
         return [FeedForward(c.size("intermediate_size"))] * layers
     return qwen_ffns(c, layers)

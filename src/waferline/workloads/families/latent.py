@@ -6,13 +6,13 @@ DeepSeek-V3.2-Exp (sparse attention), LongCat-Flash (arXiv:2509.01322), the mode
 
 from __future__ import annotations
 
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families.common import HEADS, HIDDEN, LAYERS, Family, check_experts, stack, tied, transformer
 from waferline.workloads.families.moe import deepseek_ffns, multi_token_prediction
 from waferline.workloads.spec import Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
 
 
-def latent_attention(c: Config) -> LatentAttention:
+def latent_attention(c: ConfigReader) -> LatentAttention:
     return LatentAttention(
         heads=c.size(*HEADS),
         q_lora_rank=c.optional("q_lora_rank"),
@@ -26,7 +26,7 @@ def latent_attention(c: Config) -> LatentAttention:
     )
 
 
-def _deepseek(c: Config) -> Transformer:
+def _deepseek(c: ConfigReader) -> Transformer:
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     attention = latent_attention(c)
     blocks = stack(Block(count=1, mixer=attention, ffn=ffn) for ffn in deepseek_ffns(c, layers))
@@ -40,7 +40,7 @@ def _deepseek(c: Config) -> Transformer:
     )
 
 
-def _longcat(c: Config) -> Transformer:
+def _longcat(c: ConfigReader) -> Transformer:
     """LongCat-Flash: each layer has two attentions, two dense parts and one mixture; zero experts compute nothing.
 
     `experts_per_token` counts real experts in the mean: `moe_topk` choices fall on real and zero experts alike

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from waferline.errors import UnsupportedError
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.counts import layer_count
 from waferline.workloads.families.common import (
     HIDDEN,
@@ -30,21 +30,21 @@ _PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk")
 _BIAS = ("attention_bias", False)
 
 
-def experts(c: Config, intermediate: int, **fields: object) -> MixtureOfExperts:
+def experts(c: ConfigReader, intermediate: int, **fields: object) -> MixtureOfExperts:
     """Routed experts of the usual keys."""
     number, active = c.size(*_EXPERTS), c.size(*_PER_TOKEN)
     check_experts(c, number, active)
     return MixtureOfExperts(number, active, intermediate, **fields)  # type: ignore[arg-type]
 
 
-def _uniform(c: Config, t: Traits, bias: bool = False, router_bias: bool = False) -> Transformer:
+def _uniform(c: ConfigReader, t: Traits, bias: bool = False, router_bias: bool = False) -> Transformer:
     """Every layer has the same experts: Mixtral, OLMoE, gpt-oss, MiniMax-M2, Granite MoE, Phi-MoE."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     part = experts(c, c.size("intermediate_size"), bias=bias, router_bias=router_bias)
     return assemble(c, t, [part] * layers, hidden)
 
 
-def _qwen_moe(c: Config, t: Traits) -> Transformer:
+def _qwen_moe(c: ConfigReader, t: Traits) -> Transformer:
     """Qwen MoE: sparse every `decoder_sparse_step` layers except `mlp_only_layers`; Qwen2 has a gated shared expert."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     if not c.flag(False, "use_sliding_window"):
@@ -52,7 +52,7 @@ def _qwen_moe(c: Config, t: Traits) -> Transformer:
     return assemble(c, t, qwen_ffns(c, layers), hidden)
 
 
-def qwen_ffns(c: Config, layers: int) -> list[Ffn]:
+def qwen_ffns(c: ConfigReader, layers: int) -> list[Ffn]:
     """The feed-forward part of each layer of a Qwen mixture of experts."""
     shared = c.size_or(0, "shared_expert_intermediate_size", least=0)
     sparse = experts(c, c.size("moe_intermediate_size"), shared_intermediate=shared, shared_gate=shared > 0)
@@ -64,7 +64,7 @@ def qwen_ffns(c: Config, layers: int) -> list[Ffn]:
     return [dense if i in dense_layers else sparse for i in range(layers)]
 
 
-def _llama4(c: Config) -> Transformer:
+def _llama4(c: ConfigReader) -> Transformer:
     """Llama 4: experts in every `interleave_moe_layer_step`-th layer; chunked attention except every fourth layer."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     queries, width = heads(c, hidden)
@@ -87,12 +87,12 @@ def _llama4(c: Config) -> Transformer:
     return transformer(c, hidden_size=hidden, blocks=stack(blocks), tied_embeddings=tied(c, False))
 
 
-def _dbrx(c: Config) -> Transformer:
+def _dbrx(c: ConfigReader) -> Transformer:
     """DBRX keeps attention and experts in sections of their own."""
     hidden, layers = c.size("d_model"), c.layers("n_layers")
     attn, ffn = c.section("attn_config"), c.section("ffn_config")
-    attn = attn if attn is not None else Config({}, f"{c.where}: attn_config")
-    ffn = ffn if ffn is not None else Config({}, f"{c.where}: ffn_config")
+    attn = attn if attn is not None else ConfigReader({}, f"{c.where}: attn_config")
+    ffn = ffn if ffn is not None else ConfigReader({}, f"{c.where}: ffn_config")
     queries = c.size("n_heads")
     attention = Attention(queries, check_groups(c, queries, attn.size_or(1, "kv_n_heads")), hidden // queries)
     number, active = ffn.size("moe_num_experts"), ffn.size("moe_top_k")
@@ -108,7 +108,7 @@ def _dbrx(c: Config) -> Transformer:
     )
 
 
-def _glm4_moe(c: Config) -> Transformer:
+def _glm4_moe(c: ConfigReader) -> Transformer:
     """GLM-4.5: DeepSeek's experts over grouped-query attention."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     qk_norm = c.flag(False, "use_qk_norm")
@@ -126,7 +126,7 @@ def multi_token_prediction(block: Block, hidden: int) -> int:
     return layer_count(block, hidden, hidden).total + 2 * hidden * hidden + 3 * hidden
 
 
-def deepseek_ffns(c: Config, layers: int) -> list[Ffn]:
+def deepseek_ffns(c: ConfigReader, layers: int) -> list[Ffn]:
     """Dense for the first `first_k_dense_replace` layers, then routed and shared experts (every `moe_layer_freq`)."""
     dense = FeedForward(c.size("intermediate_size"))
     first = c.size_or(0, "first_k_dense_replace", least=0)
@@ -144,7 +144,7 @@ def deepseek_ffns(c: Config, layers: int) -> list[Ffn]:
     return [sparse if i >= first and i % step == 0 else dense for i in range(layers)]
 
 
-def _minimax(c: Config) -> Transformer:
+def _minimax(c: ConfigReader) -> Transformer:
     """MiniMax-M2 calls itself `minimax` in early files, as MiniMax-Text-01 does, which mixes in linear attention."""
     kinds = [*(c.items("layer_types") or ()), *(c.items("attn_type_list") or ())]
     if "linear_attention" in kinds or 0 in kinds:
@@ -152,7 +152,7 @@ def _minimax(c: Config) -> Transformer:
     return _uniform(c, Traits(qk_norm_full=True, sliding=None), router_bias=True)
 
 
-def _pangu(c: Config) -> Transformer:
+def _pangu(c: ConfigReader) -> Transformer:
     """Pangu Pro MoE: grouped routing, one expert of each group (arXiv:2505.21411, section 2)."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     expert = c.size("moe_intermediate_size")

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from waferline.errors import InvalidInputError
-from waferline.workloads.config import Config
+from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families.common import Family, classes
 from waferline.workloads.spec import Conv, ConvNet
 
+_MAX_SCALE = 1000  # of channels; published networks go to 1.4
 _BOTTLENECK = 4  # a bottleneck ends in four times its inner channels
 # arXiv:1801.04381, table 2: expansion, channels, repeats, stride
 _MOBILENET_V2 = (
@@ -41,7 +42,7 @@ def _halve(side: int, stride: int) -> int:
     return -(-side // stride)
 
 
-def _resnet(c: Config) -> ConvNet:
+def _resnet(c: ConfigReader) -> ConvNet:
     stem, side = c.size_or(64, "embedding_size"), c.size_or(224, "image_size")
     widths, depths = c.items("hidden_sizes"), c.items("depths")
     kind = c.text("bottleneck", "layer_type")
@@ -53,8 +54,8 @@ def _resnet(c: Config) -> ConvNet:
     side = _halve(side, 2)
     layers = [square("stem", channels, stem, 7, side, 2)]
     side, c_in = _halve(side, 2), stem  # max pooling
-    sizes = Config({f"hidden_sizes[{i}]": w for i, w in enumerate(widths)}, c.where)
-    repeats = Config({f"depths[{i}]": d for i, d in enumerate(depths)}, c.where)
+    sizes = ConfigReader({f"hidden_sizes[{i}]": w for i, w in enumerate(widths)}, c.where)
+    repeats = ConfigReader({f"depths[{i}]": d for i, d in enumerate(depths)}, c.where)
     for stage in range(len(widths)):
         width, repeat = sizes.size(f"hidden_sizes[{stage}]"), repeats.layers(f"depths[{stage}]")
         stride = 1 if stage == 0 else 2
@@ -86,10 +87,12 @@ def _divisible(channels: float, by: int = 8) -> int:
     return rounded + by if rounded < 0.9 * channels else rounded
 
 
-def _mobilenet_v2(c: Config) -> ConvNet:
+def _mobilenet_v2(c: ConfigReader) -> ConvNet:
     scale, side = c.number(1.0, "depth_multiplier"), c.size_or(224, "image_size")
-    if scale <= 0:
-        raise InvalidInputError(f"'depth_multiplier' must be positive, not {scale}", where=c.where)
+    if not 0 < scale <= _MAX_SCALE:
+        raise InvalidInputError(
+            f"'depth_multiplier' must be above 0 and at most {_MAX_SCALE}, not {scale}", where=c.where
+        )
     c_in, side = _divisible(32 * scale), _halve(side, 2)
     layers = [square("stem", 3, c_in, 3, side, 2)]
     for stage, (expansion, base, repeat, stride) in enumerate(_MOBILENET_V2, 1):
@@ -107,10 +110,12 @@ def _mobilenet_v2(c: Config) -> ConvNet:
     return _convnet(tuple(layers), c, number)
 
 
-def _mobilenet_v1(c: Config) -> ConvNet:
+def _mobilenet_v1(c: ConfigReader) -> ConvNet:
     scale, side = c.number(1.0, "depth_multiplier"), c.size_or(224, "image_size")
-    if scale <= 0:
-        raise InvalidInputError(f"'depth_multiplier' must be positive, not {scale}", where=c.where)
+    if not 0 < scale <= _MAX_SCALE:
+        raise InvalidInputError(
+            f"'depth_multiplier' must be above 0 and at most {_MAX_SCALE}, not {scale}", where=c.where
+        )
     c_in, side = max(8, int(32 * scale)), _halve(side, 2)
     layers = [square("stem", c.size_or(3, "num_channels"), c_in, 3, side, 2)]
     for i, (base, stride) in enumerate(_MOBILENET_V1, 1):
@@ -122,7 +127,7 @@ def _mobilenet_v1(c: Config) -> ConvNet:
     return _convnet((*layers, dense_layer("fc", c_in, number)), c, number)
 
 
-def _convnet(layers: tuple[Conv, ...], c: Config, number: int) -> ConvNet:
+def _convnet(layers: tuple[Conv, ...], c: ConfigReader, number: int) -> ConvNet:
     side = c.size_or(224, "image_size")
     shape = (c.size_or(3, "num_channels"), side, side)
     return ConvNet(name="", title="", family="", layers=layers, input_shape=shape, classes=number)

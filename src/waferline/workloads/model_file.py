@@ -1,4 +1,6 @@
-"""Models written out layer by layer: the own form of a model file, for what has no `config.json`.
+"""A model file in the catalogue's own form: names, sources, and a published configuration or the layers written out.
+
+Layers are written out for what has no `config.json`:
 
 ```yaml
 convnet:
@@ -15,12 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from reprlib import repr as shown
 from typing import Any
 
 from waferline.errors import FileFormatError, InvalidInputError, nearest
-from waferline.workloads.config import MAX_SIZE
+from waferline.workloads.config_reader import MAX_SIZE
+from waferline.workloads.huggingface import from_config
 from waferline.workloads.spec import (
     Attention,
     Block,
@@ -30,6 +33,8 @@ from waferline.workloads.spec import (
     LatentAttention,
     LinearAttention,
     MixtureOfExperts,
+    ModelSpec,
+    Source,
     StateSpace,
     Transformer,
 )
@@ -49,11 +54,28 @@ _MAY_BE_ZERO = frozenset(
 )
 
 
-def written_model(data: Mapping[str, Any], where: str) -> Transformer | ConvNet | None:
-    """The model under `transformer` or `convnet` of `data`, or None when it has neither.
+def model_from_facts(facts: Mapping[str, Any], where: str) -> ModelSpec:
+    """The model of a catalogue file: a published configuration or layers written out, with names and sources.
 
-    Raises: FileFormatError for unknown or missing keys, InvalidInputError for impossible values.
+    Raises: FileFormatError or InvalidInputError for what does not describe a model.
     """
+    spec = _written(facts, where) or from_config(facts["config"], facts["name"], f"{where}: config")
+    named: dict[str, Any] = {
+        "name": facts["name"],
+        "title": facts["title"],
+        "family": facts.get("family") or spec.family,
+        "aliases": tuple(facts.get("aliases") or ()),
+        "sources": tuple(Source(s["title"], s["url"], str(s["date"])) for s in facts.get("sources", ())),
+        "published_params": facts.get("published_params"),
+        "metadata": dict(spec.metadata) | {k: str(v) for k, v in (facts.get("metadata") or {}).items()},
+    }
+    if isinstance(spec, ConvNet):
+        return replace(spec, published_macs=facts.get("published_macs"), **named)
+    return replace(spec, published_active_params=facts.get("published_active_params"), **named)
+
+
+def _written(data: Mapping[str, Any], where: str) -> Transformer | ConvNet | None:
+    """The model under `transformer` or `convnet` of `data`, or None when it has neither."""
     if "convnet" in data:
         return _convnet(data["convnet"], f"{where}: convnet")
     if "transformer" in data:

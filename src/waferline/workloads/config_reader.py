@@ -12,10 +12,11 @@ from waferline.errors import FileFormatError, InvalidInputError
 # No published model comes near these; larger values are mistakes and would only waste memory and time.
 MAX_SIZE = 10**8
 MAX_LAYERS = 10_000
+_MAX_KEYS = 5_000
 _MAX_EDITS = 2  # a key this close to one that was looked for and not found is a misspelling of it
 
 
-class Config:
+class ConfigReader:
     """A mapping read key by key. It remembers what was asked for, so that `finish` can name misspelt keys.
 
     A key may be given with aliases (`n_embd` for `hidden_size`): the first present one counts. JSON null is "absent".
@@ -24,6 +25,8 @@ class Config:
     __slots__ = ("_absent", "_asked", "_data", "where")
 
     def __init__(self, data: Mapping[str, Any], where: str) -> None:
+        if len(data) > _MAX_KEYS:
+            raise FileFormatError(f"{len(data)} keys, and no configuration has more than {_MAX_KEYS}", where=where)
         self._data, self.where = data, where
         self._asked: set[str] = set()
         self._absent: set[str] = set()
@@ -99,14 +102,14 @@ class Config:
             return None
         return {self._whole(value, key, 0, layers - 1) for value in values}
 
-    def section(self, *keys: str) -> Config | None:
-        """A nested mapping as a `Config` of its own, or None when absent."""
+    def section(self, *keys: str) -> ConfigReader | None:
+        """A nested mapping as a `ConfigReader` of its own, or None when absent."""
         value = self.get(*keys)
         if value is None:
             return None
         if not isinstance(value, Mapping):
             self._refuse(f"'{self._present(keys)}' must be a mapping, not {shown(value)}")
-        return Config(value, f"{self.where}: {self._present(keys)}")
+        return ConfigReader(value, f"{self.where}: {self._present(keys)}")
 
     def layers(self, *keys: str) -> int:
         """The number of layers, a required size."""

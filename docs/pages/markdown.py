@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from waferline.report.table import Column, Table
+
 DOCS = Path(__file__).parent.parent
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int | None = None) -> str:
+    """A Markdown table of cells that are Markdown themselves; the first `left` columns (all, by default) stand left."""
+    typed = [Column(c, left=left is None or i < left, markup=True) for i, c in enumerate(columns)]
+    return Table("", typed, [[str(cell) for cell in row] for row in rows]).markdown()
 
 
 def write(name: str, text: str) -> Path:

@@ -6,12 +6,12 @@ import json
 import re
 from pathlib import Path
 
+from docs.pages.left_out import overall
 from docs.pages.markdown import table
 from waferline.evidence.check import check
 from waferline.evidence.folder import evidence_rows
 from waferline.evidence.summary import figures
 from waferline.evidence.targets import TARGETS
-from waferline.report.left_out import overall
 from waferline.text import metric, percent
 
 README = Path(__file__).parents[2] / "README.md"

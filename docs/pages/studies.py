@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from waferline.evidence.claims.judge import STATUSES
+from docs.pages.markdown import table
 from waferline.evidence.claims.survey import Survey, survey
 from waferline.evidence.folder import evidence_rows
 from waferline.evidence.studies.registry import run_studies
-from waferline.evidence.studies.study import VERDICTS, Check, StudyReport
-from waferline.report.claims import FLAGGED_HEADER, flagged_cells
-from waferline.report.studies import number
+from waferline.evidence.studies.study import VERDICTS, StudyReport
+from waferline.report.claims import flagged_table, verdict_table
+from waferline.report.studies import check_table
 
 PAGE = Path(__file__).parent.parent / "studies.md"
 
@@ -50,17 +50,12 @@ def build() -> list[Path]:
     return [PAGE]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    rule = ["---" if i < left else "---:" for i in range(len(header))]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in (header, rule, *rows))
-
-
 def _overview(reports: Sequence[StudyReport]) -> str:
     rows = [
         [f"[{r.study.name}](#{r.study.name})", r.study.title, *(str(r.count(v)) for v in VERDICTS)] for r in reports
     ]
     rows.append(["**all**", "", *(str(sum(r.count(v) for r in reports)) for v in VERDICTS)])
-    return _table(("study", "what was published", *VERDICTS), rows, left=2)
+    return table(("study", "what was published", *VERDICTS), rows, left=2)
 
 
 def _study(r: StudyReport) -> str:
@@ -69,18 +64,11 @@ def _study(r: StudyReport) -> str:
     lines = [f"## {s.name}", f"[{s.title}]({s.source.url}), {s.source.date}. Claim: {s.claim}.", f"{setting}."]
     if s.note:
         lines.append(f"*{s.note[0].upper()}{s.note[1:].rstrip(chr(46))}.*")
-    header = ("quantity", "unit", "published", "computed", "how", "tolerance", "set by", "verdict")
-    lines.append(_table(header, [_cells(c) for c in r.checks], left=2))
+    lines.append(check_table(r, origins=True).markdown())
     return "\n\n".join(lines)
 
 
-def _cells(c: Check) -> list[str]:
-    tolerance, origin = (c.tolerance.text, c.tolerance.origin) if c.tolerance else ("", "")
-    return [c.quantity, c.unit, number(c.published), number(c.computed), c.how, tolerance, origin, c.said]
-
-
 def _claims(s: Survey) -> list[str]:
-    flagged = flagged_cells(s)
     said = (
         f"Of {len(s.impossible)} rows that their collectors had found to be faster than light, {s.caught:.1%} are called "
         f"infeasible; of {len(s.sound):,} unmarked rows on which there is a verdict, {s.wrongly_flagged:.2%} are, and "
@@ -88,8 +76,7 @@ def _claims(s: Survey) -> list[str]:
         "The infeasible ones are listed below: some are true errors that nobody had marked, others have a reason that the row does "
         "not tell, such as fp16 accumulation at twice the quoted peak or a cache that holds the weights."
     )
-    counts = _table(("verdict", "rows"), [[v, f"{s.count(v):,}"] for v in STATUSES])
-    return [counts, said, _table(FLAGGED_HEADER, flagged, left=4)]
+    return [verdict_table(s).markdown(), said, flagged_table(s).markdown()]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from docs.pages.markdown import table as markdown_table
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import WaferlineError
 from waferline.machines.mesh import load_parameters
@@ -31,12 +32,6 @@ BLIND = ("llama-2-13b", "codellama-34b")
 GEMV_SIDES = {"1-16k-x-16k-16k": 16384, "1-32k-x-32k-32k": 32768}
 FITTED_CONSTANTS = 3  # of each phase; fewer rows leave nothing to judge by
 Rows = Iterable[Sequence[str]]
-
-
-def markdown_table(header: Sequence[str], rows: Rows, *, left: int = 1) -> str:
-    """A Markdown table whose first `left` columns are left-aligned."""
-    rule = ["---" if i < left else "---:" for i in range(len(header))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *rows))
 
 
 def error(ours: float, published: float) -> str:
@@ -66,7 +61,7 @@ def rate_table(name: str, phase: str) -> str:
         rows.append(
             [row.model, f"{side}²", f"{row.value:,.1f}", f"{ours:,.1f}", error(ours, row.value), row.role, row.id]
         )
-    return markdown_table(("model", "grid", "published tok/s", "ours", "error", "role", "row"), rows)
+    return markdown_table(("model", "grid", "published tok/s", "ours", "error", "role", "row"), rows, left=1)
 
 
 def end_to_end() -> str:
@@ -85,7 +80,7 @@ def end_to_end() -> str:
         ours = float(result["request_tokens_per_s"])
         lengths = f"{row.input_tokens} → {row.output_tokens}"
         rows.append([lengths, f"{row.value:,.1f}", f"{ours:,.1f}", error(ours, row.value), row.role, row.id])
-    return markdown_table(("prompt → output", "published tok/s", "ours", "error", "role", "row"), rows)
+    return markdown_table(("prompt → output", "published tok/s", "ours", "error", "role", "row"), rows, left=1)
 
 
 def blind_predictions() -> str:
@@ -103,7 +98,7 @@ def kv_capacity() -> str:
     ours = [float(capacity_tokens(WSE2.data_bytes / 2, 1024, 1, side, policy=p)) for p in ("concat", "shift")]
     row = ["llama-3-8b", f"{side}²", f"{shift / concat:.1f}", f"{ours[1] / ours[0]:.1f}"]
     row.append(error(ours[1] / ours[0], shift / concat))
-    return markdown_table(("model", "grid", "published shift : concat", "ours", "error"), [row])
+    return markdown_table(("model", "grid", "published shift : concat", "ours", "error"), [row], left=1)
 
 
 def gemv() -> str:
@@ -115,7 +110,7 @@ def gemv() -> str:
         published_us = row.value * 1e3
         size = f"{side} × {side}"
         rows.append([size, f"{published_us:.2f}", f"{ours_us:.2f}", error(ours_us, published_us), f"{grid}²", row.id])
-    return markdown_table(("matrix", "published µs", "ours µs", "error", "our best grid", "row"), rows)
+    return markdown_table(("matrix", "published µs", "ours µs", "error", "our best grid", "row"), rows, left=1)
 
 
 def energy() -> str:
@@ -129,7 +124,7 @@ def energy() -> str:
             ours = float(energy_ratio(ratio.devices, *times, wafer_w=WSE2.power_w))
             what = f"{name}: {ratio.model}"
             rows.append([what, str(ratio.devices), f"{ratio.value:g}", f"{ours:.3g}", error(ours, ratio.value)])
-    return markdown_table(("work", "A100s", "published ratio", "ours", "error"), rows)
+    return markdown_table(("work", "A100s", "published ratio", "ours", "error"), rows, left=1)
 
 
 def served() -> str:
@@ -147,7 +142,7 @@ def served() -> str:
         span, systems = f"{slow:,.0f} – {fast:,.0f}", f"{float(result['systems']):.0f}"
         rows.append([*start, f"{ours:,.0f}", span, systems, reading(row, slow, fast), row.id])
     header = ("model", "prompt", "published tok/s", "one pass, ours", "range", "our wafers", "reading", "row")
-    return markdown_table(header, rows)
+    return markdown_table(header, rows, left=1)
 
 
 def reading(row: Published, slow: float, fast: float) -> str:

@@ -1,4 +1,4 @@
-"""JSON in and out: one encoder for every record, array and number, and one reader that refuses what is ambiguous."""
+"""The one way from records, arrays and numbers to JSON."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from datetime import date
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
-
-from waferline.errors import FileFormatError
 
 
 def encode(value: Any) -> Any:
@@ -49,35 +47,3 @@ def encode(value: Any) -> Any:
 def dumps(value: Any, *, indent: int | None = 2) -> str:
     """`value` as JSON text that any terminal and any parser takes: ASCII, no NaN."""
     return json.dumps(encode(value), indent=indent, allow_nan=False)
-
-
-def loads(text: str | bytes, where: str) -> Any:
-    """The data of a JSON text from outside; `where` names it in errors.
-
-    Raises: FileFormatError for text that is no JSON, a key given twice in one mapping, NaN or Infinity, a number too long
-    to be one, and nesting too deep to be data.
-    """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise FileFormatError(f"key '{twice}' is given twice", where=where)
-        return found
-
-    def constant(name: str) -> Any:
-        raise FileFormatError(f"{name} is not a number in JSON", where=where)
-
-    try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=constant)
-    except FileFormatError:
-        raise
-    except RecursionError:
-        raise FileFormatError("is nested too deeply", where=where) from None
-    except UnicodeDecodeError:
-        raise FileFormatError("is not UTF-8 text", where=where) from None
-    except json.JSONDecodeError as error:
-        raise FileFormatError(f"is not JSON: {error.msg}, line {error.lineno}", where=where) from None
-    except ValueError:  # Python's limit on the digits of an integer
-        raise FileFormatError("holds a number of too many digits", where=where) from None

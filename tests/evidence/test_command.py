@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from docs.pages.accuracy import card
 from plotly.offline import get_plotlyjs
 
 from waferline.cli import run
 from waferline.evidence.check import Report
 from waferline.evidence.folder import PACKAGED
 from waferline.evidence.rows import read_rows, write_rows
-from waferline.report.evidence_card import card
+from waferline.report.evidence import document
 from waferline.report.evidence_html import page
-from waferline.report.evidence_markdown import document
 
 
 @pytest.fixture

@@ -15,13 +15,16 @@ import typer
 
 from waferline.catalog.yaml_file import read_packaged
 
-_NUMBER = re.compile(r"(\d+)(k|K|Ki|M|Mi)?")
+_NUMBER = re.compile(r"(-?\d+)(k|K|Ki|M|Mi)?")
 _SCALE = {"": 1, "k": 1000, "M": 1_000_000, "K": 1024, "Ki": 1024, "Mi": 1_048_576}
 _MOST_DIGITS = 18
 
 
 class Counts(tuple[int, ...]):
     """One or several whole numbers: a table has a line for each."""
+
+
+BATCH, OUTPUT = Counts((1,)), Counts((256,))  # what is asked when nothing is said
 
 
 def counts(text: Any) -> Counts:
@@ -37,6 +40,13 @@ def counts(text: Any) -> Counts:
             )
         values.append(int(match[1]) * _SCALE[match[2] or ""])
     return Counts(values)
+
+
+def single(values: Counts, option: str) -> int:
+    """The only value of an option that may have several elsewhere."""
+    if len(values) != 1:
+        raise typer.BadParameter(f"takes one value here, got {len(values)}", param_hint=option)
+    return values[0]
 
 
 def completing(module: str, function: str) -> Callable[[str], list[str]]:
@@ -105,11 +115,14 @@ Prompt = Annotated[
         "--prompt",
         parser=counts,
         metavar="N[,N...]",
-        help="Prompt tokens (or tokens per input), as 32k.  [default: 2048]",
+        help="Prompt tokens (or tokens per input): 2048, 32k, 32Ki.  [default: 2048]",
     ),
 ]
 Output = Annotated[
-    Counts, typer.Option("--output", parser=counts, metavar="N[,N...]", help="Tokens generated for each sequence.")
+    Counts,
+    typer.Option(
+        "--output", parser=counts, metavar="N[,N...]", show_default="256", help="Tokens generated for each sequence."
+    ),
 ]
 Phase = Annotated[str, typer.Option("--phase", help="serve (prefill and decode), infer (one pass) or train.")]
 Load = Annotated[

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
 import typer
 
 from waferline.cli import options
+from waferline.cli.output import emit
 
 
 def predict(
     model: options.Model,
     on: options.On,
     precision: options.Precision = None,
-    kv: Annotated[str | None, typer.Option(help="Format of the KV cache; 16 bits by default.")] = None,
-    batch: Annotated[int, typer.Option(help="Sequences (or inputs) at once; in training the global batch.")] = 1,
-    prompt: Annotated[int | None, typer.Option(help="Prompt tokens (or tokens per input).  [default: 2048]")] = None,
-    output: Annotated[int, typer.Option(help="Tokens generated for each sequence.")] = 256,
-    devices: Annotated[str, typer.Option(help="How many devices: a number, or 'auto' for the fewest that fit.")] = "1",
-    tp: Annotated[int | None, typer.Option(help="Tensor-parallel degree.")] = None,
-    pp: Annotated[int, typer.Option(help="Pipeline-parallel degree.")] = 1,
-    ep: Annotated[int, typer.Option(help="Expert-parallel degree.")] = 1,
-    dp: Annotated[int, typer.Option(help="Data-parallel replicas.")] = 1,
-    engine: Annotated[str | None, typer.Option(help="vllm, sglang, tensorrt-llm, llama.cpp, static, none.")] = None,
-    load: Annotated[
-        str,
-        typer.Option(help="static (one batch), closed or burst (BATCH clients), full (a queue that never empties)."),
-    ] = "static",
-    phase: Annotated[str, typer.Option(help="serve (prefill and decode), infer (one pass) or train.")] = "serve",
-    micro_batch: Annotated[int, typer.Option(help="Training: sequences per micro-batch.")] = 1,
-    recompute: Annotated[str, typer.Option(help="Training: none, selective or full.")] = "selective",
-    strategy: Annotated[
-        str, typer.Option(help="Wafers: wafer-resident or weight-streaming.  [default: wafer-resident on a wafer]")
-    ] = "auto",
-    profile: Annotated[str | None, typer.Option(help="A calibration made by `waferline calibrate`.")] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show every operator: time, share and binding roof.")
-    ] = False,
+    kv: options.Kv = None,
+    batch: options.Batch = options.BATCH,
+    prompt: options.Prompt = None,
+    output: options.Output = options.OUTPUT,
+    devices: options.Devices = "1",
+    tp: options.Tp = None,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
+    engine: options.Engine = None,
+    load: options.Load = "static",
+    phase: options.Phase = "serve",
+    micro_batch: options.MicroBatch = 1,
+    recompute: options.Recompute = "selective",
+    strategy: options.Strategy = "auto",
+    profile: options.Profile = None,
+    explain: options.Explain = False,
     as_json: options.Json = False,
 ) -> None:
     """How fast, how big and how costly MODEL runs on a machine, why, and how sure we are."""
-    from waferline.predict import dispatch
+    import itertools
+    from dataclasses import replace
 
-    request = dispatch.Request(
+    from waferline.predict import dispatch
+    from waferline.report.answer import answer_report
+    from waferline.report.compare import points_report
+
+    asked = dispatch.Request(
         precision=precision,
         kv=kv,
-        batch=batch,
-        prompt=prompt,
-        output=output,
         devices=devices,
         tp=tp,
         pp=pp,
@@ -61,18 +55,13 @@ def predict(
         strategy=strategy,
         profile=profile,
     )
-    answer = dispatch.answer(model, options.machine(on), request)
-    if as_json:
-        _print_json(answer)
+    machine = options.machine(on)
+    points = list(itertools.product(batch, prompt or (None,), output))
+    requests = [replace(asked, batch=b, prompt=p, output=o) for b, p, o in points]
+    answers = [dispatch.answer(model, machine, request) for request in requests]
+    if len(answers) == 1:
+        emit(as_json, answers[0], lambda: answer_report(answers[0], explain=explain))
     else:
-        from waferline.report.tables import print_answer
-
-        print_answer(answer, explain=explain)
-    if not answer.fits:
+        emit(as_json, answers, lambda: points_report(list(zip(points, answers, strict=True))))
+    if not any(answer.fits for answer in answers):
         raise typer.Exit(3)
-
-
-def _print_json(answer: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(answer.to_json(), indent=2, allow_nan=False))

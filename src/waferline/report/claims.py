@@ -1,82 +1,68 @@
-"""Verdicts on claims as a table and their reasons below it."""
+"""Verdicts on claims, with their reasons, and the survey of published rows as claims."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from waferline.evidence.claims.judge import STATUSES, Judgement, Status
+from waferline.evidence.claims.judge import STATUSES, Judgement
 from waferline.evidence.claims.survey import Survey
-from waferline.report.tables import simple_table
-from waferline.text import metric, percent
+from waferline.report.table import Block, Column, Table, right
+from waferline.text import metric, number, percent
 
-_COLOURS: dict[Status, str] = {
-    "plausible": "green",
-    "optimistic": "yellow",
-    "infeasible": "red",
-    "unverifiable": "dim",
-}
+FLAGGED = (
+    "row",
+    "machine",
+    "model",
+    "metric",
+    Column("published", ".4g"),
+    Column("law allows", ".4g"),
+    Column("law"),
+)
 
 
-def print_judgements(judged: Sequence[Judgement]) -> None:
-    """One line a claim, then why."""
-    from rich.console import Console
-
-    console = Console(width=None if Console().is_terminal else 140, highlight=False)
+def judgement_report(judged: Sequence[Judgement]) -> Iterator[Block]:
+    """One verdict a claim, then why."""
     for j in judged:
-        claim = j.claim
-        title = claim.text if claim else j.row.id
-        console.print(f"\n[bold]{title}[/bold]")
-        colour = _COLOURS[j.status]
-        console.print(f"  [{colour}]{j.status}[/{colour}]" + (f" ({j.law})" if j.law else ""))
-        for reason in j.reasons:
-            console.print(f"  [dim]· {reason}[/dim]")
+        yield j.claim.text if j.claim else j.row.id, "title"
+        yield f"  {j.status}" + (f" ({j.law})" if j.law else ""), "alarm" if j.status == "infeasible" else ""
+        yield from ((f"  · {reason}", "note") for reason in j.reasons)
         if j.best is not None or j.expected is not None:
-            console.print(simple_table("", ("", "claimed", "expected", "95 % interval", "law allows"), [_cells(j)]))
+            yield Table("", ("", *right("claimed", "expected", "95 % interval", "law allows")), [_cells(j)])
+        else:
+            yield ""
 
 
 def _cells(j: Judgement) -> list[str]:
-    name = j.claim.metric if j.claim else j.row.metric
+    name, value = (j.claim.metric, j.claim.value) if j.claim else (j.row.metric, j.row.value)
     e = j.expected
-    value = j.claim.value if j.claim else j.row.value
     interval = f"{_text(name, e.low95)} to {_text(name, e.high95)}" if e else "–"
     best = _text(name, j.best) if j.best is not None else "–"
     return [name, _text(name, value), _text(name, e.value) if e else "–", interval, best]
 
 
 def _text(name: str, value: float) -> str:
-    if name.endswith("per_s"):
-        return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-    return metric(value, "s") if name.endswith("_s") else f"{value:.3g}"
+    return metric(value, "s") if name.endswith("_s") and not name.endswith("per_s") else number(value)
 
 
-def print_survey(s: Survey) -> None:
+def survey_report(s: Survey) -> Iterator[Block]:
     """Counts by verdict, what was caught and wrongly flagged, and every sound row that was flagged."""
-    from rich.console import Console
-
-    console = Console(width=None if Console().is_terminal else 140, highlight=False)
-    console.print(
-        simple_table("Published rows as claims", ("verdict", "rows"), [[v, f"{s.count(v):,}"] for v in STATUSES])
-    )
-    console.print(f"\nimpossible rows called infeasible: {percent(s.caught)} of {len(s.impossible)}")
-    console.print(f"sound rows called infeasible: {percent(s.wrongly_flagged)} of {len(s.sound):,}\n")
-    console.print(simple_table("Sound rows called infeasible", FLAGGED_HEADER, flagged_cells(s), left=4))
+    yield verdict_table(s)
+    yield f"impossible rows called infeasible: {percent(s.caught)} of {len(s.impossible)}"
+    yield f"sound rows called infeasible: {percent(s.wrongly_flagged)} of {len(s.sound):,}"
+    yield ""
+    yield flagged_table(s)
 
 
-FLAGGED_HEADER = ("row", "machine", "model", "metric", "published", "law allows", "law")
+def verdict_table(s: Survey) -> Table:
+    counts = [(verdict, s.count(verdict)) for verdict in STATUSES]
+    return Table("Published rows as claims", ("verdict", Column("rows", ",d")), counts)
 
 
-def flagged_cells(s: Survey) -> list[list[str]]:
+def flagged_table(s: Survey) -> Table:
     """One line for every unmarked row that breaks a law."""
-    return [
-        [
-            j.row.id,
-            j.row.hardware,
-            j.row.model,
-            j.row.metric,
-            f"{j.row.value:.4g}",
-            f"{j.best:.4g}" if j.best is not None else "–",
-            j.law,
-        ]
-        for j in s.sound
-        if j.status == "infeasible"
-    ]
+    return Table("Sound rows called infeasible", FLAGGED, [_flagged(j) for j in s.sound if j.status == "infeasible"])
+
+
+def _flagged(j: Judgement) -> tuple[Any, ...]:
+    return j.row.id, j.row.hardware, j.row.model, j.row.metric, j.row.value, j.best, j.law

@@ -1,82 +1,69 @@
-"""A comparison of machines as one table."""
+"""Several answers as one table: of several machines, or of several batches and lengths on one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-from rich.console import Console
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from waferline.predict.compare import Row
 from waferline.predict.dispatch import Answer
-from waferline.report.tables import simple_table, value
-from waferline.text import dollars, metric, percent
+from waferline.report.answer import first, value
+from waferline.report.table import Block, Column, Table
+from waferline.text import dollars, percent
 
-# column -> (field of any result kind that has it, how to write it)
+# field of any kind of result that has it -> its column; the first of several names that a result has
 _SERVE = (
-    "machine",
-    "devices",
-    "fits",
-    "memory",
-    "TTFT",
-    "TPOT",
-    "tok/s per user",
-    "tok/s in total",
-    "bound by",
-    "J/token",
-    "$/Mtok",
+    (("devices",), Column("devices", ".0f")),
+    (("feasible",), Column("fits")),
+    (("memory_utilization",), Column("memory", percent)),
+    (("ttft_s",), Column("TTFT", unit="s")),
+    (("itl_s",), Column("TPOT", unit="s")),
+    (("user_tokens_per_s",), Column("tok/s per user", ".4g")),
+    (("throughput_tokens_per_s",), Column("tok/s in total", ".4g")),
+    (("decode_bottleneck", "bottleneck"), Column("bound by")),
+    (("energy_j_per_token",), Column("J/token", unit="J")),
+    (("cost_usd_per_mtoken",), Column("$/Mtok", dollars)),
 )
-_PASS = ("machine", "fits", "latency", "samples/s", "MFU", "bound by", "J/sample")
+_PASS = (
+    (("feasible",), Column("fits")),
+    (("latency_s", "step_time_s"), Column("latency", unit="s")),
+    (("samples_per_s",), Column("samples/s", ".4g")),
+    (("mfu",), Column("MFU", percent)),
+    (("bottleneck",), Column("bound by")),
+    (("energy_j_per_sample",), Column("J/sample", unit="J")),
+)
 
 
-def print_comparison(rows: Sequence[Row]) -> None:
-    """Print all rows, then what each note or refusal says."""
-    console = Console(width=None if Console().is_terminal else 140, highlight=False)
+def comparison_report(rows: Sequence[Row]) -> Iterator[Block]:
+    """All machines, then what each note or refusal says."""
     answers = [row.answer for row in rows if row.answer is not None]
-    serving = any("ttft_s" in a.result for a in answers)
-    columns, cells = (_SERVE, _serve_cells) if serving else (_PASS, _pass_cells)
-    body = [cells(row.answer) if row.answer else [row.hardware, *["–"] * (len(columns) - 1)] for row in rows]
-    title = answers[0].model.title if answers else ""
-    console.print(simple_table(title, columns, body))
+    body = [((row.hardware,), row.answer) for row in rows]
+    yield _table(answers[0].model.title if answers else "", ("machine",), body)
     for row in rows:
-        if row.refused is not None:
-            console.print(f"[dim]{row.hardware}: {row.refused}[/dim]")
-        elif row.answer is not None:
-            for note in row.answer.notes:
-                console.print(f"[dim]{row.hardware}: {note}[/dim]")
+        notes: Sequence[Any] = (row.refused,) if row.answer is None else row.answer.notes
+        yield from ((f"{row.hardware}: {note}", "note") for note in notes)
 
 
-def _text(answer: Answer, name: str) -> str:
-    return str(np.asarray(answer.result[name]).flat[0]) if name in answer.result else "–"
+def points_report(points: Sequence[tuple[tuple[int | None, ...], Answer]]) -> Iterator[Block]:
+    """One model on one machine at several batches or lengths: a line each, then the notes they share."""
+    answers = [answer for _, answer in points]
+    title = f"{answers[0].model.title} on {answers[0].device.title}"
+    yield _table(title, (Column("batch", ",d"), Column("prompt", ",d"), Column("output", ",d")), points)
+    for note in dict.fromkeys(note for a in answers for note in (*a.result.notes, *a.notes)):
+        yield f"note: {note}", "note"
 
 
-def _serve_cells(answer: Answer) -> list[str]:
-    r = answer.result
-    bound = "decode_bottleneck" if "decode_bottleneck" in r else "bottleneck"
-    return [
-        answer.device.name,
-        f"{value(r, 'devices'):.0f}",
-        "yes" if answer.fits else "no",
-        percent(value(r, "memory_utilization")),
-        metric(value(r, "ttft_s"), "s"),
-        metric(value(r, "itl_s"), "s"),
-        f"{value(r, 'user_tokens_per_s'):.4g}",
-        f"{value(r, 'throughput_tokens_per_s'):.4g}",
-        _text(answer, bound),
-        metric(value(r, "energy_j_per_token"), "J"),
-        dollars(value(r, "cost_usd_per_mtoken")),
-    ]
+def _table(title: str, keys: Sequence[Column | str], rows: Sequence[tuple[tuple[Any, ...], Answer | None]]) -> Table:
+    answers = [answer for _, answer in rows if answer is not None]
+    fields = _SERVE if any("ttft_s" in a.result for a in answers) else _PASS
+    body = [(*key, *(_cell(answer, names, column) for names, column in fields)) for key, answer in rows]
+    return Table(title, (*keys, *(column for _, column in fields)), body)
 
 
-def _pass_cells(answer: Answer) -> list[str]:
-    r = answer.result
-    time = "latency_s" if "latency_s" in r else "step_time_s"
-    return [
-        answer.device.name,
-        "yes" if answer.fits else "no",
-        metric(value(r, time), "s"),
-        f"{value(r, 'samples_per_s'):.4g}",
-        percent(value(r, "mfu")),
-        _text(answer, "bottleneck"),
-        metric(value(r, "energy_j_per_sample"), "J"),
-    ]
+def _cell(answer: Answer | None, names: tuple[str, ...], column: Column) -> Any:
+    if answer is None:
+        return "–"
+    if names == ("feasible",):
+        return answer.fits
+    name = next((n for n in names if n in answer.result), names[0])
+    return str(first(answer.result, name)) if column.is_left else value(answer.result, name)

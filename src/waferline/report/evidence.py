@@ -1,92 +1,132 @@
-"""Errors against published measurements as tables on a terminal, and the cells that every other form shares."""
+"""Predictions against published measurements: the tables that the terminal, the document and the page share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-from rich.console import Console
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from waferline.evidence.check import Report
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.reasons import likely_reason
 from waferline.evidence.summary import Figures
-from waferline.report.tables import simple_table
-from waferline.text import percent
+from waferline.report.table import Block, Column, Table
+from waferline.text import percent, signed_percent
 
-COLUMNS = (
-    "rows",
-    "predicted",
-    "scored",
-    "median error",
-    "p90",
-    "bias",
-    "in 90 % interval",
-    "faster than light",
-    "refused",
+FIGURES = (
+    Column("rows", ",d"),
+    Column("predicted", percent),
+    Column("scored", ",d"),
+    Column("median error", percent),
+    Column("p90", percent),
+    Column("bias", signed_percent),
+    Column("in 90 % interval", percent),
+    Column("faster than light", ",d"),
+    Column("refused"),
 )
-WORST = ("id", "machine", "model", "phase", "metric", "value", "predicted", "factor", "why, probably")
+WORST = ("id", "machine", "model", "phase", "metric", Column("value", ".4g"), Column("predicted", ".4g"),
+         Column("factor", left=False), "why, probably")  # fmt: skip
+_SUSPECT = ("id", "machine", "model", "metric", "why")
 _REASONS_SHOWN = 3
+EXPLANATION = (
+    "A row is one published value of one metric. *Predicted* is the share of rows that waferline answers; the others "
+    "are refused, with the reason. *Scored* rows are predicted ones whose published value is neither marked suspect by "
+    "its collector nor faster than the speed-of-light bound of its machine. Errors are |predicted − published| / "
+    "published. *Bias* is the median of predicted over published time, minus one: above 0, predictions are too slow. "
+    "*In 90 % interval* is the share of scored rows inside the interval that was predicted for them."
+)
 
 
-def signed(value: float) -> str:
-    """A share with its sign, `–` where there is none."""
-    return f"{100 * value:+.0f} %".replace("-", "−") if math.isfinite(value) else "–"
+def figures_table(groups: Sequence[Figures], grouping: str = "", most: int | None = None) -> Table:
+    """One line a group; groups beyond `most` are told by their number."""
+    rows = [_figures(f) for f in groups[:most]]
+    rest = sum(f.rows for f in groups[len(rows) :])
+    notes = (f"{len(groups) - len(rows)} more groups with {rest:,} rows.",) if rest else ()
+    return Table(f"by {grouping}" if grouping else "", (grouping, *FIGURES), rows, notes)
 
 
-def refusals(figures: Figures, shown: int = _REASONS_SHOWN) -> str:
+def _figures(f: Figures) -> tuple[Any, ...]:
+    errors = f.median_error, f.p90_error, f.bias, f.coverage
+    return (f.name, f.rows, f.answered, f.scored, *errors, f.faster_than_light or None, _refusals(f))
+
+
+def _refusals(figures: Figures) -> str:
     """The commonest reasons: `120 model, 4 batch`."""
-    parts = [f"{count} {kind}" for kind, count in list(figures.refused.items())[:shown]]
-    rest = sum(figures.refused.values()) - sum(list(figures.refused.values())[:shown])
+    counts = list(figures.refused.items())
+    parts = [f"{count} {kind}" for kind, count in counts[:_REASONS_SHOWN]]
+    rest = sum(count for _, count in counts[_REASONS_SHOWN:])
     return ", ".join([*parts, f"{rest} other"] if rest else parts)
 
 
-def cells(figures: Figures) -> list[str]:
-    """One group of rows as the cells of `COLUMNS`, its name first."""
-    return [
-        figures.name,
-        f"{figures.rows:,}",
-        percent(figures.answered),
-        f"{figures.scored:,}",
-        percent(figures.median_error),
-        percent(figures.p90_error),
-        signed(figures.bias),
-        percent(figures.coverage),
-        f"{figures.faster_than_light or '–'}",
-        refusals(figures),
-    ]
+def worst_table(report: Report, count: int) -> Table:
+    """The scored rows that are off by the largest factor, with what in the row points to a reason."""
+    return Table("worst rows", WORST, [_worst(o) for o in report.worst(count)])
 
 
-def worst_cells(outcome: Outcome) -> list[str]:
-    """One outlying row as the cells of `WORST`."""
-    from waferline.evidence.reasons import likely_reason
-
-    row = outcome.row
-    factor = math.exp(outcome.slower)
-    return [
-        row.id,
-        row.hardware + (f" × {row.devices:g}" if (row.devices or 1) > 1 else ""),
-        row.model,
-        row.phase,
-        row.metric,
-        f"{row.value:.4g}",
-        f"{outcome.predicted:.4g}",
-        f"{factor:.2f}× slower" if factor > 1 else f"{1 / factor:.2f}× faster",
-        likely_reason(outcome),
-    ]
+def _worst(outcome: Outcome) -> tuple[Any, ...]:
+    row, factor = outcome.row, math.exp(outcome.slower)
+    machine = row.hardware + (f" × {row.devices:g}" if (row.devices or 1) > 1 else "")
+    off = f"{factor:.2f}× slower" if factor > 1 else f"{1 / factor:.2f}× faster"
+    values = row.value, outcome.predicted
+    return (row.id, machine, row.model, row.phase, row.metric, *values, off, likely_reason(outcome))
 
 
-def print_report(report: Report, groupings: Sequence[str], worst: int) -> None:
-    """Tables by every grouping, and the worst rows, to standard output."""
-    console = Console(width=None if Console().is_terminal else 180, highlight=False)
-    for grouping in groupings:
-        body = [cells(f) for f in report.by(grouping)]
-        console.print(simple_table(f"by {grouping}", (grouping, *COLUMNS), body))
-        console.print()
+def reasons_table(report: Report, most: int = 40) -> Table:
+    """Refusals by their full text, the commonest first."""
+    counts: dict[tuple[str, str], int] = {}
+    for o in report.outcomes:
+        if o.refused is not None:
+            counts[o.refused, o.refused_kind] = counts.get((o.refused, o.refused_kind), 0) + 1
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    rest = sum(n for _, n in ranked[most:])
+    notes = (f"{len(ranked) - most} more reasons with {rest:,} rows.",) if rest else ()
+    rows = [(*reason, n) for reason, n in ranked[:most]]
+    return Table("refusals", ("reason", "kind", Column("rows", ",d")), rows, notes)
+
+
+def suspects_table(report: Report, most: int = 60) -> Table:
+    """Rows that are predicted and not scored, with the reason."""
+    found = [o for o in report.outcomes if o.answered and o.suspect]
+    rows = [(o.row.id, o.row.hardware, o.row.model, f"{o.row.phase} {o.row.metric}", o.suspect) for o in found[:most]]
+    notes = (f"{len(found) - most:,} more.",) if len(found) > most else ()
+    return Table("not scored", _SUSPECT, rows, notes)
+
+
+def evidence_report(report: Report, groupings: Sequence[str], worst: int) -> Iterator[Block]:
+    """Tables by every grouping, and the worst rows."""
+    yield from (figures_table(report.by(grouping), grouping) for grouping in groupings)
     if worst:
-        console.print(simple_table("worst rows", WORST, [worst_cells(o) for o in report.worst(worst)]))
-        console.print()
-    console.print(simple_table("", ("", *COLUMNS), [cells(report.total)]))
-    console.print(
-        "[dim]errors are over scored rows: predicted, not suspect, not faster than light; "
-        "bias is of predicted time over published time; every row is in --json[/dim]"
+        yield worst_table(report, worst)
+    yield figures_table([report.total])
+    yield (
+        "errors are over scored rows: predicted, not suspect, not faster than light; "
+        "bias is of predicted time over published time; every row is in --json",
+        "note",
     )
+
+
+_TITLES = {
+    "phase": "By phase",
+    "metric": "By metric",
+    "engine": "By engine",
+    "machine": "By machine",
+    "model": "By model",
+    "tier": "By how well the operators are known",
+    "stated": "By how much of the configuration is stated",
+    "source": "By source",
+}
+
+
+def document(report: Report, files: Sequence[str]) -> str:
+    """The whole report as a Markdown document. `files`: names of the files that the rows come from."""
+    parts = ["# Predictions against published measurements", f"Rows of {', '.join(files)}. {EXPLANATION}"]
+    parts.append(figures_table([report.total]).markdown())
+    for grouping, title in _TITLES.items():
+        parts += [f"## {title}", figures_table(report.by(grouping), grouping, most=60).markdown()]
+    for title, table in (
+        ("Reasons for refusals", reasons_table(report)),
+        ("Worst rows", worst_table(report, 30)),
+        ("Published values that are not scored", suspects_table(report)),
+    ):
+        parts += [f"## {title}", table.markdown()]
+    return "\n\n".join(parts) + "\n"

@@ -13,9 +13,9 @@ from waferline.catalog.names import slug
 from waferline.evidence.check import Report
 from waferline.evidence.summary import Figures
 from waferline.report import evidence_charts as charts
-from waferline.report.evidence import COLUMNS, WORST, cells, signed, worst_cells
-from waferline.report.evidence_markdown import EXPLANATION
-from waferline.text import percent
+from waferline.report.evidence import EXPLANATION, figures_table, worst_table
+from waferline.report.table import Table
+from waferline.text import percent, signed_percent
 
 _WORST_ROWS = 25
 _TABLE_ROWS = 60
@@ -43,9 +43,8 @@ table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-nu
 th, td { padding: 6px 12px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--quiet); font-weight: 600; background: var(--soft); }
 tr:last-child td { border-bottom: 0; }
-td:first-child, th:first-child, td:last-child, th:last-child { text-align: left; }
 td:last-child { white-space: normal; min-width: 220px; color: var(--quiet); }
-.words td, .words th { text-align: left; }
+td.words, th.words { text-align: left; }
 details { margin: 12px 0; }
 summary { cursor: pointer; padding: 8px 0; font-weight: 600; }
 summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -76,7 +75,7 @@ def page(report: Report, files: Sequence[str]) -> str:
         *(_details(report, grouping) for grouping in _TABLES),
         "<h2>Worst rows</h2>",
         "<p>Scored rows that are off by the largest factor, with what in the row points to a reason.</p>",
-        _table(WORST, [worst_cells(o) for o in report.worst(_WORST_ROWS)], words=True),
+        _scrolled(worst_table(report, _WORST_ROWS)),
         "<footer>Every value is a published one with its source; the MLPerf name is a trademark of MLCommons.</footer>",
     ]
     return (
@@ -99,7 +98,7 @@ def _tiles(total: Figures) -> str:
         (percent(total.answered), f"of {total.rows:,} rows predicted"),
         (percent(total.median_error), f"median error of {total.scored:,} scored rows"),
         (percent(total.p90_error), "90th percentile of the error"),
-        (signed(total.bias), "bias: above zero, predicted too slow"),
+        (signed_percent(total.bias), "bias: above zero, predicted too slow"),
         (percent(total.coverage), "inside their 90 % interval"),
         (f"{total.faster_than_light:,}", "published faster than light, not scored"),
     )
@@ -130,22 +129,16 @@ def _bars(report: Report) -> Iterator[str]:
 def _card(title: str, figure: go.Figure) -> str:
     """A chart with its title; drawn from its data when the page loads."""
     name = "chart" + slug(title.split("<")[0])
-    data = json.dumps(json.loads(figure.to_json()), separators=(",", ":")).replace("</", "<\\/")
+    data = json.dumps(json.loads(figure.to_json()), separators=(",", ":")).replace("<", "\\u003c")
     draw = f"Plotly.newPlot('{name}',f.data,f.layout,{{responsive:true,displaylogo:false,displayModeBar:false}})"
     return f'<div class="card"><h3>{title}</h3><div id="{name}"></div><script>{{const f={data};{draw}}}</script></div>'
 
 
 def _details(report: Report, grouping: str) -> str:
-    groups = report.by(grouping)
-    rest = sum(g.rows for g in groups[_TABLE_ROWS:])
-    more = f"<p>{len(groups) - _TABLE_ROWS} more groups with {rest:,} rows.</p>" if rest else ""
-    body = _table((grouping, *COLUMNS), [cells(g) for g in groups[:_TABLE_ROWS]])
     opened = " open" if grouping in ("phase", "metric") else ""
-    return f"<details{opened}><summary>By {grouping}</summary>{body}{more}</details>"
+    body = _scrolled(figures_table(report.by(grouping), grouping, most=_TABLE_ROWS))
+    return f"<details{opened}><summary>By {grouping}</summary>{body}</details>"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> str:
-    head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-    kind = ' class="words"' if words else ""
-    return f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def _scrolled(table: Table) -> str:
+    return f'<div class="scroll">{table.html()}</div>'

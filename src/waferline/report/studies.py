@@ -2,67 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from waferline.evidence.studies.study import VERDICTS, Check, Study, StudyReport
-from waferline.report.tables import simple_table
+from waferline.evidence.studies.study import VERDICTS, Study, StudyReport
+from waferline.report.table import Block, Column, Table
+from waferline.text import number
 
-HEADER = ("quantity", "unit", "published", "computed", "how", "tolerance", "verdict")
-
-
-def number(value: float | None) -> str:
-    """Four significant digits, as a person writes them."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+CHECKS = ("quantity", "unit", Column("published", number), Column("computed", number), "how", "tolerance", "verdict")
+_COUNTS = tuple(Column(verdict, "d") for verdict in VERDICTS)
 
 
-def _console() -> object:
-    from rich.console import Console
-
-    return Console(width=None if Console().is_terminal else 150, highlight=False)
-
-
-def print_studies(studies: Sequence[Study]) -> None:
-    rows = [[s.name, s.title, s.source.date, s.source.url] for s in studies]
-    _print(simple_table(f"{len(studies)} studies", ("name", "title", "date", "source"), rows, left=4))
+def study_list(studies: Sequence[Study]) -> Iterator[Block]:
+    rows = [(s.name, s.title, s.source.date, s.source.url) for s in studies]
+    yield Table(f"{len(studies)} studies", ("name", "title", "date", "source"), rows)
 
 
-def print_reports(reports: Sequence[StudyReport]) -> None:
+def study_report(reports: Sequence[StudyReport]) -> Iterator[Block]:
     """Every check of every study, then one line a study."""
     for r in reports:
-        _print(_head(r))
-        rows = [check_cells(c) for c in r.checks]
-        table = simple_table("", HEADER, rows)
-        table.columns[0].no_wrap = False
-        table.columns[0].min_width = 34
-        table.columns[-1].justify = "left"
-        _print(table)
+        s = r.study
+        yield s.title, "title"
+        yield f"{s.source.url}, {s.source.date}", "note"
+        yield f"claim: {s.claim}"
+        yield "; ".join(f"{k}: {v}" for k, v in s.configuration.items()), "note"
+        if s.note:
+            yield f"note: {s.note}", "note"
+        yield check_table(r)
     if len(reports) > 1:
-        rows = [[r.study.name, *(str(r.count(v)) for v in VERDICTS), f"{r.wall_s:.1f} s"] for r in reports]
-        rows.append(["all", *(str(sum(r.count(v) for r in reports)) for v in VERDICTS), f"{_total(reports):.1f} s"])
-        _print(simple_table("Studies", ("study", *VERDICTS, "time"), rows))
+        yield overview_table(reports)
 
 
-def check_cells(c: Check) -> list[str]:
-    tolerance = c.tolerance.text if c.tolerance else ""
-    return [c.quantity, c.unit, number(c.published), number(c.computed), c.how, tolerance, c.said]
+def check_table(r: StudyReport, *, origins: bool = False) -> Table:
+    """The checks of a study; with `origins` also who fixed each tolerance."""
+    rows = []
+    for c in r.checks:
+        text, origin = (c.tolerance.text, c.tolerance.origin) if c.tolerance else ("", "")
+        cells = (c.quantity, c.unit, c.published, c.computed, c.how, text)
+        rows.append((*cells, origin, c.said) if origins else (*cells, c.said))
+    columns = (*CHECKS[:-1], "set by", CHECKS[-1]) if origins else CHECKS
+    return Table("", columns, rows)
 
 
-def _total(reports: Sequence[StudyReport]) -> float:
-    return sum(r.wall_s for r in reports)
-
-
-def _head(r: StudyReport) -> str:
-    s = r.study
-    setting = "; ".join(f"{k}: {v}" for k, v in s.configuration.items())
-    lines = [f"\n[bold]{s.title}[/bold]  [dim]{s.source.url}, {s.source.date}[/dim]", f"claim: {s.claim}"]
-    lines += [f"[dim]{setting}[/dim]"] + ([f"[dim]note: {s.note}[/dim]"] if s.note else [])
-    return "\n".join(lines)
-
-
-def _print(what: object) -> None:
-    _console().print(what)  # type: ignore[attr-defined]
+def overview_table(reports: Sequence[StudyReport]) -> Table:
+    """Verdicts and time of every study, and of all."""
+    rows = [(r.study.name, *map(r.count, VERDICTS), r.wall_s) for r in reports]
+    sums = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
+    return Table("Studies", ("study", *_COUNTS, Column("time", ".1f")), [*rows, ("all", *sums)])
 
 
 def chart_html(report: StudyReport) -> str:

@@ -96,22 +96,24 @@ class Table:
         return out.getvalue()
 
     def markdown(self) -> str:
-        """The grid alone: a page has its own headings."""
+        """The grid and its notes: a page has its own headings."""
         columns = self.typed()
         lines = [[markdown_cell(c.header) for c in columns], ["---" if c.is_left else "---:" for c in columns]]
         for row in self.cells():
             lines.append([cell if c.markup else markdown_cell(cell) for c, cell in zip(columns, row, strict=True)])
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        grid = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return "\n\n".join([grid, *map(markdown_cell, self.notes)])
 
     def html(self) -> str:
-        """A `<table>`; cells of text columns have the class `words`."""
+        """A `<table>` and its notes; cells of text columns have the class `words`."""
         kinds = [' class="words"' if c.is_left else "" for c in self.typed()]
         head = "".join(f"<th{k}>{html.escape(c.header)}</th>" for k, c in zip(kinds, self.typed(), strict=True))
         body = "".join(
             "<tr>" + "".join(f"<td{k}>{html.escape(cell)}</td>" for k, cell in zip(kinds, row, strict=True)) + "</tr>"
             for row in self.cells()
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
     def text(self, width: int) -> str:
         """The table as plain text at most `width` wide."""
@@ -168,6 +170,7 @@ def _blocks(
     """Which columns stand side by side, and how wide each is: as many as fit, the rest in further blocks."""
     longest = [max([len(c.header), *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
     least = [_least(c, [row[i] for row in rows], _WORD if i else width // 2) for i, c in enumerate(columns)]
+    least[0] = max(least[0], min(longest[0], width // 3))  # what a row is about is read first
     picked = [0]
     for i in range(1, len(columns)):
         if len(picked) > 1 and sum(least[c] + len(GAP) for c in picked) + least[i] > width:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from waferline.catalog.yaml_file import read_packaged
-from waferline.report.evidence_markdown import table
+from waferline.report.table import Table, right
 
 _SPLITS = ("model", "machine", "engine", "sweep")
-_COLUMNS = ("engine or framework", "machines", "rows", "fit", *(f"{s}s left out" for s in _SPLITS))
+_COLUMNS = ("engine or framework", "machines", *right("rows", "fit", *(f"{s}s left out" for s in _SPLITS)))
 
 EXPLANATION = (
     "The first table's errors are of rows that also took part in fitting engine, load and training constants: they say how "
@@ -22,7 +22,7 @@ EXPLANATION = (
 
 def left_out() -> str:
     """Every fitted engine and training framework with its errors on groups left out, most rows first."""
-    return f"{EXPLANATION}\n\n{table(_COLUMNS, _rows(), left=2)}\n\n{overall()}"
+    return f"{EXPLANATION}\n\n{Table('', _COLUMNS, _rows()).markdown()}\n\n{overall()}"
 
 
 def _rows() -> list[tuple[str, ...]]:

@@ -190,6 +190,7 @@ _HEAD = """\
 # Fitted constants of engines, over the facts of `engines.yaml`. Written by `python -m benchmarks.fit.engines --write`.
 # Rows: shared/evidence, published static batches, TPOT and throughput of closed loads. Errors are of time, as shares;
 # left_out_by_x: every x predicted by a fit of the others. residual: log(measured / predicted) on those.
+source: "fitted by the authors on published rows; each fit says how many, docs/calibration.md how"
 """
 
 

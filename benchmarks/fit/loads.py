@@ -175,6 +175,8 @@ def write(entries: dict[str, dict[str, Any]]) -> None:
         "# How serving benchmarks load an engine: see `predict/load.py`. Written by `python -m benchmarks.fit.loads --write`.\n"
         "# Rows: published TTFT of closed loads; models_left_out: every model predicted by a fit of the others. Nothing of\n"
         "# full_load was fitted. residual: log(measured / predicted) on models left out, 5, 25, 75 and 95 %.\n"
+        'source: "fitted by the authors on published TTFT of closed loads; `fit` says on how many rows; '
+        'engines without one take the default, fitted on all"\n'
     )
     lines = [f"date: {datetime.date.today().isoformat()}", "engines:"]
     lines += [f"  {name}: {_inline(entry)}" for name, entry in entries.items()]

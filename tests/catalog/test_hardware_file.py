@@ -115,8 +115,8 @@ def test_a_wrong_file_is_named_with_place_and_value(tmp_path, path, value, messa
 
 BROKEN = [
     ("name: [1, 2", "malformed YAML"),
-    ("- just\n- a list\n", "mapping of keys, not list"),
-    ("", "mapping of keys, not NoneType"),
+    ("- just\n- a list\n", "mapping of keys, found list"),
+    ("", "mapping of keys, found NoneType"),
     ("name: a\nname: b\n", "key 'name' is given twice"),
 ]
 

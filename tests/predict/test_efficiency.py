@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from waferline.errors import UnknownNameError
 from waferline.predict.efficiency import (
-    OP_KINDS,
     DeviceFacts,
     LinkFacts,
     all_reduce_s,
@@ -17,6 +16,7 @@ from waferline.predict.efficiency import (
     decode_attention_s,
     gemm_s,
     interval,
+    op_kinds,
     prefill_attention_s,
 )
 
@@ -46,7 +46,7 @@ def gemm_light(m, n, k, d=H100):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("op_kind", OP_KINDS)
+@pytest.mark.parametrize("op_kind", op_kinds())
 def test_every_machine_has_constants_and_says_how_well_they_are_known(machine, op_kind):
     fmt = "nvlink" if op_kind in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p") else "bf16"
     record, tier = coefficients(machine, op_kind, fmt, *MACHINES[machine])

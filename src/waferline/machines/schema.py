@@ -9,16 +9,14 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from waferline.errors import FileFormatError, nearest
+from waferline.catalog.schema import checked
 from waferline.machines.device import Kind
 from waferline.machines.physics import breaks
 
-PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4")
-GROUPS = ("Cloud", "Workstation", "Edge", "Tiny")
-
 PeakFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4"]
+PEAK_FORMATS: tuple[str, ...] = get_args(PeakFormat)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
@@ -133,70 +131,9 @@ class HardwareFile(_Section):
         return self
 
 
-def _valid_keys(location: tuple[Any, ...]) -> tuple[str, ...]:
-    """The keys that are valid where pydantic found an extra or unknown one."""
-    sections: dict[str, type[BaseModel]] = {
-        "memory": MemorySection,
-        "links": LinkSection,
-        "power": PowerSection,
-        "price": PriceSection,
-        "citations": CitationSection,
-    }
-    if location and location[0] == "peak_flops":
-        return PEAK_FORMATS
-    owner = sections.get(str(location[0])) if len(location) > 1 else None
-    return tuple((owner or HardwareFile).model_fields)
-
-
-def _place(location: tuple[Any, ...]) -> str:
-    """`('memory', 1, 'capacity_bytes')` as `memory[1].capacity_bytes`."""
-    text = ""
-    for part in location:
-        if part == "[key]":
-            continue
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
-    return text
-
-
-def _one_error(error: dict[str, Any]) -> tuple[str, str | None]:
-    """One pydantic error as (message, hint)."""
-    location, kind = error["loc"], error["type"]
-    wrong_key = kind == "extra_forbidden" or "[key]" in location
-    if wrong_key:
-        key = str(location[-1] if kind == "extra_forbidden" else location[-2])
-        valid = _valid_keys(location)
-        close = nearest(key, valid)
-        hint = f"did you mean {close[0]}?" if close else "valid keys: " + ", ".join(valid)
-        return f"unknown key '{_place(location)}'", hint
-    if kind == "missing":
-        return f"missing key '{_place(location)}'", None
-    text = error["msg"].removeprefix("Value error, ")
-    if kind == "value_error":
-        return text, None
-    given = error.get("input")
-    shown = f", got {given!r}" if isinstance(given, str | int | float | bool) else ""
-    return f"{_place(location)}: {text[0].lower()}{text[1:]}{shown}", None
-
-
-def explain_validation(error: ValidationError, where: str) -> FileFormatError:
-    """A pydantic error as the one-line error of the house: misspelt keys first, since they explain missing ones."""
-    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    message, hint = _one_error(dict(errors[0]))
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return FileFormatError(message + more, where=where, hint=hint)
-
-
 def parse_hardware(data: object, where: str) -> HardwareFile:
     """Check a parsed file.
 
     Raises: FileFormatError naming `where`, the key, the value and the nearest valid key.
     """
-    if not isinstance(data, dict):
-        raise FileFormatError(f"a hardware file is a mapping of keys, not {type(data).__name__}", where=where)
-    try:
-        return HardwareFile.model_validate(data)
-    except ValidationError as error:
-        raise explain_validation(error, where) from None
-
-
-assert set(PEAK_FORMATS) == set(get_args(PeakFormat))
+    return checked(HardwareFile, data, where)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from waferline.errors import FileFormatError, nearest
+from waferline.catalog.schema import checked
 
 _Text = Annotated[str, Field(min_length=1)]
 _Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,17 +55,4 @@ def check_model(data: Mapping[str, Any], where: str) -> ModelFile:
 
     Raises: FileFormatError naming the first offending key, and the nearest valid one when it is misspelt.
     """
-    try:
-        return ModelFile.model_validate(dict(data))
-    except ValidationError as error:
-        first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        valid = SourceEntry.model_fields if place.startswith("sources") else ModelFile.model_fields
-        close = nearest(str(first["loc"][-1]), valid)
-        hint = f"did you mean '{close[0]}'?" if close else "valid: " + ", ".join(valid)
-        raise FileFormatError(f"unknown key '{place}'", where=where, hint=hint)
-    if first["type"] == "missing":
-        raise FileFormatError(f"missing key '{place}'", where=where)
-    text = first["msg"].removeprefix("Value error, ")
-    raise FileFormatError(f"'{place}': {text}, not {first['input']!r}" if place else text, where=where)
+    return checked(ModelFile, dict(data), where)

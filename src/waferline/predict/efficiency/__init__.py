@@ -8,7 +8,7 @@ Each model is a pure function on broadcastable arrays, never faster than light:
 """
 
 from waferline.predict.efficiency.attention import decode_attention_s, prefill_attention_s
-from waferline.predict.efficiency.coefficients import OP_KINDS, Record, Tier, coefficients, machine_of
+from waferline.predict.efficiency.coefficients import Record, Tier, coefficients, machine_of, op_kinds
 from waferline.predict.efficiency.collectives import all_gather_s, all_reduce_s, all_to_all_s, p2p_s, reduce_scatter_s
 from waferline.predict.efficiency.device import DeviceFacts, LinkFacts, device_facts, link_facts
 from waferline.predict.efficiency.gemm import gemm_s, quantise_s
@@ -18,7 +18,6 @@ from waferline.predict.efficiency.moe import busiest_load, distinct_experts, moe
 from waferline.predict.efficiency.streaming import streaming_s
 
 __all__ = [
-    "OP_KINDS",
     "DeviceFacts",
     "Interval",
     "LinkFacts",
@@ -41,6 +40,7 @@ __all__ = [
     "mla_decode_s",
     "mla_prefill_s",
     "moe_s",
+    "op_kinds",
     "p2p_s",
     "prefill_attention_s",
     "quantise_s",

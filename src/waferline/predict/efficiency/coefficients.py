@@ -17,11 +17,6 @@ from waferline.predict.efficiency.intervals import Regime
 
 Tier = Literal["calibrated", "transferred", "spec only"]
 
-OP_KINDS = (
-    "gemm", "decode_attention", "prefill_attention", "mla_decode", "mla_prefill", "moe", "streaming",
-    "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p",
-)  # fmt: skip
-
 # Formats whose constants may stand in for a missing one, nearest first. The same arithmetic and kernels: fp16 for bf16.
 # Anything else borrows a neighbour's efficiency and is no longer called calibrated.
 SAME_KERNELS: Mapping[str, str] = {
@@ -96,8 +91,8 @@ def coefficients(
 
     Raises: UnknownNameError for an operator kind that does not exist.
     """
-    if op_kind not in OP_KINDS:
-        raise unknown("operator kind", op_kind, OP_KINDS)
+    if op_kind not in op_kinds():
+        raise unknown("operator kind", op_kind, op_kinds(), where="catalog/efficiency/spec.yaml: neutral")
     return _resolve(
         device_slug.lower(),
         op_kind,
@@ -107,6 +102,13 @@ def coefficients(
         kind.lower(),
         engine.lower() if engine else None,
     )
+
+
+@cache
+def op_kinds() -> tuple[str, ...]:
+    """The names under which operators' constants are kept: those that have neutral ones."""
+    spec = _document("spec")
+    return tuple(spec["neutral"]) if spec else ()
 
 
 def machine_of(device_slug: str) -> str | None:

@@ -22,6 +22,8 @@ HOST_SEQUENCES = (
 _MATRIX_KINDS = ("gemm", "expert_gemm")  # the operators that a kernel's own ceiling holds for
 _RANGE = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
 
+Limit = float | tuple[Mapping[str, Any], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -31,6 +33,7 @@ class Engine:
     sequence (the last while decoding). decode_excess: share that is left, inside a replayed graph, of what an operator alone
     takes above its bound. prefill_scale, decode_scale, collective_scale: the engine's kernels over the measured ones.
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
+    max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
     """
 
@@ -54,6 +57,8 @@ class Engine:
     output_reserve: float = (
         0.0  # share of the tokens still to be generated that a sequence's place in memory is kept for
     )
+    max_sequences: Limit = float("inf")
+    chunk_tokens: Limit = float("inf")
     residual: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
     vendors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -96,6 +101,25 @@ class Engine:
         return np.maximum(self.decode_scale * inside, light_s)
 
 
+def limit(rules: Limit, device: Device, *, offline: bool = False) -> float:
+    """What `max_sequences` or `chunk_tokens` come to on `device`: a number, or the value of the first rule that fits.
+
+    offline: a batch job instead of a server. Infinite where the engine takes what it is given.
+    """
+    if isinstance(rules, int | float):
+        return float(rules)
+    for rule in rules:
+        fits = (
+            rule.get("named", "") in device.name
+            and rule.get("kind", device.kind) == device.kind
+            and rule.get("min_memory_bytes", 0.0) <= device.capacity_bytes
+            and rule.get("offline", offline) == offline
+        )
+        if fits:
+            return float(rule["value"])
+    return float("inf")
+
+
 @cache
 def _table() -> tuple[dict[str, Engine], dict[str, str]]:
     raw, fits = read_packaged("engines.yaml"), read_packaged("engine_fits.yaml")["engines"]
@@ -104,7 +128,8 @@ def _table() -> tuple[dict[str, Engine], dict[str, str]]:
         row = {**row, **fits.get(name, {})}
         for key in (name, row["title"], *row.pop("aliases", ())):
             names[key.lower()] = name
-        row["sources"] = tuple(raw["sources"][s]["url"] for s in row["sources"])
+        row["sources"] = tuple(raw["sources"][s]["url"] for s in row["sources"] if "url" in raw["sources"][s])
+        row |= {key: tuple(row[key]) for key in ("max_sequences", "chunk_tokens") if isinstance(row.get(key), list)}
         engines[name] = Engine(name=name, **row)
     return engines, names
 

@@ -98,6 +98,9 @@ def test_models_and_machines_are_no_devices_or_pipes(tmp_path):
     for load in (load_model, load_hardware):
         with pytest.raises(FileFormatError, match="not a regular file"):
             load(tmp_path / "config.json")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(FileFormatError, match="not a regular file"):
+        load_model(tmp_path / "pipe.gguf")
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     for load in (load_model, load_hardware):
         with pytest.raises(FileFormatError, match="not a regular file"):

@@ -53,6 +53,8 @@ def _from_path(path: Path) -> ModelSpec:
         return _named(_from_file(inside), path.resolve().name)
     suffix = path.suffix.lower()
     if suffix == ".gguf":
+        if path.exists() and not path.is_file():
+            raise FileFormatError("cannot be read: not a regular file", where=str(path))
         from waferline.workloads.gguf_model import from_gguf  # the gguf package takes a while to import
 
         return from_gguf(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from waferline.version import __version__
 
 # public name -> module that defines it
 _PUBLIC = {
@@ -84,6 +84,7 @@ __all__ = [
     "WaferResidentModel",
     "WaferlineError",
     "WeightStreamingModel",
+    "__version__",
     "format_names",
     "get_format",
     "grid",

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import waferline as wl
 from waferline.predict.labels import over_labels
-from waferline.search.sweep import chunks, pareto, points_of, sweep
+from waferline.search.frontier import pareto
+from waferline.search.sweep import chunks, points_of, sweep
 from waferline.units import quantity, to_si, unit_of
 
 # model, precision -> weights in GB, KV cache bytes per token; from the published configurations

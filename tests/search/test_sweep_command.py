@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 import waferline as wl
+from waferline.catalog import ROOT as CATALOG
 from waferline.cli import run
+from waferline.predict.profile import KIND
+from waferline.search import pairs, parts
+from waferline.search.frontier import pareto
+from waferline.search.pairs import pairs_of
+from waferline.search.parts import solve_pair
+from waferline.search.study_file import read_sweep
 
 STUDY = """
 models: [qwen3-0.6b, llama-3-8b]
@@ -38,18 +51,119 @@ def test_every_point_is_the_model_s(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert row["itl_s"] == pytest.approx(float(alone["itl_s"]))
 
 
-def test_an_interrupted_sweep_goes_on(tmp_path: Path) -> None:
-    from waferline.search.parts import part_of, solve_pair
-    from waferline.search.study_file import read_sweep
+def _begun(folder: Path, study: str) -> tuple[Path, Path]:
+    """The output of a sweep that was interrupted after its first pair, and the part of that pair."""
+    out, todo = folder / "points.parquet", read_sweep(study)
+    pair = pairs_of(todo)[0]
+    part = pair.part(out, todo)
+    solve_pair(todo, pair, part, done=lambda n: None)
+    return out, part
 
-    out, study = tmp_path / "points.parquet", _study(tmp_path)
-    todo = read_sweep(study)
-    part = part_of(out, todo, "qwen3-0.6b", "l4")
-    solve_pair(todo, "qwen3-0.6b", "l4", part, done=lambda n: None)
-    before = part.stat().st_mtime_ns
-    assert part.is_file() and part.stat().st_mtime_ns == before
+
+def test_an_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = _study(tmp_path)
+    out, part = _begun(tmp_path, study)
+    solved = []
+    monkeypatch.setattr(parts, "solve_pair", lambda *args, **more: [solved.append(args[1]), solve_pair(*args, **more)])
     assert run(["sweep", study, "--out", str(out)]) == 0
-    assert pq.read_table(out).num_rows == 64 and not part.exists()
+    assert len(solved) == 3 and pq.read_table(out).num_rows == 64 and not part.exists()
+
+
+@pytest.mark.parametrize("what", ["machine", "version", "profile"])
+def test_a_part_of_yesterday_s_contents_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    text = (CATALOG / "hardware" / "nvidia-l4.yaml").read_text().replace("name: nvidia-l4", "name: mine")
+    mine.write_text(text)
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(
+        yaml.safe_dump({"kind": KIND, "engine": "vllm", "hardware": "mine", "constants": {"step_s": 1e-3}})
+    )
+    study = _study(tmp_path, STUDY.replace("[l4, a100]", f"['{mine}']") + f"engine: vllm\nprofile: '{profile}'\n")
+    out, part = _begun(tmp_path, study)
+    assert pairs_of(read_sweep(study))[0].part(out, read_sweep(study)) == part
+    if what == "machine":
+        mine.write_text(text.replace("3.0e+11", "1.5e+11").replace("300e9", "150e9"))
+        assert mine.read_text() != text
+    elif what == "profile":
+        profile.write_text(profile.read_text().replace("0.001", "0.002"))
+    else:
+        monkeypatch.setattr(pairs, "__version__", "9.9.9")
+    assert pairs_of(read_sweep(study))[0].part(out, read_sweep(study)) != part
+
+
+def test_two_sweeps_on_one_output_leave_one_whole_file(tmp_path: Path) -> None:
+    study, out = _study(tmp_path), tmp_path / "points.parquet"
+    command = [sys.executable, "-m", "waferline", "sweep", study, "--out", str(out)]
+    for _ in range(3):
+        out.unlink(missing_ok=True)
+        running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
+        told = [process.communicate(timeout=120)[1] for process in running]
+        codes = [process.returncode for process in running]
+        assert 0 in codes and set(codes) <= {0, 2}, told
+        assert all(b"another process" in err for code, err in zip(codes, told, strict=True) if code == 2)
+        assert pq.read_table(out).num_rows == 64
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["points.parquet", "study.yaml"]
+
+
+def test_a_sweep_that_is_all_refused_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "p.parquet"
+    text = STUDY.replace("[fp16, int4]", "[fp8]").replace("[l4, a100]", "[a100]")
+    assert run(["sweep", _study(tmp_path, text), "--out", str(out)]) == 3
+    said = capsys.readouterr().out
+    assert "every pair was refused" in said and "fp8" in said and not out.exists()
+
+
+def test_everything_is_checked_before_the_first_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "solve_pair", lambda *_, **__: pytest.fail("solved a point"))
+    out = str(tmp_path / "p.parquet")
+    for old, new in (
+        ("llama-3-8b]", "llama-3-8c]"),
+        ("a100]", "a1000]"),
+        ("axes:", "fields: [ttft_s, itl_z]\naxes:"),
+        ("axes:", "engine: vlm\naxes:"),
+        ("int4]", "int5]"),
+    ):
+        assert run(["sweep", _study(tmp_path, STUDY.replace(old, new)), "--out", out]) == 2
+
+
+def test_a_field_that_one_machine_lacks_is_empty_there(tmp_path: Path) -> None:
+    text = STUDY.replace("[l4, a100]", "[m2-ultra, l4]") + "fields: [itl_s, cost_usd_per_mtoken]\n"
+    out = tmp_path / "p.parquet"
+    assert run(["sweep", _study(tmp_path, text.replace("fp16, int4", "int4")), "--out", str(out)]) == 0
+    for row in pq.read_table(out).to_pylist():
+        assert np.isnan(row["cost_usd_per_mtoken"]) == (row["machine"] == "m2-ultra")
+
+
+def test_frontier_is_what_no_point_beats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "p.parquet"
+    assert run(["sweep", _study(tmp_path), "--out", str(out)]) == 0
+    capsys.readouterr()
+    line = ["frontier", str(out), "--x", "itl_s", "--y", "throughput_tokens_per_s"]
+    assert run([*line, "--json"]) == 0
+    front = json.loads(capsys.readouterr().out)["front"]
+    rows = [row for row in pq.read_table(out).to_pylist() if row["feasible"]]
+    best = [
+        row
+        for row in rows
+        if not any(
+            o["itl_s"] <= row["itl_s"] and o["throughput_tokens_per_s"] > row["throughput_tokens_per_s"] for o in rows
+        )
+    ]
+    assert {r["itl_s"] for r in front} <= {r["itl_s"] for r in best} and front
+    assert [r["itl_s"] for r in front] == sorted(r["itl_s"] for r in front)
+    assert run(line) == 0 and "low itl_s and high throughput" in " ".join(capsys.readouterr().out.split())
+    assert run(["frontier", str(out), "--x", "itl", "--y", "ttft_s"]) == 2 and "itl_s" in capsys.readouterr().err
+    assert run(["frontier", str(tmp_path / "study.yaml"), "--x", "itl_s", "--y", "ttft_s"]) == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30))
+def test_two_scores_are_sorted_as_any_number_is_searched(points: list[tuple[int, int]]) -> None:
+    a, b = np.array(points, dtype=float).T
+    two = pareto({"a": a, "b": b}, least=["a"], most=["b"])
+    many = pareto({"a": a, "b": b, "c": a * 0}, least=["a", "c"], most=["b"])
+    assert {points[i] for i in two} == {points[i] for i in many}
 
 
 def test_what_a_machine_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +182,20 @@ def test_what_a_machine_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
         ("{start: 1, stop: 4}", "{start: 1, end: 4}", "end"),
         ("llama-3-8b", "llama-3-8c", "llama-3-8b"),
         ("start: 1", "start: 0", "batch_size"),
+        ("machines:", "engine: 1\nmachines:", "engine"),
+        ("{start: 1, stop: 4}", "{start: 1, stop: .inf}", "batch_size"),
+        ("{start: 1, stop: 4}", "{start: 1, stop: 1e12}", "10,000,000"),
+        ("{start: 1, stop: 4}", "{start: 1, stop: 4, step: 0}", "batch_size"),
+        ("{start: 1, stop: 4}", "[[1, 2], [3]]", "batch_size"),
+        ("{start: 1, stop: 4}", "[1, 2.5]", "2.5"),
+        ("{start: 1, stop: 4}", "[1, true]", "batch_size"),
+        ("{start: 1, stop: 4}", "{}", "batch_size"),
+        ("[fp16, int4]", "[16, 4]", "precision"),
+        ("[fp16, int4]", "{start: 1, stop: 2}", "precision"),
+        ("[l4, a100]", "{l4: 1}", "machines"),
+        ("[l4, a100]", "[l4, '']", "machines"),
+        ("machines:", "models: [gpt2]\nmachines:", "twice"),
+        ("  seq_len", "  batch_size: [2]\n  seq_len", "twice"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str) -> None:
@@ -75,3 +203,10 @@ def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert words in error
     assert not (tmp_path / "p.parquet").exists()
+
+
+@pytest.mark.parametrize("out", ["", ".", "no/such/folder/p.parquet", "x" * 300, "a\0b"])
+def test_an_output_that_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["sweep", _study(tmp_path), "--out", out]) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["study.yaml"]

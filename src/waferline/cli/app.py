@@ -33,7 +33,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from waferline import __version__
+        from waferline.version import __version__
 
         typer.echo(f"waferline {__version__}")
         raise typer.Exit
@@ -56,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict.predict,
     "compare": compare.compare,
     "sweep": sweep.sweep,
+    "frontier": sweep.frontier,
     "generate": generate.generate,
     "calibrate": calibrate.calibrate,
     "quantize": formats.quantize,

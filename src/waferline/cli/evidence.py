@@ -77,13 +77,14 @@ def _known(groupings: Sequence[str]) -> Sequence[str]:
 
 
 def _write(report: Report, out: Path, files: list[str]) -> list[Path]:
+    from waferline.files import write_text
     from waferline.report.evidence import document
     from waferline.report.evidence_html import page
 
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "evidence.md", out / "evidence.html"]
     for path, text in zip(written, (document(report, files), page(report, files)), strict=True):
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return written
 
 

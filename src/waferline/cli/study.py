@@ -39,6 +39,7 @@ def run(
     """Compute what studies declare and print published beside computed, with a verdict and its reason."""
     from waferline.errors import InvalidInputError
     from waferline.evidence.studies.registry import run_studies, study_names
+    from waferline.files import write_text
     from waferline.report.studies import chart_html, study_report
 
     if bool(names) == run_all:
@@ -49,5 +50,5 @@ def run(
         reports = run_studies(wanted, lambda name: advance(description=name, completed=next(done)))
     written = [Path(f"{report.study.name}.html") for report in reports] if plot else []
     for path, report in zip(written, reports, strict=False):
-        path.write_text(chart_html(report), encoding="utf-8")
+        write_text(path, chart_html(report))
     emit(as_json, reports, lambda: [*study_report(reports), *(f"wrote {path}" for path in written)])

@@ -1,63 +1,75 @@
-"""`waferline sweep`: a grid of any size, written as it is solved, resumed where it stopped."""
+"""`waferline sweep`: a grid of any size, written as it is solved, resumed where it stopped; and `frontier` of its points."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waferline.cli import options
+from waferline.cli.options import Json
+from waferline.cli.output import emit, progress
 
 if TYPE_CHECKING:
+    from waferline.search.pairs import Pair
     from waferline.search.study_file import Sweep
 
 
 def sweep(
     study: Annotated[Path, typer.Argument(help="YAML with models, machines and axes; see docs/sweeps.md.")],
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
-    as_json: options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Every model on every machine over a grid of batch, length, precision and parallelism, in bounded memory.
 
     Finished model-machine pairs are kept beside OUT; the same command after an interruption goes on with the rest.
     """
-    import json
-
+    from waferline.files import alone
+    from waferline.search.pairs import pairs_of, tried
     from waferline.search.study_file import read_sweep
 
     todo = read_sweep(study)
-    rows, skipped = _run(todo, out)
-    result = {"out": str(out), "rows": rows, "refused": skipped}
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    typer.echo(f"{rows:,} points in {out}")
-    for pair, why in skipped.items():
-        typer.echo(f"refused {pair}: {why}")
+    pairs = pairs_of(todo)
+    with alone(out):
+        with progress("trying every pair", len(pairs)) as advance:
+            answered, refused = tried(todo, pairs, advance)
+        rows = _solve(todo, answered, out) if answered else 0
+    result = {"out": str(out) if rows else None, "rows": rows, "refused": refused}
+
+    def lines() -> Iterator[str]:
+        yield f"{rows:,} points in {out}" if rows else "every pair was refused: nothing was written"
+        yield from (f"refused {pair}: {why}" for pair, why in refused.items())
+
+    emit(as_json, result, lines)
+    if not rows:
+        raise typer.Exit(3)
 
 
-def _run(todo: Sweep, out: Path) -> tuple[int, dict[str, str]]:
-    """Solve all pairs and join their parts. Answers with the number of rows and the pairs that were refused."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _solve(todo: Sweep, pairs: list[Pair], out: Path) -> int:
+    """Solve what is not there yet and join the parts. Answers with the number of rows."""
+    from waferline.search.pairs import points_in
+    from waferline.search.parts import join_parts, solve_pair
 
-    from waferline.errors import UnsupportedError
-    from waferline.search.parts import join_parts, part_of, solve_pair
-    from waferline.search.sweep import points_of
-
-    pairs = [(m, h) for m in todo.models for h in todo.machines]
-    points, refused = points_of(todo.axes), {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("points", total=points * len(pairs))
-        for model, machine in pairs:
-            part = part_of(out, todo, model, machine)
+    points, parts = points_in(todo), [pair.part(out, todo) for pair in pairs]
+    with progress("points", points * len(pairs)) as advance:
+        for pair, part in zip(pairs, parts, strict=True):
             if part.is_file():
-                bar.advance(task, points)
-                continue
-            try:
-                solve_pair(todo, model, machine, part, done=lambda n: bar.advance(task, n))
-            except UnsupportedError as error:
-                refused[f"{model} on {machine}"] = str(error)
-    return join_parts(out, todo, pairs), refused
+                advance(points)
+            else:
+                solve_pair(todo, pair, part, done=advance)
+    return join_parts(out, parts)
+
+
+def frontier(
+    points: Annotated[Path, typer.Argument(help="A Parquet file of `waferline sweep`.")],
+    x: Annotated[str, typer.Option("--x", help="A column, such as itl_s.")],
+    y: Annotated[str, typer.Option("--y", help="Another, such as throughput_tokens_per_s.")],
+    as_json: Json = False,
+) -> None:
+    """The points that no other point beats in both X and Y: rates should be high, times, energy and cost low."""
+    from waferline.report.frontier import frontier_report
+    from waferline.search.frontier import frontier as frontier_of
+
+    front = frontier_of(points, x, y)
+    emit(as_json, front, lambda: frontier_report(front))

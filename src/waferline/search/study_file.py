@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from waferline.arrays import AnyArray
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import FileFormatError, nearest
+from waferline.predict.profile import Profile, load_profile
 
-KEYS = ("models", "machines", "axes", "fields", "engine", "kv")
-AXES = ("batch_size", "seq_len", "output_len", "precision", "tp", "pp", "ep", "dp")
+KEYS = ("models", "machines", "axes", "fields", "engine", "kv", "profile")
+LABEL_AXES = ("precision",)
+AXES = ("batch_size", "seq_len", "output_len", *LABEL_AXES, "tp", "pp", "ep", "dp")
 DEFAULT_FIELDS = (
     "ttft_s",
     "itl_s",
@@ -23,6 +25,7 @@ DEFAULT_FIELDS = (
     "device_memory_bytes",
     "decode_bottleneck",
 )
+MAX_VALUES = 10_000_000  # of one axis: 80 MB
 _RANGE = ("start", "stop", "step")
 
 
@@ -32,10 +35,11 @@ class Sweep:
 
     models: tuple[str, ...]
     machines: tuple[str, ...]
-    axes: Mapping[str, npt.NDArray[Any]]
+    axes: Mapping[str, AnyArray]
     fields: tuple[str, ...] = DEFAULT_FIELDS
     engine: str | None = None
     kv: str | None = None
+    profile: Profile | None = None
 
 
 def read_sweep(path: str | Path) -> Sweep:
@@ -57,13 +61,15 @@ def read_sweep(path: str | Path) -> Sweep:
     axes = {name: _axis(name, value, where) for name, value in data["axes"].items()}
     if "seq_len" not in axes:
         raise FileFormatError("missing axis 'seq_len'", where=where)
+    profile = _text(data, "profile", where)
     return Sweep(
         models=_names(data["models"], "models", where),
         machines=_names(data["machines"], "machines", where),
         axes=axes,
         fields=_names(data.get("fields", DEFAULT_FIELDS), "fields", where),
-        engine=data.get("engine"),
-        kv=data.get("kv"),
+        engine=_text(data, "engine", where),
+        kv=_text(data, "kv", where),
+        profile=None if profile is None else load_profile(profile),
     )
 
 
@@ -75,21 +81,49 @@ def _known(data: Mapping[str, Any], valid: Sequence[str], where: str) -> None:
             raise FileFormatError(f"unknown key '{key}'", where=where, hint=hint)
 
 
+def _text(data: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = data.get(key)
+    if value is not None and not isinstance(value, str):
+        raise FileFormatError(f"'{key}' is a name, got {value!r}", where=where)
+    return value
+
+
 def _names(value: Any, key: str, where: str) -> tuple[str, ...]:
+    """Names without repeats: a model named twice is not solved twice."""
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+    if not isinstance(values, list | tuple) or not values or not all(isinstance(v, str) and v for v in values):
         raise FileFormatError(f"'{key}' is a list of names", where=where)
-    return tuple(values)
+    return tuple(dict.fromkeys(values))
 
 
-def _axis(name: str, value: Any, where: str) -> npt.NDArray[Any]:
-    if isinstance(value, dict):
-        _known(value, _RANGE, f"{where}: axes.{name}")
-        try:
-            return np.arange(value["start"], value["stop"] + 1, value.get("step", 1))
-        except (KeyError, TypeError, ZeroDivisionError):
-            raise FileFormatError(f"axis '{name}' is a list or {{start, stop, step}}", where=where) from None
-    array = np.atleast_1d(np.asarray(value))
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "iufU":
-        raise FileFormatError(f"axis '{name}' is a list of numbers or names, or {{start, stop, step}}", where=where)
-    return array
+def _axis(name: str, value: Any, where: str) -> AnyArray:
+    kind, least = ("a name", None) if name in LABEL_AXES else ("a whole number", 0 if name == "output_len" else 1)
+    if isinstance(value, dict) and least is not None:
+        values = _range(name, value, where)
+    else:
+        values = value if isinstance(value, list) else [value]
+    if not values:
+        raise FileFormatError(f"axis '{name}' has no values", where=where)
+    for item in values:
+        good = isinstance(item, str) if least is None else _is_whole(item) and least <= item < 2**53
+        if not good:
+            limit = "" if least is None else f" of at least {least}"
+            raise FileFormatError(f"axis '{name}': {item!r} is not {kind}{limit}", where=where)
+    return np.asarray(values)
+
+
+def _is_whole(item: Any) -> bool:
+    return not isinstance(item, bool) and (isinstance(item, int) or (isinstance(item, float) and item.is_integer()))
+
+
+def _range(name: str, value: Mapping[str, Any], where: str) -> Sequence[int]:
+    """`{start, stop, step}` as numbers, `stop` included."""
+    _known(value, _RANGE, f"{where}: axes.{name}")
+    parts = [value.get(key, 1 if key == "step" else None) for key in _RANGE]
+    if not all(map(_is_whole, parts)) or parts[2] == 0:
+        raise FileFormatError(f"axis '{name}' is a list or {{start, stop, step}} of whole numbers", where=where)
+    start, stop, step = map(int, parts)
+    values = range(start, stop + (1 if step > 0 else -1), step)
+    if (stop - start) // step >= MAX_VALUES:
+        raise FileFormatError(f"axis '{name}' has more than {MAX_VALUES:,} values", where=where)
+    return values

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from waferline.arrays import AnyArray
-from waferline.errors import FileFormatError, InvalidInputError
+from waferline.errors import InvalidInputError
+from waferline.files import replacing
 from waferline.predict.result import Result
 from waferline.predict.shortcut import grid
 
@@ -54,7 +55,9 @@ def rows_of(result: Result, arguments: Mapping[str, AnyArray], fields: Sequence[
     """Inputs and chosen fields of one chunk as flat columns."""
     shape = np.broadcast_shapes(*(v.shape for v in arguments.values()))
     columns = {name: np.broadcast_to(v, shape).ravel() for name, v in arguments.items()}
-    return columns | {name: np.broadcast_to(result[name], shape).ravel() for name in fields}
+    missing = np.asarray(np.nan)  # a field that others have: the price of a machine that nobody sells
+    values = {name: result.values.get(name, missing) for name in fields}
+    return columns | {name: np.broadcast_to(value, shape).ravel() for name, value in values.items()}
 
 
 def sweep(
@@ -83,35 +86,15 @@ def write_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    writer, total = None, 0
-    try:
-        for chunk in columns:
+    total = 0
+    first = next(columns, None)
+    if first is None:
+        return total
+    with replacing(path) as own, pq.ParquetWriter(own, pa.table(first).schema) as writer:
+        for chunk in itertools.chain([first], columns):
             table = pa.table(chunk)
-            writer = writer or pq.ParquetWriter(partial, table.schema)
             writer.write_table(table)
             total += table.num_rows
             if done is not None:
                 done(table.num_rows)
-        if writer is not None:
-            writer.close()
-            partial.replace(path)
-    except OSError as error:
-        raise FileFormatError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
-    finally:
-        partial.unlink(missing_ok=True)
     return total
-
-
-def pareto(
-    columns: Mapping[str, AnyArray], least: Sequence[str] = (), most: Sequence[str] = ()
-) -> npt.NDArray[np.intp]:
-    """Indices of the points that no other point beats in all of `least` (smaller is better) and `most` at once."""
-    scores = np.column_stack([*(columns[n] for n in least), *(-np.asarray(columns[n]) for n in most)]).astype(float)
-    order = np.lexsort(scores.T[::-1])
-    kept: list[int] = []
-    for i in order:
-        if not kept or not np.any(np.all(scores[kept] <= scores[i], axis=1)):
-            kept.append(int(i))
-    return np.array(sorted(kept), dtype=np.intp)

@@ -1,7 +1,8 @@
-"""Every benchmark in turn: `make bench`, or `python -m benchmarks [NAME ...]`."""
+"""Every benchmark in turn: `make bench`, or `python -m benchmarks [NAME ...] [--OPTION ...]`; options go to each of them."""
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -13,8 +14,10 @@ BENCHMARKS = {
 }
 
 
-def main(names: list[str]) -> int:
-    """Run the benchmarks called `names`, or all; the exit code of the first that failed."""
+def main(arguments: list[str]) -> int:
+    """Run the benchmarks named before the first option, or all; the exit code of the first that failed."""
+    names = list(itertools.takewhile(lambda a: not a.startswith("-"), arguments))
+    options = arguments[len(names) :]
     unknown = [n for n in names if n not in BENCHMARKS]
     if unknown:
         print(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
@@ -22,7 +25,7 @@ def main(names: list[str]) -> int:
     codes = []
     for name in names or BENCHMARKS:
         print(f"== {name}", flush=True)
-        codes.append(subprocess.run([sys.executable, "-m", BENCHMARKS[name]], check=False).returncode)
+        codes.append(subprocess.run([sys.executable, "-m", BENCHMARKS[name], *options], check=False).returncode)
     return next((code for code in codes if code), 0)
 
 

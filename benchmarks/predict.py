@@ -1,29 +1,41 @@
-"""Speed of prediction: scenario points per second, import and command time, and a large sweep in bounded memory.
+"""Speed of prediction beside other tools, in CPU time of one process: `python -m benchmarks predict [--only NAME ...]`.
 
-Run: `python -m benchmarks.predict [--json]`. Peers are timed by `benchmarks/peers` in environments of their own.
+A full run writes `benchmarks/results/predict.json`, which the README's table is generated from. Peers that are not
+installed (`make peers`) are reported as such.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import waferline as wl
+from benchmarks.peers import speed
+from benchmarks.scenarios import CONFIGURATIONS, Configuration, points
+from waferline.evidence.check import check
+from waferline.evidence.folder import PACKAGED
+from waferline.evidence.rows import read_rows
+from waferline.measure.fingerprint import fingerprint
 from waferline.search.sweep import points_of, sweep
 
-MODEL, MACHINE = "llama-3-8b", "h100"
+RESULTS = Path(__file__).parent / "results" / "predict.json"
+ONE = Configuration()
 PRECISIONS = ["fp16", "int8", "int4", "fp8", "q4_k_m"]
 REPEATS = 5
-LARGE = 10_000_000
+POINTS, LARGE = 500_000, 10_000_000
+SHORT_CALLS = 200  # of a call of milliseconds, so that the clock's ticks do not show
 FIELDS = (
     "ttft_s",
     "itl_s",
@@ -34,6 +46,47 @@ FIELDS = (
     "energy_j_per_token",
     "decode_bottleneck",
 )
+Figures = dict[str, float]
+
+
+def _rate(run: Callable[[], int], repeats: int = REPEATS) -> Figures:
+    """What `run` counts per CPU second, warm: the median and best of a few runs, and the wall clock's median."""
+    run()
+    cpu_rates, wall_rates = [], []
+    for _ in range(repeats):
+        cpu, wall = time.process_time(), time.perf_counter()
+        count = run()
+        cpu_rates.append(count / (time.process_time() - cpu))
+        wall_rates.append(count / (time.perf_counter() - wall))
+    return {
+        "count": count,
+        "per_cpu_s": statistics.median(cpu_rates),
+        "best_per_cpu_s": max(cpu_rates),
+        "per_wall_s": statistics.median(wall_rates),
+    }
+
+
+def one() -> Figures:
+    """One scenario a call, always the same one."""
+    model = wl.ServingModel()
+
+    def run() -> int:
+        for _ in range(SHORT_CALLS):
+            model.solve(ONE.model, ONE.machine, 2048, 8, ONE.precision)
+        return SHORT_CALLS
+
+    return _rate(run)
+
+
+def zipped(intervals: bool = False) -> Figures:
+    """Half a million points of batch and context in one call, no two axes."""
+    batch, context = points(POINTS)
+
+    def run() -> int:
+        result = wl.ServingModel().solve(ONE.model, ONE.machine, context, batch, ONE.precision, intervals=intervals)
+        return int(np.prod(result.shape))
+
+    return _rate(run)
 
 
 def _axes(contexts: int) -> dict[str, Any]:
@@ -44,87 +97,120 @@ def _axes(contexts: int) -> dict[str, Any]:
     }
 
 
-def _best_rate(run: Callable[[], int]) -> dict[str, float]:
-    """Points per CPU second and per wall second: the median and best of a few runs after a warm-up."""
-    run()
-    rates = []
-    for _ in range(REPEATS):
-        cpu, wall = time.process_time(), time.perf_counter()
-        points = run()
-        rates.append((points / (time.process_time() - cpu), points / (time.perf_counter() - wall)))
-    cpu_rates, wall_rates = zip(*rates, strict=True)
-    return {
-        "points_per_cpu_s": statistics.median(cpu_rates),
-        "best_points_per_cpu_s": max(cpu_rates),
-        "points_per_wall_s": statistics.median(wall_rates),
-    }
-
-
-def serving_grid(intervals: bool = False) -> dict[str, float]:
-    """A grid of batch × context × precision, with memory, energy and bottleneck."""
+def grid(intervals: bool = False) -> Figures:
+    """A grid of batch × context × precision in one call."""
     arguments = wl.grid(**_axes(100))
 
     def run() -> int:
-        result = wl.ServingModel().solve(MODEL, MACHINE, **arguments, intervals=intervals)
+        result = wl.ServingModel().solve(ONE.model, ONE.machine, **arguments, intervals=intervals)
         return int(np.prod(result.shape))
 
-    return _best_rate(run)
+    return _rate(run)
 
 
-def large_sweep() -> dict[str, float]:
+def configurations() -> Figures:
+    """A thousand different models, machines, degrees and formats, one call each."""
+    model = wl.ServingModel()
+
+    def run() -> int:
+        for c in CONFIGURATIONS:
+            model.solve(c.model, c.machine, 2048, 8, c.precision, tp=c.tp)
+        return len(CONFIGURATIONS)
+
+    return _rate(run, 1)
+
+
+def evidence() -> Figures:
+    """The published rows that the package ships, each predicted or refused."""
+    rows = read_rows(PACKAGED)
+    return _rate(lambda: len(check(rows).outcomes), 3)
+
+
+def large_sweep() -> Figures:
     """Ten million points, chunk by chunk: rate and peak memory of this process."""
     axes = _axes(LARGE // (len(PRECISIONS) * 200))
     cpu, done = time.process_time(), 0
-    for columns in sweep(wl.ServingModel().solve, axes, FIELDS, fixed={"model": MODEL, "hardware": MACHINE}):
+    for columns in sweep(wl.ServingModel().solve, axes, FIELDS, fixed={"model": ONE.model, "hardware": ONE.machine}):
         done += len(columns["itl_s"])
     assert done == points_of(axes)
+    rate = done / (time.process_time() - cpu)
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "points": done,
-        "points_per_cpu_s": done / (time.process_time() - cpu),
-        "peak_memory_bytes": peak_kb * 1024.0,
-    }
+    return {"count": done, "per_cpu_s": rate, "peak_memory_bytes": peak_kb * 1024.0}
 
 
-def _wall(command: list[str]) -> dict[str, float]:
-    times = []
+def _process(command: list[str]) -> Figures:
+    """Median and best wall seconds and the median CPU seconds of a fresh process, its start included."""
+    wall, cpu = [], []
     for _ in range(REPEATS + 1):
-        start = time.perf_counter()
+        before, start = _children_cpu_s(), time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
-    return {"median_s": statistics.median(times[1:]), "best_s": min(times[1:])}
+        wall.append(time.perf_counter() - start)
+        cpu.append(_children_cpu_s() - before)
+    return {"median_s": statistics.median(wall[1:]), "best_s": min(wall[1:]), "cpu_s": statistics.median(cpu[1:])}
 
 
-def import_time() -> dict[str, float]:
-    """`import waferline` in a fresh interpreter, start-up of Python included."""
-    return _wall([sys.executable, "-c", "import waferline"])
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
-def command_time() -> dict[str, float]:
+def import_time() -> Figures:
+    """`import waferline` in a fresh interpreter."""
+    return _process([sys.executable, "-c", "import waferline"])
+
+
+def command_time() -> Figures:
     """The README's first command, from the shell."""
-    line = f"predict {MODEL} --on {MACHINE} --precision int4 --batch 1 --prompt 2048 --output 256"
-    return _wall([sys.executable, "-m", "waferline", *line.split()])
+    line = f"predict {ONE.model} --on h100 --precision int4 --batch 1 --prompt 2048 --output 256"
+    return _process([sys.executable, "-m", "waferline", *line.split()])
 
 
-BENCHMARKS: Mapping[str, Callable[[], dict[str, float]]] = {
-    "serving grid": serving_grid,
-    "serving grid with intervals": lambda: serving_grid(intervals=True),
-    "10^7-point sweep": large_sweep,
-    "import waferline": import_time,
-    "waferline predict": command_time,
+# The sweep is last of those in this process: its peak memory must not hide in that of the others.
+BENCHMARKS: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    "one": one,
+    "sweep": large_sweep,
+    "grid": grid,
+    "grid-intervals": lambda: grid(intervals=True),
+    "zipped": zipped,
+    "zipped-intervals": lambda: zipped(intervals=True),
+    "configurations": configurations,
+    "evidence": evidence,
+    "import": import_time,
+    "command": command_time,
+    **{name: lambda name=name: speed.peer_speed(name) for name in speed.NAMES},  # type: ignore[misc]
 }
+
+
+def _line(figures: Mapping[str, Any], prefix: str = "") -> str:
+    parts = []
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            parts.append(_line(value, f"{key} "))
+        else:
+            parts.append(f"{prefix}{key} {value:,.4g}" if isinstance(value, float) else f"{prefix}{key} {value}")
+    return ", ".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--json", action="store_true")
-    as_json = parser.parse_args().json
-    results = {name: run() for name, run in BENCHMARKS.items()}
-    if as_json:
-        print(json.dumps(results, indent=2))
-        return
-    for name, figures in results.items():
-        print(f"{name}: " + ", ".join(f"{k} {v:,.3g}" for k, v in figures.items()))
+    asked = parser.parse_args()
+    rows = {}
+    for name in asked.only or BENCHMARKS:
+        rows[name] = BENCHMARKS[name]()
+        if not asked.json:
+            print(f"{name}: {_line(rows[name])}", flush=True)
+    results = {
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+        "processor": fingerprint().cpu,
+        "rows": rows,
+    }
+    if not asked.only:
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if asked.json:
+        print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import resource
 import statistics
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +25,35 @@ class Replies:
 
     answers: dict[str, dict[str, Any]]
     timing: dict[str, float]
-    import_cpu_s: float | None
-    version: str
+    import_cpu_s: float | None = None
+    version: str = ""
     failed: str = ""
 
 
 def put(peer: Peer, questions: Sequence[dict[str, Any]]) -> Replies:
-    """All questions at once, then the timed repetition that the adaptor does by itself."""
+    """All questions to a peer in its own environment, with its version and the time of its import."""
     if not peer.python.exists():
         return _failed("not installed: run `make peers`")
     version = _run([str(peer.python), "-c", _VERSION.format(peer.name)])
     if version.returncode:
         return _failed(f"not installed: {_last_line(peer.install_log) or 'no such package in its environment'}")
+    replies = replace(ask(peer.python, peer.script, questions), version=version.stdout.strip())
+    if replies.failed:
+        return replies
+    return replace(replies, import_cpu_s=import_cpu_s([str(peer.python), "-c", f"import {peer.module}"]))
+
+
+def ask(python: Path | str, script: Path, questions: Sequence[dict[str, Any]]) -> Replies:
+    """All questions at once to one adaptor, then the timed repetition that it does by itself."""
     lines = "".join(json.dumps(q) + "\n" for q in questions)
     try:
-        done = _run([str(peer.python), str(peer.script)], lines)
+        done = _run([str(python), str(script)], lines)
     except subprocess.TimeoutExpired:
-        return _failed(f"no answer within {_LONGEST_S:.0f} s", version.stdout.strip())
+        return _failed(f"no answer within {_LONGEST_S:.0f} s")
     if done.returncode:
-        return _failed((done.stderr.strip().splitlines() or ["stopped without a word"])[-1], version.stdout.strip())
+        return _failed((done.stderr.strip().splitlines() or ["stopped without a word"])[-1])
     *replies, last = [json.loads(line) for line in done.stdout.splitlines()]
-    cpu_s = import_cpu_s([str(peer.python), "-c", f"import {peer.module}"])
-    return Replies({r["id"]: r for r in replies}, last["timing"], cpu_s, version.stdout.strip())
+    return Replies({r["id"]: r for r in replies}, last["timing"])
 
 
 _VERSION = "from importlib.metadata import version; print(version('{}'))"
@@ -74,8 +81,8 @@ def _run(command: list[str], lines: str = "") -> subprocess.CompletedProcess[str
     )
 
 
-def _failed(why: str, version: str = "") -> Replies:
-    return Replies({}, {}, None, version, why)
+def _failed(why: str) -> Replies:
+    return Replies({}, {}, failed=why)
 
 
 def _last_line(log: Path) -> str:

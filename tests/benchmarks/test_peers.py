@@ -14,7 +14,9 @@ from benchmarks.peers import peer as peers
 from benchmarks.peers import score
 from benchmarks.peers.peer import ADAPTORS, PEERS, Peer
 from benchmarks.peers.question import questions, structure
-from benchmarks.peers.runner import put
+from benchmarks.peers.runner import ask, put
+from benchmarks.peers.speed import question
+from benchmarks.scenarios import CONFIGURATIONS, Configuration
 from docs.pages.peers import page
 
 from waferline.evidence.check import check
@@ -203,3 +205,18 @@ def test_the_page_tells_every_tool_and_no_folder() -> None:
         assert all(p.name in text for p in PEERS)
         assert "/tmp" not in text and "/work" not in text
     assert "no wheel" in page(failed)
+
+
+def test_the_loop_reads_the_weights_once_a_step_and_computes_the_prompt() -> None:
+    asked = question(Configuration(), batch=1, context=4096)
+    replies = ask(sys.executable, ADAPTORS / "ask_loop.py", [asked])
+    (answer,) = replies.answers.values()
+    weights_s = asked["structure"]["parameters"] * 2 / asked["bandwidth_bytes_per_s"]
+    prompt_s = asked["structure"]["parameters"] * 2 * 4096 / asked["peak_flops"]
+    assert 0.9 * weights_s < answer["itl_s"] < 1.3 * weights_s  # all but the embedding, and the KV cache of 4,224 tokens
+    assert 0.8 * prompt_s < answer["ttft_s"] < 2.5 * prompt_s  # a plain softmax writes and reads every score
+    assert replies.timing["answers_per_cpu_s"] > 0
+
+
+def test_a_thousand_configurations_all_differ() -> None:
+    assert len(set(CONFIGURATIONS)) == len(CONFIGURATIONS) == 1_000

@@ -39,7 +39,9 @@ def question(c: Configuration, batch: float, context: float) -> dict[str, Any]:
         "batch": float(batch),
         "input_tokens": float(context),
         "output_tokens": 256.0,
-        **{"tp": float(c.tp), "pp": 1.0, "ep": 1.0, "dp": 1.0, "devices": float(c.tp)},
+        "tp": float(c.tp),
+        "devices": float(c.tp),
+        **dict.fromkeys(("pp", "ep", "dp"), 1.0),
         "peak_flops": device.peak("fp16"),
         "bandwidth_bytes_per_s": device.bandwidth_bytes_per_s,
     }

@@ -78,7 +78,7 @@ def _speed() -> str:
     imports = [f"{p['import_cpu_s']:.2f} s" if p["import_cpu_s"] else "–" for p in peers.values()]
     rows.append(["import, a process of its own, CPU time", f"{figures['import']['cpu_s']:.2f} s", *imports])
     head = ["scenarios per CPU second, warm", "waferline", *(f"{n} {p['version']}".strip() for n, p in peers.items())]
-    sweep = figures["sweep"]
+    sweep, start, command = figures["sweep"], figures["import"]["median_s"], figures["command"]["median_s"]
     return f"""{table(head, rows)}
 
 One core, {results["processor"]}, Python {results["python"]}, {results["date"]}. Peers take one scenario a call, so a call each is
@@ -86,7 +86,7 @@ what stands beside our arrays; they answer TTFT and time per token, we memory, e
 `llm-viewer-loop` is the arithmetic of LLM-Viewer, which is no package, written as a plain loop over a layer's operators.
 
 - {metric(sweep["count"])} points in {metric(sweep["peak_memory_bytes"], "B")} of memory, {metric(sweep["per_cpu_s"])} a CPU second;
-- `import waferline` in {metric(figures["import"]["median_s"], "s")}, the command above in {metric(figures["command"]["median_s"], "s")}."""
+- `import waferline` in {metric(start, "s")}, the command above in {metric(command, "s")}."""
 
 
 _PARTS = {"demo": _demo, "accuracy": _accuracy, "speed": _speed}

@@ -213,7 +213,9 @@ def test_the_loop_reads_the_weights_once_a_step_and_computes_the_prompt() -> Non
     (answer,) = replies.answers.values()
     weights_s = asked["structure"]["parameters"] * 2 / asked["bandwidth_bytes_per_s"]
     prompt_s = asked["structure"]["parameters"] * 2 * 4096 / asked["peak_flops"]
-    assert 0.9 * weights_s < answer["itl_s"] < 1.3 * weights_s  # all but the embedding, and the KV cache of 4,224 tokens
+    assert (
+        0.9 * weights_s < answer["itl_s"] < 1.3 * weights_s
+    )  # all but the embedding, and the KV cache of 4,224 tokens
     assert 0.8 * prompt_s < answer["ttft_s"] < 2.5 * prompt_s  # a plain softmax writes and reads every score
     assert replies.timing["answers_per_cpu_s"] > 0
 

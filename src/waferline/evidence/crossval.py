@@ -12,6 +12,7 @@ from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
 from waferline.evidence.frame import groups, to_columns
 from waferline.evidence.rows import Row
+from waferline.fit import Errors, left_out
 
 Fitted = TypeVar("Fitted")
 
@@ -51,21 +52,15 @@ def leave_one_out(
     nan where it refuses. Raises: InvalidInputError with fewer than two groups, UnknownNameError for the column.
     """
     columns = to_columns(rows)
-    index = groups(columns, by)
-    if np.unique(index).size < 2:
-        raise InvalidInputError(f"leaving one {by} out needs at least two of them")
     values = np.array([row.value for row in rows])
-    answers = np.full((3, len(rows)), np.nan)
-    for group in np.unique(index):
-        inside = np.flatnonzero(index == group)
-        mine = [row for row, g in zip(rows, index, strict=True) if g == group]
-        others = [row for row, g in zip(rows, index, strict=True) if g != group]
-        answers[:, inside] = _three(predict(fit(others), mine), inside.size)
-    parts = []
-    for group in np.unique(index):
-        inside = np.flatnonzero(index == group)
-        name = str(columns[by][inside[0]])
-        parts.append(LeftOut(name, inside.size, *_figures(answers[:, inside], values[inside])))
+    answers, parts = np.full((3, len(rows)), np.nan), []
+    for inside in left_out(groups(columns, by)):
+        mine, others = ([r for r, k in zip(rows, keep, strict=True) if k] for keep in (inside, ~inside))
+        answers[:, inside] = _three(predict(fit(others), mine), len(mine))
+        name = str(columns[by][np.argmax(inside)])
+        parts.append(LeftOut(name, len(mine), *_figures(answers[:, inside], values[inside])))
+    if not parts:
+        raise InvalidInputError(f"leaving one {by} out needs at least two of them")
     return CrossValidation(by, tuple(parts), answers[0], *_figures(answers, values))
 
 
@@ -82,10 +77,9 @@ def _three(answer: FloatArray, rows: int) -> FloatArray:
 def _figures(answers: FloatArray, values: FloatArray) -> tuple[float, float, float]:
     """(median error, 90th percentile, coverage) of the answered rows."""
     answered = np.isfinite(answers[0])
-    if not answered.any():
-        return float("nan"), float("nan"), float("nan")
-    errors = np.abs(answers[0, answered] / values[answered] - 1.0)
+    with np.errstate(divide="ignore"):  # a prediction of nothing is off by all of the value
+        errors = Errors.of(np.log(answers[0] / values))
     bounded = answered & np.isfinite(answers[1]) & np.isfinite(answers[2])
     inside = (answers[1, bounded] <= values[bounded]) & (values[bounded] <= answers[2, bounded])
     coverage = float(inside.mean()) if bounded.any() else float("nan")
-    return float(np.median(errors)), float(np.quantile(errors, 0.9)), coverage
+    return errors.median, errors.p90, coverage

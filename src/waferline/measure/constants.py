@@ -10,6 +10,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from waferline.arrays import FloatArray
+from waferline.fit import bounded, residual_quantiles
 from waferline.workloads.operator import Operator
 
 TimeOf = Callable[[Operator, Mapping[str, float]], float]
@@ -31,9 +35,9 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "wide_compute_efficiency": (0.01, 1.0),
     "wide_unpack_s": (1e-13, 1e-8),  # a weight
 }
-_ROUNDS, _POINTS, _SHRINK = 24, 9, 0.7
+_RESTARTS = (0.25, 0.5, 0.75)  # of the way between the bounds: the formulas have kinks that a search can stop at
+_STEPS = 200
 _SMALL = 0.02  # log ratios below this are as good as none
-QUANTILES = (0.05, 0.25, 0.75, 0.95)
 LEAST_RESIDUAL = 0.03  # an interval narrower than run-to-run spread would be a boast
 
 
@@ -65,41 +69,28 @@ def fit(
 
     start: every constant the formula needs; those in `SETTLED` are settled, those with bounds are fitted, the rest stay.
     wider: bounds that differ for this kind of operator.
-    A search one constant at a time over shrinking ranges: four constants and a handful of cases need no more.
     """
     fixed = {**start, **{key: value for key, value in SETTLED.items() if key in start}}
     bounds = {key: span for key, span in {**_BOUNDS, **(wider or {})}.items() if key in start}
-    best = {key: min(max(start[key], low), high) for key, (low, high) in bounds.items()}
-    score = _score(cases, time, {**fixed, **best})
-    width = dict.fromkeys(bounds, 3.0)
-    for _ in range(_ROUNDS):
-        for key, (low, high) in bounds.items():
-            centre = math.log(best[key])
-            for i in range(_POINTS):
-                value = math.exp(centre + width[key] * (2 * i / (_POINTS - 1) - 1))
-                tried = {**best, key: min(max(value, low), high)}
-                error = _score(cases, time, {**fixed, **tried})
-                if error < score:
-                    best, score = tried, error
-            width[key] *= _SHRINK
-    c = {**fixed, **best}
-    ratios = [_log_ratio(op, seconds, time, c) for op, seconds in cases]
-    return Fitted(c, tuple(abs(r) for r in ratios), _quantiles(ratios))
+    low, high = np.log(np.array(list(bounds.values()), dtype=float)).T
+
+    def constants(x: FloatArray) -> dict[str, float]:
+        return {**fixed, **dict(zip(bounds, np.exp(x).tolist(), strict=True))}
+
+    def errors(x: FloatArray) -> FloatArray:
+        c = constants(x)
+        return np.array([math.log(time(op, c) / seconds) for op, seconds in cases])
+
+    at = np.log([min(max(start[key], least), most) for key, (least, most) in bounds.items()])
+    starts = [at, *(low + share * (high - low) for share in _RESTARTS)]
+    found, _ = bounded(errors, starts, low, high, noise=_SMALL, steps=_STEPS)
+    e = errors(found)
+    return Fitted(constants(found), tuple(np.abs(e).tolist()), _at_least(residual_quantiles(e, "nearest")))
 
 
-def _score(cases: Sequence[tuple[Operator, float]], time: TimeOf, c: Mapping[str, float]) -> float:
-    return sum(math.hypot(_log_ratio(op, seconds, time, c), _SMALL) for op, seconds in cases)
-
-
-def _log_ratio(op: Operator, seconds: float, time: TimeOf, c: Mapping[str, float]) -> float:
-    return math.log(seconds / time(op, c))
-
-
-def _quantiles(ratios: Sequence[float]) -> tuple[float, float, float, float]:
-    """(q05, q25, q75, q95) of log ratios, at least as wide as `LEAST_RESIDUAL` allows."""
-    ordered = sorted(ratios)
-    picks = [ordered[round(q * (len(ordered) - 1))] for q in QUANTILES]
-    low, near_low, near_high, high = picks
+def _at_least(quantiles: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """(q05, q25, q75, q95) at least as wide as `LEAST_RESIDUAL` allows."""
+    low, near_low, near_high, high = quantiles
     return (
         min(low, -LEAST_RESIDUAL),
         min(near_low, -LEAST_RESIDUAL / 3),

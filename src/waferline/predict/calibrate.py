@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from waferline.arrays import FloatArray
+from waferline.arrays import FloatArray, IntArray
 from waferline.errors import InvalidInputError
+from waferline.fit import BoolArray, Errors, folds, held_out, residual_quantiles, shrunk
 from waferline.predict.engine import Engine, get_engine
 from waferline.predict.inputs import as_device, as_model
 from waferline.predict.profile import Profile
@@ -29,6 +30,7 @@ METRICS = (
     "output_tokens_per_s",
     "total_tokens_per_s",
 )
+PREFILL = ("ttft_s", "prompt_tokens_per_s")  # metrics that read prefill alone
 # What a few rows of one machine can tell, and how far (as a log ratio) they may take it from the catalogue's value.
 _FREE: Mapping[str, float] = {
     "decode_scale": 0.5,
@@ -43,6 +45,7 @@ _FURTHEST = float(np.log(4.0))  # of a scale: beyond that it is not the same ope
 _HELD = 1e-6  # of a constant that the rows say nothing about
 _FEWEST = 4
 _FOLDS = 5
+_STEPS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +66,6 @@ class Observation:
     pp: float = 1.0
     ep: float = 1.0
     dp: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """Median and 90th percentile of the absolute error of time, and the median bias, as shares."""
-
-    median: float
-    p90: float
-    bias: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +110,18 @@ def calibrate(observations: Sequence[Observation]) -> Calibration:
     rows = [_timed(o, start) for o in observations]
     fold, split = _folds(observations)
     found = _fit(rows, start)
-    before, after = _log_errors(rows, start), _log_errors(rows, found)
-    held = np.empty(len(rows))
-    for f in np.unique(fold):
-        inside = np.flatnonzero(fold == f)
-        others = _fit([r for r, g in zip(rows, fold, strict=True) if g != f], start)
-        held[inside] = _log_errors([rows[i] for i in inside], others)
+    held = held_out(fold, lambda inside: _log_errors(_only(rows, inside), _fit(_only(rows, ~inside), start)))
     constants = {name: float(f"{getattr(found, name):.5g}") for name in _FREE}
+    errors = {"before": _log_errors(rows, start), "after": _log_errors(rows, found), "held_out": held}
+    figures = {name: Errors.of(e) for name, e in errors.items()}
     card = {"rows": len(rows), "split": split, "date": datetime.date.today().isoformat()}
-    for name, e in (("before", before), ("after", after), ("held_out", held)):
-        card[name] = {"median": round(_errors(e).median, 4), "p90": round(_errors(e).p90, 4)}
+    card |= {name: e.card() for name, e in figures.items()}
     profile = Profile(start.name, device.name, constants, _residual(observations, held), card)
-    return Calibration(profile, len(rows), _errors(before), _errors(after), _errors(held), split)
+    return Calibration(profile, len(rows), split=split, **figures)
+
+
+def _only(rows: Sequence[_Row], keep: BoolArray) -> list[_Row]:
+    return [row for row, kept in zip(rows, keep, strict=True) if kept]
 
 
 def _one(observations: Sequence[Observation]) -> tuple[str, str]:
@@ -216,37 +210,23 @@ def _log_errors(rows: Sequence[_Row], engine: Engine) -> FloatArray:
 
 def _fit(rows: Sequence[_Row], start: Engine) -> Engine:
     """Robust least squares of log errors, shrunk towards the catalogue's constants."""
-    from scipy.optimize import least_squares
-
     at = {name: max(getattr(start, name), _LEAST.get(name, 0.0)) for name in _FREE}
-    spread = np.array(list(_FREE.values()))
-    prefill = any(r.seen.metric in ("ttft_s", "prompt_tokens_per_s") for r in rows)  # else nothing tells it apart
-    most = np.array([_most(name, prefill) for name in _FREE])
+    most = {name: _FURTHEST for name in _FREE if name.endswith("_scale")}
+    if not any(r.seen.metric in PREFILL for r in rows):  # then nothing tells prefill apart
+        most["prefill_scale"] = _HELD
 
-    def engine(x: FloatArray) -> Engine:
-        return replace(start, **{name: at[name] * float(np.exp(v)) for name, v in zip(_FREE, x, strict=True)})
+    def with_constants(c: Mapping[str, Any]) -> Engine:
+        return replace(start, **c)
 
-    def residuals(x: FloatArray) -> FloatArray:
-        e = np.clip(_log_errors(rows, engine(x)), -3.0, 3.0)
-        soft = np.sqrt(2.0 * (np.sqrt(1.0 + (e / _SOFT) ** 2) - 1.0))
-        return np.concatenate([soft, x / spread])
-
-    return engine(least_squares(residuals, np.zeros(len(_FREE)), bounds=(-most, most), max_nfev=25).x)
+    found = shrunk(lambda c: _log_errors(rows, with_constants(c)), at, _FREE, noise=_SOFT, most=most, steps=_STEPS)
+    return with_constants(found)
 
 
-def _most(name: str, prefill: bool) -> float:
-    if name == "prefill_scale" and not prefill:
-        return _HELD
-    return _FURTHEST if name.endswith("_scale") else np.inf
-
-
-def _folds(observations: Sequence[Observation]) -> tuple[npt.NDArray[np.intp], str]:
+def _folds(observations: Sequence[Observation]) -> tuple[IntArray, str]:
     models = sorted({o.model for o in observations})
     if len(models) > 1:
         return np.array([models.index(o.model) for o in observations]), f"each of {len(models)} models left out"
-    configurations = sorted({(o.batch, o.input_tokens, o.output_tokens, o.tp) for o in observations})
-    place = {c: i % _FOLDS for i, c in enumerate(configurations)}
-    fold = np.array([place[o.batch, o.input_tokens, o.output_tokens, o.tp] for o in observations])
+    fold = folds([str((o.batch, o.input_tokens, o.output_tokens, o.tp)) for o in observations], _FOLDS)
     if np.unique(fold).size < 2:
         raise InvalidInputError(
             "all rows measure one configuration: nothing can be left out", hint="vary batch or lengths"
@@ -257,13 +237,8 @@ def _folds(observations: Sequence[Observation]) -> tuple[npt.NDArray[np.intp], s
 def _residual(observations: Sequence[Observation], held: FloatArray) -> dict[str, tuple[float, ...]]:
     """Quantiles of log(measured / predicted) of rows left out, by pass, where there are enough of them."""
     out = {}
-    prefill = np.array([o.metric in ("ttft_s", "prompt_tokens_per_s") for o in observations])
+    prefill = np.array([o.metric in PREFILL for o in observations])
     for name, rows in (("prefill", prefill), ("decode", ~prefill)):
         if rows.sum() >= _FEWEST:
-            out[name] = tuple(round(float(q), 4) for q in np.quantile(-held[rows], (0.05, 0.25, 0.75, 0.95)))
+            out[name] = tuple(round(q, 4) for q in residual_quantiles(held[rows]))
     return out
-
-
-def _errors(log_errors: FloatArray) -> Errors:
-    size = np.abs(np.expm1(log_errors))
-    return Errors(float(np.median(size)), float(np.quantile(size, 0.9)), float(np.expm1(np.median(log_errors))))

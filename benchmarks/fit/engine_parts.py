@@ -18,10 +18,11 @@ from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
 from waferline.predict.engine import Engine, get_engine
 from waferline.predict.inputs import as_device
+from waferline.predict.load import held_share, prompts_together
 from waferline.predict.phase import Phase
-from waferline.predict.serving import _Case
+from waferline.predict.serving import ServingCase
 
-_MATRIX = ("gemm", "expert_gemm")
+_MATRIX = ("gemm", "moe")
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ def load_parts(rows: Sequence[Row]) -> Parts:
 
 
 def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
-    first, sizes = requests[0], door._sizes(requests)
+    first, sizes = requests[0], door.sizes_of(requests)
     device = as_device(first.hardware)
     try:
-        case = _Case(model_spec(first.model), device, bare(get_engine(first.engine)), first.kv)
+        case = ServingCase(model_spec(first.model), device, bare(get_engine(first.engine)), first.kv)
         running, together, most = _batches(requests, sizes)
         dp = sizes["dp"]
         one = _sums(case, first, sizes, sizes["batch"] if first.load == "static" else dp, decode=False)
@@ -136,21 +137,23 @@ def _batches(requests: Sequence[Request], sizes: Mapping[str, FloatArray]) -> tu
     dp = sizes["dp"]
     if requests[0].load == "static":
         return sizes["batch"], sizes["batch"] / dp, np.full_like(dp, np.nan)
-    parts = door.served_parts(requests)
-    running = parts.load["value"].running * dp
-    together = parts.load["value"].together
-    return running, together, parts.most
+    result = door.solve(requests[0], sizes)
+    running = np.broadcast_to(result["running_sequences"], dp.shape)
+    held = held_share(sizes["input_tokens"], sizes["output_tokens"], get_engine(requests[0].engine).output_reserve)
+    return running, prompts_together(sizes["input_tokens"], running, dp), result["max_batch_size"] * held
 
 
-def _sums(case: _Case, first: Request, sizes: Mapping[str, FloatArray], batch: FloatArray, *, decode: bool) -> Sums:
+def _sums(
+    case: ServingCase, first: Request, sizes: Mapping[str, FloatArray], batch: FloatArray, *, decode: bool
+) -> Sums:
     a = {
         "batch_size": np.maximum(batch, 1.0),
         "seq_len": np.ceil(sizes["input_tokens"]),
         "output_len": np.ceil(sizes["output_tokens"]),
         **{k: sizes[k] for k in ("tp", "pp", "ep", "dp")},
     }
-    prefill, step, parallel = case.phases(first.precision, a)
-    phase: Phase = step if decode else prefill
+    run = case.decode if decode else case.prefill
+    phase: Phase = run(first.precision, a, a["batch_size"], keep=True)
     clocks = case.device.units * case.device.clock_hz
     shape = batch.shape
     zero = np.zeros(shape)
@@ -161,7 +164,7 @@ def _sums(case: _Case, first: Request, sizes: Mapping[str, FloatArray], batch: F
         op, kind = t.operator, t.operator.kind
         seconds = op.count * t.expected_s
         total["kernels"] += op.count * (t.expected_s > 0)
-        total["experts"] += op.count * (kind == "expert_gemm")
+        total["experts"] += op.count * (kind == "moe")
         if kind == "collective":
             total["collective"] += seconds
             continue
@@ -170,8 +173,8 @@ def _sums(case: _Case, first: Request, sizes: Mapping[str, FloatArray], batch: F
         if kind in _MATRIX:
             total["flops"] += op.count * op.flops / clocks
             total["bytes"] += op.count * op.bytes / clocks
-    fill = np.ones(shape) if decode else np.broadcast_to(case.pipeline_fill(a, parallel), shape)
-    sequences = np.ceil(a["batch_size"] / (parallel.dp * parallel.pp)) if decode else zero
+    fill = np.ones(shape) if decode else np.broadcast_to(case.pipeline_fill(a, a["batch_size"]), shape)
+    sequences = np.ceil(a["batch_size"] / (a["dp"] * a["pp"])) if decode else zero
     return Sums(*total.values(), sequences=np.broadcast_to(sequences, shape), fill=fill)
 
 

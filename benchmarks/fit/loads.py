@@ -24,7 +24,7 @@ from waferline.arrays import FloatArray
 from waferline.evidence.folder import evidence_files
 from waferline.evidence.rows import read_rows
 from waferline.predict.engine import get_engine
-from waferline.predict.load import Habits, Pieces, closed_load, full_load_tokens_per_s
+from waferline.predict.load import QueueModel, StepTimes, closed_load, full_load_tokens_per_s
 
 _START = {"burst": 0.1, "clump": 0.2, "first_share": 1.0, "front_s": 0.05}
 _SOFT, _SPREAD = 0.15, 1.5
@@ -33,12 +33,12 @@ OUT = Path("src/waferline/catalog/loads.yaml")
 _FITTED = ("step_s", "kernel_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale")
 
 
-def pieces(p: Parts, engine: str) -> Pieces:
+def pieces(p: Parts, engine: str) -> StepTimes:
     """The pieces of every row at the fitted constants of its engine on NVIDIA GPUs."""
     e = get_engine(engine)
     c = {name: getattr(e, name) for name in (*_FITTED, "collective_scale")}
     dp = p.size["dp"]
-    return Pieces(
+    return StepTimes(
         prefill_s=pass_s(p.one, c, decode=False),
         prompt_s=pass_s(p.pre, c, decode=False) / p.together,
         step_s=pass_s(p.dec, c, decode=True),
@@ -49,17 +49,17 @@ def pieces(p: Parts, engine: str) -> Pieces:
     )
 
 
-def cut(p: Pieces, keep: npt.NDArray[np.bool_]) -> Pieces:
-    return Pieces(*(getattr(p, f.name)[keep] for f in fields(Pieces)))
+def cut(p: StepTimes, keep: npt.NDArray[np.bool_]) -> StepTimes:
+    return StepTimes(*(getattr(p, f.name)[keep] for f in fields(StepTimes)))
 
 
-def fit(p: Pieces, ttft_s: FloatArray, weight: FloatArray, start: Habits | None = None) -> Habits:
-    """The habits with the least robust log error of TTFT."""
+def fit(p: StepTimes, ttft_s: FloatArray, weight: FloatArray, start: QueueModel | None = None) -> QueueModel:
+    """The queue model with the least robust log error of TTFT."""
     at = {k: getattr(start, k) if start else v for k, v in _START.items()}
     spread = _SPREAD if start is None else _SPREAD / 2
 
-    def unpack(x: FloatArray) -> Habits:
-        return Habits(stall=STALL, **{k: v * float(np.exp(d)) for (k, v), d in zip(at.items(), x, strict=True)})
+    def unpack(x: FloatArray) -> QueueModel:
+        return QueueModel(stall=STALL, **{k: v * float(np.exp(d)) for (k, v), d in zip(at.items(), x, strict=True)})
 
     def residuals(x: FloatArray) -> FloatArray:
         e = np.clip(np.log(closed_load(p, unpack(x)).ttft_s / ttft_s), -3, 3)
@@ -69,7 +69,7 @@ def fit(p: Pieces, ttft_s: FloatArray, weight: FloatArray, start: Habits | None 
 
 
 def engine_entry(rows: Parts, name: str) -> dict[str, Any]:
-    """One engine's habits with the errors of models left out."""
+    """One engine's queue model with the errors of models left out."""
     kind = rows.labels(lambda r, q: (q.load, q.answer))
     late = rows.where(kind == str(("closed", "ttft_s")))
     p, value = pieces(late, name), late.value
@@ -115,13 +115,13 @@ def _card(e: FloatArray) -> dict[str, float]:
     return {"median": round(median, 3), "p90": round(p90, 3), "bias": round(bias, 3)}
 
 
-def _rounded(h: Habits) -> dict[str, float]:
-    return {f.name: round(float(getattr(h, f.name)), 4) for f in fields(Habits) if f.name != "residual"}
+def _rounded(h: QueueModel) -> dict[str, float]:
+    return {f.name: round(float(getattr(h, f.name)), 4) for f in fields(QueueModel) if f.name != "residual"}
 
 
 def _mean(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Habits of engines in general: the middle engine of each figure, with the widest residuals."""
-    middle = {k: float(np.median([e[k] for e in entries])) for k in _rounded(Habits(0, 0, 0, 0, 0))}
+    """QueueModel of engines in general: the middle engine of each figure, with the widest residuals."""
+    middle = {k: float(np.median([e[k] for e in entries])) for k in _rounded(QueueModel(0, 0, 0, 0, 0))}
     metrics = {m for e in entries for m in e["residual"]}
     widest = {
         m: [

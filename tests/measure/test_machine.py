@@ -163,7 +163,7 @@ def test_fit_recovers_what_made_the_times(bandwidth: float, compute: float, floo
 def test_calibration_covers_every_operator_kind_first() -> None:
     keys = [t.key for t in targets(2)]
     assert keys[0] == "gemm/q4_k"
-    assert keys[1:6] == ["attention_decode", "attention_prefill", "norm", "elementwise", "softmax"]
+    assert keys[1:6] == ["decode_attention", "prefill_attention", "norm", "elementwise", "softmax"]
     assert len(keys) == len(set(keys))
 
 

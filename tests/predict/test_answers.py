@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import waferline as wl
-from waferline.predict.labels import over_labels
+from waferline.predict.blocks import over_labels
 from waferline.search.frontier import pareto
 from waferline.search.sweep import chunks, points_of, sweep
 from waferline.units import quantity, to_si, unit_of

@@ -16,7 +16,7 @@ seconds = st.floats(1e-7, 1.0)
 
 @given(
     engine=st.sampled_from(engine_names()),
-    kind=st.sampled_from(["gemm", "attention_decode", "collective", "norm"]),
+    kind=st.sampled_from(["gemm", "decode_attention", "collective", "norm"]),
     light=seconds,
     above=st.floats(1.0, 50.0),
     decode=st.booleans(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from waferline.errors import InvalidInputError, unknown
 
@@ -14,14 +15,17 @@ _NOT_A_SLUG = re.compile(r"[^a-z0-9.+]+")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[^a-z0-9+]+(?=\d)")
 _NOT_SPOKEN = re.compile(r"[^a-z0-9:]")
 _NOT_COMPACT = re.compile(r"[^a-z0-9]")
+_SPELLINGS = 16384  # remembered: every name of the catalogue is compared with every name asked
 _NOT_AN_IDENTIFIER = re.compile(r"\W+")
 
 
+@lru_cache(maxsize=_SPELLINGS)
 def compact(name: str) -> str:
     """The letters and digits of a name, lower case; `+` counts as `plus` (8592+ is 8592plus)."""
     return _NOT_COMPACT.sub("", name.lower().replace("+", "plus"))
 
 
+@lru_cache(maxsize=_SPELLINGS)
 def spoken(name: str) -> str:
     """As `compact`, with a `:` wherever two numbers are parted: `opt-1.3b` and `OPT_1_3B` are `opt1:3b`."""
     return _NOT_SPOKEN.sub("", _BETWEEN_DIGITS.sub(":", name.lower().replace(":", "-")).replace("+", "plus"))

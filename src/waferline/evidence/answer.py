@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from waferline.arrays import FloatArray
-from waferline.predict.result import OperatorRow
+from waferline.arrays import FloatArray, Floats
 
 VARIANTS = ("value", "low90", "high90", "light")  # of the predicted times; a rate has its bounds the other way round
-_TIERS = ("calibrated", "transferred", "spec only")  # best known first
-_LARGE_SHARE = 0.1  # of the time of a pass: an operator below it does not decide how well the pass is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +32,6 @@ def answers(values: Mapping[str, FloatArray], tiers: Sequence[str], notes: Seque
     return [Answer(*row) for row in rows]
 
 
-def tier_of(operators: Sequence[OperatorRow], phase: str) -> str:
-    """The worst tier among operators that take a large share of the typical scenario of a phase."""
-    shares = dict.fromkeys(_TIERS, 0.0)
-    mine = [o for o in operators if o.phase == phase]
-    for o in mine:
-        shares[o.tier] += float(np.median(o.time_s))
-    whole = sum(shares.values()) or 1.0
-    return next((tier for tier in reversed(_TIERS) if shares[tier] > _LARGE_SHARE * whole), _TIERS[0])
+def single(column: FloatArray) -> Floats:
+    """A column whose rows agree as one number, which costs the model no pass over them."""
+    return float(column[0]) if (column == column[0]).all() else column

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
+from waferline.evidence.answer import VARIANTS, Answer, answers, single
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.predict.single import SingleNodeModel
@@ -26,10 +26,10 @@ def ask_single(requests: Sequence[Request]) -> list[Answer]:
     result = SingleNodeModel().solve(
         model=model_spec(first.model),
         hardware=first.hardware,
-        batch_size=np.ceil(batch / devices),
+        batch_size=single(np.ceil(batch / devices)),
         precision=first.precision,
         phase=first.variant,
-        seq_len=tokens,
+        seq_len=single(tokens),
         engine=first.engine,
     )
     is_time = np.array([r.answer == "latency_s" for r in requests])
@@ -37,5 +37,5 @@ def ask_single(requests: Sequence[Request]) -> list[Answer]:
     for variant in VARIANTS:
         seconds = np.broadcast_to(result[_KEYS[variant]], batch.shape)
         values[variant] = np.where(is_time, seconds, batch / seconds)
-    tier = tier_of(result.operators, first.variant)
-    return answers(values, [tier] * len(requests), [()] * len(requests))
+    tiers = np.broadcast_to(result["tier"], batch.shape).tolist()
+    return answers(values, tiers, [()] * len(requests))

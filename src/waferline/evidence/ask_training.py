@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from waferline.arrays import FloatArray
-from waferline.evidence.answer import VARIANTS, Answer, answers, tier_of
+from waferline.evidence.answer import VARIANTS, Answer, answers, single
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.predict.result import Result
@@ -33,17 +33,18 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
         name: np.array([getattr(r, name) for r in requests], dtype=np.float64)
         for name in ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp", "context_parallel")
     }
+    n = {name: single(column) for name, column in numbers.items()}
     result = TrainingModel().solve(
         model=model_spec(first.model),
         hardware=first.hardware,
-        seq_len=numbers["input_tokens"],
-        global_batch=numbers["batch"],
-        micro_batch=numbers["micro_batch"],
+        seq_len=n["input_tokens"],
+        global_batch=n["batch"],
+        micro_batch=n["micro_batch"],
         precision=first.precision,
-        tp=numbers["tp"],
-        pp=numbers["pp"],
-        ep=numbers["ep"],
-        dp=numbers["dp"],
+        tp=n["tp"],
+        pp=n["pp"],
+        ep=n["ep"],
+        dp=n["dp"],
         recompute=first.variant,
         sharding=first.sharding,
         stack=first.engine,
@@ -60,10 +61,9 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
     for variant in VARIANTS:
         step = np.broadcast_to(result[_KEYS[variant]], shape)
         values[variant] = np.where(is_time, step / shared, at_expected * expected / step)
-    tier = tier_of(result.operators, "train")
     fits = np.broadcast_to(result["feasible"], shape)
     notes = [() if ok else ("does not fit by the memory model",) for ok in fits]
-    return answers(values, [tier] * len(requests), notes)
+    return answers(values, np.broadcast_to(result["tier"], shape).tolist(), notes)
 
 
 def _field(result: Result, name: str) -> FloatArray:

@@ -62,6 +62,8 @@ def get_format(name: str) -> Format:
     Raises: UnknownNameError with the nearest valid names.
     """
     table, names = _table()
+    if type(name) is str and name in table:
+        return table[name]
     if not isinstance(name, str):
         raise InvalidInputError(f"a format is a name such as 'int4', not {name!r}")
     if _key(name) not in names:

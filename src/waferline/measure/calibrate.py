@@ -53,8 +53,8 @@ def targets(threads: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Target
     """What is worth calibrating, first things first: the usual format, attention, vectors, then other formats."""
     yield _matrices(formats[0], threads)
     for name, key, shapes in (
-        ("attention", "attention_decode", DECODES),
-        ("prefill_attention", "attention_prefill", PREFILLS),
+        ("attention", "decode_attention", DECODES),
+        ("prefill_attention", "prefill_attention", PREFILLS),
     ):
         yield Target(key, tuple(OperatorRequest(name, shape, "fp16", 1, threads) for shape in shapes))
     for name, key in (("norm", "norm"), ("swiglu", "elementwise"), ("softmax", "softmax")):
@@ -75,7 +75,7 @@ def _matrices(fmt: str, threads: int) -> Target:
 class Calibration:
     """The fitted constants of one operator kind in one format, with the measurements they rest on."""
 
-    key: str  # as a profile names it: `gemm/q4_k`, `attention_decode`
+    key: str  # as a profile names it: `gemm/q4_k`, `decode_attention`
     fitted: Fitted
     measured: tuple[Measurement, ...]
 

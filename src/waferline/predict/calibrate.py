@@ -16,7 +16,7 @@ from waferline.predict.engine import Engine, get_engine
 from waferline.predict.inputs import as_device, as_model
 from waferline.predict.profile import Profile
 from waferline.predict.roofline import Machine, Timed, time_operator
-from waferline.predict.serving import _Case
+from waferline.predict.serving import ServingCase
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
@@ -143,19 +143,19 @@ def _timed(o: Observation, engine: Engine) -> _Row:
     spec, device = as_model(o.model), as_device(o.hardware)
     if not isinstance(spec, Transformer) or not spec.has_head:
         raise InvalidInputError(f"{spec.name} does not generate tokens")
-    case = _Case(spec, device, engine, o.kv)
+    case = ServingCase(spec, device, engine, o.kv)
     precision, parallel = case.precision(o.precision), Parallel.of(o.tp, o.pp, o.ep, o.dp)
     local = float(np.ceil(o.batch / (o.dp * o.pp)))
     machine, prompt = Machine(device, engine.kernels), max(o.input_tokens, 1.0)
     context = prompt + (o.output_tokens + 1) / 2
     prefill = lower_prefill(spec, batch=local, prompt=np.ceil(prompt), precision=precision, parallel=parallel)
     decode = lower_decode(spec, batch=local, context=context, precision=precision, parallel=parallel)
-    sizes = {"batch_size": np.asarray(o.batch), "seq_len": np.asarray(max(o.input_tokens, 1.0))}
+    sizes = {"seq_len": prompt, "pp": parallel.pp, "dp": parallel.dp}
     return _Row(
         seen=o,
         prefill=tuple(time_operator(op, machine) for op in prefill),
         decode=tuple(time_operator(op, machine) for op in decode),
-        fill=float(case.pipeline_fill(sizes, parallel)),
+        fill=float(case.pipeline_fill(sizes, o.batch)),
         layers=float(sum(b.count for b in spec.blocks)),
         sequences=local,
         unit_clocks=device.units * device.clock_hz,
@@ -177,11 +177,9 @@ def _pass_s(row: _Row, engine: Engine, *, decode: bool) -> float:
         )
         total += float(op.count * inside)
         kernels += float(op.count) if float(inside) > 0 else 0.0
-        expert_layers += float(op.count) if op.kind == "expert_gemm" else 0.0
-    sequences = np.asarray(row.sequences if decode else 0.0)
-    host = engine.host_s(
-        layers=row.layers, kernels=np.asarray(kernels), expert_layers=expert_layers, sequences=sequences
-    )
+        expert_layers += float(op.count) if op.kind == "moe" else 0.0
+    sequences = row.sequences if decode else 0.0
+    host = engine.host_s(layers=row.layers, kernels=kernels, expert_layers=expert_layers, sequences=sequences)
     return total + float(host)
 
 

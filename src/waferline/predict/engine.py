@@ -8,18 +8,19 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
+from waferline.elementwise import maximum, minimum
 from waferline.errors import unknown
 from waferline.machines.device import Device
+from waferline.remember import by_identity
 
 PASSES = ("prefill", "decode")
 HOST_SEQUENCES = (
     256.0  # sequences whose host work a step waits for; of larger batches the rest overlaps with the device
 )
-_MATRIX_KINDS = ("gemm", "expert_gemm")  # the operators that a kernel's own ceiling holds for
+_MATRIX_KINDS = ("gemm", "moe")  # the operators that a kernel's own ceiling holds for
+_UNLIMITED = float("inf")
 _RANGE = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
 
 Limit = float | tuple[Mapping[str, Any], ...]
@@ -67,38 +68,44 @@ class Engine:
     def running_on(self, device: Device) -> Engine:
         """The engine with the constants it has on this vendor's machines of this kind."""
         own = self.vendors.get(f"{device.vendor.lower()} {device.kind}")
-        return replace(self, **own) if own else self
+        return _with_constants(self, own) if own else self
 
-    def host_s(self, *, layers: float, kernels: FloatArray, expert_layers: float, sequences: FloatArray) -> FloatArray:
+    def host_s(self, *, layers: float, kernels: Floats, expert_layers: Floats, sequences: Floats) -> Floats:
         """Seconds of one pass that the device waits for the host."""
         fixed = self.step_s + self.layer_s * layers + self.expert_layer_s * expert_layers
-        return np.asarray(fixed + self.kernel_s * kernels + self.sequence_s * np.minimum(sequences, HOST_SEQUENCES))
+        return fixed + self.kernel_s * kernels + self.sequence_s * minimum(sequences, HOST_SEQUENCES)
 
     def operator_s(
         self,
         kind: str,
-        expected_s: FloatArray,
-        light_s: FloatArray,
+        expected_s: Floats,
+        light_s: Floats,
         *,
         decode: bool,
-        flops: FloatArray | float = 0.0,
-        moved_bytes: FloatArray | float = 0.0,
+        flops: Floats = 0.0,
+        moved_bytes: Floats = 0.0,
         unit_clocks: float = 1.0,
-    ) -> FloatArray:
+    ) -> Floats:
         """Seconds of one operator inside the engine, from what it takes alone; never below its bound.
 
         unit_clocks: units of the device times its clock, per second.
         """
         if kind == "collective":
-            return np.maximum(self.collective_scale * expected_s, light_s)
-        if kind in _MATRIX_KINDS and np.isfinite(self.unit_flops):
-            expected_s = np.maximum(expected_s, flops / (self.unit_flops * unit_clocks))
-        if kind in _MATRIX_KINDS and np.isfinite(self.unit_bytes):
-            expected_s = np.maximum(expected_s, moved_bytes / (self.unit_bytes * unit_clocks))
+            return maximum(self.collective_scale * expected_s, light_s)
+        if kind in _MATRIX_KINDS:
+            if self.unit_flops < _UNLIMITED:
+                expected_s = maximum(expected_s, flops / (self.unit_flops * unit_clocks))
+            if self.unit_bytes < _UNLIMITED:
+                expected_s = maximum(expected_s, moved_bytes / (self.unit_bytes * unit_clocks))
         if not decode:
-            return np.maximum(self.prefill_scale * expected_s, light_s)
+            return expected_s if self.prefill_scale == 1.0 else maximum(self.prefill_scale * expected_s, light_s)
         inside = light_s + self.decode_excess * (expected_s - light_s)
-        return np.maximum(self.decode_scale * inside, light_s)
+        return inside if self.decode_scale == 1.0 else maximum(self.decode_scale * inside, light_s)
+
+
+@by_identity
+def _with_constants(engine: Engine, own: Mapping[str, Any]) -> Engine:
+    return replace(engine, **own)
 
 
 def limit(rules: Limit, device: Device, *, offline: bool = False) -> float:

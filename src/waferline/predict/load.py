@@ -8,24 +8,32 @@ prefills of others: while it generates `output_tokens`, each of the other runnin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, Protocol
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
+from waferline.elementwise import ceil, exp, floor, maximum, minimum
+from waferline.errors import unknown
+from waferline.predict.engine import Engine
+from waferline.predict.phase import Phase
 
 LOADS = ("static", "closed", "burst", "full")
 CHUNK_TOKENS = 8192.0  # prompts are read together up to this many tokens (max_num_batched_tokens)
 MOST_SEQUENCES = 2048.0  # TensorRT-LLM's default max_batch_size; vLLM and SGLang stop at 256 to 1024 by default
+NO_LIMIT = 1e12  # sequences: more than any memory holds
 _EVERYTHING_AT_ONCE = 0.5  # of a burst, a sequence sees on average the prefills of those after it: half of the others
+_BEYOND_MEMORY = (
+    8.0  # times the batch that memory is thought to hold: the bound of a full load must not depend on that thought
+)
+_INTERVALS = (("low90", 0), ("low50", 1), ("high50", 2), ("high90", 3))
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """How a benchmark of one engine loads it: figures of `catalog/loads.yaml`, fitted on published closed loads.
+class QueueModel:
+    """How requests of a benchmark meet in one engine: figures of `catalog/loads.yaml`, fitted on published closed loads.
 
     stall: prefills of others between a sequence's tokens, over those of arrivals that are spread evenly. burst: share of
     requests that wait until half of all others are read, as the mean request of a first wave does. clump: share of a full
@@ -42,92 +50,183 @@ class Habits:
 
 
 @cache
-def habits(engine: str) -> Habits:
-    """The habits of `engine`, or of engines in general."""
+def queue_model(engine: str) -> QueueModel:
+    """That of `engine`, or of engines in general."""
     table = read_packaged("loads.yaml")["engines"]
     row = table.get(engine, table["default"])
-    return Habits(**{k: v for k, v in row.items() if k != "fit"})
+    return QueueModel(**{k: v for k, v in row.items() if k != "fit"})
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
-    """What a load is made of. Arrays over scenarios; one data-parallel replica.
+class StepTimes:
+    """What a load is made of. Floats or arrays over scenarios; one data-parallel replica.
 
     prefill_s: one prompt alone. prompt_s: one prompt among many, the time each adds to a full prefill batch. step_s: one
     decode step with `running` sequences. clients: sequences in the system; running: those in memory; together: prompts
     that one prefill batch takes.
     """
 
-    prefill_s: FloatArray
-    prompt_s: FloatArray
-    step_s: FloatArray
-    clients: FloatArray
-    running: FloatArray
-    output_tokens: FloatArray
-    together: FloatArray = field(default_factory=lambda: np.asarray(1.0))
+    prefill_s: Floats
+    prompt_s: Floats
+    step_s: Floats
+    clients: Floats
+    running: Floats
+    output_tokens: Floats
+    together: Floats = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Latencies:
     """Seconds under load: to the first token, between tokens, and of the whole request."""
 
-    ttft_s: FloatArray
-    itl_s: FloatArray
-    request_s: FloatArray
+    ttft_s: Floats
+    itl_s: Floats
+    request_s: Floats
 
 
-def closed_load(p: Pieces, h: Habits) -> Loaded:
+def closed_load(p: StepTimes, q: QueueModel) -> Latencies:
     """A steady closed load.
 
     TTFT: the way in, the request's own prompt, those read with it or before it, half the step under way, and the wait for
     a place when memory holds fewer sequences than there are clients.
     """
-    steps = np.maximum(p.output_tokens, 1.0)
+    steps = maximum(p.output_tokens, 1.0)
     others = p.running - 1.0
-    tpot_s = p.step_s + h.stall * others * p.prompt_s / steps
-    clump = h.clump * (np.minimum(p.together, p.running) - 1.0)
-    before_s = (h.burst * others / 2.0 + clump) * p.prompt_s
-    first_s = h.first_share * p.prefill_s + before_s
-    waiting = np.maximum(p.clients / p.running - 1.0, 0.0) * (first_s + steps * tpot_s)
-    return _loaded(h.front_s + first_s + waiting, tpot_s, steps)
+    tpot_s = p.step_s + q.stall * others * p.prompt_s / steps
+    clump = q.clump * (minimum(p.together, p.running) - 1.0)
+    before_s = (q.burst * others / 2.0 + clump) * p.prompt_s
+    first_s = q.first_share * p.prefill_s + before_s
+    waiting = maximum(p.clients / p.running - 1.0, 0.0) * (first_s + steps * tpot_s)
+    return _latencies(q.front_s + first_s + waiting, tpot_s, steps)
 
 
-def burst_load(p: Pieces, h: Habits) -> Loaded:
+def burst_load(p: StepTimes, q: QueueModel) -> Latencies:
     """`clients` requests at once: prompts are read one after the other, in as many waves as memory makes of them."""
-    steps = np.maximum(p.output_tokens, 1.0)
+    steps = maximum(p.output_tokens, 1.0)
     others = p.running - 1.0
     tpot_s = p.step_s + _EVERYTHING_AT_ONCE * others * p.prompt_s / steps
-    first_s = h.first_share * p.prefill_s + others / 2.0 * p.prompt_s
-    waves = np.maximum(p.clients / p.running, 1.0)
+    first_s = q.first_share * p.prefill_s + others / 2.0 * p.prompt_s
+    waves = maximum(p.clients / p.running, 1.0)
     waiting = (waves - 1.0) / 2.0 * (first_s + steps * tpot_s)
-    return _loaded(h.front_s + first_s + waiting, tpot_s, steps)
+    return _latencies(q.front_s + first_s + waiting, tpot_s, steps)
 
 
-def _loaded(ttft_s: FloatArray, tpot_s: FloatArray, steps: FloatArray) -> Loaded:
-    return Loaded(ttft_s=np.asarray(ttft_s), itl_s=np.asarray(tpot_s), request_s=ttft_s + (steps - 1.0) * tpot_s)
+def _latencies(ttft_s: Floats, tpot_s: Floats, steps: Floats) -> Latencies:
+    return Latencies(ttft_s=ttft_s, itl_s=tpot_s, request_s=ttft_s + (steps - 1.0) * tpot_s)
 
 
-def full_load_tokens_per_s(p: Pieces) -> FloatArray:
+def full_load_tokens_per_s(p: StepTimes) -> Floats:
     """Generated tokens per second of a replica when every request is queued from the start."""
-    steps = np.maximum(p.output_tokens, 1.0)
+    steps = maximum(p.output_tokens, 1.0)
     return p.running / (p.step_s + p.running * p.prompt_s / steps)
 
 
-def held_share(inputs: FloatArray, outputs: FloatArray, reserve: float) -> FloatArray:
+_FORMS: Mapping[str, Callable[[StepTimes, QueueModel], Latencies]] = {
+    "closed": closed_load,
+    "burst": burst_load,
+    "full": closed_load,
+}
+
+
+def held_share(inputs: Floats, outputs: Floats, reserve: float) -> Floats:
     """Sequences that memory holds over those that it holds at full length.
 
     A running sequence is half generated on average; `reserve` of what it still has to generate is kept free for it.
     """
     held = inputs + outputs * (0.5 + 0.5 * reserve)
-    return np.asarray((inputs + outputs) / np.maximum(held, 1.0))
+    return (inputs + outputs) / maximum(held, 1.0)
 
 
-def running_sequences(clients: FloatArray, most: FloatArray, replicas: FloatArray) -> FloatArray:
+def running_sequences(clients: Floats, most: Floats, replicas: Floats) -> Floats:
     """Sequences that decode together on all replicas: what is asked, what memory holds, what schedulers take."""
-    return np.maximum(np.floor(np.minimum(np.minimum(clients, most), MOST_SEQUENCES * replicas)), replicas)
+    return maximum(floor(minimum(minimum(clients, most), MOST_SEQUENCES * replicas)), replicas)
 
 
-def prompts_together(inputs: FloatArray, running: FloatArray, replicas: FloatArray) -> FloatArray:
+def prompts_together(inputs: Floats, running: Floats, replicas: Floats) -> Floats:
     """Prompts that one prefill batch of a replica takes."""
-    most = np.maximum(np.floor(CHUNK_TOKENS / np.maximum(inputs, 1.0)), 1.0)
-    return np.asarray(np.minimum(most, np.ceil(running / replicas)))
+    most = maximum(floor(CHUNK_TOKENS / maximum(inputs, 1.0)), 1.0)
+    return minimum(most, ceil(running / replicas))
+
+
+class Case(Protocol):
+    """What is asked of a serving case."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    def prefill(self, label: str, a: Mapping[str, Floats], batch: Floats) -> Phase: ...
+
+    def decode(self, label: str, a: Mapping[str, Floats], batch: Floats) -> Phase: ...
+
+    def pipeline_fill(self, a: Mapping[str, Floats], batch: Floats) -> Floats: ...
+
+
+def check_load(load: str) -> str:
+    """Raises: UnknownNameError for another load than `LOADS`."""
+    if load not in LOADS:
+        raise unknown("load", load, LOADS)
+    return load
+
+
+def step_times(
+    case: Case, label: str, a: Mapping[str, Floats], max_batch: Floats, load: str
+) -> tuple[StepTimes, StepTimes]:
+    """(expected, bound) of the passes that the load is made of; the bound of one prompt lets its chunks overlap."""
+    dp, outputs = a["dp"], maximum(a["output_len"], 1.0)
+    clients = minimum(a["batch_size"], a["concurrency"]) if load != "full" else a["concurrency"]
+    held = held_share(a["seq_len"], outputs, case.engine.output_reserve)
+    running = running_sequences(clients, maximum(max_batch * held, dp), dp)
+    together = prompts_together(a["seq_len"], running, dp)
+    alone, many = case.prefill(label, a, dp), case.prefill(label, a, together * dp)
+    step = case.decode(label, a, running)
+    in_system = running if load == "full" else maximum(a["batch_size"], dp)
+    counts = (in_system / dp, running / dp, outputs, together)
+    alone_s = alone.time_s * case.pipeline_fill(a, dp)
+    many_s = many.time_s * case.pipeline_fill(a, together * dp)
+    expected = StepTimes(alone_s, many_s / together, step.time_s, *counts)
+    light = StepTimes(alone.light_s / a["pp"], many.light_s / a["pp"] / together, step.light_s, *counts)
+    return expected, light
+
+
+def loaded_values(case: Case, label: str, a: Mapping[str, Floats], max_batch: Floats, load: str) -> dict[str, Any]:
+    """Fields `loaded_*` for `batch_size` clients (closed), requests (burst) or a queue that never empties (full).
+
+    Every time has its own bound: that of one prompt alone, of a decode step of the running sequences, and of both passes
+    in perfect overlap for rates.
+    """
+    p, light = step_times(case, label, a, max_batch, load)
+    model, dp = queue_model(case.engine.name), a["dp"]
+    t = _FORMS[load](p, model)
+    clients, outputs = p.clients * dp, p.output_tokens
+    rate = full_load_tokens_per_s(p) * dp if load == "full" else clients * outputs / t.request_s
+    light_rate = dp / maximum(light.step_s / light.running, light.prompt_s / outputs)
+    if load == "full":
+        beyond = p.running * dp * _BEYOND_MEMORY
+        step_s, prompts_s = case.decode(label, a, beyond).light_s, case.prefill(label, a, beyond).light_s / a["pp"]
+        light_rate = maximum(light_rate, beyond / maximum(step_s, prompts_s / outputs))
+    out = {
+        "running_sequences": p.running * dp,
+        "light_loaded_ttft_s": light.prefill_s,
+        "light_loaded_tpot_s": light.step_s,
+        "light_loaded_request_s": light.prefill_s + (outputs - 1.0) * light.step_s,
+        "light_loaded_throughput_tokens_per_s": light_rate,
+        "loaded_ttft_s": maximum(t.ttft_s, light.prefill_s),
+        "loaded_tpot_s": maximum(t.itl_s, light.step_s),
+        "loaded_throughput_tokens_per_s": minimum(rate, light_rate),
+    }
+    out["loaded_request_s"] = maximum(t.request_s, out["light_loaded_request_s"])
+    return out | _intervals(out, model, load)
+
+
+def _intervals(out: Mapping[str, Any], model: QueueModel, load: str) -> dict[str, Any]:
+    """Intervals from the residuals of published loads, never beyond the bound."""
+    found: dict[str, Any] = {}
+    for name, kind in (("loaded_ttft", "ttft"), ("loaded_tpot", "tpot"), ("loaded_request", "tpot")):
+        for key, i in _INTERVALS if kind in model.residual else ():
+            value = out[f"{name}_s"] * exp(model.residual[kind][i])
+            found[f"{name}_{key}_s"] = maximum(value, out[f"light_{name}_s"])
+    kind = "full" if load == "full" else "tpot"
+    for key, i in _INTERVALS if kind in model.residual else ():
+        value = out["loaded_throughput_tokens_per_s"] * exp(-model.residual[kind][3 - i])
+        found[f"loaded_throughput_{key}_tokens_per_s"] = minimum(value, out["light_loaded_throughput_tokens_per_s"])
+    return found

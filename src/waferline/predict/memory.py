@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
+from waferline.elementwise import floor, maximum, minimum, where
 from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
+from waferline.remember import by_identity
 from waferline.workloads.mixers import state_elements_per_sequence
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
@@ -24,24 +24,45 @@ _STATE_BYTES = 4.0  # recurrent state, fp32
 class Footprint:
     """Bytes on ONE device, the fullest of its group. Arrays over scenarios."""
 
-    weights_bytes: FloatArray
-    kv_bytes: FloatArray
-    activation_bytes: FloatArray
-    workspace_bytes: FloatArray
-    kv_bytes_per_token: FloatArray  # of one sequence, all layers, all devices of a replica
+    weights_bytes: Floats
+    kv_bytes: Floats
+    activation_bytes: Floats
+    workspace_bytes: Floats
+    kv_bytes_per_token: Floats  # of one sequence, all layers, all devices of a replica
+    sequence_bytes: Floats  # KV cache and state of one sequence
+    prompt_bytes: Floats  # activations of one sequence's prompt; those of all prompts stop growing at a full chunk
+    chunk_bytes: Floats
+
+    def most_sequences(self, capacity_bytes: float) -> Floats:
+        """The most sequences that `capacity_bytes` hold: one more does not fit."""
+        free = maximum(capacity_bytes - self.weights_bytes - self.workspace_bytes, 0.0)
+        chunked = floor(maximum(free - self.chunk_bytes, 0.0) / maximum(self.sequence_bytes, 1.0))
+        few = floor(free / maximum(self.sequence_bytes + self.prompt_bytes, 1.0))
+        return where(chunked * self.prompt_bytes >= self.chunk_bytes, chunked, few)
 
     @property
-    def total_bytes(self) -> FloatArray:
+    def total_bytes(self) -> Floats:
         return self.weights_bytes + self.kv_bytes + self.activation_bytes + self.workspace_bytes
 
 
 def model_weight_bytes(model: Transformer, precision: Precision) -> float:
     """Bytes of all weights as stored, all devices together: exact for GGUF files, from formats otherwise."""
-    if model.weight_bytes_exact is not None:
-        return float(sum(model.weight_bytes_exact.values()))
     return float(sum(_parts_bytes(model, precision).values()))
 
 
+def resident_bytes(model: Transformer, precision: Precision, parallel: Parallel) -> Floats:
+    """Weights that one device of a replica works on, on average: what a nearer memory level would have to hold."""
+    parts = _parts_bytes(model, precision)
+    dense = sum(parts.values()) - parts["experts"]
+    return dense / (parallel.tp * parallel.pp) + parts["experts"] / (_expert_ranks(parallel) * parallel.pp)
+
+
+def _expert_ranks(parallel: Parallel) -> Floats:
+    """Devices of one stage that a layer's experts are spread over."""
+    return maximum(parallel.ep, 1.0) * maximum(parallel.tp / parallel.ep, 1.0)
+
+
+@by_identity
 def _parts_bytes(model: Transformer, precision: Precision) -> dict[str, float]:
     """Bytes by part: embedding, head, blocks (what tensor parallelism cuts), experts (what expert parallelism cuts)."""
     if model.weight_bytes_exact is not None:
@@ -61,27 +82,28 @@ def footprint(
     engine: Engine,
     precision: Precision,
     *,
-    sequences: FloatArray,
-    tokens: FloatArray,
-    prompt: FloatArray,
+    sequences: Floats,
+    tokens: Floats,
+    prompt: Floats,
     parallel: Parallel,
 ) -> Footprint:
     """Memory of one device when `sequences` sequences hold `tokens` tokens each and prompts of `prompt` are prefilled."""
     parts = _parts_bytes(model, precision)
-    tp, pp, ep = parallel.tp, parallel.pp, parallel.ep
-    expert_share = np.maximum(ep, 1.0) * np.maximum(tp / ep, 1.0)
-    weights = parts["blocks"] / (tp * pp) + parts["experts"] / (expert_share * pp)
-    weights = (
-        weights + np.maximum(parts["embedding"], parts["head"]) / tp + np.where(pp > 1, 0.0, _smaller_end(parts)) / tp
-    )
+    tp, pp = parallel.tp, parallel.pp
+    weights = parts["blocks"] / (tp * pp) + parts["experts"] / (_expert_ranks(parallel) * pp)
+    weights = weights + maximum(parts["embedding"], parts["head"]) / tp + where(pp > 1.0, 0.0, _smaller_end(parts)) / tp
     per_sequence = kv_cache_bytes(model, precision, tokens, tp)
-    in_flight = np.minimum(sequences * prompt, PREFILL_CHUNK_TOKENS)
+    width_bytes = _widest(model, tp) * _RESIDUAL_BYTES
+    in_flight = minimum(sequences * prompt, PREFILL_CHUNK_TOKENS)
     return Footprint(
-        weights_bytes=np.asarray(weights),
+        weights_bytes=weights,
         kv_bytes=sequences * per_sequence / pp,
-        activation_bytes=in_flight * _widest(model, tp) * _RESIDUAL_BYTES,
-        workspace_bytes=np.asarray(engine.reserved_bytes),
-        kv_bytes_per_token=np.asarray(kv_elements_per_token(model) * get_format(precision.kv).bytes_per_element),
+        activation_bytes=in_flight * width_bytes,
+        workspace_bytes=engine.reserved_bytes,
+        sequence_bytes=per_sequence / pp,
+        prompt_bytes=prompt * width_bytes,
+        chunk_bytes=PREFILL_CHUNK_TOKENS * width_bytes,
+        kv_bytes_per_token=kv_elements_per_token(model) * get_format(precision.kv).bytes_per_element,
     )
 
 
@@ -94,28 +116,28 @@ def kv_elements_per_token(model: Transformer) -> int:
     return sum(b.count * b.mixer.kv_elements_per_token for b in model.blocks if b.mixer is not None)
 
 
-def kv_cache_bytes(model: Transformer, precision: Precision, tokens: FloatArray, tp: FloatArray) -> FloatArray:
+def kv_cache_bytes(model: Transformer, precision: Precision, tokens: Floats, tp: Floats) -> Floats:
     """KV cache and recurrent state of ONE sequence of `tokens` tokens on one tensor-parallel rank, all layers.
 
     KV heads are copied where there are fewer of them than ranks; a latent (MLA) is copied on every rank.
     """
     each = get_format(precision.kv).bytes_per_element
-    total: FloatArray = np.zeros(())
+    total: Floats = 0.0
     for block in model.blocks:
         mixer = block.mixer
         if mixer is None:
             continue
         if isinstance(mixer, Attention | LatentAttention):
-            kept = tokens if mixer.window is None else np.minimum(tokens, mixer.window)
-            share = np.minimum(tp, mixer.kv_heads)
+            kept = tokens if mixer.window is None else minimum(tokens, float(mixer.window))
+            share = minimum(tp, float(mixer.kv_heads))
             total = total + block.count * mixer.kv_elements_per_token * each * kept / share
         total = total + block.count * state_elements_per_sequence(mixer) * _STATE_BYTES / tp
         if block.cross is not None:
             total = total + block.count * block.cross.kv_elements_per_token * each * model.encoder_tokens / tp
-    return np.asarray(total)
+    return total
 
 
-def _widest(model: Transformer, tp: FloatArray) -> FloatArray:
+def _widest(model: Transformer, tp: Floats) -> Floats:
     """Activation elements per token alive at once: residual, normed input, and the widest layer's intermediate."""
     inner = max((_intermediate(block) for block in (*model.blocks, *model.encoder)), default=0)
     return 3.0 * model.hidden_size + 2.0 * inner / tp

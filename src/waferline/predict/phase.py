@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from waferline.arrays import FloatArray
-from waferline.predict.efficiency.intervals import Regime
+from waferline.arrays import AnyArray, FloatArray, Floats
+from waferline.elementwise import maximum, where
+from waferline.predict.efficiency.intervals import QUANTILES, Regime, shares
 from waferline.predict.engine import Engine
 from waferline.predict.result import OperatorRow
 from waferline.predict.roofline import BOUNDS, Machine, Timed, time_operator
 from waferline.workloads.operator import Operator
 
-_BOUND_BYTES = np.array(BOUNDS, dtype="U8")
-QUANTILES = ("q05", "q25", "q75", "q95")
+TIERS = ("calibrated", "transferred", "spec only")  # best known first; a pass is as well known as its worst large part
+INTERVALS = ("low90", "low50", "high50", "high90")  # names of the quantiles of `Phase.log_q`
+_LARGE_SHARE = 0.1
+_BOUND_NAMES = np.array(BOUNDS, dtype="U8")
+_TIER_NAMES = np.array(TIERS)
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One pass on one device group. Arrays over scenarios.
+    """One pass on one device group. Floats or arrays over scenarios.
 
     time_s, light_s: expected seconds and the speed-of-light bound. compute_s, memory_s, link_s, overhead_s: the roofs'
     own sums (they overlap, so they do not add up to `time_s`). flops, bytes: of one device. log_q: quantiles of
-    log(measured / predicted) of the whole pass, from those of its operators.
+    log(measured / predicted) of the whole pass, from those of its operators; empty where nobody asked. tier: how well its
+    large parts are known. timed: the operators inside the engine, where they were asked for.
     """
 
-    time_s: FloatArray
-    light_s: FloatArray
-    compute_s: FloatArray
-    memory_s: FloatArray
-    link_s: FloatArray
-    overhead_s: FloatArray
-    flops: FloatArray
-    bytes: FloatArray
-    log_q: tuple[FloatArray, ...]
-    tier: str
-    timed: tuple[Timed, ...]
+    time_s: Floats
+    light_s: Floats
+    compute_s: Floats
+    memory_s: Floats
+    link_s: Floats
+    overhead_s: Floats
+    flops: Floats
+    bytes: Floats
+    log_q: tuple[Floats, ...]
+    tier: str | AnyArray
+    timed: tuple[Timed, ...] = ()
 
     @property
-    def bottleneck(self) -> npt.NDArray[np.str_]:
+    def bottleneck(self) -> str | AnyArray:
         """What takes most of the pass: compute, memory, link or overhead."""
         roofs = (self.compute_s, self.memory_s, self.link_s, self.overhead_s)
-        longest, code = roofs[0], np.zeros((), dtype=np.int8)
+        longest: Floats = roofs[0]
+        code: Any = np.int8(0)
         for i, roof in enumerate(roofs[1:], start=1):
             code = np.where(roof > longest, np.int8(i), code)
-            longest = np.maximum(roof, longest)
-        return np.asarray(_BOUND_BYTES[code])
+            longest = maximum(roof, longest)
+        return _BOUND_NAMES[code]
 
     @property
-    def intensity_flops_per_byte(self) -> FloatArray:
-        return self.flops / np.maximum(self.bytes, 1.0)
+    def intensity_flops_per_byte(self) -> Floats:
+        return self.flops / maximum(self.bytes, 1.0)
 
     def rows(self, phase: str) -> tuple[OperatorRow, ...]:
         """The operators as rows of `explain`."""
@@ -61,120 +67,159 @@ class Phase:
                 phase=phase,
                 name=t.operator.name,
                 kind=t.operator.kind,
-                count=t.operator.count,
-                time_s=t.operator.count * t.expected_s,
-                light_s=t.operator.count * t.light_s,
-                flops=t.operator.count * t.operator.flops,
-                bytes=t.operator.count * t.operator.bytes,
-                bound=np.asarray(np.array(BOUNDS)[t.bound]),
+                count=np.asarray(t.operator.count),
+                time_s=np.asarray(t.operator.count * t.expected_s),
+                light_s=np.asarray(t.operator.count * t.light_s),
+                flops=np.asarray(t.operator.count * t.operator.flops),
+                bytes=np.asarray(t.operator.count * t.operator.bytes),
+                bound=np.asarray(_BOUND_NAMES[t.bound]),
                 tier=t.tier,
             )
             for t in self.timed
         )
 
 
-_TIERS = ("calibrated", "transferred", "spec only")  # best known first; a pass is as well known as its worst large part
-_LARGE_SHARE = 0.1
+class _Sum:
+    """A sum over operators. Arrays are kept by shape, so that what does not vary along a large axis is added once."""
+
+    __slots__ = ("arrays", "number")
+
+    def __init__(self) -> None:
+        self.number = 0.0
+        self.arrays: dict[tuple[int, ...], FloatArray] = {}
+
+    def add(self, count: Floats, each: Floats) -> None:
+        term = count * each
+        if type(term) is float:
+            self.number += term
+            return
+        term = np.asarray(term)
+        held = self.arrays.get(term.shape)
+        if held is None:
+            self.arrays[term.shape] = term
+        else:
+            held += term
+
+    def total(self) -> Floats:
+        out: Floats = self.number
+        for shape in sorted(self.arrays, key=lambda s: int(np.prod(s))):
+            out = out + self.arrays[shape]
+        return out
 
 
 def run_phase(
-    operators: Sequence[Operator],
+    operators: Iterable[Operator],
     machine: Machine,
     engine: Engine,
     *,
     layers: float,
-    resident_bytes: float = np.inf,
-    sequences: FloatArray | None = None,
+    resident_bytes: Floats = np.inf,
+    sequences: Floats | None = None,
+    intervals: bool = True,
+    keep: bool = False,
 ) -> Phase:
     """Time every operator on the machine inside the engine and add up, with the engine's host time for `layers` layers.
 
     `sequences`: of a decode step, the sequences it adds a token to; None says that the pass is no decode step.
+    intervals: False leaves `log_q` empty. keep: True keeps every operator with its times.
     """
-    engine = engine.running_on(machine.device)
-    alone = (time_operator(op, machine, resident_bytes=resident_bytes) for op in operators)
-    timed = tuple(_inside(t, machine, engine, decode=sequences is not None) for t in alone)
-    host_s = _host_s(timed, engine, layers, sequences)
-    total = _sum(t.operator.count * t.expected_s for t in timed)
-    compute_s = _sum(t.operator.count * t.compute_s for t in timed if t.operator.kind != "collective")
-    memory_s = _sum(t.operator.count * t.memory_s for t in timed)
-    link_s = _sum(t.operator.count * t.link_s for t in timed)
-    busy = _sum(t.operator.count * np.maximum(np.maximum(t.compute_s, t.memory_s), t.link_s) for t in timed)
-    residual = engine.residual.get("prefill" if sequences is None else "decode")
-    return Phase(
-        time_s=total + host_s,
-        light_s=_sum(t.operator.count * t.light_s for t in timed),
-        compute_s=compute_s,
-        memory_s=memory_s,
-        link_s=link_s,
-        overhead_s=total + host_s - busy,
-        flops=_sum(t.operator.count * t.operator.flops for t in timed),
-        bytes=_sum(t.operator.count * t.operator.bytes for t in timed),
-        log_q=tuple(np.asarray(q) for q in residual) if residual else _log_quantiles(timed, total + host_s),
-        tier=_tier(timed, total),
-        timed=timed,
-    )
-
-
-def _inside(t: Timed, machine: Machine, engine: Engine, *, decode: bool) -> Timed:
-    """The operator as the engine runs it, from what it takes alone."""
-    expected_s = engine.operator_s(
-        t.operator.kind,
-        t.expected_s,
-        t.light_s,
-        decode=decode,
-        flops=t.operator.flops,
-        moved_bytes=t.operator.bytes,
-        unit_clocks=machine.device.units * machine.device.clock_hz,
-    )
-    return replace(t, expected_s=expected_s)
-
-
-def _host_s(timed: Sequence[Timed], engine: Engine, layers: float, sequences: FloatArray | None) -> FloatArray:
-    expert_layers = sum(float(np.max(t.operator.count)) for t in timed if t.operator.kind == "expert_gemm")
-    launched = (t.operator.count * (t.expected_s > 0) for t in timed)  # a collective of one rank is none
-    return engine.host_s(
+    device = machine.device
+    engine = engine.running_on(device)
+    unit_clocks, decode = device.units * device.clock_hz, sequences is not None
+    total, light, busy, link, moved, kernels, experts = (_Sum() for _ in range(7))
+    flops_at: dict[float, _Sum] = {}  # by the peak they are done at
+    known = _Known(engine.residual.get("decode" if decode else "prefill") if intervals else ())
+    kept: list[Timed] = []
+    for op in operators:
+        t = time_operator(op, machine, resident_bytes=resident_bytes)
+        count, op_bytes = op.count, op.bytes
+        seconds = engine.operator_s(
+            op.kind,
+            t.expected_s,
+            t.light_s,
+            decode=decode,
+            flops=op.flops,
+            moved_bytes=op_bytes,
+            unit_clocks=unit_clocks,
+        )
+        total.add(count, seconds)
+        light.add(count, t.light_s)
+        if op.kind == "collective":
+            busy.add(count, t.link_s)
+            link.add(count, t.link_s)
+            kernels.add(count, where(seconds > 0.0, 1.0, 0.0))  # a collective of one rank is none
+        else:
+            peak = machine.kernel(op)[0].device.peak_flops
+            flops_at.setdefault(peak, _Sum()).add(count, op.flops)
+            moved.add(count, op_bytes)
+            busy.add(count, maximum(t.compute_s, t.memory_s))
+            kernels.add(count, 1.0)
+            if op.kind == "moe":
+                experts.add(count, 1.0)
+        known.add(t, count, seconds)
+        if keep:
+            kept.append(t._replace(expected_s=seconds))
+    host_s = engine.host_s(
         layers=layers,
-        kernels=_sum(launched),
-        expert_layers=expert_layers,
-        sequences=np.zeros(()) if sequences is None else sequences,
+        kernels=kernels.total(),
+        expert_layers=experts.total(),
+        sequences=0.0 if sequences is None else sequences,
+    )
+    operators_s, moved_bytes = total.total(), moved.total()
+    time_s = operators_s + host_s
+    flops = {peak: part.total() for peak, part in flops_at.items()}
+    return Phase(
+        time_s=time_s,
+        light_s=light.total(),
+        compute_s=sum(part / peak for peak, part in flops.items()),
+        memory_s=moved_bytes / device.bandwidth_bytes_per_s,
+        link_s=link.total(),
+        overhead_s=time_s - busy.total(),
+        flops=sum(flops.values()),
+        bytes=moved_bytes,
+        log_q=known.log_quantiles(time_s),
+        tier=known.tier(operators_s),
+        timed=tuple(kept),
     )
 
 
-def _sum(terms: Iterable[FloatArray]) -> FloatArray:
-    """Sum by shape first, so that a term that does not vary with a large axis is added once, not everywhere."""
-    groups: dict[tuple[int, ...], FloatArray] = {}
-    for term in terms:
-        key = np.shape(term)
-        groups[key] = groups[key] + term if key in groups else np.asarray(term, dtype=np.float64)
-    total: FloatArray = np.zeros(())
-    for key in sorted(groups, key=lambda k: int(np.prod(k))):
-        total = total + groups[key]
-    return total
+class _Known:
+    """How well a pass is known: its seconds by tier of their constants, and by the regime of residuals they fall under.
 
+    `own`: quantiles of the engine's whole passes, which make those of the operators needless; None where it has none, and an
+    empty tuple where nobody asks for intervals.
+    """
 
-def typical(values: FloatArray) -> float:
-    """The value in the middle of the scenarios, as an example of their size: a median would sort them all."""
-    values = np.asarray(values)
-    return float(values.flat[values.size // 2])
+    __slots__ = ("by_regime", "by_tier", "own")
 
+    def __init__(self, own: Iterable[float] | None) -> None:
+        self.own = own
+        self.by_tier: dict[str, _Sum] = {}
+        self.by_regime: dict[int, tuple[Regime, _Sum]] = {}
 
-def _regime(regimes: Sequence[Regime], typical_s: float) -> Regime:
-    return next((r for r in regimes if typical_s < r.below_s), regimes[-1])
+    def add(self, t: Timed, count: Floats, seconds: Floats) -> None:
+        scale = seconds / maximum(t.expected_s, 1e-300) if t.parts else 1.0
+        parts = [(r, tier, each * scale) for r, tier, each in t.parts] or [(t.record, t.tier, seconds)]
+        for record, tier, each in parts:
+            self.by_tier.setdefault(tier, _Sum()).add(count, each)
+            if self.own is None:
+                for regime, share in shares(record.residual, each, each):
+                    self.by_regime.setdefault(id(regime), (regime, _Sum()))[1].add(count, share)
 
+    def log_quantiles(self, time_s: Floats) -> tuple[Floats, ...]:
+        """Quantiles of the log error of the sum: operators of one pass err together, so shares weigh their quantiles."""
+        if self.own is not None:
+            return tuple(self.own)
+        totals = [(regime, part.total()) for regime, part in self.by_regime.values()]
+        return tuple(sum(getattr(r, q) * part for r, part in totals) / time_s for q in QUANTILES)
 
-def _log_quantiles(timed: Sequence[Timed], total_s: FloatArray) -> tuple[FloatArray, ...]:
-    """Quantiles of the log error of the sum: operators of one pass err together, so shares weigh their quantiles."""
-    out = []
-    weights = [(t, _regime(t.record.residual, typical(t.expected_s))) for t in timed]
-    for name in QUANTILES:
-        out.append(_sum(t.operator.count * t.expected_s * getattr(r, name) for t, r in weights) / total_s)
-    return tuple(out)
-
-
-def _tier(timed: Sequence[Timed], total: FloatArray) -> str:
-    """The worst tier among operators that take a large share of the typical scenario."""
-    whole = typical(total) or 1.0
-    shares = dict.fromkeys(_TIERS, 0.0)
-    for t in timed:
-        shares[t.tier] += typical(t.operator.count) * typical(t.expected_s) / whole
-    return next((tier for tier in reversed(_TIERS) if shares[tier] > _LARGE_SHARE), _TIERS[0])
+    def tier(self, operators_s: Floats) -> str | AnyArray:
+        """The worst tier among operators that take a large share of each scenario."""
+        if len(self.by_tier) == 1:
+            return next(iter(self.by_tier))
+        whole: Floats = maximum(operators_s, 1e-300)
+        code: Any = np.int8(0)
+        for i, tier in enumerate(TIERS):
+            if tier in self.by_tier:
+                code = np.where(self.by_tier[tier].total() / whole > _LARGE_SHARE, np.int8(i), code)
+        return _TIER_NAMES[code]

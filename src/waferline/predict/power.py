@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
+from waferline.elementwise import minimum
 from waferline.machines.device import Device
 from waferline.predict.phase import Phase
 
 
-def phase_power_w(device: Device, phase: Phase) -> FloatArray | None:
+def phase_power_w(device: Device, phase: Phase) -> Floats | None:
     """Average watts of one device over a phase; None when its power limit is not known.
 
     Activity of a roof is the share of the phase during which it alone would be busy. Figures are assumptions by
@@ -22,8 +21,8 @@ def phase_power_w(device: Device, phase: Phase) -> FloatArray | None:
     idle = row["idle"] if device.idle_w is None else device.idle_w / device.tdp_w
     activity = (
         idle
-        + row["compute"] * np.minimum(phase.compute_s / phase.time_s, 1.0)
-        + row["memory"] * np.minimum(phase.memory_s / phase.time_s, 1.0)
-        + row["link"] * np.minimum(phase.link_s / phase.time_s, 1.0)
+        + row["compute"] * minimum(phase.compute_s / phase.time_s, 1.0)
+        + row["memory"] * minimum(phase.memory_s / phase.time_s, 1.0)
+        + row["link"] * minimum(phase.link_s / phase.time_s, 1.0)
     )
-    return np.asarray(device.tdp_w * np.minimum(activity, 1.0))
+    return device.tdp_w * minimum(activity, 1.0)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from waferline.arrays import AnyArray
 from waferline.errors import unknown
 from waferline.units import quantity, unit_of
+
+T = TypeVar("T")
 
 
 class Field:
@@ -61,6 +63,56 @@ class OperatorRow:
         }
 
 
+class WhenRead(Sequence[T]):
+    """A sequence that is made when somebody first looks at it: most answers are asked for their numbers alone."""
+
+    def __init__(self, make: Callable[[], Iterable[T]]) -> None:
+        self._make = make
+        self._made: tuple[T, ...] | None = None
+
+    def _items(self) -> tuple[T, ...]:
+        if self._made is None:
+            self._made = tuple(self._make())
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items()[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items())
+
+
+class Fields(Mapping[str, AnyArray]):
+    """Values by name, of which those that only follow from others are computed when somebody first reads them.
+
+    parts: what the rest follows from and nobody is shown. derived: name → formula, which is given these fields.
+    """
+
+    def __init__(
+        self, known: Mapping[str, Any], parts: Mapping[str, Any], derived: Mapping[str, Callable[[Fields], Any]]
+    ) -> None:
+        self.known = {name: np.asarray(value) for name, value in known.items()}
+        self.parts = parts
+        self.derived = derived
+
+    def __getitem__(self, name: str) -> AnyArray:
+        if name not in self.known:
+            self.known[name] = np.asarray(self.derived[name](self))
+        return self.known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.known or name in self.derived
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self.known, *self.derived)))
+
+    def __len__(self) -> int:
+        return len(self.known.keys() | self.derived.keys())
+
+
 @dataclass(frozen=True)
 class Result:
     """Values by name (SI, unit in the name), with labelled axes, provenance and the list of what is not modelled.
@@ -70,12 +122,13 @@ class Result:
 
     values: Mapping[str, AnyArray]
     how: str = "predicted"
-    coords: Mapping[str, AnyArray] = field(default_factory=dict)  # inputs that vary, as given
+    coords: Mapping[str, Any] = field(default_factory=dict)  # inputs that vary, as given
     about: Mapping[str, Any] = field(default_factory=dict)  # model, hardware, precision, ...: text
-    operators: tuple[OperatorRow, ...] = ()
-    sources: tuple[Mapping[str, str], ...] = ()
+    operators: Sequence[OperatorRow] = ()
+    sources: Sequence[Mapping[str, str]] = ()
     notes: tuple[str, ...] = ()
     not_modelled: tuple[str, ...] = ()
+    extent: tuple[int, ...] | None = None  # the shape of all scenarios, where the values need not tell
 
     def __getitem__(self, name: str) -> AnyArray:
         if name not in self.values:
@@ -88,6 +141,8 @@ class Result:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape all scenarios broadcast to."""
+        if self.extent is not None:
+            return self.extent
         return np.broadcast_shapes(*(np.shape(v) for v in self.values.values()))
 
     def fields(self) -> dict[str, str]:

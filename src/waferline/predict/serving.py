@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from waferline.arrays import FloatArray
+from waferline.arrays import AnyArray, Floats
+from waferline.elementwise import ceil, maximum, minimum
 from waferline.errors import InvalidInputError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
+from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.inputs import as_device, as_model
-from waferline.predict.labels import Values, over_labels
-from waferline.predict.loaded import check_load, loaded_values
-from waferline.predict.memory import PREFILL_CHUNK_TOKENS, Footprint, footprint, model_weight_bytes
-from waferline.predict.phase import Phase, run_phase
+from waferline.predict.load import NO_LIMIT, check_load, loaded_values
+from waferline.predict.memory import PREFILL_CHUNK_TOKENS, Footprint, footprint, model_weight_bytes, resident_bytes
+from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.profile import Profile, load_profile
-from waferline.predict.result import Field, Result, merged_sources
-from waferline.predict.roofline import BOUNDS, Machine
+from waferline.predict.result import Field, Fields, OperatorRow, Result, WhenRead, merged_sources
+from waferline.predict.roofline import machine_for
+from waferline.remember import by_identity
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Transformer
@@ -31,14 +32,23 @@ from waferline.workloads.weights import as_shipped
 _SECONDS_PER_HOUR = 3600.0
 _MEGA = 1e6
 
-NOT_MODELLED = (
-    "queueing and arrivals: every request starts at once",
-    "prefill and decode steps that interleave (chunked prefill under load)",
+_NOT_MODELLED = (
     "speculative decoding and prefix caching",
     "imbalance between experts beyond the expected number that a batch touches",
     "clock throttling, and other tenants of the same host",
     "measured power: energy follows assumed shares of the power limit",
 )
+# What each load leaves out, beside that.
+NOT_MODELLED: Mapping[str, tuple[str, ...]] = {
+    "static": (
+        "queueing and arrivals: every request starts at once",
+        "prefill and decode steps that interleave (chunked prefill under load)",
+        *_NOT_MODELLED,
+    ),
+    "closed": ("arrivals at a given rate, and percentiles: the load is steady and its times are means", *_NOT_MODELLED),
+    "burst": ("percentiles: times are means over the burst", *_NOT_MODELLED),
+    "full": ("latency goals: the queue never empties", *_NOT_MODELLED),
+}
 
 
 class ServingResult(Result):
@@ -67,6 +77,8 @@ class ServingResult(Result):
     running_sequences = Field(
         "running_sequences", "Sequences that decode together under load: asked, or what memory holds"
     )
+    light_loaded_ttft = Field("light_loaded_ttft_s", "Bound of `loaded_ttft`: the prefill of one prompt alone")
+    light_loaded_tpot = Field("light_loaded_tpot_s", "Bound of `loaded_tpot`: a decode step of the running sequences")
     light_ttft = Field("light_ttft_s", "Speed-of-light bound of `ttft`")
     light_itl = Field("light_itl_s", "Speed-of-light bound of `itl`")
 
@@ -95,6 +107,7 @@ class ServingModel:
         engine: str | None = None,
         profile: Profile | str | None = None,
         load: str = "static",
+        concurrency: Any = NO_LIMIT,
         intervals: bool = True,
     ) -> ServingResult:
         """Time, memory, energy and cost of `batch_size` requests of `seq_len` prompt and `output_len` output tokens.
@@ -103,7 +116,8 @@ class ServingModel:
         `batch_size` counts sequences over all `dp` replicas. `tp`, `pp`, `ep`, `dp` as in `Parallel`. profile: a calibration
         (or its file) of `waferline calibrate`. load: static (one batch), or with fields `loaded_*` beside it: closed
         (`batch_size` clients that send a request when theirs is done), burst (all requests at once), full (a queue that
-        never empties: the batch is what memory and the scheduler allow). intervals: False leaves the 50 % and 90 % intervals
+        never empties: the batch is what memory and the scheduler allow). concurrency: under load, the most sequences that
+        run at once, beside what memory and the engine's scheduler allow. intervals: False leaves the 50 % and 90 % intervals
         of a static batch out, for sweeps that only rank.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
@@ -119,27 +133,83 @@ class ServingModel:
             "ep": whole("ep", ep),
             "dp": whole("dp", dp),
         }
+        if load != "static":
+            arguments["concurrency"] = whole("concurrency", concurrency)
         labels = np.asarray(precision, dtype=str)
-        common_shape({**arguments, "precision": labels})
+        shape = common_shape({**arguments, "precision": labels})
         runner = default_engine(device) if engine is None else get_engine(engine)
         if profile is not None:
             runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
-        case = _Case(spec, device, runner, kv, check_load(load), intervals)
-        values = over_labels(labels, arguments, case.values)
-        single = labels.size == 1
+        case = serving_case(spec, device, runner, kv, check_load(load), intervals)
+        values = over_labels(labels, arguments, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
+        first = str(labels.flat[0])
         return ServingResult(
-            values=values,
+            values=case.fields(values, arguments),
+            extent=shape,
             coords={k: v for k, v in {**arguments, "precision": labels}.items() if np.size(v) > 1},
             about=case.about(labels),
-            operators=case.rows(str(labels.flat[0]), arguments) if single else (),
-            sources=merged_sources(spec.sources, device.citations),
-            notes=case.notes(str(labels.flat[0])) if single else (),
-            not_modelled=NOT_MODELLED,
+            operators=WhenRead(lambda: case.rows(first, arguments)) if labels.size == 1 else (),
+            sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
+            notes=case.notes(first) if labels.size == 1 else (),
+            not_modelled=NOT_MODELLED[load],
         )
 
 
+Arguments = Mapping[str, Floats]
+# What the rest only follows from.
+_HIDDEN = frozenset(
+    f"{phase}_{name}"
+    for phase in ("prefill", "decode")
+    for name in ("time_s", "flops", "bytes", "peak_flops", *INTERVALS)
+)
+
+
+def _bounded(name: str, phase: str, key: str) -> Callable[[Fields], Floats]:
+    """An end of an interval: the expected time by the quantile of its phase, never beyond the bound."""
+    return lambda v: maximum(v[f"{name}_s"] * np.exp(v.parts[f"{phase}_{key}"]), v[f"light_{name}_s"])
+
+
+# Field → what it needs of the rest, and how it follows.
+_DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[[Fields], Any]]] = {
+    "throughput_tokens_per_s": ((), lambda v: v.parts["batch_size"] / v["itl_s"]),
+    "light_throughput_tokens_per_s": ((), lambda v: v.parts["batch_size"] / v["light_itl_s"]),
+    "user_tokens_per_s": ((), lambda v: 1.0 / v["itl_s"]),
+    "light_user_tokens_per_s": ((), lambda v: 1.0 / v["light_itl_s"]),
+    "request_s": ((), lambda v: v["ttft_s"] + np.maximum(v.parts["output_len"] - 1.0, 0.0) * v["itl_s"]),
+    "light_request_s": (
+        (),
+        lambda v: v["light_ttft_s"] + np.maximum(v.parts["output_len"] - 1.0, 0.0) * v["light_itl_s"],
+    ),
+    **{
+        f"{name}_{key}_s": ((f"{phase}_{key}",), _bounded(name, phase, key))
+        for name, phase in (("ttft", "prefill"), ("itl", "decode"))
+        for key in INTERVALS
+    },
+    "kv_cache_bytes": ((), lambda v: v["device_kv_bytes"] * v["devices"]),
+    "memory_utilization": ((), lambda v: v["device_memory_bytes"] / v["capacity_bytes"]),
+    **{
+        f"{phase}_{name}": ((), formula(phase))
+        for phase in ("prefill", "decode")
+        for name, formula in {
+            "intensity_flops_per_byte": lambda p: (
+                lambda v: v.parts[f"{p}_flops"] / np.maximum(v.parts[f"{p}_bytes"], 1.0)
+            ),
+            "mfu": lambda p: lambda v: v.parts[f"{p}_flops"] / (v.parts[f"{p}_time_s"] * v.parts[f"{p}_peak_flops"]),
+            "mbu": lambda p: lambda v: v.parts[f"{p}_bytes"] / (v.parts[f"{p}_time_s"] * v.parts["bandwidth"]),
+            "ridge_flops_per_byte": lambda p: lambda v: v.parts[f"{p}_peak_flops"] / v.parts["bandwidth"],
+        }.items()
+    },
+    "prefill_energy_j": (("prefill_power_w",), lambda v: v["prefill_power_w"] * v["ttft_s"]),
+    "energy_j_per_token": (("decode_power_w",), lambda v: v["decode_power_w"] / v["throughput_tokens_per_s"]),
+    "cost_usd_per_mtoken": (
+        ("hourly_usd",),
+        lambda v: v.parts["hourly_usd"] * v["devices"] / _SECONDS_PER_HOUR / v["throughput_tokens_per_s"] * _MEGA,
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
-class _Case:
+class ServingCase:
     """One model on one machine with one engine: everything but the numbers."""
 
     model: Transformer
@@ -148,144 +218,119 @@ class _Case:
     kv: str | None
     load: str = "static"
     intervals: bool = True
+    precisions: dict[str, Precision] = field(default_factory=dict)  # by label, resolved once
 
     def precision(self, label: str) -> Precision:
-        return as_shipped(self.model, resolve(label, self.device.arithmetic, kv=self.kv))
+        if label not in self.precisions:
+            self.precisions[label] = as_shipped(self.model, resolve(label, self.device.arithmetic, kv=self.kv))
+        return self.precisions[label]
 
-    def phases(self, label: str, a: Mapping[str, FloatArray]) -> tuple[Phase, Phase, Parallel]:
-        """Prefill and decode of one replica, with `batch / (dp · pp)` sequences in each pipeline stage at a time."""
-        precision = self.precision(label)
-        parallel = Parallel(a["tp"], a["pp"], a["ep"], a["dp"])
-        local = np.ceil(a["batch_size"] / (a["dp"] * a["pp"]))
-        machine = Machine(self.device, self.engine.kernels)
-        resident = model_weight_bytes(self.model, precision) / float(np.max(parallel.devices))
-        layers = float(sum(b.count for b in self.model.blocks))
-        settings: dict[str, Any] = {
-            "machine": machine,
+    def _settings(self, precision: Precision, parallel: Parallel, keep: bool) -> dict[str, Any]:
+        return {
+            "machine": machine_for(self.device, self.engine.kernels),
             "engine": self.engine,
-            "layers": layers,
-            "resident_bytes": resident,
+            "layers": float(sum(b.count for b in self.model.blocks)),
+            "resident_bytes": resident_bytes(self.model, precision, parallel),
+            "intervals": self.intervals,
+            "keep": keep,
         }
-        prefill = lower_prefill(self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel)
-        context = a["seq_len"] + (a["output_len"] + 1) / 2
-        decode = lower_decode(self.model, batch=local, context=context, precision=precision, parallel=parallel)
-        return run_phase(prefill, **settings), run_phase(decode, sequences=local, **settings), parallel
 
-    def values(self, label: str, a: Mapping[str, FloatArray]) -> Values:
-        prefill, decode, parallel = self.phases(label, a)
-        out = self._times(prefill, decode, a, parallel)
-        out |= self._memory(self.precision(label), a, parallel)
-        out |= self._use("prefill", prefill, label) | self._use("decode", decode, label)
-        out |= self._expense(prefill, decode, out, parallel)
+    def prefill(self, label: str, a: Arguments, batch: Floats, *, keep: bool = False) -> Phase:
+        """The prefill of one replica, with `batch / (dp · pp)` prompts in each pipeline stage at a time."""
+        precision, parallel = self.precision(label), parallel_of(a)
+        local = ceil(batch / (a["dp"] * a["pp"]))
+        operators = lower_prefill(self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel)
+        return run_phase(operators, **self._settings(precision, parallel, keep))
+
+    def decode(self, label: str, a: Arguments, batch: Floats, *, keep: bool = False) -> Phase:
+        """A decode step at the mean context of the generation, with as many sequences in a stage as in `prefill`."""
+        precision, parallel = self.precision(label), parallel_of(a)
+        local = ceil(batch / (a["dp"] * a["pp"]))
+        context = a["seq_len"] + (a["output_len"] + 1.0) / 2.0
+        operators = lower_decode(self.model, batch=local, context=context, precision=precision, parallel=parallel)
+        return run_phase(operators, sequences=local, **self._settings(precision, parallel, keep))
+
+    def values(self, label: str, a: Arguments) -> Values:
+        """What the operators and the memory say; the rest follows from it (`_DERIVED`)."""
+        parallel, batch, precision = parallel_of(a), a["batch_size"], self.precision(label)
+        prefill, decode = self.prefill(label, a, batch), self.decode(label, a, batch)
+        out = self._memory(precision, a, parallel)
+        peak = self.device.peak(get_format(precision.activations).arithmetic)
+        for name, phase in (("prefill", prefill), ("decode", decode)):
+            power = phase_power_w(self.device, phase)
+            out |= {
+                f"{name}_bottleneck": phase.bottleneck,
+                f"{name}_tier": phase.tier,
+                f"{name}_time_s": phase.time_s,
+                f"{name}_flops": phase.flops,
+                f"{name}_bytes": phase.bytes,
+                f"{name}_peak_flops": peak,
+                **({} if power is None else {f"{name}_power_w": power * parallel.devices}),
+                **{f"{name}_{key}": q for key, q in zip(INTERVALS, phase.log_q, strict=False)},
+            }
+        # Micro-batches follow one another through the stages: the batch is done when the last one leaves the last stage.
+        # The bound lets the chunks of one prompt follow one another through the stages, too.
+        out |= {"ttft_s": prefill.time_s * self.pipeline_fill(a, batch), "light_ttft_s": prefill.light_s / parallel.pp}
+        out |= {"itl_s": decode.time_s, "light_itl_s": decode.light_s}
         if self.load != "static":
             out |= loaded_values(self, label, a, out["max_batch_size"], self.load)
-        return out
+        return {name: np.asarray(value) for name, value in out.items()}
 
-    def _times(self, prefill: Phase, decode: Phase, a: Mapping[str, FloatArray], parallel: Parallel) -> Values:
-        # Micro-batches follow one another through the stages: the batch is done when the last one leaves the last stage.
-        fill = self.pipeline_fill(a, parallel)
-        steps = np.maximum(a["output_len"] - 1, 0)
-        out: Values = {}
-        for prefix, ttft, itl in (
-            ("", prefill.time_s * fill, decode.time_s),
-            # The bound lets the chunks of one prompt follow one another through the stages, too.
-            ("light_", prefill.light_s / parallel.pp, decode.light_s),
-        ):
-            out[f"{prefix}ttft_s"], out[f"{prefix}itl_s"] = ttft, itl
-            out[f"{prefix}throughput_tokens_per_s"] = a["batch_size"] / itl
-            out[f"{prefix}user_tokens_per_s"] = 1.0 / itl
-            out[f"{prefix}request_s"] = ttft + steps * itl
-        for name, phase in (("ttft", prefill), ("itl", decode)) if self.intervals else ():
-            for key, log_q in zip(("low90", "low50", "high50", "high90"), phase.log_q, strict=True):
-                out[f"{name}_{key}_s"] = np.maximum(out[f"{name}_s"] * np.exp(log_q), out[f"light_{name}_s"])
-        return out
+    def fields(self, values: Values, a: Arguments) -> Fields:
+        """The values that are shown, and how those that nobody may read follow from the rest."""
+        hidden = {name: value for name, value in values.items() if name in _HIDDEN}
+        shown = {name: value for name, value in values.items() if name not in hidden}
+        sheet = {"bandwidth": self.device.bandwidth_bytes_per_s, "hourly_usd": self.device.hourly_usd}
+        has = lambda *needs: all(n in values or sheet.get(n) is not None for n in needs)  # noqa: E731
+        derived = {name: formula for name, (needs, formula) in _DERIVED.items() if has(*needs)}
+        return Fields(shown, {**a, **hidden, **sheet}, derived)
 
-    def pipeline_fill(self, a: Mapping[str, FloatArray], parallel: Parallel) -> FloatArray:
+    def pipeline_fill(self, a: Arguments, batch: Floats) -> Floats:
         """Time of a prefill through all stages over that of one micro-batch; long prompts pass in pieces of their own."""
-        waves = np.minimum(np.ceil(a["batch_size"] / parallel.dp), parallel.pp)
-        pieces = np.maximum(np.ceil(a["seq_len"] / self.engine.wave_tokens), 1.0)
-        return np.asarray((parallel.pp + waves * pieces - 1) / (parallel.pp * pieces))
+        waves = minimum(ceil(batch / a["dp"]), a["pp"])
+        pieces = maximum(ceil(a["seq_len"] / self.engine.wave_tokens), 1.0)
+        return (a["pp"] + waves * pieces - 1.0) / (a["pp"] * pieces)
 
-    def _memory(self, precision: Precision, a: Mapping[str, FloatArray], parallel: Parallel) -> Values:
-        sequences = np.ceil(a["batch_size"] / parallel.dp)
-        print_ = self.footprint(precision, sequences, a, parallel)
+    def _memory(self, precision: Precision, a: Arguments, parallel: Parallel) -> dict[str, Any]:
+        held = self.footprint(precision, a, parallel)
         capacity = self.device.capacity_bytes
-        one = print_.kv_bytes / sequences
-        free = capacity * self.engine.memory_share - print_.weights_bytes - print_.workspace_bytes
-        free = free - np.minimum(print_.activation_bytes, free)
-        per_replica = np.floor(np.maximum(free, 0.0) / np.maximum(one, 1.0))
+        per_replica = held.most_sequences(capacity * self.engine.memory_share)
         return {
-            "feasible": print_.total_bytes <= capacity,
-            "weights_bytes": np.asarray(model_weight_bytes(self.model, precision)),
-            "kv_cache_bytes": print_.kv_bytes * parallel.devices,
-            "device_weights_bytes": print_.weights_bytes,
-            "device_kv_bytes": print_.kv_bytes,
-            "device_activation_bytes": print_.activation_bytes,
-            "device_workspace_bytes": print_.workspace_bytes,
-            "device_memory_bytes": print_.total_bytes,
-            "memory_utilization": print_.total_bytes / capacity,
+            "feasible": held.total_bytes <= capacity,
+            "weights_bytes": model_weight_bytes(self.model, precision),
+            "device_weights_bytes": held.weights_bytes,
+            "device_kv_bytes": held.kv_bytes,
+            "device_activation_bytes": held.activation_bytes,
+            "device_workspace_bytes": held.workspace_bytes,
+            "device_memory_bytes": held.total_bytes,
             "max_batch_size": per_replica * parallel.dp,
             "devices": parallel.devices,
-            "capacity_bytes": np.asarray(capacity),
+            "capacity_bytes": capacity,
         }
 
-    def footprint(
-        self, precision: Precision, sequences: FloatArray, a: Mapping[str, FloatArray], parallel: Parallel
-    ) -> Footprint:
+    def footprint(self, precision: Precision, a: Arguments, parallel: Parallel) -> Footprint:
         return footprint(
             self.model,
             self.device,
             self.engine,
             precision,
-            sequences=sequences,
+            sequences=ceil(a["batch_size"] / parallel.dp),
             tokens=a["seq_len"] + a["output_len"],
-            prompt=np.minimum(a["seq_len"], PREFILL_CHUNK_TOKENS),
+            prompt=minimum(a["seq_len"], PREFILL_CHUNK_TOKENS),
             parallel=parallel,
         )
 
-    def _use(self, name: str, phase: Phase, label: str) -> Values:
-        """How well a phase uses the machine: its bottleneck, arithmetic intensity, MFU and MBU."""
-        peak = self.device.peak(get_format(self.precision(label).activations).arithmetic)
-        bandwidth = self.device.bandwidth_bytes_per_s
-        return {
-            f"{name}_bottleneck": phase.bottleneck,
-            f"{name}_intensity_flops_per_byte": phase.intensity_flops_per_byte,
-            f"{name}_mfu": phase.flops / (phase.time_s * peak),
-            f"{name}_mbu": phase.bytes / (phase.time_s * bandwidth),
-            f"{name}_ridge_flops_per_byte": np.asarray(peak / bandwidth),
-        }
-
-    def _expense(self, prefill: Phase, decode: Phase, out: Values, parallel: Parallel) -> Values:
-        """Energy and money of all devices, where the machine's power limit and price are known."""
-        expense: Values = {}
-        devices = parallel.devices
-        for name, phase, tokens in (
-            ("prefill", prefill, None),
-            ("decode", decode, out["throughput_tokens_per_s"]),
-        ):
-            power = phase_power_w(self.device, phase)
-            if power is None:
-                continue
-            expense[f"{name}_power_w"] = power * devices
-            if tokens is None:
-                expense["prefill_energy_j"] = power * devices * out["ttft_s"]
-            else:
-                expense["energy_j_per_token"] = power * devices / tokens
-        if self.device.hourly_usd is not None:
-            per_second = self.device.hourly_usd * devices / _SECONDS_PER_HOUR
-            expense["cost_usd_per_mtoken"] = per_second / out["throughput_tokens_per_s"] * _MEGA
-        return expense
-
-    def rows(self, label: str, a: Mapping[str, FloatArray]) -> tuple[Any, ...]:
-        prefill, decode, _ = self.phases(label, a)
+    def rows(self, label: str, a: Arguments) -> tuple[OperatorRow, ...]:
+        batch = a["batch_size"]
+        prefill, decode = self.prefill(label, a, batch, keep=True), self.decode(label, a, batch, keep=True)
         return prefill.rows("prefill") + decode.rows("decode")
 
-    def about(self, labels: npt.NDArray[np.str_]) -> dict[str, Any]:
+    def about(self, labels: AnyArray) -> dict[str, Any]:
         return {
             "model": self.model.name,
             "hardware": self.device.name,
             "engine": self.engine.name,
-            "precision": ", ".join(self.precision(str(x)).label() for x in np.unique(labels)),
+            "precision": ", ".join(self.precision(x).label() for x in sorted({str(label) for label in labels.flat})),
         }
 
     def notes(self, label: str) -> tuple[str, ...]:
@@ -299,4 +344,13 @@ class _Case:
         return tuple(notes)
 
 
-__all__ = ["BOUNDS", "ServingModel", "ServingResult"]
+def parallel_of(a: Arguments) -> Parallel:
+    return Parallel(a["tp"], a["pp"], a["ep"], a["dp"])
+
+
+@by_identity
+def serving_case(
+    model: Transformer, device: Device, engine: Engine, kv: str | None, load: str, intervals: bool
+) -> ServingCase:
+    """The case of these records, remembered with what was looked up for it."""
+    return ServingCase(model, device, engine, kv, load, intervals)

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
+from waferline.elementwise import exp, maximum
 from waferline.errors import unknown
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
+from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.inputs import as_device, as_model
-from waferline.predict.labels import Values, over_labels
-from waferline.predict.phase import Phase, run_phase
+from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
-from waferline.predict.result import Field, Result, merged_sources
-from waferline.predict.roofline import Machine
+from waferline.predict.result import Field, Result, WhenRead, merged_sources
+from waferline.predict.roofline import machine_for
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import common_shape, whole
@@ -88,7 +89,7 @@ class SingleNodeModel:
         if engine is None and device.kind in ("gpu", "tpu", "npu"):
             runner = get_engine("static")
         case = _Case(spec, device, runner, phase)
-        values = over_labels(labels, a, case.values)
+        values = over_labels(labels, a, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         label = str(labels.flat[0])
         precisions = (resolve(str(x), device.arithmetic).label() for x in np.unique(labels))
         return SingleNodeResult(
@@ -101,8 +102,8 @@ class SingleNodeModel:
                 "phase": phase,
                 "precision": ", ".join(precisions),
             },
-            operators=case.run(label, a).rows(phase) if labels.size == 1 else (),
-            sources=merged_sources(spec.sources, device.citations),
+            operators=WhenRead(lambda: case.run(label, a, keep=True).rows(phase)) if labels.size == 1 else (),
+            sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
             not_modelled=NOT_MODELLED,
         )
 
@@ -114,7 +115,7 @@ class _Case:
     engine: Engine
     phase: str
 
-    def run(self, label: str, a: Mapping[str, FloatArray]) -> Phase:
+    def run(self, label: str, a: Mapping[str, Floats], *, keep: bool = False) -> Phase:
         precision = resolve(label, self.device.arithmetic)
         training = self.phase == "train"
         operators = lower_forward(
@@ -125,9 +126,9 @@ class _Case:
             operators = [_with_backward(op) for op in operators]
         if isinstance(self.model, Transformer):
             layers = float(sum(b.count for b in (*self.model.blocks, *self.model.encoder)))
-        machine = Machine(self.device, self.engine.kernels)
+        machine = machine_for(self.device, self.engine.kernels)
         resident = self.weight_bytes(precision)
-        return run_phase(operators, machine, self.engine, layers=layers, resident_bytes=resident)
+        return run_phase(operators, machine, self.engine, layers=layers, resident_bytes=resident, keep=keep)
 
     def elements(self) -> float:
         return float(sum(weight_elements(self.model).values()))
@@ -135,35 +136,37 @@ class _Case:
     def weight_bytes(self, precision: Precision) -> float:
         return self.elements() * get_format(precision.weights).bytes_per_element
 
-    def values(self, label: str, a: Mapping[str, FloatArray]) -> Values:
+    def values(self, label: str, a: Mapping[str, Floats]) -> Values:
         precision = resolve(label, self.device.arithmetic)
         phase = self.run(label, a)
-        optimizer_s = np.zeros(())
+        optimizer_s = 0.0
         if self.phase == "train":
             moved = self.elements() * read_packaged("training.yaml")["adam"]["moved_bytes"]
-            optimizer_s = np.asarray(moved / self.device.bandwidth_bytes_per_s)
+            optimizer_s = moved / self.device.bandwidth_bytes_per_s
         latency = phase.time_s + optimizer_s
         light = phase.light_s + optimizer_s
         peak = self.device.peak(get_format(precision.activations).arithmetic)
         memory = self._memory_bytes(precision, a)
-        out: Values = {
+        out: dict[str, Any] = {
             "latency_s": latency,
             "light_latency_s": light,
             "samples_per_s": a["batch_size"] / latency,
             "light_samples_per_s": a["batch_size"] / light,
             "bottleneck": phase.bottleneck,
+            "tier": phase.tier,
             "mfu": phase.flops / (latency * peak),
             "mbu": phase.bytes / (latency * self.device.bandwidth_bytes_per_s),
             "intensity_flops_per_byte": phase.intensity_flops_per_byte,
-            "ridge_flops_per_byte": np.asarray(peak / self.device.bandwidth_bytes_per_s),
-            "weights_bytes": np.asarray(self.weight_bytes(precision)),
+            "ridge_flops_per_byte": peak / self.device.bandwidth_bytes_per_s,
+            "weights_bytes": self.weight_bytes(precision),
             "device_memory_bytes": memory,
             "memory_utilization": memory / self._capacity_bytes(),
             "feasible": memory <= self._capacity_bytes(),
         }
-        for key, log_q in zip(("low90", "low50", "high50", "high90"), phase.log_q, strict=True):
-            out[f"latency_{key}_s"] = np.maximum(latency * np.exp(log_q), light)
-        return out | self._expense(phase, out)
+        for key, log_q in zip(INTERVALS, phase.log_q, strict=True):
+            out[f"latency_{key}_s"] = maximum(latency * exp(log_q), light)
+        out |= self._expense(phase, out)
+        return {name: np.asarray(value) for name, value in out.items()}
 
     def _capacity_bytes(self) -> float:
         """A microcontroller's flash holds weights and its SRAM activations, so all levels count; else main memory."""
@@ -171,7 +174,7 @@ class _Case:
             return sum(level.capacity_bytes for level in self.device.memory)
         return self.device.capacity_bytes
 
-    def _memory_bytes(self, precision: Precision, a: Mapping[str, FloatArray]) -> FloatArray:
+    def _memory_bytes(self, precision: Precision, a: Mapping[str, Floats]) -> Floats:
         elements = get_format(precision.activations).bytes_per_element
         if isinstance(self.model, ConvNet):
             sizes = [(c.input_elements + c.output_elements) / c.count for c in self.model.layers]
@@ -189,10 +192,10 @@ class _Case:
         if self.phase == "train":
             adam = read_packaged("training.yaml")["adam"]
             states = self.elements() * (adam["gradient_bytes"] + adam["state_bytes"])
-        return np.asarray(self.weight_bytes(precision) + states + activations + self.engine.reserved_bytes)
+        return self.weight_bytes(precision) + states + activations + self.engine.reserved_bytes
 
-    def _expense(self, phase: Phase, out: Values) -> Values:
-        expense: Values = {}
+    def _expense(self, phase: Phase, out: dict[str, Any]) -> dict[str, Any]:
+        expense: dict[str, Any] = {}
         power = phase_power_w(self.device, phase)
         if power is not None:
             expense["power_w"] = power

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
+from waferline.elementwise import anywhere, ceil, exp, maximum, minimum, where
 from waferline.errors import InvalidInputError, unknown
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine, get_engine
 from waferline.predict.inputs import as_device, as_model
-from waferline.predict.phase import Phase, run_phase
-from waferline.predict.result import Field, Result, merged_sources
-from waferline.predict.roofline import Machine, Timed, time_operator
+from waferline.predict.phase import INTERVALS, Phase, run_phase
+from waferline.predict.result import Field, Result, WhenRead, merged_sources
+from waferline.predict.roofline import machine_for, time_operator
 from waferline.predict.training_stack import Stack, get_stack
 from waferline.workloads.build import Builder
 from waferline.workloads.lower import lower_forward
@@ -27,7 +28,7 @@ from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Attention, LatentAttention, Transformer
 from waferline.workloads.weights import weight_elements
 
-_ATTENTION = ("attention_prefill", "mla_prefill")
+_ATTENTION = ("prefill_attention", "mla_prefill")
 SHARDING = ("none", "zero1", "fsdp")
 
 NOT_MODELLED = (
@@ -109,8 +110,8 @@ class TrainingModel:
                 "recompute": recompute,
                 "sharding": sharding,
             },
-            operators=forward.rows("train"),
-            sources=merged_sources(spec.sources, device.citations),
+            operators=WhenRead(lambda: forward.rows("train")),
+            sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
             not_modelled=NOT_MODELLED,
         )
 
@@ -125,7 +126,7 @@ class _Step:
     recompute: str
     sharding: str
     parallel: Parallel
-    a: Mapping[str, FloatArray]
+    a: Mapping[str, Floats]
     facts: Mapping[str, Any]
 
     def forward(self) -> Phase:
@@ -139,17 +140,17 @@ class _Step:
             parallel=self.parallel,
             training=True,
         )
-        machine = Machine(self.device, self.engine.kernels)
+        machine = machine_for(self.device, self.engine.kernels)
         layers = float(sum(b.count for b in self.model.blocks))
-        phase = run_phase([self._trained(op) for op in operators], machine, self.engine, layers=3 * layers)
+        phase = run_phase([self._trained(op) for op in operators], machine, self.engine, layers=3 * layers, keep=True)
         attention_s = self.attention_s(phase)
         slower = (self.stack.operators - 1) * (phase.time_s - attention_s) + (self.stack.attention - 1) * attention_s
-        return replace(phase, time_s=phase.time_s + np.maximum(slower, phase.light_s - phase.time_s))
+        return replace(phase, time_s=phase.time_s + maximum(slower, phase.light_s - phase.time_s))
 
-    def attention_s(self, phase: Phase) -> FloatArray:
+    def attention_s(self, phase: Phase) -> Floats:
         """Expected time of attention's core in one micro-batch, before the framework's factor."""
         parts = [t.operator.count * t.expected_s for t in phase.timed if t.operator.kind in _ATTENTION]
-        return np.asarray(sum(parts, np.zeros(())))
+        return sum(parts)
 
     def _trained(self, op: Operator) -> Operator:
         again = self.facts["recompute"][self.recompute]["attention" if op.kind in _ATTENTION else "others"]
@@ -157,7 +158,7 @@ class _Step:
 
     def values(self, forward: Phase) -> dict[str, npt.NDArray[Any]]:
         p, a = self.parallel, self.a
-        micro_batches = np.maximum(np.ceil(a["global_batch"] / (p.dp * a["micro_batch"])), 1.0)
+        micro_batches = maximum(ceil(a["global_batch"] / (p.dp * a["micro_batch"])), 1.0)
         bubble = (p.pp - 1) / a["virtual_stages"]
         compute_s = forward.time_s / p.pp * (micro_batches + bubble)
         exchange_s = self._exchange_s(compute_s, micro_batches)
@@ -173,7 +174,7 @@ class _Step:
         light_s = forward.light_s / p.pp * micro_batches
         out = {
             "step_time_s": step_s,
-            "light_step_time_s": np.minimum(light_s, step_s),
+            "light_step_time_s": light_s,
             "total_tokens_per_s": tokens / step_s,
             "samples_per_s": a["global_batch"] / step_s,
             "mfu": rate(full),
@@ -188,20 +189,21 @@ class _Step:
             "feasible": memory <= self.device.capacity_bytes,
             "device_memory_bytes": memory,
             "bottleneck": forward.bottleneck,
+            "tier": forward.tier,
         }
         quantiles = self.stack.log_q or forward.log_q
-        for key, log_q in zip(("low90", "low50", "high50", "high90"), quantiles, strict=True):
-            out[f"step_time_{key}_s"] = np.maximum(step_s * np.exp(np.asarray(log_q)), out["light_step_time_s"])
-        return out
+        for key, log_q in zip(INTERVALS, quantiles, strict=True):
+            out[f"step_time_{key}_s"] = maximum(step_s * exp(log_q), out["light_step_time_s"])
+        return {name: np.asarray(value) for name, value in out.items()}
 
-    def _local_parameters(self) -> FloatArray:
+    def _local_parameters(self) -> Floats:
         """Parameters of one device before data-parallel sharding."""
         p, parts = self.parallel, weight_elements(self.model)
-        experts = parts["experts"] / (np.maximum(p.ep, 1.0) * np.maximum(p.tp / p.ep, 1.0) * p.pp)
+        experts = parts["experts"] / (maximum(p.ep, 1.0) * maximum(p.tp / p.ep, 1.0) * p.pp)
         ends = parts["embedding"] + parts["head"]
-        return np.asarray(parts["blocks"] / (p.tp * p.pp) + experts + ends / (p.tp * p.pp))
+        return parts["blocks"] / (p.tp * p.pp) + experts + ends / (p.tp * p.pp)
 
-    def _exchange_s(self, compute_s: FloatArray, micro_batches: FloatArray) -> FloatArray:
+    def _exchange_s(self, compute_s: Floats, micro_batches: Floats) -> Floats:
         """Data-parallel traffic that the passes do not hide: gradients once; with FSDP weights for every pass too."""
         b = Builder(resolve(self.precision, self.device.arithmetic))
         payload = self._local_parameters() * self.facts["adam"]["gradient_bytes"]
@@ -209,43 +211,42 @@ class _Step:
         ranks = self.parallel.dp * self.parallel.tp
         scale_up = self.device.link("scale-up")
         inside = ranks <= (scale_up.max_devices if scale_up else 1)
-        group = np.where(inside, self.parallel.dp, np.where(self.parallel.dp > 1, np.maximum(ranks, 2.0), 1.0))
+        group = where(inside, self.parallel.dp, where(self.parallel.dp > 1, maximum(ranks, 2.0), 1.0))
         reduce_s = self._collective(b.collective("all_reduce", "gradients", payload, group))
-        exposed = np.maximum(reduce_s - self.facts["overlap"]["gradients"] * compute_s / micro_batches, 0.0)
+        exposed = maximum(reduce_s - self.facts["overlap"]["gradients"] * compute_s / micro_batches, 0.0)
         if self.sharding == "fsdp":
             # A pipeline stage keeps its weights gathered over its micro-batches (ZeRO-2); a lone stage gathers each time.
-            times = np.where(self.parallel.pp > 1, 1.0, micro_batches)
+            times = where(self.parallel.pp > 1, 1.0, micro_batches)
             gather_s = 2.0 * self._collective(b.collective("all_gather", "weights", payload, group)) * times
-            exposed = exposed + np.maximum(gather_s - self.facts["overlap"]["parameters"] * compute_s, 0.0)
-        return np.asarray(exposed)
+            exposed = exposed + maximum(gather_s - self.facts["overlap"]["parameters"] * compute_s, 0.0)
+        return exposed
 
-    def _collective(self, op: Operator) -> FloatArray:
-        if not (op.shape["ranks"] > 1).any():
-            return np.zeros(())
-        timed: Timed = time_operator(op, Machine(self.device, self.engine.kernels))
-        return timed.expected_s
+    def _collective(self, op: Operator) -> Floats:
+        if not anywhere(op.shape["ranks"] > 1.0):
+            return 0.0
+        return time_operator(op, machine_for(self.device, self.engine.kernels)).expected_s
 
-    def _optimizer_s(self) -> FloatArray:
-        shards = self.parallel.dp if self.sharding != "none" else np.asarray(1.0)
+    def _optimizer_s(self) -> Floats:
+        shards = self.parallel.dp if self.sharding != "none" else 1.0
         moved = self._local_parameters() / shards * self.facts["adam"]["moved_bytes"]
-        return np.asarray(moved / self.device.bandwidth_bytes_per_s)
+        return moved / self.device.bandwidth_bytes_per_s
 
-    def _memory_bytes(self, micro_batches: FloatArray) -> FloatArray:
+    def _memory_bytes(self, micro_batches: Floats) -> Floats:
         """Model states (ZeRO section 3) and activations (Korthikanti equation 4) of the fullest stage."""
         adam, p = self.facts["adam"], self.parallel
-        shards = p.dp if self.sharding != "none" else np.asarray(1.0)
-        whole_shards = p.dp if self.sharding == "fsdp" else np.asarray(1.0)
+        shards = p.dp if self.sharding != "none" else 1.0
+        whole_shards = p.dp if self.sharding == "fsdp" else 1.0
         parameters = self._local_parameters()
         states = parameters * (
             (adam["weights_bytes"] + adam["gradient_bytes"]) / whole_shards + adam["state_bytes"] / shards
         )
         layers = sum(b.count for b in self.model.blocks)
-        in_flight = np.minimum(micro_batches, p.pp)
+        in_flight = minimum(micro_batches, p.pp)
         per_layer = self.a["micro_batch"] * self.a["seq_len"] * self.model.hidden_size
         activations = per_layer * layers / p.pp * in_flight * self.facts["activation_bytes"][self.recompute] / p.tp
-        return np.asarray(states + activations + self.engine.reserved_bytes)
+        return states + activations + self.engine.reserved_bytes
 
-    def _model_flops(self) -> tuple[FloatArray, FloatArray]:
+    def _model_flops(self) -> tuple[Floats, Floats]:
         """(causal, full) model FLOPs of a step: three times the forward's, without recomputation."""
         formats = resolve(self.precision, self.device.arithmetic)
         one = lower_forward(
@@ -254,7 +255,7 @@ class _Step:
         causal = sum(op.count * op.flops for op in one if op.kind not in ("norm", "elementwise", "softmax", "gather"))
         masked = sum(op.count * op.flops for op in one if op.kind in _ATTENTION and self._is_causal())
         sequences = self.a["global_batch"]
-        return np.asarray(3.0 * causal * sequences), np.asarray(3.0 * (causal + masked) * sequences)
+        return (3.0 * causal * sequences), np.asarray(3.0 * (causal + masked) * sequences)
 
     def _is_causal(self) -> bool:
         mixers = [b.mixer for b in self.model.blocks if isinstance(b.mixer, Attention | LatentAttention)]

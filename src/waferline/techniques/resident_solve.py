@@ -66,7 +66,7 @@ def gram_s(shapes: Shapes, device: Device) -> FloatArray:
         kv="fp64",
         shape={"m": p, "n": p, "k": n},
     )
-    return time_operator(product, Machine(device)).expected_s
+    return np.asarray(time_operator(product, Machine(device)).expected_s)
 
 
 def other_s(shapes: Shapes, device: Device) -> FloatArray:

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
+from waferline.elementwise import maximum, minimum, number
 from waferline.formats import Precision, get_format
 from waferline.workloads.operator import Operator, OpKind
 
@@ -82,19 +81,18 @@ class Builder:
         operation: str = "",
     ) -> Operator:
         p = self.precision
-        arrays = {key: np.asarray(value, dtype=np.float64) for key, value in (shape or {}).items()}
         return Operator(
             name=name,
             kind=kind,
-            count=np.asarray(count, dtype=np.float64),
-            flops=np.asarray(flops, dtype=np.float64),
-            weight_bytes=np.asarray(weight_bytes, dtype=np.float64),
-            activation_bytes=np.asarray(activation_bytes, dtype=np.float64),
-            kv_bytes=np.asarray(kv_bytes, dtype=np.float64),
+            count=number(count),
+            flops=number(flops),
+            weight_bytes=number(weight_bytes),
+            activation_bytes=number(activation_bytes),
+            kv_bytes=number(kv_bytes),
             weights=p.weights if weights is None else weights,
             activations=p.activations if activations is None else activations,
             kv=p.kv,
-            shape=arrays,
+            shape={key: number(value) for key, value in (shape or {}).items()},
             via=via,
             operation=operation,
         )
@@ -108,7 +106,7 @@ class Builder:
             if fmt == self.precision.weights
             else _activations_for(fmt, self.precision.activations)
         )
-        m, n, k = (np.asarray(x, dtype=np.float64) for x in (m, n, k))
+        m, n, k = number(m), number(n), number(k)
         return self.operator(
             name,
             "gemm",
@@ -125,7 +123,7 @@ class Builder:
         self, name: str, kind: OpKind, elements: Any, *, passes: float, count: Any = 1.0, flops_each: float = 1.0
     ) -> Operator:
         """An operator bound by memory: `passes` reads or writes of `elements` activations."""
-        elements = np.asarray(elements, dtype=np.float64)
+        elements = number(elements)
         return self.operator(
             name,
             kind,
@@ -156,15 +154,14 @@ class Builder:
 
         `kv_read` is the number of cached tokens read per sequence and `kv_elements` their elements per token here.
         """
-        batch, heads = np.asarray(batch, dtype=np.float64), np.asarray(heads, dtype=np.float64)
-        width = (np.asarray(head_dim, dtype=np.float64) + v_head_dim) / 2
+        width = (head_dim + v_head_dim) / 2
         return self.operator(
             name,
             kind,
             count=count,
             flops=_SCORE_FLOPS * batch * heads * width * pairs,
-            activation_bytes=2.0 * batch * np.asarray(q_len) * heads * width * self.residual_bytes,
-            kv_bytes=batch * np.asarray(kv_read) * kv_elements * self.kv_bytes,
+            activation_bytes=2.0 * batch * q_len * heads * width * self.residual_bytes,
+            kv_bytes=batch * kv_read * kv_elements * self.kv_bytes,
             shape={
                 "batch": batch,
                 "q_len": q_len,
@@ -203,21 +200,20 @@ def _attention_arithmetic(precision: Precision) -> str:
     return acts if get_format(acts).bits >= 16 else "bf16"
 
 
-def causal_pairs(q_len: Any, kv_len: Any, window: Any) -> FloatArray:
+def causal_pairs(q_len: Any, kv_len: Any, window: Any) -> Floats:
     """Query-key pairs of one sequence and head: `q_len` new tokens that end a context of `kv_len`, causally masked.
 
     With a sliding window each query sees at most `window` keys.
     """
-    q, length = np.asarray(q_len, dtype=np.float64), np.asarray(kv_len, dtype=np.float64)
+    q, length = number(q_len), number(kv_len)
     full = q * (length - q) + q * (q + 1) / 2
     if window is None:
         return full
     first = length - q  # keys before the first query
-    ramp = np.clip(window - first, 0, q)  # queries that still see everything before them
+    ramp = minimum(maximum(window - first, 0.0), q)  # queries that still see everything before them
     return ramp * first + ramp * (ramp + 1) / 2 + (q - ramp) * window
 
 
-def cached_tokens(q_len: Any, kv_len: Any, window: Any) -> FloatArray:
+def cached_tokens(q_len: Any, kv_len: Any, window: Any) -> Floats:
     """Tokens of KV cache that the queries of one sequence read."""
-    length = np.asarray(kv_len, dtype=np.float64)
-    return length if window is None else np.minimum(length, np.asarray(q_len, dtype=np.float64) - 1 + window)
+    return number(kv_len) if window is None else minimum(number(kv_len), number(q_len) - 1.0 + window)

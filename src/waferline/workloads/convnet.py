@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
 from waferline.workloads.build import Builder
 from waferline.workloads.operator import Operator
 from waferline.workloads.spec import Conv, ConvNet
@@ -14,7 +12,7 @@ from waferline.workloads.spec import Conv, ConvNet
 _NORM_PASSES = 4.0  # training: read for the statistics, read and write to normalise, read again by the activation
 
 
-def lower_convnet(model: ConvNet, b: Builder, batch: FloatArray, *, training: bool = False) -> Iterator[Operator]:
+def lower_convnet(model: ConvNet, b: Builder, batch: Floats, *, training: bool = False) -> Iterator[Operator]:
     """One operator per layer. Inference folds batch norm into the weights; training runs it on its own."""
     for layer in model.layers:
         yield _conv(layer, b, batch)
@@ -23,7 +21,7 @@ def lower_convnet(model: ConvNet, b: Builder, batch: FloatArray, *, training: bo
             yield b.streaming(f"{layer.name}.norm", "norm", elements, passes=_NORM_PASSES, count=layer.count)
 
 
-def _conv(c: Conv, b: Builder, batch: FloatArray) -> Operator:
+def _conv(c: Conv, b: Builder, batch: Floats) -> Operator:
     element = b.activation_bytes
     weights = c.c_in // c.groups * c.c_out * c.kernel_h * c.kernel_w
     return b.operator(
@@ -35,8 +33,8 @@ def _conv(c: Conv, b: Builder, batch: FloatArray) -> Operator:
         activation_bytes=batch * (c.input_elements + c.output_elements) / c.count * element,
         shape={
             "m": batch * c.h_out * c.w_out,
-            "n": np.asarray(c.c_out / c.groups),
-            "k": np.asarray(c.c_in / c.groups * c.kernel_h * c.kernel_w),
+            "n": c.c_out / c.groups,
+            "k": c.c_in / c.groups * c.kernel_h * c.kernel_w,
             "groups": float(c.groups),
         },
     )

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
+from waferline.elementwise import anywhere, maximum, number, where
 from waferline.formats import Precision
 from waferline.workloads import feed_forward, mixers
 from waferline.workloads.build import Builder
@@ -49,7 +48,7 @@ def lower_decode(
     model: Transformer, *, batch: Any, context: Any, precision: Precision, parallel: Parallel | None = None
 ) -> list[Operator]:
     """Operators of one decode step: one new token for each of `batch` sequences with `context` tokens, it included."""
-    p = Pass(whole("batch", batch), np.asarray(1.0), _context(context), True, parallel or Parallel())
+    p = Pass(whole("batch", batch), 1.0, _context(context), True, parallel or Parallel())
     return list(_transformer(model, builder(model, precision), p, logits=p.batch))
 
 
@@ -73,13 +72,12 @@ def lower_forward(
     return list(_transformer(model, builder(model, precision), p, logits=p.tokens if training else p.batch))
 
 
-def _context(context: Any) -> FloatArray:
+def _context(context: Any) -> Floats:
     """Context lengths may be averages over a generation, so they need not be whole."""
-    numbers = np.asarray(context, dtype=np.float64)
-    return np.maximum(numbers, 1.0)
+    return maximum(number(context), 1.0)
 
 
-def _transformer(model: Transformer, b: Builder, p: Pass, *, logits: FloatArray) -> Iterator[Operator]:
+def _transformer(model: Transformer, b: Builder, p: Pass, *, logits: Floats) -> Iterator[Operator]:
     yield _embedding(model, b, p)
     if model.stem_flops and not p.decode:
         yield b.operator(
@@ -91,13 +89,13 @@ def _transformer(model: Transformer, b: Builder, p: Pass, *, logits: FloatArray)
             shape={"batch": p.batch},
         )
     if model.encoder and not p.decode:
-        length = np.asarray(float(model.encoder_tokens)) if model.encoder_tokens else p.q_len
+        length = float(model.encoder_tokens) if model.encoder_tokens else p.q_len
         encoder_pass = Pass(p.batch, length, length, False, p.parallel)
         for block in model.encoder:
             yield from _layer(model, block, b, encoder_pass, prefix="encoder.")
     for block in model.blocks:
         yield from _layer(model, block, b, p)
-    if p.parallel.pp.max() > 1:
+    if anywhere(p.parallel.pp > 1.0):
         yield _stage_transfers(model, b, p)
     yield from _head(model, b, p, logits)
 
@@ -108,7 +106,7 @@ def _embedding(model: Transformer, b: Builder, p: Pass) -> Operator:
 
 
 def _layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = "") -> Iterator[Operator]:
-    count = np.asarray(float(block.count))
+    count = float(block.count)
     hidden = model.hidden_size
     operators: list[Operator] = []
     reductions = 0
@@ -124,7 +122,7 @@ def _layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = 
     if block.ffn is not None:
         operators += feed_forward.LOWER[type(block.ffn)](b, block.ffn, hidden, count, p)
         reductions += 1
-    if p.parallel.tp.max() > 1:
+    if anywhere(p.parallel.tp > 1.0):
         each = 1 if block.parallel else reductions
         payload = p.tokens * hidden * b.residual_bytes
         operators.append(b.collective("all_reduce", "all_reduce", payload, p.parallel.tp, count=count * each))
@@ -138,11 +136,11 @@ def _renamed(op: Operator, name: str) -> Operator:
 def _stage_transfers(model: Transformer, b: Builder, p: Pass) -> Operator:
     """Activations handed from one pipeline stage to the next."""
     payload = p.tokens * model.hidden_size / p.parallel.tp * b.residual_bytes
-    ranks = np.where(p.parallel.pp > 1, 2.0, 1.0)
+    ranks = where(p.parallel.pp > 1, 2.0, 1.0)
     return b.collective("p2p", "pipeline.hand_off", payload, ranks, count=p.parallel.pp - 1, via="scale-up")
 
 
-def _head(model: Transformer, b: Builder, p: Pass, logits: FloatArray) -> Iterator[Operator]:
+def _head(model: Transformer, b: Builder, p: Pass, logits: Floats) -> Iterator[Operator]:
     if model.final_norm:
         yield b.streaming("final_norm", "norm", p.tokens * model.hidden_size, passes=3, flops_each=6)
     width = model.vocab_size if model.has_head else model.head_classes

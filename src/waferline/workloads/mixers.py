@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
+from waferline.elementwise import maximum, minimum, where
 from waferline.workloads.build import Builder, cached_tokens, causal_pairs
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel
@@ -20,23 +19,23 @@ _STATE_BYTES = 4.0  # recurrent states are kept in fp32 (mamba_ssm and fla kerne
 class Pass:
     """One forward pass: `batch` sequences with `q_len` new tokens each, ending contexts of `kv_len` tokens."""
 
-    batch: FloatArray
-    q_len: FloatArray
-    kv_len: FloatArray
+    batch: Floats
+    q_len: Floats
+    kv_len: Floats
     decode: bool
     parallel: Parallel
 
     @property
-    def tokens(self) -> FloatArray:
+    def tokens(self) -> Floats:
         return self.batch * self.q_len
 
 
-def shard(size: float, ranks: FloatArray) -> FloatArray:
+def shard(size: float, ranks: Floats) -> Floats:
     """Elements of a dimension that one tensor-parallel rank holds; at least one."""
-    return np.maximum(size / ranks, 1.0)
+    return maximum(size / ranks, 1.0)
 
 
-def attention(b: Builder, a: Attention, hidden: int, count: FloatArray, p: Pass) -> Iterator[Operator]:
+def attention(b: Builder, a: Attention, hidden: int, count: Floats, p: Pass) -> Iterator[Operator]:
     """Projections, rotary embedding, KV append, attention and output projection of one rank."""
     tp = p.parallel.tp
     heads, kv_heads = shard(a.heads, tp), shard(a.kv_heads, tp)
@@ -56,18 +55,16 @@ def attention(b: Builder, a: Attention, hidden: int, count: FloatArray, p: Pass)
     yield b.gemm("attention.out", p.tokens, hidden, heads * a.head_dim, count=count)
 
 
-def _softmax_attention(
-    b: Builder, a: Attention, heads: FloatArray, kv_heads: FloatArray, count: FloatArray, p: Pass
-) -> Operator:
+def _softmax_attention(b: Builder, a: Attention, heads: Floats, kv_heads: Floats, count: Floats, p: Pass) -> Operator:
     if a.causal:
         window = _window(a, p.kv_len)
         pairs, read = causal_pairs(p.q_len, p.kv_len, window), cached_tokens(p.q_len, p.kv_len, window)
     else:
         pairs, read = p.q_len * p.kv_len, p.kv_len
-    seen = p.kv_len if a.window is None else np.minimum(p.kv_len, a.window if p.decode else np.inf)
+    seen = p.kv_len if a.window is None else minimum(p.kv_len, float(a.window)) if p.decode else p.kv_len
     return b.attention(
         "attention.core",
-        "attention_decode" if p.decode else "attention_prefill",
+        "decode_attention" if p.decode else "prefill_attention",
         batch=p.batch,
         q_len=p.q_len,
         kv_len=seen,
@@ -82,15 +79,15 @@ def _softmax_attention(
     )
 
 
-def _window(a: Attention, kv_len: FloatArray) -> FloatArray | None:
+def _window(a: Attention, kv_len: Floats) -> Floats | None:
     """Tokens a query sees at most; with chunks that start anew (Llama 4), half a chunk on average once past the first."""
     if a.window is None:
         return None
-    return np.where(a.chunked & (kv_len > a.window), a.window / 2, float(a.window))
+    return where(kv_len > a.window, a.window / 2, float(a.window)) if a.chunked else float(a.window)
 
 
 def cross_attention(
-    b: Builder, a: Attention, hidden: int, memory_tokens: int, count: FloatArray, p: Pass
+    b: Builder, a: Attention, hidden: int, memory_tokens: int, count: Floats, p: Pass
 ) -> Iterator[Operator]:
     """Attention of the decoder over `memory_tokens` encoder states, whose keys and values are cached."""
     heads, kv_heads = shard(a.heads, p.parallel.tp), shard(a.kv_heads, p.parallel.tp)
@@ -99,7 +96,7 @@ def cross_attention(
         yield b.gemm("cross.kv", p.batch * memory_tokens, 2 * kv_heads * a.head_dim, hidden, count=count)
     yield b.attention(
         "cross.core",
-        "attention_decode" if p.decode else "attention_prefill",
+        "decode_attention" if p.decode else "prefill_attention",
         batch=p.batch,
         q_len=p.q_len,
         kv_len=float(memory_tokens),
@@ -115,7 +112,7 @@ def cross_attention(
     yield b.gemm("cross.out", p.tokens, hidden, heads * a.head_dim, count=count)
 
 
-def latent_attention(b: Builder, a: LatentAttention, hidden: int, count: FloatArray, p: Pass) -> Iterator[Operator]:
+def latent_attention(b: Builder, a: LatentAttention, hidden: int, count: Floats, p: Pass) -> Iterator[Operator]:
     """MLA: prefill expands the latent to full heads; decode absorbs the up-projections and attends in latent space."""
     heads = shard(a.heads, p.parallel.tp)
     latent, rope, nope, v_dim = a.kv_lora_rank, a.qk_rope_head_dim, a.qk_nope_head_dim, a.v_head_dim
@@ -153,13 +150,13 @@ def latent_attention(b: Builder, a: LatentAttention, hidden: int, count: FloatAr
     yield b.gemm("attention.out", p.tokens, hidden, heads * v_dim, count=count)
 
 
-def _mla_decode(b: Builder, a: LatentAttention, heads: FloatArray, count: FloatArray, p: Pass) -> Operator:
+def _mla_decode(b: Builder, a: LatentAttention, heads: Floats, count: Floats, p: Pass) -> Operator:
     """Every head reads the same latent: 2·(latent + rope) FLOPs for scores and 2·latent for values per cached token.
 
     With an indexer (DeepSeek-V3.2) each query attends to `index_topk` tokens, after a light score of every one.
     """
     latent, rope = a.kv_lora_rank, a.qk_rope_head_dim
-    attended = np.minimum(p.kv_len, a.index_topk) if a.index_topk else p.kv_len
+    attended = minimum(p.kv_len, float(a.index_topk)) if a.index_topk else p.kv_len
     index_flops = 2.0 * p.batch * a.index_heads * a.index_head_dim * p.kv_len
     return b.operator(
         "attention.core",
@@ -173,7 +170,7 @@ def _mla_decode(b: Builder, a: LatentAttention, heads: FloatArray, count: FloatA
     )
 
 
-def state_space(b: Builder, s: StateSpace, hidden: int, count: FloatArray, p: Pass) -> Iterator[Operator]:
+def state_space(b: Builder, s: StateSpace, hidden: int, count: Floats, p: Pass) -> Iterator[Operator]:
     """Mamba: input projection, causal convolution, selective scan, output projection (arXiv:2405.21060, section 6)."""
     tp = p.parallel.tp
     inner = shard(s.inner, tp)
@@ -192,7 +189,7 @@ def state_space(b: Builder, s: StateSpace, hidden: int, count: FloatArray, p: Pa
     yield b.gemm("mixer.out", p.tokens, hidden, inner, count=count)
 
 
-def linear_attention(b: Builder, s: LinearAttention, hidden: int, count: FloatArray, p: Pass) -> Iterator[Operator]:
+def linear_attention(b: Builder, s: LinearAttention, hidden: int, count: Floats, p: Pass) -> Iterator[Operator]:
     """Gated delta rule: q, k, v, gate and decay projections, short convolution, recurrent state of key × value."""
     tp = p.parallel.tp
     keys, values = shard(s.key_heads * s.key_dim, tp), shard(s.value_heads * s.value_dim, tp)
@@ -205,9 +202,7 @@ def linear_attention(b: Builder, s: LinearAttention, hidden: int, count: FloatAr
     yield b.gemm("mixer.out", p.tokens, hidden, values, count=count)
 
 
-def _scan(
-    b: Builder, state: FloatArray, streamed: FloatArray, flops_each: float, count: FloatArray, p: Pass
-) -> Operator:
+def _scan(b: Builder, state: Floats, streamed: Floats, flops_each: float, count: Floats, p: Pass) -> Operator:
     """Recurrent update of `state` elements per sequence: `flops_each` per element and token; the state is read and written."""
     return b.operator(
         "mixer.scan",

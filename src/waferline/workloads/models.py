@@ -56,8 +56,12 @@ def catalog_model(name: str) -> ModelSpec:
 
     Raises: UnknownNameError naming the nearest models.
     """
-    found = find_model(name)
-    return model_from_facts(model_facts(found), f"{found}.yaml")
+    return _packaged(find_model(name))
+
+
+@cache
+def _packaged(name: str) -> ModelSpec:
+    return model_from_facts(model_facts(name), f"{name}.yaml")
 
 
 class _Models:

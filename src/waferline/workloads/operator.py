@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
+from waferline.elementwise import maximum, where
 
 OpKind = Literal[
     "gemm",  # shape: m, n, k — y[m, n] = x[m, k] · W[k, n]
-    "attention_prefill",  # batch, q_len, kv_len, heads, kv_heads, head_dim
-    "attention_decode",  # batch, kv_len, heads, kv_heads, head_dim
-    "mla_prefill",  # as attention_prefill, head_dim = query/key width, v_head_dim
+    "prefill_attention",  # batch, q_len, kv_len, heads, kv_heads, head_dim
+    "decode_attention",  # batch, kv_len, heads, kv_heads, head_dim
+    "mla_prefill",  # as prefill_attention, head_dim = query/key width, v_head_dim
     "mla_decode",  # batch, kv_len, heads, latent, rope
-    "expert_gemm",  # tokens, hidden, inter, topk, experts, tp, ep, matrices
+    "moe",  # tokens, hidden, inter, topk, experts, tp, ep, matrices
     "scan",  # batch, q_len, inner, state — recurrent update of state-space and linear attention
     "conv",  # batch, c_in, c_out, kernel, positions, groups
     "norm",  # elements
@@ -25,7 +24,6 @@ OpKind = Literal[
     "gather",  # elements
     "collective",  # operation in `name` suffix; shape: bytes, ranks
     "transfer",  # bytes over a link named in `via`
-    "host",  # no shape: time of the machine that drives the device
 ]
 
 
@@ -44,26 +42,28 @@ class Operator:
 
     name: str
     kind: OpKind
-    count: FloatArray
-    flops: FloatArray
-    weight_bytes: FloatArray
-    activation_bytes: FloatArray
-    kv_bytes: FloatArray
+    count: Floats
+    flops: Floats
+    weight_bytes: Floats
+    activation_bytes: Floats
+    kv_bytes: Floats
     weights: str
     activations: str
     kv: str
-    shape: Mapping[str, FloatArray] = field(default_factory=dict)
+    shape: Mapping[str, Floats] = field(default_factory=dict)
     via: str = "scale-up"
     operation: str = ""  # of a collective: all_reduce, all_gather, reduce_scatter, all_to_all, p2p
 
     @property
-    def bytes(self) -> FloatArray:
+    def bytes(self) -> Floats:
         """Memory traffic of one execution, all classes. A class that moves nothing costs no pass over the scenarios."""
-        parts = [x for x in (self.weight_bytes, self.activation_bytes, self.kv_bytes) if x.ndim or x != 0.0]
-        return sum(parts[1:], parts[0]) if parts else np.zeros(())
+        total: Floats = 0.0
+        for part in (self.weight_bytes, self.activation_bytes, self.kv_bytes):
+            if type(part) is not float or part:
+                total = total + part if type(total) is not float or total else part
+        return total
 
     @property
-    def intensity(self) -> FloatArray:
+    def intensity(self) -> Floats:
         """Arithmetic intensity in FLOP per byte; 0 where nothing is computed."""
-        moved = np.asarray(self.bytes)
-        return np.divide(self.flops, moved, out=np.zeros(np.broadcast(self.flops, moved).shape), where=moved > 0)
+        return where(self.bytes > 0.0, self.flops / maximum(self.bytes, 1e-300), 0.0)

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from waferline.arrays import FloatArray
+from waferline.arrays import Floats
+from waferline.elementwise import anywhere, floor
 from waferline.errors import InvalidInputError
 
 
-def whole(name: str, value: Any, *, least: int = 1) -> FloatArray:
+def whole(name: str, value: Any, *, least: int = 1) -> Floats:
     """A count (or array of counts): whole, finite and at least `least`.
 
     Raises: InvalidInputError naming the argument and the first bad value.
     """
     numbers = real(name, value, least=least)
-    fractional = np.asarray(numbers != np.floor(numbers))
-    if fractional.any():
-        raise InvalidInputError(f"{name} must be a whole number, got {np.asarray(numbers)[fractional].flat[0]:g}")
+    if anywhere(numbers != floor(numbers)):
+        first = np.asarray(numbers)[np.asarray(numbers != floor(numbers))].flat[0]
+        raise InvalidInputError(f"{name} must be a whole number, got {first:g}")
     return numbers
 
 
-def real(name: str, value: Any, *, least: float = 0.0, most: float = np.inf) -> FloatArray:
+def real(name: str, value: Any, *, least: float = 0.0, most: float = np.inf) -> Floats:
     """A finite number (or array) between `least` and `most`.
 
     Raises: InvalidInputError naming the argument and the first bad value.
     """
+    if type(value) in (int, float) and least <= value <= most and abs(value) < np.inf:
+        return float(value)
     if isinstance(value, bool | str) or value is None:
         raise InvalidInputError(f"{name} must be a number, got {value!r}")
     try:
@@ -41,7 +44,7 @@ def real(name: str, value: Any, *, least: float = 0.0, most: float = np.inf) -> 
     if bad.any():
         bounds = f"at least {least:g}" if most == np.inf else f"between {least:g} and {most:g}"
         raise InvalidInputError(f"{name} must be {bounds}, got {numbers[bad].flat[0]:g}")
-    return numbers
+    return numbers if numbers.ndim else float(numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +54,17 @@ class Parallel:
     `tp · pp · dp` devices in all. `ep` is how many of the `tp · dp` ranks of a stage share the experts between them.
     """
 
-    tp: FloatArray = field(default_factory=lambda: np.asarray(1.0))
-    pp: FloatArray = field(default_factory=lambda: np.asarray(1.0))
-    ep: FloatArray = field(default_factory=lambda: np.asarray(1.0))
-    dp: FloatArray = field(default_factory=lambda: np.asarray(1.0))
+    tp: Floats = 1.0
+    pp: Floats = 1.0
+    ep: Floats = 1.0
+    dp: Floats = 1.0
 
     @staticmethod
     def of(tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1) -> Parallel:
         return Parallel(whole("tp", tp), whole("pp", pp), whole("ep", ep), whole("dp", dp))
 
     @property
-    def devices(self) -> FloatArray:
+    def devices(self) -> Floats:
         return self.tp * self.pp * self.dp
 
 

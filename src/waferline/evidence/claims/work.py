@@ -50,9 +50,9 @@ def generating(
     return Work(
         prompt_flops=matrix_flops(lower_prefill(model, batch=one, prompt=prompt, precision=precision)),
         step_flops=matrix_flops(step),
-        weight_bytes=np.asarray(sum(op.count * op.weight_bytes for op in together)),
+        weight_bytes=np.asarray(sum(op.count * op.weight_bytes for op in together), dtype=float),
         kv_bytes=np.asarray(sum(op.count * op.kv_bytes for op in step)),
-        held_bytes=kv_cache_bytes(model, precision, inputs + outputs, one),
+        held_bytes=np.asarray(kv_cache_bytes(model, precision, inputs + outputs, one)),
         stored_bytes=model_weight_bytes(model, precision),
     )
 

@@ -31,7 +31,7 @@ def _attention(request: OperatorRequest, builder: Builder) -> Operator:
     kv_elements = 2.0 * kv_heads * d
     return builder.attention(
         request.operator,
-        "attention_prefill" if prefill else "attention_decode",
+        "prefill_attention" if prefill else "decode_attention",
         batch=request.batch,
         q_len=q_len,
         kv_len=context,

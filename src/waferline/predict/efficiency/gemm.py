@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from waferline.arrays import FloatArray, Floats
+from waferline.arrays import Floats
+from waferline.elementwise import ceil, maximum, minimum, where
+from waferline.predict.efficiency import streaming
 from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
+from waferline.predict.efficiency.kernel import Kernel
 from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
+from waferline.workloads.operator import Operator
 
 SPLIT_K = 256.0  # the shortest run of k worth a split of its own: two 128-deep pipeline stages
 K_BLOCK = 64.0  # depth of one k step of a tensor-core tile
@@ -27,7 +29,7 @@ def gemm_s(
     device: DeviceFacts,
     c: Mapping[str, float],
     cache_warm: bool = False,
-) -> FloatArray:
+) -> Floats:
     """Expected seconds; every argument broadcasts.
 
     The work is `tiles` output tiles, split along k when there are fewer tiles than units; compute slows down by the last,
@@ -35,27 +37,27 @@ def gemm_s(
     quantisation pass first (read 16 bits, write `activation_bits`, one program a row). `cache_warm` says that weights which
     fit the last-level cache were left there by an earlier run, as in a microbenchmark; a served model's are not.
     """
-    tiles = np.ceil(np.divide(m, c["tile_m"])) * np.ceil(np.divide(n, c["tile_n"]))
+    tiles = ceil(m / c["tile_m"]) * ceil(n / c["tile_n"])
     idle = device.sm_count / tiles  # units per tile: above 1, some have none
-    splits = np.minimum(np.maximum(idle, 1.0), 1.0 + np.divide(k, SPLIT_K * c["split_k"]))
-    lack = np.maximum(idle / splits, 1.0)  # 1 when every unit has a tile or a split of one
-    waves = np.ceil(tiles * (1.0 / device.sm_count)) * idle  # last wave, partly filled: above 1
-    load = np.where(idle > 1.0, lack, 1.0 + c["wave_share"] * (waves - 1.0))
+    splits = minimum(maximum(idle, 1.0), 1.0 + k / (SPLIT_K * c["split_k"]))
+    lack = maximum(idle / splits, 1.0)  # 1 when every unit has a tile or a split of one
+    waves = ceil(tiles * (1.0 / device.sm_count)) * idle  # last wave, partly filled: above 1
+    load = where(idle > 1.0, lack, 1.0 + c["wave_share"] * (waves - 1.0))
     share, unpack_s = _kernel(m, n, k, matrix_efficiency(device, c), c)
-    compute_s = light_compute_s * load * ((1.0 + c["k_ramp"] * K_BLOCK / np.asarray(k)) / share) + unpack_s
+    compute_s = light_compute_s * load * ((1.0 + c["k_ramp"] * K_BLOCK / k) / share) + unpack_s
     memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) / memory_efficiency(device, c))
     if cache_warm:
-        weight_bytes = np.multiply(n, k, dtype=float) * (weight_bits / 8.0)
+        weight_bytes = n * k * (weight_bits / 8.0)
         memory_s = memory_s * (
             1.0 - c["cache_gain"] / (1.0 + (weight_bytes / (c["cache_share"] * device.l2_bytes)) ** 4)
         )
     tile_step_s = 2.0 * c["tile_m"] * c["tile_n"] * device.sm_count / device.peak_flops  # one tile, one k, one unit
     k_step_s = c["k_step_share"] * tile_step_s
-    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (floor_s(device, c) + k_step_s * np.asarray(k) / splits)
+    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (floor_s(device, c) + k_step_s * k / splits)
     if activation_bits < UNQUANTISED_BITS:
         time_s = time_s + quantise_s(m, k, activation_bits=activation_bits, device=device, c=c)
     if cache_warm:
-        return np.asarray(time_s)
+        return time_s
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
 
 
@@ -67,14 +69,14 @@ def _kernel(m: Floats, n: Floats, k: Floats, share: float, c: Mapping[str, float
     """
     if "wide_from_m" not in c:
         return share, 0.0
-    wide = np.asarray(m) >= c["wide_from_m"]
-    weights = np.multiply(n, k, dtype=float)
-    return np.where(wide, c["wide_compute_efficiency"], share), np.where(wide, c["wide_unpack_s"] * weights, 0.0)
+    wide = m >= c["wide_from_m"]
+    weights = n * k
+    return where(wide, c["wide_compute_efficiency"], share), where(wide, c["wide_unpack_s"] * weights, 0.0)
 
 
 def quantise_s(
     rows: Floats, columns: Floats, *, activation_bits: float, device: DeviceFacts, c: Mapping[str, float]
-) -> FloatArray:
+) -> Floats:
     """Seconds to turn bf16 activations (rows, columns) into `activation_bits` with a scale a row or block.
 
     A floor, a program per row, the longest row's own latency, and the traffic.
@@ -82,7 +84,22 @@ def quantise_s(
     per_element_s = (
         (UNQUANTISED_BITS + activation_bits) / 8.0 / (device.bandwidth_bytes_per_s * c["quant_bandwidth_efficiency"])
     )
-    rows, columns = np.asarray(rows, dtype=float), np.asarray(columns, dtype=float)
-    return np.asarray(
-        rows * (c["quant_row_s"] + per_element_s * columns) + (c["quant_floor_s"] + c["quant_column_s"] * columns)
+    return rows * (c["quant_row_s"] + per_element_s * columns) + (c["quant_floor_s"] + c["quant_column_s"] * columns)
+
+
+def expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats) -> Floats:
+    """A matrix product, or a convolution as one over patches (im2col)."""
+    s = op.shape
+    if "m" not in s:  # a stem given only by its totals
+        return streaming.expected_s(op, kernel, compute_s, memory_s)
+    return gemm_s(
+        s["m"],
+        s["n"],
+        s["k"],
+        light_compute_s=compute_s,
+        light_memory_s=memory_s,
+        weight_bits=kernel.weight_bits,
+        activation_bits=kernel.door_bits,
+        device=kernel.device,
+        c=kernel.c,
     )

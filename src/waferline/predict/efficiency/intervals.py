@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from waferline.arrays import FloatArray, Floats
+from waferline.arrays import Floats
+from waferline.elementwise import where
+
+QUANTILES = ("q05", "q25", "q75", "q95")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +32,31 @@ class Regime:
 class Interval:
     """Multipliers of the expected time: `low50 .. high50` should hold half of all measurements, `low90 .. high90` 90 %."""
 
-    low90: FloatArray
-    low50: FloatArray
-    high50: FloatArray
-    high90: FloatArray
+    low90: Floats
+    low50: Floats
+    high50: Floats
+    high90: Floats
 
 
-def log_quantiles(
-    residual: Sequence[Regime], expected_s: Floats
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """(q05, q25, q75, q95) of log(measured / predicted) at each expected time; one regime broadcasts as scalars."""
+def shares(residual: Sequence[Regime], expected_s: Floats, weight_s: Floats) -> list[tuple[Regime, Floats]]:
+    """`weight_s` under the regime of each point: every regime with the seconds that are its own, 0 elsewhere."""
     if len(residual) == 1:
-        r = residual[0]
-        return np.asarray(r.q05), np.asarray(r.q25), np.asarray(r.q75), np.asarray(r.q95)
-    edges = np.array([r.below_s for r in residual[:-1]])
-    index = np.searchsorted(edges, np.asarray(expected_s), side="right")
-    table = np.array([[r.q05, r.q25, r.q75, r.q95] for r in residual])
-    return table[:, 0][index], table[:, 1][index], table[:, 2][index], table[:, 3][index]
+        return [(residual[0], weight_s)]
+    out, above = [], -np.inf
+    for regime in residual:
+        below = regime.below_s if regime is not residual[-1] else np.inf
+        inside = (expected_s >= above) & (expected_s < below)
+        out.append((regime, where(inside, weight_s, 0.0)))
+        above = below
+    return out
+
+
+def log_quantiles(residual: Sequence[Regime], expected_s: Floats) -> tuple[Floats, ...]:
+    """(q05, q25, q75, q95) of log(measured / predicted) at each expected time."""
+    found = shares(residual, expected_s, 1.0)
+    return tuple(sum(getattr(regime, q) * share for regime, share in found) for q in QUANTILES)
 
 
 def interval(residual: Sequence[Regime], expected_s: Floats) -> Interval:
     """The 50 % and 90 % interval of one operator as multipliers of `expected_s`."""
-    q05, q25, q75, q95 = log_quantiles(residual, expected_s)
-    return Interval(np.exp(q05), np.exp(q25), np.exp(q75), np.exp(q95))
+    return Interval(*(np.exp(q) for q in log_quantiles(residual, expected_s)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from waferline.arrays import FloatArray, Floats
+from waferline.arrays import Floats
+from waferline.elementwise import ceil, maximum, minimum
 from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
+from waferline.predict.efficiency.kernel import Kernel
 from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
+from waferline.workloads.operator import Operator
 
 KV_CHUNK = 256.0  # latent rows one program of a split-KV kernel takes at least
 Q_BLOCK = 128.0  # query rows of one prefill tile
@@ -25,33 +26,32 @@ def mla_decode_s(
     device: DeviceFacts,
     c: Mapping[str, float],
     cache_warm: bool = False,
-) -> FloatArray:
+) -> Floats:
     """Expected seconds of one layer's MLA decode core (absorbed form); every argument broadcasts.
 
     `cache_warm` as in `decode_attention_s`. Few heads are padded to the tensor-core tile, so compute does not shrink with
     tensor parallelism as its light time does. A kernel that does not split along the cache runs `kv_len` steps in a chain,
     once for each wave of programs.
     """
-    batch, kv_len, heads = (np.asarray(x, dtype=float) for x in (batch, kv_len, heads))
-    tiles = np.ceil(heads / HEAD_TILE)
+    tiles = ceil(heads / HEAD_TILE)
     idle = device.sm_count / (batch * tiles)
-    splits = np.minimum(np.maximum(idle, 1.0), np.ceil(kv_len / KV_CHUNK))
-    lack = np.maximum(idle / splits, 1.0)
+    splits = minimum(maximum(idle, 1.0), ceil(kv_len / KV_CHUNK))
+    lack = maximum(idle / splits, 1.0)
     padding = 1.0 + c["head_padding"] * (tiles * HEAD_TILE / heads - 1.0)
     slow = 1.0 + c["occupancy_loss"] * (lack - 1.0)
     compute_s = light_compute_s * (padding * slow / matrix_efficiency(device, c))
     memory_s = light_memory_s * (slow / memory_efficiency(device, c))
     if cache_warm:
-        light_kv_bytes = np.asarray(light_memory_s) * device.bandwidth_bytes_per_s
+        light_kv_bytes = light_memory_s * device.bandwidth_bytes_per_s
         memory_s = memory_s * (
-            1.0 - c["cache_gain"] * np.minimum(1.0, c["cache_share"] * device.l2_bytes / light_kv_bytes)
+            1.0 - c["cache_gain"] * minimum(1.0, c["cache_share"] * device.l2_bytes / light_kv_bytes)
         )
     time_s = overlap_s(compute_s, memory_s, c["exposed"])
     if c["unsplit_step_s"]:
-        time_s = overlap_s(time_s, c["unsplit_step_s"] * kv_len * np.maximum(1.0, 1.0 / idle), c["exposed"])
+        time_s = overlap_s(time_s, c["unsplit_step_s"] * kv_len * maximum(1.0, 1.0 / idle), c["exposed"])
     time_s = time_s + (floor_s(device, c) + c["pair_s"] * batch * heads + c["kv_step_s"] * kv_len / splits)
     if cache_warm:
-        return np.asarray(time_s)
+        return time_s
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
 
 
@@ -65,15 +65,34 @@ def mla_prefill_s(
     light_memory_s: Floats,
     device: DeviceFacts,
     c: Mapping[str, float],
-) -> FloatArray:
+) -> Floats:
     """Expected seconds of one layer's causal MLA prefill core (192-wide keys, 128-wide values)."""
-    q_len = np.asarray(q_len, dtype=float)
-    programs = np.multiply(batch, heads) * np.ceil(q_len / Q_BLOCK)
+    programs = batch * heads * ceil(q_len / Q_BLOCK)
     load = 1.0 + c["wave_share"] * device.sm_count / programs  # even work plus the longest program (Graham 1966)
     padded = 1.0 + c["mask_loss"] * Q_BLOCK / q_len
     compute_s = light_compute_s * (load * padded / matrix_efficiency(device, c))
-    memory_s = np.asarray(light_memory_s) / memory_efficiency(device, c)
+    memory_s = light_memory_s / memory_efficiency(device, c)
     time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
-        floor_s(device, c) + c["program_s"] * programs + c["kv_step_s"] * np.asarray(kv_len)
+        floor_s(device, c) + c["program_s"] * programs + c["kv_step_s"] * kv_len
     )
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
+
+
+def prefill_expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats) -> Floats:
+    s = op.shape
+    shape = (s["batch"], s["q_len"], s["kv_len"], s["heads"])
+    roofs = {"light_compute_s": compute_s, "light_memory_s": memory_s}
+    return mla_prefill_s(*shape, **roofs, device=kernel.device, c=kernel.c)
+
+
+def decode_expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats) -> Floats:
+    s = op.shape
+    return mla_decode_s(
+        s["batch"],
+        s["kv_len"],
+        s["heads"],
+        light_compute_s=compute_s,
+        light_memory_s=memory_s,
+        device=kernel.device,
+        c=kernel.c,
+    )

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
+import sys
 
-from waferline.arrays import FloatArray, Floats
+from waferline.arrays import Floats
+from waferline.elementwise import maximum, minimum
+
+_TINY = sys.float_info.min
 
 
-def overlap_s(a_s: Floats, b_s: Floats, exposed: float) -> FloatArray:
+def overlap_s(a_s: Floats, b_s: Floats, exposed: float) -> Floats:
     """Seconds of two overlapping activities: `max + exposed * min**2 / max`.
 
     At a == b it equals the p-norm with 2**(1/p) = 1 + exposed (0.41 is p = 2, 0.19 is p = 4), without a power; it is
     never below the longer of the two, so the speed of light survives it.
     """
-    longer = np.maximum(a_s, b_s)
-    shorter = np.minimum(a_s, b_s)
-    return np.asarray(longer + exposed * shorter * (shorter / np.maximum(longer, np.finfo(float).tiny)), dtype=float)
+    longer = maximum(a_s, b_s)
+    shorter = minimum(a_s, b_s)
+    return longer + exposed * shorter * (shorter / maximum(longer, _TINY))
 
 
-def no_faster_than_light(expected_s: Floats, light_compute_s: Floats, light_memory_s: Floats) -> FloatArray:
+def no_faster_than_light(expected_s: Floats, light_compute_s: Floats, light_memory_s: Floats) -> Floats:
     """`expected_s`, lifted to the speed-of-light bound where it falls below."""
-    return np.maximum(expected_s, np.maximum(light_compute_s, light_memory_s))
+    return maximum(expected_s, maximum(light_compute_s, light_memory_s))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from waferline.machines.mesh_costs.layer_fits import fitted_grids, prefill_fit
-from waferline.predict.labels import Values
+from waferline.predict.blocks import Values
 from waferline.predict.result import OperatorRow
 from waferline.predict.wafer.case import Case, PhaseAt
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from waferline.arrays import AnyArray
-from waferline.predict.labels import Values
+from waferline.predict.blocks import Values
 
 POINTS = 16384  # scenarios per piece; a dozen double arrays of them fit a 2 MiB second-level cache
 

@@ -60,7 +60,7 @@ def streamed_layers(
 
 
 def _is_matrix(op: Operator) -> bool:
-    return op.name not in _AROUND and op.kind in ("gemm", "expert_gemm")
+    return op.name not in _AROUND and op.kind in ("gemm", "moe")
 
 
 def _lower(model: Transformer, precision: Precision, batch: Any, tokens: Any, decode: bool) -> list[Operator]:
@@ -82,7 +82,7 @@ def _weights(operators: Iterable[Operator]) -> float:
 
 def _stored_bytes(op: Operator) -> float:
     """Bytes of an operator's weights as stored; of routed experts all of them, not those a batch touches."""
-    if op.kind != "expert_gemm":
+    if op.kind != "moe":
         return float(np.max(op.weight_bytes))
     s = op.shape
     each = get_format(op.weights).bytes_per_element

@@ -20,8 +20,8 @@ from waferline.machines.device import Device
 from waferline.machines.mesh import MeshParameters, check_grid, load_parameters
 from waferline.machines.mesh_costs.layer_fits import decode_alternatives, left_out_error
 from waferline.machines.mesh_costs.transformer import RELEASED_GROUPS, balanced_groups, best_stages, tree_stages
+from waferline.predict.blocks import Values
 from waferline.predict.inputs import as_device, as_model
-from waferline.predict.labels import Values
 from waferline.predict.result import Field, Result, merged_sources
 from waferline.predict.wafer.account import notes, operator_rows, why_not
 from waferline.predict.wafer.case import Case, PhaseAt
@@ -106,12 +106,12 @@ class WaferResidentModel:
         """
         case = make_case(model, hardware, precision, counting, parameters)
         a = {
-            "seq_len": whole("seq_len", seq_len),
-            "batch_size": whole("batch_size", batch_size),
-            "output_len": whole("output_len", output_len, least=0),
+            "seq_len": np.asarray(whole("seq_len", seq_len)),
+            "batch_size": np.asarray(whole("batch_size", batch_size)),
+            "output_len": np.asarray(whole("output_len", output_len, least=0)),
         }
         given: dict[str, Any] = {"prefill_grid": prefill_grid, "decode_grid": decode_grid, "systems": systems}
-        numbers = {k: whole(k, v) for k, v in given.items() if not _is_auto(k, v)}
+        numbers = {k: np.asarray(whole(k, v)) for k, v in given.items() if not _is_auto(k, v)}
         for key in numbers.keys() - {"systems"}:
             check_grid(case.parameters, int(numbers[key].max()), int(numbers[key].max()))
         shape = common_shape({**a, **numbers})
@@ -182,7 +182,7 @@ class _Tree:
     def stages(self, grid: FloatArray, released: bool) -> tuple[FloatArray, FloatArray]:
         """Software stages per all-reduce, and the group count (NaN where the tree is not two-phase)."""
         if not _is_auto("groups", self.groups):
-            count = whole("groups", self.groups)
+            count = np.asarray(whole("groups", self.groups))
             if np.any(count > grid):
                 raise InvalidInputError(f"{count.max():g} groups on a line of {np.min(grid):g} cores", where="groups")
             return tree_stages(grid, count), count

@@ -23,8 +23,8 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device, Link
+from waferline.predict.blocks import Values, over_labels
 from waferline.predict.inputs import as_device, as_model
-from waferline.predict.labels import Values, over_labels
 from waferline.predict.memory import kv_elements_per_token
 from waferline.predict.result import Field, OperatorRow, Result, merged_sources, plain
 from waferline.predict.wafer.chunks import POINTS, in_chunks
@@ -105,10 +105,10 @@ class WeightStreamingModel:
         if phase not in PHASES:
             raise InvalidInputError(f"phase must be one of {', '.join(PHASES)}, got {phase!r}")
         arguments = {
-            "batch_size": whole("batch_size", batch_size),
-            "seq_len": whole("seq_len", seq_len),
-            "efficiency": real("efficiency", efficiency, least=1e-6, most=1.0),
-            "systems": whole("systems", systems),
+            "batch_size": np.asarray(whole("batch_size", batch_size)),
+            "seq_len": np.asarray(whole("seq_len", seq_len)),
+            "efficiency": np.asarray(real("efficiency", efficiency, least=1e-6, most=1.0)),
+            "systems": np.asarray(whole("systems", systems)),
         }
         _check_systems(device, arguments["systems"])
         labels = np.asarray(precision, dtype=str)

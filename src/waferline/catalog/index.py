@@ -37,7 +37,7 @@ class _Line:
 def _lines() -> dict[str, _Line]:
     """Path → compiled file, as the index has them; empty when there is none or it cannot be understood."""
     try:
-        rows = [line.split("\t") for line in INDEX.read_text(encoding="utf-8").split("\n")[:-1]]
+        rows = [line.split("\t", 3) for line in INDEX.read_bytes().decode("ascii").split("\n")[:-1]]
         return {path: _Line(*rest) for path, *rest in rows}
     except (OSError, ValueError, TypeError):
         return {}
@@ -82,7 +82,7 @@ def _current(path: str, entry: os.DirEntry[str], known: _Line | None) -> _Line:
     digest = blake2b(text.encode(), digest_size=16).hexdigest()
     if known is not None and known.digest == digest:
         return _Line(stamp, digest, known.data)
-    return _Line(stamp, digest, json.dumps(parse_yaml(text, path), ensure_ascii=False, default=str))
+    return _Line(stamp, digest, json.dumps(parse_yaml(text, path), default=str))
 
 
 def _save(lines: dict[str, _Line]) -> None:
@@ -90,7 +90,7 @@ def _save(lines: dict[str, _Line]) -> None:
     text = "".join(f"{path}\t{line.stamp}\t{line.digest}\t{line.data}\n" for path, line in sorted(lines.items()))
     own = INDEX.with_name(f"{INDEX.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
-        with own.open("x", encoding="utf-8") as file:
+        with own.open("x", encoding="ascii") as file:
             file.write(text)
         own.replace(INDEX)
 

@@ -86,8 +86,9 @@ def spoken_names(record: Mapping[str, Any]) -> Iterator[str]:
     vendor = compact(record["vendor"])
     for given in (record["name"], record["title"], *record.get("aliases", ()), record.get("attribute")):
         if given:
-            yield compact(given)
-            yield compact(given).removeprefix(vendor) or compact(given)
+            spoken = compact(given)
+            yield spoken
+            yield spoken.removeprefix(vendor) or spoken
 
 
 @cache

@@ -65,6 +65,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
+def is_count(text: str) -> bool:
+    """Whether `int` reads `text` as a count that something could have: decimal digits (not `²`), at most nine."""
+    return text.isdecimal() and len(text) < 10
+
+
 def printable(text: str) -> str:
     """`text` with every control character, line break and lone surrogate escaped: `\\x1b` can steer no terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -79,6 +79,9 @@ def answer(model: Any, hardware: Any, request: Request) -> Answer:
     spec, device = as_model(model), as_device(hardware)
     if request.phase not in PHASES:
         raise unknown("phase", request.phase, PHASES)
+    for name, degree in (("tp", request.tp), ("pp", request.pp), ("ep", request.ep), ("dp", request.dp)):
+        if degree is not None and degree < 1:
+            raise InvalidInputError(f"{name} must be at least 1, got {degree}")
     if request.strategy not in STRATEGIES:
         raise unknown("strategy", request.strategy, STRATEGIES)
     precision, notes = choose_precision(spec, device, request.precision)
@@ -140,7 +143,10 @@ def _device_count(request: Request) -> int | None:
     """The number of devices asked for; None means as few as fit."""
     if request.devices == "auto":
         return None
-    if not request.devices.isdigit() or int(request.devices) < 1:
+    if (
+        not (request.devices.isascii() and request.devices.isdigit() and 0 < len(request.devices) < 10)
+        or int(request.devices) < 1
+    ):
         raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{request.devices}'")
     return int(request.devices)
 

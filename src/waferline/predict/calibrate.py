@@ -234,9 +234,10 @@ def _folds(observations: Sequence[Observation]) -> tuple[IntArray, str]:
 
 def _residual(observations: Sequence[Observation], held: FloatArray) -> dict[str, tuple[float, ...]]:
     """Quantiles of log(measured / predicted) of rows left out, by pass, where there are enough of them."""
-    out = {}
+    out: dict[str, tuple[float, ...]] = {}
     prefill = np.array([o.metric in PREFILL for o in observations])
     for name, rows in (("prefill", prefill), ("decode", ~prefill)):
         if rows.sum() >= _FEWEST:
-            out[name] = tuple(round(q, 4) for q in residual_quantiles(held[rows]))
+            q05, q25, q75, q95 = (round(q, 4) for q in residual_quantiles(held[rows]))
+            out[name] = (min(q05, 0.0), min(q25, 0.0), max(q75, 0.0), max(q95, 0.0))  # the prediction itself is inside
     return out

@@ -1,5 +1,6 @@
 """`waferline quantize` and `waferline formats`, as a user calls them."""
 
+import errno
 import json
 import struct
 from pathlib import Path
@@ -43,6 +44,27 @@ def test_an_existing_output_needs_force(weights: Path, tmp_path: Path) -> None:
     refused = run.invoke(root, arguments)
     assert isinstance(refused.exception, FileFormatError) and out.read_bytes() == b"mine"
     assert run.invoke(root, [*arguments, "--force"]).exit_code == 0 and out.read_bytes()[:4] == b"GGUF"
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".gguf", "none/o.gguf", "folder.gguf"])
+def test_an_impossible_output_is_one_line(weights: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.gguf").mkdir()
+    before = sorted(tmp_path.iterdir())
+    result = run.invoke(root, ["quantize", str(weights), "-f", "q8_0", "--force", "-o", str(tmp_path / name)])
+    assert isinstance(result.exception, FileFormatError) and "cannot be written" in str(result.exception)
+    assert "\n" not in str(result.exception) and sorted(tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_tensor_data", full)
+    result = run.invoke(root, ["quantize", str(weights), "-f", "q8_0", "-o", str(tmp_path / "o.gguf")])
+    assert isinstance(result.exception, FileFormatError) and "No space left on device" in str(result.exception)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["w.safetensors"]
 
 
 def test_an_impossible_format_is_refused(weights: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from waferline.formats.codec import decode, encode, roundtrip
 from waferline.formats.codecs.kquants import pack_scales_6bit, unpack_scales_6bit
-from waferline.formats.error import compare
+from waferline.formats.reconstruction import compare
 
 # relative L2 error of ggml's own reference quantisers (quantize_row_*_ref, ggml 0.25) on 8 M weights of N(0, 0.02)
 GGML_ERROR = {

@@ -16,9 +16,9 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..formats.convert import Step
-    from ..formats.error import ErrorStats
-    from ..formats.tensors import TensorFile
+    from waferline.formats.convert import Step
+    from waferline.formats.reconstruction import ErrorStats
+    from waferline.formats.tensors import TensorFile
 
 app = typer.Typer(help="Number formats: which there are, and what they lose.", no_args_is_help=True)
 
@@ -34,12 +34,10 @@ def quantize(
     as_json: _JSON = False,
 ) -> None:
     """Rewrite the matrices of a tensor file in FORMAT. All is written, or nothing."""
-    from ..errors import FileFormatError
-    from ..formats.convert import convert, plan
-    from ..formats.tensors import open_tensors
+    from waferline.formats.convert import check_output, convert, plan
+    from waferline.formats.open_file import open_tensors
 
-    if output.exists() and not force:
-        raise FileFormatError("the output exists", where=str(output), hint="--force replaces it")
+    check_output(output, replace=force)
     source = open_tensors(file)
     steps = plan(source, format, output.suffix.lower())
     with _progress() as bar:
@@ -99,7 +97,7 @@ def _print_quantize(result: dict[str, Any]) -> None:
 @app.command("list")
 def list_formats(as_json: _JSON = False) -> None:
     """Every format that can be encoded or decoded, with its bits per weight."""
-    from ..formats.codec import codecs
+    from waferline.formats.codec import codecs
 
     cols = 4096  # row scales and zero points depend on the row's length; this is a common one
     rows: list[dict[str, Any]] = [
@@ -135,9 +133,9 @@ def error(
     as_json: _JSON = False,
 ) -> None:
     """What each format would lose on the matrices of a tensor file."""
-    from ..formats.codec import codec_for
-    from ..formats.error import ErrorSums
-    from ..formats.tensors import open_tensors
+    from waferline.formats.codec import codec_for
+    from waferline.formats.open_file import open_tensors
+    from waferline.formats.reconstruction import ErrorSums
 
     source = open_tensors(file)
     names = [codec_for(name).name for name in format or _DEFAULT_FORMATS]
@@ -159,8 +157,8 @@ def error(
 
 def _tensor_error(source: TensorFile, info: Any, name: str, total: Any, bar: Progress, task: TaskID) -> dict[str, Any]:
     """Error of one tensor in one format, added to the format's total; what cannot be encoded says why."""
-    from ..errors import InvalidInputError
-    from ..formats.convert import tensor_error
+    from waferline.errors import InvalidInputError
+    from waferline.formats.convert import tensor_error
 
     row: dict[str, Any] = {"tensor": info.name, "shape": list(info.shape), "from": info.format, "format": name}
     bar.update(task, description=f"{info.name} {name}")

@@ -17,10 +17,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidInputError, UnknownNameError, UnsupportedError, unknown
-from .codecs.record import F32, F32_MAX, U8, Codec
-from .format import Format, get_format
-from .pieces import ordered_map
+from waferline.errors import InvalidInputError, UnknownNameError, UnsupportedError, unknown
+from waferline.formats.codecs.record import F32, F32_MAX, U8, Codec
+from waferline.formats.format import Format, get_format
+from waferline.formats.parallel import ordered_map
 
 CHUNK_WEIGHTS = 1 << 20  # temporaries stay near 50 MB whatever the tensor's size
 
@@ -44,7 +44,7 @@ _ALIASES = {
 @cache
 def codecs() -> dict[str, Codec]:
     """Every codec by name."""
-    from .codecs import codebook, floats, integer, iq4, kquants, legacy, microscaling, posit, ternary
+    from waferline.formats.codecs import codebook, floats, integer, iq4, kquants, legacy, microscaling, posit, ternary
 
     families = (floats, legacy, kquants, iq4, codebook, ternary, microscaling, integer, posit)
     return {codec.name: codec for family in families for codec in family.CODECS}

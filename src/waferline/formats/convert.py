@@ -8,6 +8,7 @@ integers as they are. The plan says which is which before anything is written.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileFormatError, InvalidInputError, UnsupportedError
-from . import safetensors
-from .codec import codec_for, codecs, encode, scale_from_magnitude
-from .codecs.record import F32, U8, Codec
-from .error import ErrorStats, ErrorSums, add_roundtrip
-from .format import Format
-from .pieces import ordered_map
-from .tensors import SUFFIXES, TensorFile, TensorInfo, scale_name
+from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError
+from waferline.formats import safetensors
+from waferline.formats.codec import codec_for, codecs, encode, scale_from_magnitude
+from waferline.formats.codecs.record import F32, U8, Codec
+from waferline.formats.format import Format
+from waferline.formats.parallel import ordered_map
+from waferline.formats.reconstruction import ErrorStats, ErrorSums, add_roundtrip
+from waferline.formats.tensors import SUFFIXES, TensorFile, TensorInfo, scale_name
 
 GGML_QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION in ggml.h
 _REPLACED = {"general.architecture", "general.quantization_version", "general.file_type"}
@@ -88,6 +89,7 @@ def convert(
     written or is the input itself.
     """
     output = Path(output)
+    check_output(output, replace=True)
     if output.exists() and output.samefile(file.path):
         raise FileFormatError("the output is the input file", where=str(output))
     write = _write_gguf if output.suffix.lower() == ".gguf" else _write_safetensors
@@ -100,10 +102,27 @@ def convert(
     return errors
 
 
+def check_output(output: Path, *, replace: bool) -> None:
+    """Refuse a path that cannot become the output before any work is done.
+
+    Raises: FileFormatError when something is there (a file counts unless it may be replaced), or the path is impossible.
+    """
+    try:
+        mode = output.stat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte
+        raise FileFormatError(f"cannot be written: {getattr(error, 'strerror', error)}", where=str(output)) from None
+    if not replace:
+        raise FileFormatError("the output exists", where=str(output), hint="--force replaces it")
+    if not stat.S_ISREG(mode):
+        raise FileFormatError("cannot be written: it is no regular file", where=str(output))
+
+
 @contextmanager
 def _appearing(output: Path) -> Iterator[Path]:
     """A temporary path beside `output` that takes its name on success and vanishes otherwise."""
-    handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
+    handle, name = tempfile.mkstemp(prefix=".waferline-", suffix=".part", dir=output.parent)
     os.close(handle)
     temporary = Path(name)
     try:

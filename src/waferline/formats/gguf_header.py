@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileFormatError, UnsupportedError
-from .tensors import TensorFile, TensorInfo
+from waferline.errors import FileFormatError, UnsupportedError
+from waferline.formats.codec import codecs
+from waferline.formats.tensors import TensorFile, TensorInfo
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -153,8 +154,6 @@ def _tensor(
     description: tuple[str, tuple[int, ...], int, int], start: int, alignment: int, cursor: _Cursor
 ) -> TensorInfo:
     import gguf  # constants only: ggml's type numbers and block sizes
-
-    from .codec import codecs
 
     name, shape, type_id, offset = description
     try:

@@ -1,23 +1,20 @@
 """Safetensors files: a length, a JSON header, then the tensors' bytes.
 
-Nothing in a header is believed before it is checked: lengths and offsets against the file, sizes against shapes, and
-no two tensors may share bytes. Reading maps the file, so no memory is taken for data that is not asked for.
-Layout: https://github.com/huggingface/safetensors#format (header at most 100 MB, little-endian, row-major).
+The `safetensors` package checks a header (at most 100 MB; sizes against shapes; tensors side by side up to the end of
+the file) and maps the file, so no memory is taken for data that is not asked for. Headers are written here, because
+the package writes only tensors that are all in memory, and a conversion goes piece by piece.
+Layout: https://github.com/huggingface/safetensors#format (little-endian, row-major).
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ..errors import FileFormatError
-from .tensors import TensorFile, TensorInfo
-
-MAX_HEADER_BYTES = 100_000_000  # the reference implementation's limit
-MAX_DIMENSIONS = 16
+from waferline.errors import FileFormatError
+from waferline.formats.tensors import TensorFile, TensorInfo
 
 # safetensors dtype -> our format name, bytes an element
 DTYPES = {
@@ -45,73 +42,30 @@ def open_safetensors(path: Path) -> TensorFile:
 
     Raises: FileFormatError naming the file and the first thing wrong with it.
     """
+    from safetensors import SafetensorError, safe_open  # only when such a file is read
+
     where = str(path)
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            header, data_start = _read_header(file, size, where)
+        with safe_open(path, framework="np") as file, path.open("rb") as raw:
+            at = 8 + int.from_bytes(raw.read(8), "little")  # where the data starts
+            tensors = []
+            for name in file.offset_keys():  # in the order of their bytes, without gaps
+                part = file.get_slice(name)
+                tensors.append(_tensor(name, part.get_dtype(), tuple(part.get_shape()), at, where))
+                at += tensors[-1].nbytes
+            return TensorFile(path, "safetensors", tuple(tensors), file.metadata() or {})
+    except SafetensorError as error:
+        reason = " ".join(str(error).split()).removeprefix("Error while deserializing header: ")
+        raise FileFormatError(f"not a safetensors file: {reason}", where=where) from None
     except OSError as error:
-        raise FileFormatError(f"cannot be read: {error.strerror}", where=where) from None
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise FileFormatError("__metadata__ is not an object of strings", where=where)
-    tensors = [_tensor(name, entry, data_start, size - data_start, where) for name, entry in header.items()]
-    tensors.sort(key=lambda t: t.offset)
-    for before, after in itertools.pairwise(tensors):
-        if before.offset + before.nbytes > after.offset:
-            raise FileFormatError(f"tensors '{before.name}' and '{after.name}' overlap", where=where)
-    return TensorFile(path, "safetensors", tuple(tensors), dict(metadata))
+        raise FileFormatError(f"cannot be read: {error.strerror or error}", where=where) from None
 
 
-def _read_header(file: IO[bytes], size: int, where: str) -> tuple[dict[str, Any], int]:
-    """The JSON header and where the data starts."""
-    length_bytes = file.read(8)
-    if len(length_bytes) < 8:
-        raise FileFormatError(f"{size} bytes are too few for a safetensors file", where=where)
-    length = int.from_bytes(length_bytes, "little")
-    if length > min(MAX_HEADER_BYTES, size - 8):
-        raise FileFormatError(
-            f"the header claims {length} bytes, the file has {size - 8} after its length", where=where
-        )
-    try:
-        header = json.loads(file.read(length), object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:  # includes bad UTF-8
-        raise FileFormatError(f"the header is not JSON: {error}", where=where) from None
-    if not isinstance(header, dict):
-        raise FileFormatError("the header is not a JSON object", where=where)
-    return header, 8 + length
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise ValueError("a key appears twice")
-    return result
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _tensor(name: str, entry: Any, data_start: int, data_bytes: int, where: str) -> TensorInfo:
-    """One header entry, checked against the size of the data."""
-    if not isinstance(entry, dict):
-        raise FileFormatError(f"tensor '{name}' is not a JSON object", where=where)
-    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
+def _tensor(name: str, dtype: str, shape: tuple[int, ...], offset: int, where: str) -> TensorInfo:
+    if dtype not in DTYPES:
         raise FileFormatError(f"tensor '{name}' has dtype {dtype!r}", where=where, hint="known: " + ", ".join(DTYPES))
-    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(_is_size(d) for d in shape):
-        raise FileFormatError(f"tensor '{name}' has shape {shape!r}", where=where)
-    if not (isinstance(offsets, list) and len(offsets) == 2 and all(_is_size(o) for o in offsets)):
-        raise FileFormatError(f"tensor '{name}' has data_offsets {offsets!r}", where=where)
-    start, end = offsets
     format_name, item_bytes = DTYPES[dtype]
-    needed = math.prod(shape) * item_bytes
-    if end - start != needed:
-        raise FileFormatError(f"tensor '{name}' needs {needed} bytes and has {end - start}", where=where)
-    if end > data_bytes:
-        raise FileFormatError(f"tensor '{name}' ends at byte {end} of {data_bytes}: the file is truncated", where=where)
-    return TensorInfo(name, tuple(shape), format_name, data_start + start, needed)
+    return TensorInfo(name, shape, format_name, offset, math.prod(shape) * item_bytes)
 
 
 def header_bytes(tensors: list[TensorInfo], metadata: dict[str, str]) -> bytes:

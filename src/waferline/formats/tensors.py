@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileFormatError, UnsupportedError, unknown
-from .codec import CHUNK_WEIGHTS, codecs, decode_chunks
-from .codecs.record import F32, U8
+from waferline.errors import FileFormatError, UnsupportedError, unknown
+from waferline.formats.codec import CHUNK_WEIGHTS, codecs, decode_chunks
+from waferline.formats.codecs.record import F32, U8
 
 _NUMPY = {"f64": "<f8", "i64": "<i8", "i32": "<i4", "i16": "<i2", "i8": "i1", "u64": "<u8", "u32": "<u4", "u16": "<u2"}
 _NUMPY |= {"u8": "u1", "bool": "?"}
@@ -126,22 +126,3 @@ class TensorFile:
         for part, values in self.chunks(tensor):
             out[part] = values
         return out.reshape(tensor.shape)
-
-
-def open_tensors(path: str | Path) -> TensorFile:
-    """The tensors of a `.safetensors` or `.gguf` file; the content decides, not the name.
-
-    Raises: FileFormatError when the file cannot be read, is neither, or is damaged.
-    """
-    from .gguf_header import MAGIC, open_gguf
-    from .safetensors import open_safetensors
-
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise FileFormatError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    if magic == MAGIC or path.suffix.lower() == ".gguf":
-        return open_gguf(path)
-    return open_safetensors(path)

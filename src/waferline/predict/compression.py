@@ -205,8 +205,8 @@ def _speedups(spec: Any, device: Any, plan: _Plan, batch: int, seq_len: int) -> 
 def _measured_error(path: Any, plan: _Plan) -> dict[str, float]:
     """Error of really encoding every matrix of a tensor file in the plan's format, weighted by size."""
     from waferline.formats.codec import codec_for, tensor_scale_for
-    from waferline.formats.error import ErrorSums, add_roundtrip
-    from waferline.formats.tensors import open_tensors
+    from waferline.formats.open_file import open_tensors
+    from waferline.formats.reconstruction import ErrorSums, add_roundtrip
 
     codec, source = codec_for(plan.precision), open_tensors(path)
     sums = ErrorSums()

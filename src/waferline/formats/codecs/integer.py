@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .record import (
+from waferline.formats.codecs.record import (
     F16_MAX,
     F32,
     F32_MAX,

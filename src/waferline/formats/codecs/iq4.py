@@ -9,8 +9,17 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .record import F16_MAX, F32, U8, Codec, as_bytes, block_codec, f16_column, from_bytes, inverse_or_zero
-from .search import FAST, fit_level_scale, nearest_level
+from waferline.formats.codecs.record import (
+    F32,
+    U8,
+    Codec,
+    as_bytes,
+    f16_column,
+    from_bytes,
+    ggml_codec,
+    inverse_or_zero,
+)
+from waferline.formats.codecs.search import FAST, fit_level_scale, nearest_level
 
 SUB = 32
 LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
@@ -85,24 +94,6 @@ def decode_iq4_xs(data: U8) -> F32:
 
 
 CODECS: tuple[Codec, ...] = (
-    block_codec(
-        "iq4_nl",
-        32,
-        18,
-        encode_iq4_nl,
-        decode_iq4_nl,
-        max_abs=F16_MAX,
-        about="ggml IQ4_NL: uneven levels",
-        ggml="IQ4_NL",
-    ),
-    block_codec(
-        "iq4_xs",
-        256,
-        136,
-        encode_iq4_xs,
-        decode_iq4_xs,
-        max_abs=F16_MAX,
-        about="ggml IQ4_XS: uneven levels, 6-bit scales",
-        ggml="IQ4_XS",
-    ),
+    ggml_codec("iq4_nl", 32, 18, encode_iq4_nl, decode_iq4_nl, "uneven levels"),
+    ggml_codec("iq4_xs", 256, 136, encode_iq4_xs, decode_iq4_xs, "uneven levels, 6-bit scales"),
 )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from .record import F32, U8, inverse_or_zero
-from .search import FAST, TINY, Real, clamp_round, fit_scale, fit_scale_min
+from waferline.formats.codecs.record import F32, U8, inverse_or_zero
+from waferline.formats.codecs.search import FAST, TINY, Real, clamp_round, fit_scale, fit_scale_min
 
 BLOCK = 256
 _F0 = np.float32(0.0)

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kquant_codes import affine_codes, signed_codes
-from .record import F16_MAX, F32, U8, Codec, as_bytes, block_codec, f16_column
+from waferline.formats.codecs.kquant_codes import affine_codes, signed_codes
+from waferline.formats.codecs.record import F32, U8, Codec, as_bytes, f16_column, ggml_codec
 
 BLOCK = 256
 
@@ -164,8 +164,5 @@ _TABLE = (
 )
 
 CODECS: tuple[Codec, ...] = tuple(
-    block_codec(
-        n, BLOCK, size, enc, dec, max_abs=F16_MAX, about=f"ggml {n.upper()}: super-blocks of 256", ggml=n.upper()
-    )
-    for n, size, enc, dec in _TABLE
+    ggml_codec(name, BLOCK, size, encode, decode, "super-blocks of 256") for name, size, encode, decode in _TABLE
 )

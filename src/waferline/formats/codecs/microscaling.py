@@ -7,10 +7,11 @@ where GGUF has the type (`block_mxfp4`, `block_nvfp4`); the others put the scale
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
-from .floats import E2M1, E2M3, E3M2, E4M3, E5M2, MiniFloat
-from .record import (
+from waferline.formats.codecs.floats import E2M1, E2M3, E3M2, E4M3, E5M2, MiniFloat
+from waferline.formats.codecs.record import (
     F32,
     F32_MAX,
     U8,
@@ -26,7 +27,7 @@ MX_BLOCK = 32
 NV_BLOCK = 16
 NV_GROUP = 64  # ggml stores four NVFP4 blocks together: 4 scale bytes, then 32 bytes of codes
 E8M0_BIAS = 127
-E8M0_NAN = 255
+E8M0_TOP = 254  # the largest power of two; 255 is NaN
 
 
 def _shared_exponent(x: F32, element_exponent: int) -> U8:
@@ -34,13 +35,12 @@ def _shared_exponent(x: F32, element_exponent: int) -> U8:
     largest = np.abs(x).max(axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):
         code = np.floor(np.log2(largest)) - np.float32(element_exponent) + np.float32(E8M0_BIAS)
-    return np.clip(np.where(largest > 0, code, 0), 0, E8M0_NAN - 1).astype(np.uint8)
+    return np.clip(np.where(largest > 0, code, 0), 0, E8M0_TOP).astype(np.uint8)
 
 
 def _power_of_two(code: U8) -> F32:
     """2^(code - 127), subnormal at code 0; 255 is NaN."""
-    value = np.ldexp(np.float32(1.0), code.astype(np.int32) - E8M0_BIAS)
-    return np.where(code == E8M0_NAN, np.float32(np.nan), value)
+    return np.ascontiguousarray(code).view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
 
 
 def _scaled(x: F32, code: U8) -> F32:

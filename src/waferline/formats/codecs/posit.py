@@ -14,9 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waferline.arrays import FloatArray
-
-from ...errors import UnsupportedError
-from .record import F32, F32_MAX, U8, Codec, as_bytes, from_bytes, pack_nibble_pairs, unpack_nibble_pairs
+from waferline.errors import UnsupportedError
+from waferline.formats.codecs.record import (
+    F32,
+    F32_MAX,
+    U8,
+    Codec,
+    as_bytes,
+    from_bytes,
+    pack_nibble_pairs,
+    unpack_nibble_pairs,
+)
 
 MAX_BITS = 16  # tables have 2^n entries; wider posits would want arithmetic instead
 MAX_ES = 4

@@ -84,6 +84,22 @@ def block_codec(
     )
 
 
+def ggml_codec(
+    name: str,
+    block: int,
+    block_bytes: int,
+    encode_blocks: Callable[[F32], U8] | None,
+    decode_blocks: Callable[[U8], F32],
+    about: str,
+    *,
+    max_abs: float = F16_MAX,
+) -> Codec:
+    """A `block_codec` of ggml's, whose type has our name in capitals; most have half-precision scales."""
+    kind = name.upper()
+    about = f"ggml {kind}: {about}"
+    return block_codec(name, block, block_bytes, encode_blocks, decode_blocks, max_abs=max_abs, about=about, ggml=kind)
+
+
 def as_bytes(values: NDArray[np.generic]) -> U8:
     """The little-endian bytes of a `(..., k)` array as `(..., k * itemsize)` uint8."""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .record import F16_MAX, F32, U8, Codec, as_bytes, block_codec, f16_column, inverse_or_zero, round_half_away
+from waferline.formats.codecs.record import (
+    F32,
+    U8,
+    Codec,
+    as_bytes,
+    f16_column,
+    ggml_codec,
+    inverse_or_zero,
+    round_half_away,
+)
 
 BLOCK = 256
 # TQ1_0 packs trits `stride` apart into one byte: 160 = 5 x 32, then 80 = 5 x 16, then 16 = 4 x 4 weights
@@ -58,24 +67,6 @@ def decode_tq2_0(data: U8) -> F32:
 
 
 CODECS: tuple[Codec, ...] = (
-    block_codec(
-        "tq1_0",
-        BLOCK,
-        54,
-        encode_tq1_0,
-        decode_tq1_0,
-        max_abs=F16_MAX,
-        about="ggml TQ1_0: 5 trits a byte",
-        ggml="TQ1_0",
-    ),
-    block_codec(
-        "tq2_0",
-        BLOCK,
-        66,
-        encode_tq2_0,
-        decode_tq2_0,
-        max_abs=F16_MAX,
-        about="ggml TQ2_0: 4 trits a byte",
-        ggml="TQ2_0",
-    ),
+    ggml_codec("tq1_0", BLOCK, 54, encode_tq1_0, decode_tq1_0, "5 trits a byte"),
+    ggml_codec("tq2_0", BLOCK, 66, encode_tq2_0, decode_tq2_0, "4 trits a byte"),
 )

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InvalidInputError
-from .codec import CHUNK_WEIGHTS, codec_for, decode_chunks, encode, tensor_scale_for
-from .codecs.record import Codec
-from .format import Format
+from waferline.errors import InvalidInputError
+from waferline.formats.codec import CHUNK_WEIGHTS, codec_for, decode_chunks, encode, tensor_scale_for
+from waferline.formats.codecs.record import Codec
+from waferline.formats.format import Format
 
 
 @dataclass(frozen=True, slots=True)

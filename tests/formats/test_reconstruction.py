@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waferline.errors import InvalidInputError
-from waferline.formats.error import ErrorSums, compare, error_of, errors_of
+from waferline.formats.reconstruction import ErrorSums, compare, error_of, errors_of
 
 
 def test_hand_checked() -> None:

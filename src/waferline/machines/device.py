@@ -77,12 +77,16 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A source and the figures it covers (`peak_flops`, `memory`, `links`, `power`, `price`, ...)."""
+    """A source and the figures it covers (`peak_flops`, `memory`, `links`, `power`, `price`, ...).
+
+    checked: false where the document was not opened and nothing else confirms the figures.
+    """
 
     title: str
     url: str
     date: str
     covers: tuple[str, ...]
+    checked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,8 @@ def device_from_record(record: Mapping[str, Any]) -> Device:
         attribute=record.get("attribute", ""),
         aliases=tuple(record.get("aliases", ())),
         citations=tuple(
-            Citation(c["title"], c["url"], str(c["date"]), tuple(c["covers"])) for c in record["citations"]
+            Citation(c["title"], c["url"], str(c["date"]), tuple(c["covers"]), c.get("checked", True))
+            for c in record["citations"]
         ),
         notes=record.get("notes", ""),
         mesh=record.get("mesh"),

@@ -65,14 +65,15 @@ class PriceSection(_Section):
 class CitationSection(_Section):
     """A source and the sections (`memory`) or single figures (`memory.L2`, `peak_flops.fp8`) it covers.
 
-    `date` is that of publication or of reading. A title that ends in `(not re-read)` names where a figure is known from
-    without the document having been opened when the figure was entered.
+    `date` is that of publication or of reading. `checked` is false where the document was not opened when its figures were
+    entered and nothing else that is cited confirms them.
     """
 
     title: Text
     url: Text
     date: datetime.date
     covers: Annotated[tuple[str, ...], Field(min_length=1)]
+    checked: bool = True
 
 
 class HardwareFile(_Section):

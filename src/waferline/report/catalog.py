@@ -77,7 +77,7 @@ def machine_page(device: Device, assumed_from: str | None) -> Iterator[Block]:
         yield device.notes.strip()
     yield "Sources", "title"
     for citation, number in numbers.items():
-        yield f"{number:3d}  {citation.title} ({citation.date})"
+        yield f"{number:3d}  {citation.title} ({citation.date}{'' if citation.checked else ', not checked'})"
         yield f"     {citation.url}", "note"
 
 

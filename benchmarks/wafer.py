@@ -13,8 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from waferline.machines.hardware import load_hardware
-from waferline.machines.mesh import load_parameters
-from waferline.machines.mesh_costs.transformer import LayerShape, decode_layer, prefill_layer
+from waferline.predict.wafer.case import make_case
 from waferline.predict.wafer.resident import WaferResidentModel
 from waferline.predict.wafer.streaming import WeightStreamingModel
 from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
@@ -33,16 +32,16 @@ def cases() -> dict[str, Callable[[], object]]:
     draw = np.random.default_rng(0)
     length, batch = draw.integers(1, 8192, POINTS), draw.integers(1, 64, POINTS)
     side = draw.integers(240, 750, POINTS).astype(float)
-    wse2, cs2, cs3, model = load_parameters("wse2"), load_hardware("cs2"), load_hardware("cs3"), llama_8b()
-    shape = LayerShape(4096, 4096, 1024, 14336)
+    cs2, cs3, model = load_hardware("cs2"), load_hardware("cs3"), llama_8b()
+    case, one = make_case(model, cs2, "fp16"), np.ones(())
     piece = 16384
 
     def pieces(solve: Callable[[slice], object]) -> Callable[[], object]:
         return lambda: [solve(slice(start, start + piece)) for start in range(0, POINTS, piece)]
 
     return {
-        "decode_layer": pieces(lambda s: decode_layer(shape, side[s], 20, length[s], parameters=wse2).total),
-        "prefill_layer": pieces(lambda s: prefill_layer(shape, side[s], length[s], parameters=wse2).total),
+        "decode step on a grid": pieces(lambda s: case.decode(side[s], length[s].astype(float), one)),
+        "prefill on a grid": pieces(lambda s: case.prefill(side[s], length[s].astype(float), one)),
         "weight streaming, prefill": lambda: WeightStreamingModel().solve(model, cs3, length, batch),
         "weight streaming, decode": lambda: WeightStreamingModel().solve(model, cs3, length, batch, phase="decode"),
         "wafer resident, given grids": lambda: WaferResidentModel().solve(

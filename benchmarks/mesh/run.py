@@ -13,6 +13,7 @@ from waferline.machines.mesh_costs.gemm import gemm_cycles
 from waferline.machines.mesh_costs.gemv import gemv_cycles
 from waferline.simulate.mesh.gemm import simulate_gemm
 from waferline.simulate.mesh.gemv import simulate_allreduce, simulate_gemv
+from waferline.simulate.mesh.operators import all_reduce, matrix_product
 
 P = load_parameters("wse2-waferllm")
 POINTS = 1_000_000
@@ -33,11 +34,19 @@ def closed_gemv() -> None:
 
 
 CASES: dict[str, Callable[[], object]] = {
-    "all-reduce 64x64, 128 words, event": lambda: simulate_allreduce(P, 128, 64, 64),
-    "all-reduce 128x128, 128 words, event": lambda: simulate_allreduce(P, 128, 128, 128),
-    "MeshGEMM 256^3 on 64x64, event": lambda: simulate_gemm(P, 256, 256, 256, 64, 64, fidelity="event"),
-    "MeshGEMM 4096^3 on 720x720, functional": lambda: simulate_gemm(P, 4096, 4096, 4096, 720, 720),
-    "GEMV 16384^2 on 600x600, functional": lambda: simulate_gemv(P, 16384, 16384, 600, 600),
+    "all-reduce 64x64, 128 words, event": lambda: simulate_allreduce(
+        all_reduce(128, 64**2), P, 64, 64, fidelity="event"
+    ),
+    "all-reduce 128x128, 128 words, event": lambda: simulate_allreduce(
+        all_reduce(128, 128**2), P, 128, 128, fidelity="event"
+    ),
+    "MeshGEMM 256^3 on 64x64, event": lambda: simulate_gemm(matrix_product(256, 256, 256), P, 64, 64, fidelity="event"),
+    "MeshGEMM 4096^3 on 720x720, functional": lambda: simulate_gemm(
+        matrix_product(4096, 4096, 4096), P, 720, 720, fidelity="closed"
+    ),
+    "GEMV 16384^2 on 600x600, functional": lambda: simulate_gemv(
+        matrix_product(1, 16384, 16384), P, 600, 600, fidelity="closed"
+    ),
     "closed form, 1e6 GEMMs": closed_forms,
     "closed form, 1e6 GEMVs": closed_gemv,
 }
@@ -45,8 +54,8 @@ CASES: dict[str, Callable[[], object]] = {
 
 def main() -> None:
     """Print wall time, CPU time and peak memory of each case (after one warm-up that compiles)."""
-    simulate_allreduce(P, 1, 2, 2)
-    simulate_gemm(P, 8, 8, 8, 2, 2, fidelity="event")
+    simulate_allreduce(all_reduce(1, 4), P, 2, 2)
+    simulate_gemm(matrix_product(8, 8, 8), P, 2, 2, fidelity="event")
     print(f"{'case':42} {'wall s':>8} {'CPU s':>8} {'peak GiB':>9}")
     for name, case in CASES.items():
         wall, cpu = time.perf_counter(), time.process_time()

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from benchmarks.fit.wafer import design
+from benchmarks.fit.wafer_rows import Published, table
 
 from docs.pages.markdown import table as markdown_table
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import WaferlineError
 from waferline.machines.mesh import load_parameters
-from waferline.machines.mesh_costs.transformer import RELEASED_GROUPS, decode_layer, prefill_layer
+from waferline.machines.mesh_costs.fitted import RELEASED_GROUPS, tree_stages
 from waferline.predict.inputs import as_model
 from waferline.predict.wafer import (
     WaferResidentModel,
@@ -21,9 +23,8 @@ from waferline.predict.wafer import (
     energy_ratio,
     tune,
 )
-from waferline.predict.wafer.calibrate import design
-from waferline.predict.wafer.published import Published, table
-from waferline.predict.wafer.shapes import mesh_layers
+from waferline.predict.wafer.case import make_case
+from waferline.workloads.spec import MixtureOfExperts
 
 PAGE = Path(__file__).parent.parent / "wafer.md"
 WSE2 = load_parameters("wse2-waferllm")
@@ -38,26 +39,18 @@ def error(ours: float, published: float) -> str:
     return f"{ours / published - 1:+.1%}"
 
 
-def layer_rate(row: Published, side: int, phase: str) -> float:
-    """Tokens per second as the released code reports them: one layer times the layer count."""
-    model = as_model(row.model)
-    return released_rate(model, side, phase)
-
-
 def released_rate(model: object, side: int, phase: str) -> float:
-    (layer,) = mesh_layers(model, released=True)  # type: ignore[arg-type]
+    """Tokens per second as the released code reports them: one layer times the layer count."""
+    case, length, one = make_case(model, "cs2", "fp16", "released-code"), np.asarray(float(CONTEXT)), np.ones(())
     if phase == "decode":
-        groups = RELEASED_GROUPS[side]
-        cycles = decode_layer(layer.shape, side, groups, CONTEXT, parameters=WSE2).total
-        return float(WSE2.clock_hz / (layer.count * cycles))
-    cycles = prefill_layer(layer.shape, side, CONTEXT, parameters=WSE2).total
-    return float(CONTEXT * WSE2.clock_hz / (layer.count * cycles))
+        return float(1 / case.decode(side, length, one, tree_stages(side, RELEASED_GROUPS[side])).time_s)
+    return float(CONTEXT / case.prefill(side, length, one).time_s)
 
 
 def rate_table(name: str, phase: str) -> str:
     rows = []
     for row in table(name, system="cerebras-wse2"):
-        side, ours = row.grids[0], layer_rate(row, row.grids[0], phase)
+        side, ours = row.grids[0], released_rate(row.model, row.grids[0], phase)
         rows.append(
             [row.model, f"{side}²", f"{row.value:,.1f}", f"{ours:,.1f}", error(ours, row.value), row.role, row.id]
         )
@@ -87,7 +80,7 @@ def blind_predictions() -> str:
     rows = []
     for name in BLIND:
         for phase, sides in (("decode", (420, 540, 660)), ("prefill", (480, 600, 720))):
-            rates = [f"{released_rate(as_model(name), side, phase):,.0f}" for side in sides]
+            rates = [f"{released_rate(name, side, phase):,.0f}" for side in sides]
             rows.append([name, phase, ", ".join(f"{s}²" for s in sides), ", ".join(rates)])
     return markdown_table(("model", "phase", "grids", "predicted tok/s"), rows, left=3)
 
@@ -149,7 +142,7 @@ def reading(row: Published, slow: float, fast: float) -> str:
     """What a published rate suggests beside the range of one pass per token."""
     if row.value <= fast:
         return "one pass per token" if row.value >= slow else "below one pass: other limits"
-    experts = any(layer.shape.router for layer in mesh_layers(as_model(row.model)))  # type: ignore[arg-type]
+    experts = any(isinstance(block.ffn, MixtureOfExperts) for block in as_model(row.model).blocks)  # type: ignore[union-attr]
     return "speculation, or experts side by side" if experts else "speculative decoding likely"
 
 

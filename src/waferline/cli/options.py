@@ -141,6 +141,10 @@ Dp = Annotated[int, typer.Option("--dp", help="Data-parallel replicas.")]
 Strategy = Annotated[
     str, typer.Option("--strategy", help="Wafers: wafer-resident or weight-streaming.  [default: wafer-resident]")
 ]
+Grid = Annotated[
+    str | None,
+    typer.Option("--grid", help="Wafers: cores of a square region, such as 360x360.  [default: the fastest that fits]"),
+]
 
 # Training
 MicroBatch = Annotated[int, typer.Option("--micro-batch", help="Training: sequences per micro-batch.")]

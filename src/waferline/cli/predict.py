@@ -27,6 +27,7 @@ def predict(
     micro_batch: options.MicroBatch = 1,
     recompute: options.Recompute = "selective",
     strategy: options.Strategy = "auto",
+    grid: options.Grid = None,
     profile: options.Profile = None,
     explain: options.Explain = False,
     as_json: options.Json = False,
@@ -54,6 +55,7 @@ def predict(
         recompute=recompute,
         strategy=strategy,
         profile=profile,
+        grid=grid,
     )
     machine = options.machine(on)
     points = list(itertools.product(batch, prompt or (None,), output))

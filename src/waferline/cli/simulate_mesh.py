@@ -1,258 +1,213 @@
-"""`waferline simulate mesh`: GEMM, GEMV, collectives and whole models on a mesh of small cores."""
+"""`waferline simulate mesh`: operators, collectives and models on a mesh of small cores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from waferline.cli.options import Json, Model
+from waferline.cli.output import emit, progress
+
 if TYPE_CHECKING:
     from waferline.machines.mesh import MeshParameters
     from waferline.simulate.mesh.result import MeshResult
+    from waferline.workloads.operator import Operator
 
 app = typer.Typer(help="A 2-D mesh of small cores, from one router to a whole wafer.", no_args_is_help=True)
 
-GRID = typer.Option("--grid", help="Cores as WIDTHxHEIGHT, such as 720x720.")
-DEVICE = typer.Option(
-    "--device", help="wse2, wse3, or a parameter set: wse2-waferllm, wse3-notebook, sdk-sim-wse3, hpdc24."
-)
-FIDELITY = typer.Option("--fidelity", help="closed: formulas per step; event: every word through the routers.")
-FORMAT = typer.Option("--format", help="Numbers the cores compute in: fp16, fp32 or int8.")
-JSON = typer.Option("--json", help="Print data instead of tables.")
-TRACE = typer.Option("--trace", help="Add a row for every step.")
-PLOT = typer.Option("--plot", help="Draw the mesh into this .html or .png file.")
-DATA = typer.Option("--data/--no-data", help="Compute with real numbers and compare with NumPy.")
-REDUCE = typer.Option("--reduce", help="chain, ring, or ktree:K.")
-GROUP = typer.Option("--group", help="Cores in a first-level group of the tree; about the square root by default.")
-COLOURS = typer.Option("--colours", help="Routable colours per core, instead of the device's.")
-SRAM = typer.Option("--sram", help="SRAM bytes per core, instead of the device's.")
+_DEVICES = "wse2, wse3, or a parameter set: wse2-waferllm, wse3-notebook, sdk-sim-wse3, hpdc24."
+Grid = Annotated[str, typer.Option("--grid", help="Cores as WIDTHxHEIGHT, such as 720x720.")]
+Device = Annotated[str, typer.Option("--device", help=_DEVICES)]
+Sram = Annotated[
+    int | None, typer.Option("--sram", min=1, max=2**30, help="SRAM bytes per core, instead of the device's.")
+]
+Format = Annotated[str, typer.Option("--format", help="Numbers the cores compute in: fp16, fp32 or int8.")]
+Fidelity = Annotated[
+    str,
+    typer.Option(help="event: simulate every word; closed: predict by formulas; auto: simulate what takes seconds."),
+]
+Colours = Annotated[
+    int | None, typer.Option("--colours", min=1, max=2**10, help="Routable colours per core, instead of the device's.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random operands.")]
+Trace = Annotated[bool, typer.Option("--trace", help="Add a row for every step.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the mesh into this .html or .png file.")]
+Reduce = Annotated[str, typer.Option("--reduce", help="chain, ring, or ktree:K.")]
+Group = Annotated[
+    int | None,
+    typer.Option("--group", min=1, help="Cores in a first-level group of the tree; about the square root by default."),
+]
+Data = Annotated[bool, typer.Option("--data/--no-data", help="Compute with real numbers and compare with NumPy.")]
+Accumulate = Annotated[str, typer.Option("--accumulate", help="Format of the sums: fp32 or fp16.")]
 
 
-@app.command()
+@dataclass(frozen=True)
+class Run:
+    """What every operator's run is asked: on which mesh, how it is found out, and what is shown of it."""
+
+    grid: Grid
+    device: Device = "wse2"
+    fidelity: Fidelity = "auto"
+    seed: Seed = 0
+    colours: Colours = None
+    sram: Sram = None
+    plot: Plot = None
+    trace: Trace = False
+    as_json: Json = False
+
+    def show(self, op: Operator, run: Callable[..., MeshResult], what: str = "", **options: Any) -> None:
+        """Run `op` and print what came out."""
+        from waferline.report.mesh import mesh_report
+
+        p, (width, height) = (
+            _parameters(self.device, self.colours, self.sram),
+            _sizes(self.grid, "--grid", "WIDTHxHEIGHT"),
+        )
+        with progress(what, hidden=self.as_json or not what) as advance:
+            if what:
+                options["progress"] = lambda done, whole: advance(completed=done, total=whole)
+            result = run(op, p, width, height, fidelity=self.fidelity, seed=self.seed, **options)
+        data = result.to_json() | ({"trace": result.trace} if self.trace else {})
+        if self.plot is not None:
+            from waferline.report.mesh_picture import write_picture
+
+            write_picture(result, self.plot)
+            data["plot"] = str(self.plot)
+        picture = [] if self.plot is None else [f"picture: {self.plot}"]
+        emit(self.as_json, data, lambda: [*mesh_report(result, trace=self.trace), *picture])
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command with its own parameters and those of `Run`, which it gets as its first one, made up."""
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    shared = list(inspect.signature(Run, eval_str=True).parameters.values())
+
+    def command(**given: Any) -> None:
+        run = Run(**{p.name: given.pop(p.name) for p in shared})
+        function(run, **given)
+
+    # An argument comes first, then the grid, which every command needs, then what has a default.
+    ordered = sorted([*own[:1], *shared, *own[1:]], key=lambda p: p.default is not inspect.Parameter.empty)
+    keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in ordered]
+    command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in keywords}
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    app.command()(command)
+    return function
+
+
+@_command
 def gemm(
+    run: Run,
     shape: Annotated[str, typer.Argument(help="MxKxN, such as 4096x4096x4096.")],
-    grid: Annotated[str, GRID],
-    device: Annotated[str, DEVICE] = "wse2",
     algorithm: Annotated[str, typer.Option(help="meshgemm, cannon, summa, allgather or gemm-t.")] = "meshgemm",
-    number_format: Annotated[str, FORMAT] = "fp16",
-    accumulate: Annotated[str, typer.Option(help="Format of the sums: fp32 or fp16.")] = "fp32",
-    fidelity: Annotated[str, FIDELITY] = "closed",
+    number_format: Format = "fp16",
+    accumulate: Accumulate = "fp32",
     dataflow: Annotated[bool, typer.Option("--dataflow", help="Event fidelity without a barrier per step.")] = False,
-    data: Annotated[bool, DATA] = True,
-    seed: Annotated[int, typer.Option(help="Seed of the random operands.")] = 0,
-    colours: Annotated[int | None, COLOURS] = None,
-    sram: Annotated[int | None, SRAM] = None,
-    plot: Annotated[Path | None, PLOT] = None,
-    trace: Annotated[bool, TRACE] = False,
-    as_json: Annotated[bool, JSON] = False,
+    data: Data = True,
 ) -> None:
     """C[M, N] = A[M, K] B[K, N] distributed over the grid."""
     from waferline.simulate.mesh.gemm import simulate_gemm
+    from waferline.simulate.mesh.operators import matrix_product
 
-    m, k, n = _sizes(shape, 3, "SHAPE", "MxKxN")
-    width, height = _sizes(grid, 2, "--grid", "WIDTHxHEIGHT")
-    parameters = _parameters(device, colours, sram)
-    with _progress("multiplying", as_json) as report:
-        result = simulate_gemm(parameters, m, k, n, width, height, algorithm=algorithm, number_format=number_format,
-                               accumulator=accumulate, fidelity=fidelity, lockstep=not dataflow, data=data, seed=seed,
-                               progress=report)  # fmt: skip
-    _show(result, plot, trace, as_json)
+    m, k, n = _sizes(shape, "SHAPE", "MxKxN")
+    op = matrix_product(m, k, n, number_format)
+    run.show(
+        op, simulate_gemm, "multiplying", algorithm=algorithm, accumulator=accumulate, lockstep=not dataflow, data=data
+    )
 
 
-@app.command()
+@_command
 def gemv(
+    run: Run,
     shape: Annotated[str, typer.Argument(help="MxN, such as 16384x16384.")],
-    grid: Annotated[str, GRID],
-    device: Annotated[str, DEVICE] = "wse2",
-    reduce: Annotated[str, REDUCE] = "ktree:2",
-    group: Annotated[int | None, GROUP] = None,
+    reduce: Reduce = "ktree:2",
+    group: Group = None,
     batch: Annotated[int, typer.Option(help="Vectors at once (weights stay in place).")] = 1,
     weights: Annotated[str, typer.Option(help="Format of the weights: fp16, or a block format such as q4_k.")] = "",
-    number_format: Annotated[str, FORMAT] = "fp16",
-    accumulate: Annotated[str, typer.Option(help="Format of the sums: fp32 or fp16.")] = "fp32",
-    fidelity: Annotated[str, FIDELITY] = "closed",
-    data: Annotated[bool, DATA] = True,
-    seed: Annotated[int, typer.Option(help="Seed of the random operands.")] = 0,
-    colours: Annotated[int | None, COLOURS] = None,
-    sram: Annotated[int | None, SRAM] = None,
-    plot: Annotated[Path | None, PLOT] = None,
-    trace: Annotated[bool, TRACE] = False,
-    as_json: Annotated[bool, JSON] = False,
+    number_format: Format = "fp16",
+    accumulate: Accumulate = "fp32",
+    data: Data = True,
 ) -> None:
     """c[N] = a[M] B[M, N] with B in place, partial results all-reduced."""
     from waferline.simulate.mesh.gemv import simulate_gemv
+    from waferline.simulate.mesh.operators import matrix_product
 
-    m, n = _sizes(shape, 2, "SHAPE", "MxN")
-    width, height = _sizes(grid, 2, "--grid", "WIDTHxHEIGHT")
-    parameters = _parameters(device, colours, sram)
-    with _progress("multiplying", as_json) as report:
-        result = simulate_gemv(parameters, m, n, width, height, batch=batch, reduction=reduce, group=group,
-                               weights=weights or number_format, number_format=number_format, accumulator=accumulate,
-                               data=data, fidelity=fidelity, seed=seed, progress=report)  # fmt: skip
-    _show(result, plot, trace, as_json)
+    m, n = _sizes(shape, "SHAPE", "MxN")
+    op = matrix_product(batch, m, n, number_format, weights or None)
+    run.show(op, simulate_gemv, "multiplying", reduction=reduce, group=group, accumulator=accumulate, data=data)
 
 
-@app.command()
+@_command
 def allreduce(
-    grid: Annotated[str, GRID],
+    run: Run,
     words: Annotated[int, typer.Option(help="fp32 values per core.")] = 128,
-    device: Annotated[str, DEVICE] = "wse2",
-    reduce: Annotated[str, REDUCE] = "ktree:2",
-    group: Annotated[int | None, GROUP] = None,
-    fidelity: Annotated[str, FIDELITY] = "event",
-    seed: Annotated[int, typer.Option(help="Seed of the random values.")] = 0,
-    colours: Annotated[int | None, COLOURS] = None,
-    sram: Annotated[int | None, SRAM] = None,
-    plot: Annotated[Path | None, PLOT] = None,
-    trace: Annotated[bool, TRACE] = False,
-    as_json: Annotated[bool, JSON] = False,
+    reduce: Reduce = "ktree:2",
+    group: Group = None,
 ) -> None:
     """Sum a vector over all cores, rows first and then columns; every core gets the sum."""
     from waferline.simulate.mesh.gemv import simulate_allreduce
+    from waferline.simulate.mesh.operators import all_reduce
 
-    width, height = _sizes(grid, 2, "--grid", "WIDTHxHEIGHT")
-    parameters = _parameters(device, colours, sram)
-    result = simulate_allreduce(parameters, words, width, height, reduction=reduce, group=group, fidelity=fidelity,
-                                seed=seed)  # fmt: skip
-    _show(result, plot, trace, as_json)
+    width, height = _sizes(run.grid, "--grid", "WIDTHxHEIGHT")
+    run.show(all_reduce(words, width * height), simulate_allreduce, reduction=reduce, group=group)
 
 
 @app.command()
-def prefill(
-    model: Annotated[str, typer.Argument(help="A catalogue name, a Hugging Face config.json, or a GGUF file.")],
-    grid: Annotated[str, GRID],
-    context: Annotated[int, typer.Option(help="Prompt tokens.")] = 4096,
-    batch: Annotated[int, typer.Option(help="Prompts, one after another.")] = 1,
-    device: Annotated[str, DEVICE] = "wse2",
-    number_format: Annotated[str, FORMAT] = "fp16",
-    released: Annotated[bool, typer.Option("--released", help="Count as the released WaferLLM code does.")] = False,
-    data: Annotated[bool, DATA] = True,
-    colours: Annotated[int | None, COLOURS] = None,
-    sram: Annotated[int | None, SRAM] = None,
-    plot: Annotated[Path | None, PLOT] = None,
-    trace: Annotated[bool, TRACE] = False,
-    as_json: Annotated[bool, JSON] = False,
+def forward(
+    model: Model, grid: Grid = "4x4", number_format: Format = "fp32", seed: Seed = 0, as_json: Json = False
 ) -> None:
-    """Process a prompt: every layer of MODEL, region after region."""
-    from waferline.simulate.mesh.transformer import simulate_prefill
+    """Run a small model with MODEL's head grouping, prompt and generated tokens, and compare every logit with NumPy."""
+    from waferline.report.mesh import facts_report
+    from waferline.simulate.mesh.transformer import simulate_forward
     from waferline.workloads.load import load_model
 
-    width, height = _sizes(grid, 2, "--grid", "WIDTHxHEIGHT")
-    parameters = _parameters(device, colours, sram)
-    result = simulate_prefill(parameters, load_model(model), width, height, context=context, batch=batch,
-                              number_format=number_format, released=released, data=data)  # fmt: skip
-    _show(result, plot, trace, as_json)
-
-
-@app.command()
-def decode(
-    model: Annotated[str, typer.Argument(help="A catalogue name, a Hugging Face config.json, or a GGUF file.")],
-    grid: Annotated[str, GRID],
-    context: Annotated[int, typer.Option(help="Cached tokens of each sequence.")] = 4096,
-    batch: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
-    device: Annotated[str, DEVICE] = "wse2",
-    reduce: Annotated[str, REDUCE] = "ktree:2",
-    number_format: Annotated[str, FORMAT] = "fp16",
-    released: Annotated[bool, typer.Option("--released", help="Count as the released WaferLLM code does.")] = False,
-    data: Annotated[bool, DATA] = True,
-    colours: Annotated[int | None, COLOURS] = None,
-    sram: Annotated[int | None, SRAM] = None,
-    plot: Annotated[Path | None, PLOT] = None,
-    trace: Annotated[bool, TRACE] = False,
-    as_json: Annotated[bool, JSON] = False,
-) -> None:
-    """Generate one token: every layer of MODEL, region after region."""
-    from waferline.simulate.mesh.transformer import simulate_decode
-    from waferline.workloads.load import load_model
-
-    width, height = _sizes(grid, 2, "--grid", "WIDTHxHEIGHT")
-    parameters = _parameters(device, colours, sram)
-    result = simulate_decode(parameters, load_model(model), width, height, context=context, batch=batch,
-                             reduction=reduce, number_format=number_format, released=released, data=data)  # fmt: skip
-    _show(result, plot, trace, as_json)
+    width, height = _sizes(grid, "--grid", "WIDTHxHEIGHT")
+    facts = simulate_forward(load_model(model), width, height, number_format=number_format, seed=seed)
+    emit(as_json, facts, lambda: facts_report("A small model on the mesh", facts))
 
 
 @app.command()
 def kv(
-    model: Annotated[str, typer.Argument(help="A catalogue name, a Hugging Face config.json, or a GGUF file.")],
-    grid: Annotated[str, GRID],
+    model: Model,
+    grid: Grid,
     policy: Annotated[str, typer.Option(help="shift (rows stay level) or concat (the last row fills).")] = "shift",
-    device: Annotated[str, DEVICE] = "wse2",
-    number_format: Annotated[str, FORMAT] = "fp16",
-    sram: Annotated[int | None, SRAM] = None,
-    as_json: Annotated[bool, JSON] = False,
+    device: Device = "wse2",
+    number_format: Format = "fp16",
+    sram: Sram = None,
+    as_json: Json = False,
 ) -> None:
     """Fill the KV cache of a region token by token until a core has no room."""
+    from waferline.report.mesh import facts_report
     from waferline.simulate.mesh.transformer import simulate_kv
     from waferline.workloads.load import load_model
 
-    width, height = _sizes(grid, 2, "--grid", "WIDTHxHEIGHT")
-    parameters = _parameters(device, None, sram)
-    with _progress("caching", as_json) as report:
-        rows = simulate_kv(parameters, load_model(model), width, height, policy=policy, number_format=number_format,
-                           progress=report)  # fmt: skip
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(rows, indent=2))
-    else:
-        from waferline.report.mesh import print_kv
-
-        print_kv(rows)
+    width, height = _sizes(grid, "--grid", "WIDTHxHEIGHT")
+    with progress("caching", hidden=as_json) as advance:
+        facts = simulate_kv(_parameters(device, None, sram), load_model(model), width, height, policy=policy,
+                            number_format=number_format,
+                            progress=lambda done, whole: advance(completed=done, total=whole))  # fmt: skip
+    emit(as_json, facts, lambda: facts_report("KV cache of one region", facts))
 
 
-def _sizes(text: str, count: int, where: str, form: str) -> tuple[int, ...]:
-    """`12x34` as whole numbers."""
+def _sizes(text: str, where: str, form: str) -> tuple[int, ...]:
+    """`12x34` as whole numbers, as many as in `form`."""
     from waferline.errors import InvalidInputError
 
     parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != count or not all(part.strip().isdigit() for part in parts):
+    if len(parts) != form.count("x") + 1 or not all(p.strip().isdecimal() and len(p) <= 9 for p in parts):
         raise InvalidInputError(f"'{text}' is not {form}", where=where, hint="whole numbers joined by x")
     return tuple(int(part) for part in parts)
 
 
 def _parameters(device: str, colours: int | None, sram: int | None) -> MeshParameters:
-    from waferline.errors import InvalidInputError
     from waferline.machines.mesh import load_parameters
 
-    parameters = load_parameters(device)
     changes = {name: value for name, value in (("colours", colours), ("sram_bytes", sram)) if value is not None}
-    if any(value < 1 for value in changes.values()):
-        raise InvalidInputError("limits must be positive", where="--colours or --sram")
+    parameters = load_parameters(device)
     return parameters.with_values(**changes) if changes else parameters
-
-
-@contextmanager
-def _progress(what: str, as_json: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr (hidden with --json) that the simulator calls with (done, all)."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
-
-
-def _show(result: MeshResult, plot: Path | None, trace: bool, as_json: bool) -> None:
-    if plot is not None:
-        from waferline.report.mesh_picture import write_picture
-
-        write_picture(result, plot)
-    if as_json:
-        import json
-
-        data: dict[str, Any] = result.to_json()
-        if trace:
-            data["trace"] = result.trace
-        if plot is not None:
-            data["plot"] = str(plot)
-        typer.echo(json.dumps(data, indent=2, allow_nan=False))
-        return
-    from waferline.report.mesh import print_mesh
-
-    print_mesh(result, trace=trace)
-    if plot is not None:
-        typer.echo(f"picture: {plot}")

@@ -48,6 +48,7 @@ class Request:
     recompute: str = "selective"
     strategy: str = "auto"
     profile: str | None = None
+    grid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ def answer(model: Any, hardware: Any, request: Request) -> Answer:
         kind = request.phase if generates or request.phase == "train" else "infer"
         if kind == "train" and not isinstance(spec, Transformer):
             kind = "single-train"
+    if request.grid is not None and kind not in ("wafer-resident", "weight-streaming"):
+        raise InvalidInputError(
+            f"--grid is for wafers, and {device.name} is {device.kind}", hint="--on wse2, --on wse3"
+        )
     return _ANSWERS[kind](spec, device, request, notes)
 
 

@@ -1,85 +1,80 @@
-"""Mesh simulations as tables: time and its split, use of the machine, limits, and the trace."""
+"""What a mesh answers as tables: time and its split, use of the machine, limits, and the trace."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
-
-from waferline.report.tables import simple_table
+from waferline.report.table import Block, Column, Table, right
 from waferline.simulate.mesh.result import MeshResult
 from waferline.text import metric, percent
 
 TRACE_ROWS = 40  # printed; --json --trace has them all
+HOW = {
+    "simulated": "simulated, every word through the routers",
+    "predicted": "predicted, closed form (--fidelity event simulates)",
+}
 
 
-def print_mesh(result: MeshResult, *, trace: bool = False) -> None:
+def mesh_report(result: MeshResult, *, trace: bool = False) -> Iterator[Block]:
     """Everything a `MeshResult` says."""
-    console = Console(highlight=False)
     p = result.parameters
-    console.print(f"{result.operation} by {result.algorithm} on {result.width}x{result.height} cores of {p.device}")
-    console.print(f"simulated, {result.fidelity} fidelity, parameter set {p.name}\n")
-    console.print(_time(result))
-    console.print(simple_table("Use of the mesh", ["", "", "limit"], _use_rows(result)))
-    rows = [
-        (f"{r.letter}  {r.quantity}", f"{r.value:g}", f"{r.limit:g}", "pass" if r.passes else "BREAKS", r.where)
+    yield f"{result.operation} by {result.algorithm} on {result.width}x{result.height} cores of {p.device}", "title"
+    yield f"{HOW[result.how]}; parameter set {p.name}"
+    yield ""
+    yield Table("Time", ("", *right("cycles", "time"), ""), list(_time_rows(result)))
+    yield Table("Use of the mesh", ("", *right("", "limit")), list(_use_rows(result)))
+    limits = [
+        (f"{r.letter}  {r.quantity}", r.value, r.limit, "pass" if r.passes else "BREAKS", r.where)
         for r in result.compliance.requirements
     ]
-    console.print(simple_table("PLMR compliance", ["", "takes", "limit", "", "where"], rows))
-    _print_accuracy(console, result)
-    extra = {k: v for k, v in result.details.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    if extra:
-        console.print(simple_table("Details", ["", ""], [(_words(k), f"{v:,.6g}") for k, v in extra.items()]))
+    yield Table("PLMR compliance", ("", Column("takes", "g"), Column("limit", "g"), "", "where"), limits)
+    accuracy = result.accuracy
+    if accuracy is None:
+        yield "numbers: not computed"
+    else:
+        verdict = "within" if accuracy.passes else "BEYOND"
+        yield f"numbers: max |error| {accuracy.max_abs_error:.2e}, {verdict} the tolerance {accuracy.tolerance:.2e}"
+        yield f"against {accuracy.reference}"
+    yield ""
+    details = [(_words(k), v) for k, v in result.details.items() if isinstance(v, int | float)]
+    if details:
+        yield Table("Details", ("", Column("", ",.6g")), details)
     if trace and result.trace:
-        columns = list(result.trace[0])
-        shown = [[_cell(row[c]) for c in columns] for row in result.trace[:TRACE_ROWS]]
-        console.print(simple_table("Steps", [_words(c) for c in columns], shown))
-        if len(result.trace) > TRACE_ROWS:
-            console.print(f"{len(result.trace) - TRACE_ROWS} more steps: --json --trace prints all")
+        columns = [_words(name) for name in result.trace[0]]
+        shown = [[_cell(value) for value in row.values()] for row in result.trace[:TRACE_ROWS]]
+        more = len(result.trace) - TRACE_ROWS
+        notes = (f"{more} more steps: --json --trace prints all",) if more > 0 else ()
+        yield Table("Steps", right(*columns), shown, notes)
 
 
-def _time(result: MeshResult) -> Any:
-    rows = [("total", f"{result.cycles:,.1f}", metric(result.seconds, "s"), "")]
+def _time_rows(result: MeshResult) -> Iterator[tuple[str, str, str, str]]:
+    yield "total", f"{result.cycles:,.1f}", metric(result.seconds, "s"), ""
     for name in ("compute", "communication", "overlap"):
         cycles = getattr(result, f"{name}_cycles")
         share = percent(cycles / result.cycles) if result.cycles else ""
-        rows.append((name, f"{cycles:,.1f}", metric(cycles / result.parameters.clock_hz, "s"), share))
-    if result.fidelity == "event" and result.closed_form_cycles:
+        yield name, f"{cycles:,.1f}", metric(cycles / result.parameters.clock_hz, "s"), share
+    if result.how == "simulated" and result.closed_form_cycles:
         difference = result.cycles / result.closed_form_cycles - 1
-        rows.append(("closed form", f"{result.closed_form_cycles:,.1f}", "", f"{difference:+.2%} event"))
-    return simple_table("Time", ["", "cycles", "time", ""], rows)
+        yield "closed form", f"{result.closed_form_cycles:,.1f}", "", f"{difference:+.2%} event"
 
 
-def _use_rows(result: MeshResult) -> list[tuple[str, str, str]]:
+def _use_rows(result: MeshResult) -> Iterator[tuple[str, str, str]]:
     p = result.parameters
-    rows = [(name, metric(size, "B"), "") for name, size in result.memory_bytes.items()]
-    rows.append(("SRAM per core", metric(result.used_bytes, "B"), metric(p.sram_bytes, "B")))
-    rows.append(("SRAM utilisation", percent(result.sram_utilisation), ""))
-    rows.append(("colours per router", str(result.colours), str(p.colours)))
+    yield from ((name, metric(size, "B"), "") for name, size in result.memory_bytes.items())
+    yield "SRAM per core", metric(result.used_bytes, "B"), metric(p.sram_bytes, "B")
+    yield "SRAM utilisation", percent(result.sram_utilisation), ""
+    yield "colours per router", str(result.colours), str(p.colours)
     if result.hop_words:
-        rows.append(("link utilisation", percent(result.link_utilisation), ""))
-        rows.append(("word-hops", f"{result.hop_words:,}", ""))
-    rows.append(("energy (whole device)", metric(result.energy_j, "J"), ""))
-    return rows
+        yield "link utilisation", percent(result.link_utilisation), ""
+        yield "word-hops", f"{result.hop_words:,}", ""
+    yield "energy (whole device)", metric(result.energy_j, "J"), ""
 
 
-def _print_accuracy(console: Console, result: MeshResult) -> None:
-    accuracy = result.accuracy
-    if accuracy is None:
-        console.print("numbers: not computed\n")
-        return
-    verdict = "within" if accuracy.passes else "BEYOND"
-    text = f"numbers: max |error| {accuracy.max_abs_error:.2e}, {verdict} the tolerance {accuracy.tolerance:.2e}"
-    console.print(f"{text}\nagainst {accuracy.reference}\n")
-
-
-def print_kv(rows: Mapping[str, Any]) -> None:
-    """What `simulate_kv` found."""
-    console = Console(highlight=False)
-    shown = [(_words(k), f"{v:,}" if isinstance(v, int) and not isinstance(v, bool) else _cell(v)) for k, v in rows.items()
-             if not isinstance(v, dict | list)]  # fmt: skip
-    console.print(simple_table("KV cache of one region", ["", ""], shown))
+def facts_report(title: str, facts: Mapping[str, Any]) -> Iterator[Block]:
+    """What is said as names and values, without what is nested."""
+    rows = [(_words(k), _cell(v)) for k, v in facts.items() if not isinstance(v, dict | list)]
+    yield Table(title, ("", ""), rows)
 
 
 def _words(name: str) -> str:
@@ -87,4 +82,8 @@ def _words(name: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:,.1f}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.1f}" if abs(value) >= 1 or value == 0 else f"{value:.2e}"

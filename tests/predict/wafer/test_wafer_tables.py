@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.fit.wafer import design
+from benchmarks.fit.wafer_rows import table
 
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import UnsupportedError
 from waferline.machines.mesh import load_parameters
-from waferline.machines.mesh_costs.layer_fits import decode_alternatives, decode_fit
-from waferline.machines.mesh_costs.transformer import RELEASED_GROUPS, LayerShape, decode_layer, prefill_layer
+from waferline.machines.mesh_costs.fitted import RELEASED_GROUPS, fits_of, price_list, tree_stages
 from waferline.predict.wafer.autotune import best_gemv
-from waferline.predict.wafer.calibrate import design
+from waferline.predict.wafer.case import make_case
 from waferline.predict.wafer.energy import energy_ratio
-from waferline.predict.wafer.kv import capacity_tokens, shift_cycles
-from waferline.predict.wafer.published import Published, table
+from waferline.predict.wafer.kv import capacity_tokens
 from waferline.predict.wafer.resident import WaferResidentModel
 
 FIT = read_packaged("mesh_fits.yaml")["wse2-waferllm"]
-LENGTH = 4096  # context of Tables 3 and 4
-
-
-def shape_of(models, row: Published) -> tuple[LayerShape, int]:
-    block = models[row.model].blocks[0]
-    return LayerShape.released(models[row.model].hidden_size, block.ffn.intermediate), block.count
+LENGTH = np.asarray(4096.0)  # context of Tables 3 and 4
+ONE = np.asarray(1.0)
 
 
 @pytest.mark.parametrize("row", table("Table 4", system="cerebras-wse2"), ids=lambda r: f"{r.model}@{r.grids[0]}")
-def test_table_4_decode_within_three_percent(row, models, wse2):
-    shape, layers = shape_of(models, row)
-    layer = decode_layer(shape, row.grids[0], RELEASED_GROUPS[row.grids[0]], LENGTH, parameters=wse2)
-    assert wse2.clock_hz / (layers * layer.total) == pytest.approx(row.value, rel=0.01)
+def test_table_4_decode_within_one_percent(row, models):
+    side = row.grids[0]
+    case = make_case(models[row.model], "cs2", "fp16", "released-code")
+    at = case.decode(side, LENGTH, ONE, tree_stages(side, RELEASED_GROUPS[side]))
+    assert 1 / at.time_s == pytest.approx(row.value, rel=0.01)
 
 
 @pytest.mark.parametrize("row", table("Table 3", system="cerebras-wse2"), ids=lambda r: f"{r.model}@{r.grids[0]}")
-def test_table_3_prefill_within_six_percent(row, models, wse2):
-    shape, layers = shape_of(models, row)
-    layer = prefill_layer(shape, row.grids[0], LENGTH, parameters=wse2)
-    assert LENGTH * wse2.clock_hz / (layers * layer.total) == pytest.approx(row.value, rel=0.035)
+def test_table_3_prefill_within_four_percent(row, models):
+    case = make_case(models[row.model], "cs2", "fp16", "released-code")
+    assert LENGTH / case.prefill(row.grids[0], LENGTH, ONE).time_s == pytest.approx(row.value, rel=0.035)
 
 
 @pytest.mark.parametrize("row", table("Table 2"), ids=lambda r: f"{r.input_tokens}/{r.output_tokens}")
@@ -71,10 +67,10 @@ def test_decode_constants_are_what_their_calibration_rows_give(wse2):
     problem = design("wse2-waferllm", "decode")
     assert len(problem.rows) == 6 and {r.model for r in problem.rows} == {"llama-3-8b", "qwen2-72b"}
     stage, row_cycles, fixed = problem.fit()
-    fit = decode_fit(wse2.name)
+    prices = price_list(wse2)
     assert stage == pytest.approx(wse2.stage_cycles, rel=0.01)
-    assert row_cycles == pytest.approx(fit.row_cycles, rel=0.01)
-    assert fixed == pytest.approx(fit.layer_cycles, abs=5)
+    assert row_cycles == pytest.approx(prices.row, rel=0.01)
+    assert fixed == pytest.approx(prices.layer, abs=5)
 
 
 def test_prefill_constants_are_what_their_calibration_rows_give():
@@ -101,31 +97,32 @@ def test_a_prefill_row_left_out_is_worse_than_the_fit_says():
     assert fitted < 0.035 < left_out < 0.10  # six rows and three constants: the page reports both
 
 
+def notebook_layer(row, alternative=None):
+    """Cycles of the notebook's layer, whose widths follow the grid's side."""
+    from conftest import llama
+
+    side = row.grids[0]
+    case = make_case(llama("weak", 9 * side, 30 * side, 1, 1, 1, 1), "cs3", "fp16", "released-code")
+    prices = price_list(case.parameters, alternative=alternative)
+    at = case.decode(side, np.asarray(9.0 * side), ONE, tree_stages(side, side // 24), prices)
+    return at.time_s * case.parameters.clock_hz
+
+
 @pytest.mark.parametrize("row", table("notebook"), ids=lambda r: str(r.grids[0]))
 def test_wse3_layers_of_the_notebook(row):
-    side = row.grids[0]
-    shape = LayerShape.released(9 * side, 30 * side)
-    layer = decode_layer(shape, side, side // 24, 9 * side, parameters=load_parameters("wse3-notebook"))
-    assert layer.total == pytest.approx(row.value, rel=0.001)
+    assert notebook_layer(row) == pytest.approx(row.value, rel=0.001)
 
 
 @pytest.mark.parametrize("row", table("notebook"), ids=lambda r: str(r.grids[0]))
 def test_the_alternatives_fit_the_notebook_as_well_or_leave_its_timers_out(row):
-    parameters = load_parameters("wse3-notebook")
-    per_row, timers = decode_alternatives("wse3-notebook")
-    side = row.grids[0]
-    shape = LayerShape.released(9 * side, 30 * side)
-    one, other = (
-        decode_layer(shape, side, side // 24, 9 * side, parameters=parameters, fit=fit).total
-        for fit in (per_row, timers)
-    )
-    assert one == pytest.approx(row.value, rel=0.001)
-    assert row.value - other == pytest.approx(4360, abs=15)
+    assert len(fits_of("wse3-notebook")["decode"]["alternatives"]) == 2
+    assert notebook_layer(row, 0) == pytest.approx(row.value, rel=0.001)
+    assert row.value - notebook_layer(row, 1) == pytest.approx(4360, abs=15)
 
 
 def test_a_cohort_without_a_timed_layer_is_refused():
     with pytest.raises(UnsupportedError, match="no measured decode layer"):
-        decode_layer(LayerShape.released(512, 1024), 16, 4, 64, parameters=load_parameters("hpdc24"))
+        price_list(load_parameters("hpdc24"))
 
 
 def test_table_5_capacity_ratio_is_the_number_of_rows():
@@ -147,10 +144,3 @@ def test_energy_ratios_follow_from_power_and_times(name, wse2):
         assert ours == pytest.approx(ratio.value, rel=0.02, abs=0.005), ratio.id
         checked += 1
     assert checked >= 3
-
-
-def test_levelling_the_rows_costs_next_to_nothing(models, wse2):
-    shape = LayerShape.released(4096, 14336)
-    layer = decode_layer(shape, 360, 18, LENGTH, parameters=wse2).total
-    shift = shift_cycles(4096, 360, words_per_cycle=1, elements_per_word=2, hop_cycles=1)
-    assert 0 < shift < 0.01 * layer

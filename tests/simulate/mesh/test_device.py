@@ -7,7 +7,6 @@ from hypothesis import strategies as hyp
 
 from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError, UnknownNameError
 from waferline.machines import mesh
-from waferline.simulate.mesh.colours import ColourAllocator
 from waferline.simulate.mesh.lines import interleave_ring, natural_ring
 from waferline.simulate.mesh.memory import SramLedger
 
@@ -61,16 +60,6 @@ def test_the_ledger_never_holds_more_than_the_sram(sizes):
                 ledger.allocate(str(number), size)
     assert 0 <= ledger.used_bytes <= p.sram_bytes
     assert ledger.used_bytes + ledger.free_bytes == p.sram_bytes
-
-
-def test_colours_run_out_at_the_fullest_router():
-    p = mesh.load_parameters("wse2").with_values(colours=2)
-    colours = ColourAllocator(p)
-    assert colours.allocate([0, 1, 2]) == 0
-    assert colours.allocate([2, 3]) == 1
-    assert colours.allocate([3, 4]) == 0  # free again away from router 2
-    with pytest.raises(DoesNotFitError, match="core 2"):
-        colours.allocate([2])
 
 
 @given(hyp.integers(3, 200))

@@ -12,6 +12,7 @@ from waferline.simulate.mesh.gemm import simulate_gemm
 from waferline.simulate.mesh.gemm.blocks import block_schedule, ring_plan
 from waferline.simulate.mesh.gemm.data import multiply_on_mesh, random_operands
 from waferline.simulate.mesh.gemm.events import run_ring_gemm
+from waferline.simulate.mesh.operators import matrix_product
 
 WSE2 = load_parameters("wse2-waferllm")
 ALGORITHMS = ("meshgemm", "cannon", "summa", "allgather")
@@ -38,7 +39,7 @@ def test_any_shape_on_any_mesh_is_the_product(m, k, n, width, height, algorithm)
 )
 def test_both_fidelities_compute_within_the_stated_tolerance(algorithm, number_format, accumulator):
     for fidelity in ("closed", "event"):
-        result = simulate_gemm(WSE2, 30, 22, 27, 5, 5, algorithm=algorithm, number_format=number_format,
+        result = simulate_gemm(matrix_product(30, 22, 27, number_format), WSE2, 5, 5, algorithm=algorithm,
                                accumulator=accumulator, fidelity=fidelity)  # fmt: skip
         assert result.accuracy is not None and result.accuracy.passes
         if number_format == "int8":
@@ -56,15 +57,17 @@ def test_both_fidelities_compute_within_the_stated_tolerance(algorithm, number_f
 )
 def test_event_and_closed_form_agree_within_three_percent(side, tile, algorithm, set_name):
     p = load_parameters(set_name)
-    event = simulate_gemm(p, *(side * size for size in tile), side, side, algorithm=algorithm, fidelity="event")
+    event = simulate_gemm(
+        matrix_product(*(side * size for size in tile)), p, side, side, algorithm=algorithm, fidelity="event"
+    )
     assert event.cycles == pytest.approx(event.closed_form_cycles, rel=0.03)
     assert event.accuracy.passes
 
 
 @pytest.mark.parametrize("algorithm", EVERY)
 def test_word_hops_counted_from_streams_are_those_of_the_routers(algorithm):
-    event = simulate_gemm(WSE2, 36, 36, 36, 6, 6, algorithm=algorithm, fidelity="event")
-    closed = simulate_gemm(WSE2, 36, 36, 36, 6, 6, algorithm=algorithm)
+    event = simulate_gemm(matrix_product(36, 36, 36), WSE2, 6, 6, algorithm=algorithm, fidelity="event")
+    closed = simulate_gemm(matrix_product(36, 36, 36), WSE2, 6, 6, algorithm=algorithm, fidelity="closed")
     assert event.hop_words == closed.hop_words
 
 
@@ -176,19 +179,21 @@ def test_the_form_of_the_step_predicts_a_mesh_it_was_not_fitted_on():
     ],
 )
 def test_refusals_name_the_limit(sizes, grid, options, error, text):
+    number_format = options.pop("number_format", "fp16")
     with pytest.raises(error, match=text):
-        simulate_gemm(WSE2, *sizes, *grid, data=False, **options)
+        simulate_gemm(matrix_product(*sizes, number_format), WSE2, *grid, data=False, **options)
 
 
 def test_too_many_colours_is_a_refusal():
     with pytest.raises(DoesNotFitError, match="needs 9 colours"):
-        simulate_gemm(WSE2.with_values(colours=8), 16, 16, 16, 4, 4)
+        simulate_gemm(matrix_product(16, 16, 16), WSE2.with_values(colours=8), 4, 4)
 
 
 def test_compliance_says_which_limit_breaks_and_where():
-    mesh = simulate_gemm(WSE2, 64, 64, 64, 16, 16, data=False).compliance
-    cannon = simulate_gemm(WSE2, 64, 64, 64, 16, 16, algorithm="cannon", data=False).compliance
-    gather = simulate_gemm(WSE2, 64, 64, 64, 16, 16, algorithm="allgather", data=False).compliance
+    cube = matrix_product(64, 64, 64)
+    mesh = simulate_gemm(cube, WSE2, 16, 16, data=False).compliance
+    cannon = simulate_gemm(cube, WSE2, 16, 16, algorithm="cannon", data=False).compliance
+    gather = simulate_gemm(cube, WSE2, 16, 16, algorithm="allgather", data=False).compliance
     assert mesh.passes
     assert not cannon.latency.passes and "wrap" in cannon.latency.where
     assert gather.routing.value == 30 and not gather.routing.passes
@@ -197,7 +202,7 @@ def test_compliance_says_which_limit_breaks_and_where():
 def test_the_result_is_data():
     import json
 
-    result = simulate_gemm(WSE2, 24, 24, 24, 6, 6, fidelity="event")
+    result = simulate_gemm(matrix_product(24, 24, 24), WSE2, 6, 6, fidelity="event")
     text = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert text["how"] == "simulated" and text["max_abs_error"] <= text["tolerance"]
     assert text["seconds"] == pytest.approx(text["cycles"] / 1.1e9)

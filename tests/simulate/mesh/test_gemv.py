@@ -11,6 +11,7 @@ from waferline.machines.mesh_costs import gemv as costs
 from waferline.simulate.mesh.gemv import simulate_allreduce, simulate_gemv
 from waferline.simulate.mesh.gemv.data import reduce_in_order
 from waferline.simulate.mesh.gemv.weights import weight_format
+from waferline.simulate.mesh.operators import all_reduce, matrix_product
 
 WSE2 = load_parameters("wse2-waferllm")
 
@@ -25,16 +26,14 @@ WSE2 = load_parameters("wse2-waferllm")
     batch=hyp.integers(1, 3),
 )
 def test_whole_numbers_are_exact_on_any_mesh(m, n, width, height, reduction, batch):
-    result = simulate_gemv(
-        WSE2, m, n, width, height, reduction=reduction, batch=batch, weights="int8", number_format="int8"
-    )
+    result = simulate_gemv(matrix_product(batch, m, n, "int8"), WSE2, width, height, reduction=reduction)
     assert result.accuracy.max_abs_error == 0
 
 
 @pytest.mark.parametrize("weights", ["fp16", "q4_k", "q4_0", "q8_0"])
 @pytest.mark.parametrize("accumulator", ["fp32", "fp16"])
 def test_products_stay_within_the_stated_tolerance(weights, accumulator):
-    result = simulate_gemv(WSE2, 2048, 60, 6, 8, weights=weights, accumulator=accumulator)
+    result = simulate_gemv(matrix_product(1, 2048, 60, weights=weights), WSE2, 6, 8, accumulator=accumulator)
     assert result.accuracy.passes
     assert result.details["weights"] == weights
 
@@ -44,8 +43,8 @@ def test_quantised_tiles_take_their_block_bytes():
     assert form.tile_bytes(256, 10) == 10 * 144  # 144 bytes a super-block of 256
     rows = form.rows_per_core(4096, 8)
     assert rows == 512
-    small = simulate_gemv(WSE2, 4096, 80, 8, 8, weights="q4_k", data=False)
-    large = simulate_gemv(WSE2, 4096, 80, 8, 8, data=False)
+    small = simulate_gemv(matrix_product(1, 4096, 80, weights="q4_k"), WSE2, 8, 8, data=False)
+    large = simulate_gemv(matrix_product(1, 4096, 80), WSE2, 8, 8, data=False)
     assert small.memory_bytes["weight tile"] == 10 * 2 * 144
     assert small.memory_bytes["weight tile"] < 0.3 * large.memory_bytes["weight tile"]
     assert small.compute_cycles > large.compute_cycles  # decoding costs
@@ -53,7 +52,7 @@ def test_quantised_tiles_take_their_block_bytes():
 
 @pytest.mark.parametrize("reduction", ["chain", "ktree:2", "ktree:3", "ring"])
 def test_event_and_closed_form_agree(reduction):
-    result = simulate_gemv(WSE2, 512, 96, 8, 16, reduction=reduction, fidelity="event")
+    result = simulate_gemv(matrix_product(1, 512, 96), WSE2, 8, 16, reduction=reduction, fidelity="event")
     assert result.cycles == pytest.approx(result.closed_form_cycles, rel=0.03)
 
 
@@ -84,7 +83,7 @@ def test_the_reduction_dominates_large_meshes_and_the_best_mesh_grows_with_the_m
 
 @pytest.mark.parametrize(("size", "published", "tolerance"), [(16384, 1320, 0.25), (32768, 2233, 0.25)])
 def test_lone_gemv_is_near_waferllm_table_6(size, published, tolerance):
-    """No fit: mechanism only (the fitted closed form in `transformer` is within 10 %)."""
+    """No fit: mechanism only (the fitted closed form is within 10 %)."""
     sides = np.arange(120, 751, 30)
     best = costs.gemv_cycles(WSE2, size, size, sides, sides).total.min()
     assert best == pytest.approx(published, rel=tolerance)
@@ -92,16 +91,18 @@ def test_lone_gemv_is_near_waferllm_table_6(size, published, tolerance):
 
 def test_refusals():
     with pytest.raises(DoesNotFitError, match="weight tile"):
-        simulate_gemv(WSE2, 16384, 16384, 50, 50, data=False)
+        simulate_gemv(matrix_product(1, 16384, 16384), WSE2, 50, 50, data=False)
     with pytest.raises(DoesNotFitError, match="colours"):
-        simulate_gemv(WSE2, 64, 64, 8, 8, reduction="ktree:12", data=False)
+        simulate_gemv(matrix_product(1, 64, 64), WSE2, 8, 8, reduction="ktree:12", data=False)
     with pytest.raises(UnknownNameError):
-        simulate_gemv(WSE2, 64, 64, 8, 8, weights="q4_z", data=False)
+        simulate_gemv(matrix_product(1, 64, 64, weights="q4_z"), WSE2, 8, 8, data=False)
 
 
 def test_allreduce_result_compares_both_fidelities():
-    event = simulate_allreduce(WSE2, 16, 12, 9)
-    closed = simulate_allreduce(WSE2, 16, 12, 9, fidelity="closed")
+    event = simulate_allreduce(all_reduce(16, 108), WSE2, 12, 9)
+    closed = simulate_allreduce(all_reduce(16, 108), WSE2, 12, 9, fidelity="closed")
     assert event.cycles == pytest.approx(closed.cycles, rel=0.03)
     assert event.accuracy.passes
-    assert not simulate_allreduce(WSE2, 4, 64, 4, reduction="chain", fidelity="closed").compliance.latency.passes
+    assert not simulate_allreduce(
+        all_reduce(4, 256), WSE2, 64, 4, reduction="chain", fidelity="closed"
+    ).compliance.latency.passes

@@ -26,8 +26,7 @@ def data(*arguments: str) -> dict:
         ("gemv", "512x256", "--grid", "8x8", "--reduce", "chain"),
         ("gemv", "512x256", "--grid", "8x8", "--weights", "q4_k", "--device", "sdk-sim-wse3"),
         ("allreduce", "--words", "16", "--grid", "12x8", "--fidelity", "event"),
-        ("prefill", "llama-3-8b", "--grid", "660x660", "--context", "4096", "--batch", "1"),
-        ("decode", "llama-3-8b", "--grid", "660x660", "--context", "4096", "--batch", "1"),
+        ("gemm", "64x64x64", "--grid", "8x8", "--fidelity", "closed"),
     ],
 )
 def test_every_command_answers_with_cycles_error_and_compliance(arguments):
@@ -65,8 +64,11 @@ def test_pictures(tmp_path, name):
         (("gemv", "64x64", "--grid", "8x8", "--reduce", "tree"), 2, "ktree"),
         (("allreduce", "--words", "0", "--grid", "8x8"), 2, "positive"),
         (("allreduce", "--words", "20000", "--grid", "8x8"), 3, "vector"),
-        (("decode", "llama-3-70b", "--grid", "660x660"), 3, "weights"),
-        (("decode", "lama-3-8b", "--grid", "660x660"), 2, "lama-3-8b"),
+        (("kv", "llama-3-70b", "--grid", "660x660"), 3, "weights"),
+        (("kv", "lama-3-8b", "--grid", "660x660"), 2, "lama-3-8b"),
+        (("kv", "llama-3-8b", "--grid", "660x660", "--sram", "1073741824"), 2, "too many"),
+        (("gemm", "8x8x8", "--grid", "²x8"), 2, "WIDTHxHEIGHT"),
+        (("gemm", "8x8x8", "--grid", "9" * 5000 + "x8"), 2, "WIDTHxHEIGHT"),
         (("gemm", "8x8x8", "--grid", "4x4", "--plot", "x.pdf"), 2, ".html nor .png"),
     ],
 )
@@ -77,3 +79,52 @@ def test_bad_input_is_refused_with_its_limit(arguments, code, text):
         assert text in str(outcome.exception)
     else:  # Typer's own refusal of a word that looks like an option
         assert outcome.exit_code == code == 2
+
+
+@pytest.mark.parametrize("plot", ["folder.png", "folder.html", "missing/x.png", "missing/x.html"])
+def test_a_picture_that_cannot_be_written_is_one_line_and_no_file(tmp_path, plot):
+    (tmp_path / plot).mkdir() if plot.startswith("folder") else None
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(WaferlineError, match="cannot be written"):
+        RUN.invoke(app, ["gemm", "8x8x8", "--grid", "4x4", "--plot", str(tmp_path / plot)], catch_exceptions=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("gemm", "8x8x8", "--grid", "4x4", "--seed", "-1"),
+        ("allreduce", "--grid", "4x4", "--seed", "-1"),
+        ("allreduce", "--grid", "4x4", "--group", "0"),
+        ("allreduce", "--grid", "4x4", "--group", "-1"),
+        ("allreduce", "--grid", "4x4", "--sram", "9" * 400),
+        ("kv", "llama-3-8b", "--grid", "360x360", "--sram", "10000000000"),
+    ],
+)
+def test_numbers_out_of_range_are_usage_errors(arguments):
+    assert RUN.invoke(app, list(arguments)).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "how"),
+    [
+        (("gemm", "64x64x64", "--grid", "8x8"), "simulated"),
+        (("gemm", "64x64x64", "--grid", "8x8", "--fidelity", "event"), "simulated"),
+        (("gemm", "64x64x64", "--grid", "8x8", "--fidelity", "closed"), "predicted"),
+        (("gemm", "512x512x512", "--grid", "256x256", "--no-data"), "predicted"),  # too many words to be quick
+        (("gemv", "512x256", "--grid", "8x8"), "simulated"),
+        (("gemv", "512x256", "--grid", "8x8", "--fidelity", "closed"), "predicted"),
+        (("allreduce", "--grid", "8x8"), "simulated"),
+        (("allreduce", "--grid", "8x8", "--fidelity", "closed"), "predicted"),
+    ],
+)
+def test_simulated_means_that_the_machine_was_run(arguments, how):
+    """A closed form says predicted, in data and on the screen."""
+    assert data(*arguments)["how"] == how
+    text = RUN.invoke(app, list(arguments), catch_exceptions=False).stdout
+    assert f"\n{how}, " in text and ("simulated, " in text) == (how == "simulated")
+
+
+def test_a_small_model_runs_on_the_mesh():
+    facts = data("forward", "llama-3-8b")
+    assert facts["how"] == "simulated" and facts["max_abs_error"] <= facts["tolerance"]

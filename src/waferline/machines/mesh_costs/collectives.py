@@ -159,12 +159,6 @@ def star_reduce_cycles(p: MeshParameters, cores: ArrayLike, words: ArrayLike) ->
     return np.where(n > 1, np.asarray(words) * word_cycles(p) * (n - 1) + p.stage_cycles, 0.0)
 
 
-def best_group(p: MeshParameters, cores: int, words: float) -> int:
-    """The first-level group size that makes the two-level tree all-reduce fastest on a line of `cores`."""
-    sizes = np.arange(1, cores + 1)
-    return int(sizes[np.argmin(ktree_allreduce_cycles(p, cores, words, (sizes,)))])
-
-
 REDUCTIONS = ("chain", "ring", "ktree")
 """Names of the all-reduce algorithms; `ktree:K` gives the number of levels, `ktree` alone means 2."""
 

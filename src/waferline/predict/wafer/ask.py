@@ -17,7 +17,7 @@ _DEFAULT_PRECISION = "fp16"
 
 
 class Asked(Protocol):
-    """What these answers read of a request."""
+    """What these answers read of a request, and what they refuse to read."""
 
     @property
     def precision(self) -> str | None: ...
@@ -31,14 +31,31 @@ class Asked(Protocol):
     def output(self) -> int: ...
     @property
     def devices(self) -> str: ...
+    @property
+    def grid(self) -> str | None: ...
+
+
+_NOT_READ = {"tp": None, "pp": 1, "ep": 1, "dp": 1, "engine": None, "load": "static", "profile": None}
+"""Options of a request that mean nothing on a wafer, and what they are when nobody asks for them."""
+
+
+def _refuse_unread(request: Asked, **more: Any) -> None:
+    given = [name for name, usual in {**_NOT_READ, **more}.items() if getattr(request, name, usual) != usual]
+    if given:
+        raise InvalidInputError(
+            f"a wafer reads no --{given[0]}, got '{getattr(request, given[0])}'",
+            hint="--devices, --precision, --kv, --batch, --prompt, --output, --strategy" + ("" if more else ", --grid"),
+        )
 
 
 def predict_resident(model: Any, device: Device, request: Asked) -> WaferResidentResult:
     """Weights in SRAM: `devices` wafers, or the fewest that hold the model for "auto" and for the default of 1.
 
-    Raises: DoesNotFitError when more than one wafer is given and they do not hold it; others as the model's `solve`.
+    Raises: DoesNotFitError when more than one wafer is given and they do not hold it, or when it does not fit the grid asked
+    for; InvalidInputError for an option that wafers do not read; others as the model's `solve`.
     """
-    given = _count(request.devices)
+    _refuse_unread(request)
+    given, side = _count(request.devices), "auto" if request.grid is None else _side(request.grid)
     result = WaferResidentModel().solve(
         model,
         device,
@@ -46,6 +63,8 @@ def predict_resident(model: Any, device: Device, request: Asked) -> WaferResiden
         request.batch,
         _with_kv(request),
         output_len=request.output,
+        prefill_grid=side,
+        decode_grid=side,
         systems="auto" if given is None or given == 1 else given,
     )
     if given == 1 and result["systems"] > 1:
@@ -54,8 +73,17 @@ def predict_resident(model: Any, device: Device, request: Asked) -> WaferResiden
     return result
 
 
+def _side(grid: str) -> int:
+    """The side of a square region, as `360x360` or `360`."""
+    width, _, height = grid.lower().replace("×", "x").partition("x")
+    if not (width.isdecimal() and len(width) <= 9 and height in ("", width)) or int(width) < 1:
+        raise InvalidInputError(f"'{grid}' is no square grid", where="--grid", hint="cores as 360x360")
+    return int(width)
+
+
 def predict_streaming(model: Any, device: Device, request: Asked) -> WeightStreamingResult:
     """Weights streamed: the prefill pass, with the decode step's `tpot_s` and rate beside it, on `devices` wafers."""
+    _refuse_unread(request, grid=None)
     stream = WeightStreamingModel()
     prompt = _DEFAULT_PROMPT if request.prompt is None else request.prompt
     precision = request.precision or _DEFAULT_PRECISION
@@ -88,6 +116,6 @@ def _count(devices: str) -> int | None:
     """Wafers asked for; None means the fewest that hold the model."""
     if devices == "auto":
         return None
-    if not devices.isdigit() or int(devices) < 1:
+    if not devices.isdecimal() or len(devices) > 9 or int(devices) < 1:
         raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{devices}'")
     return int(devices)

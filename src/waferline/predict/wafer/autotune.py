@@ -16,12 +16,11 @@ from waferline.arrays import FloatArray
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
 from waferline.machines.mesh_costs.collectives import reduction_colours
-from waferline.machines.mesh_costs.layer_memory import tile_bytes
-from waferline.machines.mesh_costs.transformer import ALL_REDUCES, balanced_groups, best_stages, lone_gemv_cycles
+from waferline.machines.mesh_costs.fitted import balanced_groups, best_stages, lone_gemv_cycles, tile
 from waferline.predict.result import Field, Result
-from waferline.predict.wafer.case import Case, PhaseAt
-from waferline.predict.wafer.grids import SMALLEST_SIDE, candidate_sides
-from waferline.predict.wafer.resident import make_case
+from waferline.predict.wafer.case import Case, PhaseAt, make_case
+from waferline.predict.wafer.grids import SMALLEST_SIDE, every_side
+from waferline.predict.wafer.price import reductions
 from waferline.workloads.scenario import common_shape, whole
 
 TunedPhase = Literal["prefill", "decode"]
@@ -106,7 +105,7 @@ def best_gemv(rows: int, columns: int, parameters: MeshParameters) -> tuple[int,
     most = min(parameters.grid_width, parameters.grid_height)
     sides = np.arange(SMALLEST_SIDE, most + 1, dtype=np.float64)
     cycles = lone_gemv_cycles(parameters, rows, columns, sides, balanced_groups(sides))
-    stored = tile_bytes([(1, rows, columns)], sides, float(ELEMENT_BYTES["fp16"]))
+    stored = tile(rows, sides) * tile(columns, sides) * ELEMENT_BYTES["fp16"]
     best = int(np.argmin(np.where(stored <= parameters.data_bytes, cycles, np.inf)))
     if stored[best] > parameters.data_bytes:
         raise DoesNotFitError(
@@ -122,7 +121,7 @@ def _pieces(size: int) -> list[slice]:
 def _tune_piece(
     case: Case, phase: str, objective: str, tokens: FloatArray, batch: FloatArray, most: FloatArray | None
 ) -> dict[str, FloatArray]:
-    sides = candidate_sides(case, "auto")
+    sides = every_side(case)
     levels = LEVELS if phase == "decode" else (0,)
     searches = [_search(case, phase, k, sides, tokens[:, None], batch[:, None]) for k in levels]
     needed = np.min([np.where(s.allowed, s.at.placement.systems, np.inf) for s in searches], axis=0)
@@ -139,6 +138,7 @@ def _tune_piece(
         return np.asarray(table[k_index, rows, side_index])
 
     grid = sides[side_index]
+    all_reduces = max(reductions(layer.operators) for layer in searches[0].at.stack[:-1])
     chosen = np.asarray(levels, dtype=np.float64)[k_index]
     stages = np.choose(k_index, [best_stages(grid, k) if k else np.zeros(grid.shape) for k in levels])
     groups = np.where(chosen == 1, 1.0, np.where(chosen == 2, balanced_groups(grid), np.rint(np.cbrt(grid) ** 2)))
@@ -153,8 +153,8 @@ def _tune_piece(
         "systems": np.where(np.isfinite(ok), pick("systems"), needed.min(axis=-1)),
         "core_bytes": pick("core_bytes"),
         "colours": np.array([_colours(phase, int(k)) for k in chosen], dtype=np.float64),
-        "stages": ALL_REDUCES * stages if phase == "decode" else np.full(grid.shape, np.nan),
-        "hops": ALL_REDUCES * grid if phase == "decode" else 2 * grid,
+        "stages": all_reduces * stages if phase == "decode" else np.full(grid.shape, np.nan),
+        "hops": all_reduces * grid if phase == "decode" else 2 * grid,
     }
 
 

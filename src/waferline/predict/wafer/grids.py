@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from waferline.arrays import FloatArray
 from waferline.predict.wafer.case import Case
-from waferline.workloads.scenario import whole
 
 SMALLEST_SIDE = 32  # below it a layer of any model in the catalogue leaves no room and the mesh is all latency
 _CELLS = 1 << 18  # scenarios × candidate grids per pass: temporaries stay in cache
@@ -35,15 +33,10 @@ class Candidates:
         return np.asarray(self.sides[np.where(fits.any(axis=-1), best, frugal)])
 
 
-def candidate_sides(case: Case, given: Any) -> FloatArray:
-    """All sides a square region of this wafer can have, or the one that is given.
-
-    Raises: InvalidInputError for a side that is not a whole number (larger than the wafer: `check_grid`).
-    """
-    if isinstance(given, str):
-        most = min(case.parameters.grid_width, case.parameters.grid_height)
-        return np.arange(SMALLEST_SIDE, most + 1, dtype=np.float64)
-    return np.atleast_1d(whole("grid", given)).astype(np.float64)
+def every_side(case: Case) -> FloatArray:
+    """All sides a square region of this wafer can have."""
+    most = min(case.parameters.grid_width, case.parameters.grid_height)
+    return np.arange(SMALLEST_SIDE, most + 1, dtype=np.float64)
 
 
 def survey(case: Case, sides: FloatArray, tokens: FloatArray, batch: FloatArray, *, prefill: bool) -> Candidates:
@@ -58,3 +51,13 @@ def survey(case: Case, sides: FloatArray, tokens: FloatArray, batch: FloatArray,
         times.append(np.broadcast_to(at.time_s, shape))
         systems.append(np.broadcast_to(at.placement.systems, shape))
     return Candidates(sides, np.concatenate(times), np.concatenate(systems))
+
+
+def nearest_fitting(
+    case: Case, side: float, systems: float, tokens: FloatArray, batch: FloatArray, *, prefill: bool
+) -> int | None:
+    """The side nearest to `side` on which the model fits `systems` wafers; None where none does."""
+    sides = every_side(case)
+    needed = np.broadcast_to(case.place(sides, tokens, batch, prefill=prefill).systems, sides.shape)
+    fitting = sides[needed <= systems]
+    return int(fitting[np.argmin(np.abs(fitting - side))]) if fitting.size else None

@@ -8,7 +8,7 @@ import numpy as np
 
 from waferline.arrays import FloatArray
 from waferline.errors import unknown
-from waferline.machines.mesh_costs.transformer import tile
+from waferline.machines.mesh_costs.fitted import tile
 
 Policy = Literal["shift", "concat"]
 
@@ -29,10 +29,3 @@ def capacity_tokens(
     token_bytes = 2 * tile(key_value, grid) * layers * element_bytes
     per_row = np.floor(np.maximum(np.asarray(free_bytes, dtype=np.float64), 0.0) / token_bytes)
     return per_row * (np.asarray(grid, dtype=np.float64) if policy == "shift" else 1.0)
-
-
-def shift_cycles(
-    key_value: Any, grid: Any, *, words_per_cycle: float, elements_per_word: int, hop_cycles: float
-) -> Any:
-    """Cycles to level the rows by one token: every row passes one token's slice of K and V to its neighbour at once."""
-    return 2 * tile(key_value, grid) / elements_per_word / words_per_cycle + hop_cycles

@@ -1,8 +1,8 @@
-"""A model as a wafer streams or holds it: layer by layer, with the bytes that must move and the FLOPs they serve."""
+"""A model as a wafer streams or holds it: kinds of layers, each lowered to the operators that everything else starts from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,68 +20,90 @@ _RESIDUAL_COPIES = 2  # the residual stream and its normed copy are alive togeth
 
 
 @dataclass(frozen=True, slots=True)
-class StreamedLayer:
-    """`count` equal layers of one pass: bytes of one layer's weights, FLOPs of one layer (array over scenarios).
-
-    `token_flops` is what the matrices alone cost per token, which is what streaming them has to be paid back with.
-    """
+class Layer:
+    """`count` equal layers and the operators of ONE of them; the head has no block. Operators broadcast over scenarios."""
 
     name: str
-    count: float
-    weight_bytes: float
-    flops: FloatArray
-    token_flops: float
+    count: int
+    block: Block | None
+    operators: tuple[Operator, ...]
+
+    @property
+    def flops(self) -> FloatArray:
+        """FLOPs of one layer."""
+        return np.asarray(sum(op.count * op.flops for op in self.operators))
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of one layer's weights as stored. All experts count: which run is known only after the router has."""
+        return sum(float(op.count) * _stored_bytes(op) for op in self.operators)
+
+    def operator(self, name: str) -> Operator:
+        return next(op for op in self.operators if op.name == name)
 
 
-def streamed_layers(
-    model: Transformer, precision: Precision, *, batch: Any, tokens: Any, decode: bool
-) -> list[StreamedLayer]:
-    """The layers of one forward pass in the order they are streamed, equal ones together, then the head.
+def layers(model: Transformer, precision: Precision, *, batch: Any, tokens: Any, decode: bool) -> list[Layer]:
+    """The layers of one pass in order of first appearance, equal ones together, then the head (with what is around it).
 
-    All experts of a layer are streamed: which ones the tokens choose is known only after the router has run.
+    `tokens` is the prompt, or the context that a decode step ends.
     Raises: UnsupportedError for models that are not decoders.
     """
     if model.kind != "decoder":
-        raise UnsupportedError(f"{model.name} is not a decoder", hint="weight streaming is modelled for decoders")
-    groups: dict[Block, int] = {}
+        raise UnsupportedError(f"{model.name} is not a decoder", hint="wafers are modelled for decoders")
+    kinds: dict[Block, int] = {}
     for block in model.blocks:
         one = replace(block, count=1)
-        groups[one] = groups.get(one, 0) + block.count
-    layers = []
-    for index, (block, count) in enumerate(groups.items()):
-        operators = _lower(replace(model, blocks=(block,)), precision, batch, tokens, decode)
-        own = [op for op in operators if op.name not in _AROUND]
-        name = "layer" if len(groups) == 1 else f"layer kind {index + 1}"
-        each = _flops(op for op in _lower(replace(model, blocks=(block,)), precision, 1, 1, decode) if _is_matrix(op))
-        layers.append(StreamedLayer(name, float(count), _weights(own), _flops(own), float(each)))
-    head = [op for op in _lower(replace(model, blocks=()), precision, batch, tokens, decode) if op.name in _AROUND]
-    layers.append(StreamedLayer("head", 1.0, _weights(op for op in head if op.name == "head"), _flops(head), 0.0))
-    return layers
+        kinds[one] = kinds.get(one, 0) + block.count
+
+    def lowered(blocks: tuple[Block, ...]) -> list[Operator]:
+        part = replace(model, blocks=blocks)
+        if decode:
+            return lower_decode(part, batch=batch, context=tokens, precision=precision)
+        return lower_prefill(part, batch=batch, prompt=tokens, precision=precision)
+
+    found = []
+    for index, (block, count) in enumerate(kinds.items()):
+        own = tuple(op for op in lowered((block,)) if op.name not in _AROUND)
+        found.append(Layer("layer" if len(kinds) == 1 else f"layer kind {index + 1}", count, block, own))
+    return [*found, Layer("head", 1, None, tuple(lowered(())))]
 
 
-def _is_matrix(op: Operator) -> bool:
-    return op.name not in _AROUND and op.kind in ("gemm", "moe")
+def released(model: Transformer) -> Transformer:
+    """The model as the released WaferLLM code builds it: one head as wide as the model, no grouped queries, no output head."""
+    mixer = Attention(heads=1, kv_heads=1, head_dim=model.hidden_size)
+    blocks = []
+    for block in model.blocks:
+        ffn = block.ffn
+        assert isinstance(ffn, FeedForward | MixtureOfExperts)
+        inner = ffn.intermediate if isinstance(ffn, FeedForward) else ffn.intermediate * ffn.experts_per_token
+        blocks.append(Block(block.count, mixer, FeedForward(inner)))
+    return replace(model, blocks=tuple(blocks), has_head=False, head_classes=0, final_norm=False)
 
 
-def _lower(model: Transformer, precision: Precision, batch: Any, tokens: Any, decode: bool) -> list[Operator]:
-    if decode:
-        return lower_decode(model, batch=batch, context=tokens, precision=precision)
-    return lower_prefill(model, batch=batch, prompt=tokens, precision=precision)
+def check_covered(model: Transformer) -> None:
+    """Refuse layers that the mesh mapping does not cover (latent attention, state space, cross-attention, latent experts).
+
+    Raises: UnsupportedError, naming the kind of layer.
+    """
+    if model.kind != "decoder":
+        raise UnsupportedError(f"{model.name} is not a decoder", hint="the wafer mapping covers decoder models")
+    for block in model.blocks:
+        if not isinstance(block.mixer, Attention) or block.cross is not None:
+            what = "cross-attention" if block.cross is not None else type(block.mixer).__name__
+            raise UnsupportedError(
+                f"{model.name} has {what} layers, which the wafer mapping does not cover",
+                hint="softmax attention with dense or expert feed-forward parts",
+            )
+        if not isinstance(block.ffn, FeedForward | MixtureOfExperts) or getattr(block.ffn, "latent", None):
+            raise UnsupportedError(f"{model.name} has layers that the wafer mapping does not cover")
 
 
-def _flops(operators: Iterable[Operator]) -> FloatArray:
-    total: FloatArray = np.zeros(())
-    for op in operators:
-        total = total + op.count * op.flops
-    return total
-
-
-def _weights(operators: Iterable[Operator]) -> float:
-    return sum(float(op.count) * _stored_bytes(op) for op in operators)
+def matrix_flops(operators: Iterable[Operator]) -> float:
+    """FLOPs of the matrix products alone, which is what streaming their weights has to be paid back with."""
+    return float(sum(op.count * op.flops for op in operators if op.kind in ("gemm", "moe")))
 
 
 def _stored_bytes(op: Operator) -> float:
-    """Bytes of an operator's weights as stored; of routed experts all of them, not those a batch touches."""
     if op.kind != "moe":
         return float(np.max(op.weight_bytes))
     s = op.shape
@@ -106,7 +128,3 @@ def _inner(block: Block) -> float:
         routed = block.ffn.intermediate * block.ffn.experts_per_token + block.ffn.shared_intermediate
         widths.append(routed * (2.0 if block.ffn.gated else 1.0))
     return max(widths)
-
-
-def widest_layer_bytes(layers: Sequence[StreamedLayer]) -> float:
-    return max(layer.weight_bytes for layer in layers)

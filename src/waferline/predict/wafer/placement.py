@@ -11,14 +11,10 @@ import numpy as np
 from waferline.arrays import FloatArray
 from waferline.formats import Precision, get_format
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
-from waferline.machines.mesh_costs.layer_memory import (
-    decode_buffer_elements,
-    layer_matrices,
-    prefill_buffer_elements,
-    tile_bytes,
-)
-from waferline.machines.mesh_costs.transformer import tile
-from waferline.predict.wafer.shapes import MeshLayer
+from waferline.machines.mesh_costs.fitted import tile
+from waferline.predict.wafer.layers import Layer
+from waferline.predict.wafer.price import PREFILL_CHUNK, products
+from waferline.workloads.spec import Attention
 
 COMPUTE_FORMAT = "fp16"  # what the measured kernels multiply in; narrower weights are widened on the core
 
@@ -46,7 +42,6 @@ class Placement:
     core: CoreBytes
     layers_per_region: FloatArray
     regions: FloatArray  # that hold layers
-    regions_per_wafer: FloatArray
     systems: FloatArray
     sram_utilization: FloatArray  # of the fullest core, code left out
 
@@ -62,9 +57,37 @@ class Placement:
         return np.clip(held, 1.0, self.regions)
 
 
+def attention_of(layer: Layer) -> Attention:
+    """The softmax attention of a layer."""
+    assert layer.block is not None and isinstance(layer.block.mixer, Attention)
+    return layer.block.mixer
+
+
+def kept_tokens(layer: Layer, tokens: FloatArray) -> FloatArray:
+    """Cached tokens of one sequence after `tokens`: all, or a window of them."""
+    window = attention_of(layer).window
+    return tokens if window is None else np.minimum(tokens, window)
+
+
+def stored_bytes(layer: Layer, grid: Any) -> FloatArray:
+    """Bytes of one layer's matrices on one core, cut over both axes and padded up; all experts. A grid of 1: all bytes."""
+    total: FloatArray = np.zeros(())
+    for op in layer.operators:
+        each = get_format(op.weights).bytes_per_element
+        for x in products(op, layer.block, decode=True):
+            total = total + x.stored * tile(x.k, grid) * tile(x.n, grid) * each
+    return total
+
+
+def kv_bytes(layer: Layer, tokens: FloatArray, precision: Precision, grid: Any) -> FloatArray:
+    """KV cache of one sequence and layer on one core: tokens over the rows by the shift policy, widths over the columns."""
+    a = attention_of(layer)
+    kept, width = kept_tokens(layer, tokens), tile(a.kv_heads * a.head_dim, grid)
+    return 2 * tile(kept, grid) * width * get_format(precision.kv).bytes_per_element
+
+
 def core_bytes(
-    layers: Sequence[MeshLayer],
-    head: tuple[int, int] | None,
+    stack: Sequence[Layer],
     parameters: MeshParameters,
     precision: Precision,
     *,
@@ -73,28 +96,46 @@ def core_bytes(
     batch: FloatArray,
     prefill: bool,
 ) -> CoreBytes:
-    """Bytes on a core of a `grid` × `grid` region for `batch` sequences of `tokens` tokens; tiles are padded up.
-
-    KV is spread over rows by the shift policy, so every core keeps the same number of tokens to within one.
+    """Bytes on a core of a `grid` × `grid` region for `batch` sequences of `tokens` tokens: the largest kind of layer, and
+    the head that ends `stack`.
     """
-    stored = get_format(precision.weights).bytes_per_element
-    cached = get_format(precision.kv).bytes_per_element
     weights: FloatArray = np.zeros(())
     kv: FloatArray = np.zeros(())
-    buffers: FloatArray = np.zeros(())
-    for layer in layers:
-        kept = layer.context(tokens)
-        weights = np.maximum(weights, tile_bytes(layer_matrices(layer.shape), grid, stored))
-        kv = np.maximum(kv, batch * 2 * tile(kept, grid) * tile(layer.shape.key_value, grid) * cached)
-        elements = (
-            prefill_buffer_elements(layer.shape, grid, tokens, batch)
-            if prefill
-            else decode_buffer_elements(layer.shape, grid, kept, batch)
-        )
-        buffers = np.maximum(buffers, elements * ELEMENT_BYTES[COMPUTE_FORMAT])
-    width = get_format(precision.head).bytes_per_element
-    head_bytes = tile_bytes([(1, *head)], grid, width) if head else np.zeros(())
-    return CoreBytes(weights, kv, buffers, head_bytes, float(parameters.data_bytes))
+    elements: FloatArray = np.zeros(())
+    for layer in stack[:-1]:
+        weights = np.maximum(weights, stored_bytes(layer, grid))
+        kv = np.maximum(kv, batch * kv_bytes(layer, tokens, precision, grid))
+        needed = _prefill_elements(layer, grid) if prefill else _decode_elements(layer, grid, batch)
+        elements = np.maximum(elements, needed)
+    buffers = elements * ELEMENT_BYTES[COMPUTE_FORMAT]
+    return CoreBytes(weights, kv, buffers, stored_bytes(stack[-1], grid), float(parameters.data_bytes))
+
+
+def _prefill_elements(layer: Layer, grid: Any) -> FloatArray:
+    """Double buffers and result of the largest product, and the activations of residual stream and attention.
+
+    Of the two buffers of W, one is the resident tile itself (weights, or keys and values).
+    """
+    largest: FloatArray = np.zeros(())
+    for op in layer.operators:
+        for x in products(op, layer.block, decode=False):
+            mt = tile(np.minimum(x.m, PREFILL_CHUNK) * x.share, grid)
+            kt, nt = tile(x.k, grid), tile(x.n, grid)
+            largest = np.maximum(largest, 2 * mt * kt + kt * nt + mt * nt)
+    out = layer.operator("attention.out").shape
+    rows = tile(np.minimum(out["m"], PREFILL_CHUNK), grid)
+    return largest + rows * (tile(out["n"], grid) + tile(out["k"], grid))
+
+
+def _decode_elements(layer: Layer, grid: Any, batch: FloatArray) -> FloatArray:
+    """The activations of one decode step: the residual stream and the widest results, each held twice (sum and received)."""
+    wide: FloatArray = tile(layer.operator("attention.core").shape["kv_len"], grid)
+    for x in products(layer.operator("attention.qkv"), layer.block, decode=True):
+        wide = wide + x.results * tile(x.n, grid)
+    for op in layer.operators:
+        for x in products(op, layer.block, decode=True):
+            wide = np.maximum(wide, x.results * tile(x.n, grid))
+    return 2 * batch * (2 * tile(layer.operator("attention.out").shape["n"], grid) + wide)
 
 
 def place(core: CoreBytes, layer_count: int, parameters: MeshParameters, grid: Any) -> Placement:
@@ -111,4 +152,4 @@ def place(core: CoreBytes, layer_count: int, parameters: MeshParameters, grid: A
     possible = (fits >= 1) & (core.head <= core.room - core.buffers) & (per_wafer >= 1)
     systems = np.where(possible, np.ceil(regions / np.maximum(per_wafer, 1.0)), np.inf)
     used = core.buffers + np.maximum(each * (core.weights + core.kv), core.head)
-    return Placement(core, each, regions, per_wafer, systems, used / core.room)
+    return Placement(core, each, regions, systems, used / core.room)

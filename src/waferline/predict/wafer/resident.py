@@ -14,23 +14,24 @@ from typing import Any, Literal
 import numpy as np
 
 from waferline.arrays import FloatArray
-from waferline.errors import DoesNotFitError, InvalidInputError, UnsupportedError
-from waferline.formats import resolve
-from waferline.machines.device import Device
-from waferline.machines.mesh import MeshParameters, check_grid, load_parameters
-from waferline.machines.mesh_costs.layer_fits import decode_alternatives, left_out_error
-from waferline.machines.mesh_costs.transformer import RELEASED_GROUPS, balanced_groups, best_stages, tree_stages
+from waferline.errors import DoesNotFitError, InvalidInputError
+from waferline.machines.mesh import MeshParameters, check_grid
+from waferline.machines.mesh_costs.fitted import (
+    RELEASED_GROUPS,
+    balanced_groups,
+    best_stages,
+    fits_of,
+    price_list,
+    tree_stages,
+)
 from waferline.predict.blocks import Values
-from waferline.predict.inputs import as_device, as_model
-from waferline.predict.result import Field, Result, merged_sources
-from waferline.predict.wafer.account import notes, operator_rows, why_not
-from waferline.predict.wafer.case import Case, PhaseAt
+from waferline.predict.result import Field, OperatorRow, Result, merged_sources
+from waferline.predict.wafer.case import Case, PhaseAt, extra_row, make_case
 from waferline.predict.wafer.chunks import in_chunks
-from waferline.predict.wafer.grids import candidate_sides, survey
+from waferline.predict.wafer.grids import every_side, nearest_fitting, survey
 from waferline.predict.wafer.kv import capacity_tokens
-from waferline.predict.wafer.shapes import mesh_layers
+from waferline.predict.wafer.placement import COMPUTE_FORMAT, attention_of
 from waferline.workloads.scenario import common_shape, whole
-from waferline.workloads.spec import Transformer
 
 Counting = Literal["model", "released-code"]
 
@@ -120,7 +121,7 @@ class WaferResidentModel:
         values = in_chunks({**a, **numbers}, lambda piece: _solve(case, piece, tree)[0])
         if not np.any(values["feasible"]):
             first = {k: np.ravel(v)[0] for k, v in {**a, **numbers}.items()}
-            raise DoesNotFitError(why_not(case, *_solve(case, first, tree)))
+            raise _does_not_fit(case, first, *_solve(case, first, tree))
         return WaferResidentResult(
             values=values,
             coords={k: v for k, v in {**a, **numbers}.items() if np.size(v) > 1 and k != "context"},
@@ -132,38 +133,11 @@ class WaferResidentModel:
                 "parameters": case.parameters.name,
                 "counting": counting,
             },
-            operators=operator_rows(case, *_solve(case, {**a, **numbers}, tree)) if not shape else (),
+            operators=_rows(case, *_solve(case, {**a, **numbers}, tree)) if not shape else (),
             sources=merged_sources(case.model.sources, case.device.citations),
-            notes=notes(case),
+            notes=_notes(case),
             not_modelled=NOT_MODELLED,
         )
-
-
-def make_case(
-    model: Any, hardware: Any, precision: str, counting: str = "model", parameters: MeshParameters | str | None = None
-) -> Case:
-    """The model, wafer and mesh parameters of a question, checked.
-
-    Raises: UnknownNameError, InvalidInputError, UnsupportedError.
-    """
-    spec, device = as_model(model), as_device(hardware)
-    if not isinstance(spec, Transformer):
-        raise UnsupportedError(f"{spec.name} is not a transformer", hint="use SingleNodeModel for it")
-    if counting not in ("model", "released-code"):
-        raise InvalidInputError(f"counting must be 'model' or 'released-code', got {counting!r}")
-    released = counting == "released-code"
-    formats = resolve(precision, device.arithmetic)
-    layers = mesh_layers(spec, released=released)
-    return Case(spec, device, _parameters(device, parameters), formats, layers, released)
-
-
-def _parameters(device: Device, parameters: MeshParameters | str | None) -> MeshParameters:
-    if isinstance(parameters, MeshParameters):
-        return parameters
-    name = parameters or device.mesh
-    if name is None:
-        raise UnsupportedError(f"{device.name} is not a mesh of cores", hint="try a wafer: cs2, cs3")
-    return load_parameters(name)
 
 
 def _is_auto(name: str, value: Any) -> bool:
@@ -201,24 +175,30 @@ def _solve(case: Case, a: Mapping[str, FloatArray], tree: _Tree) -> tuple[Values
     prefill = case.prefill(sides["prefill_grid"], a["seq_len"], a["batch_size"])
     decode = case.decode(sides["decode_grid"], a["context"], a["batch_size"], stages)
     values = _values(case, a, sides, wafers, prefill, decode)
+    p = case.parameters
     others = [
-        case.decode(sides["decode_grid"], a["context"], a["batch_size"], stages, fit)
-        for fit in decode_alternatives(case.parameters.name)
+        case.decode(
+            sides["decode_grid"], a["context"], a["batch_size"], stages, price_list(p, COMPUTE_FORMAT, i)
+        ).time_s
+        for i in range(len(fits_of(p.name)["decode"]["alternatives"]))
     ]
-    return {**values, **_ranges(case, values, others), "groups": groups}, prefill, decode
+    light = {}
+    for name, phase in (("itl_s", decode), ("tpot_s", decode), ("ttft_s", prefill)):
+        light[f"light_{name}"] = case.pass_light_s(phase.stack) / np.where(np.isfinite(wafers), wafers, 1.0)
+    return {**values, **light, **_ranges(case, values, others), "groups": groups}, prefill, decode
 
 
-def _ranges(case: Case, values: Values, others: list[PhaseAt]) -> Values:
+def _ranges(case: Case, values: Values, others: list[FloatArray]) -> Values:
     """Times under every set of constants that the calibration rows allow, widened by their left-out error."""
-    name, itl, ttft = case.parameters.name, values["itl_s"], values["ttft_s"]
-    error, prompt_error = left_out_error(name, "decode"), left_out_error(name, "prefill")
-    times = [itl, *(np.where(np.isnan(itl), np.nan, at.time_s) for at in others)]
-    timed = np.isfinite(prompt_error)
+    fits, itl, ttft = fits_of(case.parameters.name), values["itl_s"], values["ttft_s"]
+    error = float(fits["decode"]["left_out_error"])
+    times = [itl, *(np.where(np.isnan(itl), np.nan, other) for other in others)]
+    prompt_error = float(fits["prefill"]["left_out_error"]) if fits["prefill"] else np.nan  # nobody timed a prompt
     return {
         "itl_low_s": np.minimum.reduce(times) / (1 + error),
         "itl_high_s": np.maximum.reduce(times) * (1 + error),
-        "ttft_low_s": ttft / (1 + prompt_error) if timed else ttft,
-        "ttft_high_s": ttft * (1 + prompt_error) if timed else np.full(np.shape(ttft), np.nan),
+        "ttft_low_s": ttft / (1 + np.nan_to_num(prompt_error)),
+        "ttft_high_s": ttft * (1 + prompt_error),
     }
 
 
@@ -232,7 +212,7 @@ def _choose(case: Case, a: Mapping[str, FloatArray]) -> tuple[dict[str, FloatArr
             needs.append(case.place(a[key], a[length], a["batch_size"], prefill=is_prefill).systems)
             continue
         tokens, batch = np.broadcast_arrays(a[length], a["batch_size"])
-        found = survey(case, candidate_sides(case, "auto"), tokens.ravel(), batch.ravel(), prefill=is_prefill)
+        found = survey(case, every_side(case), tokens.ravel(), batch.ravel(), prefill=is_prefill)
         searched[key] = (found, tokens.shape)
         needs.append(found.fewest().reshape(tokens.shape))
     needed = np.maximum(needs[0], needs[1])
@@ -261,7 +241,7 @@ def _values(
     ttft, itl = prefill.time_s + transition, decode.time_s
     each = decode.placement.layers_per_region
     free = decode.placement.free_bytes
-    widest = max(layer.shape.key_value for layer in case.layers)
+    widest = max(attention_of(x).kv_heads * attention_of(x).head_dim for x in decode.stack[:-1])
     request = ttft + a["output_len"] * itl
     ok = np.where(fits, 1.0, np.nan)
     capacity = {
@@ -293,13 +273,54 @@ def _values(
         "request_s": ok * request,
         "request_tokens_per_s": ok * a["output_len"] / request,
         "energy_j_per_token": ok * wafers * case.parameters.power_w * itl / a["batch_size"],
-        **_light(case, a, np.where(np.isfinite(wafers), wafers, 1.0)),
         **capacity,
     }
 
 
-def _light(case: Case, a: Mapping[str, FloatArray], wafers: FloatArray) -> Values:
-    """Speed-of-light bounds with all wafers at work at once."""
-    step = case.light_s(a["context"], a["batch_size"], np.asarray(1.0)) / wafers
-    prompt = case.light_s(a["seq_len"], a["batch_size"], a["seq_len"]) / wafers
-    return {"light_itl_s": step, "light_tpot_s": step, "light_ttft_s": prompt}
+def _does_not_fit(
+    case: Case, a: Mapping[str, FloatArray], values: Values, prefill: PhaseAt, decode: PhaseAt
+) -> DoesNotFitError:
+    """Which core-level limit the first scenario breaks, and the nearest grid that does not break it."""
+
+    def first(x: Any) -> float:
+        return float(np.ravel(x)[0])
+
+    wafers, p, name = first(a.get("systems", np.inf)), case.parameters, case.model.name
+    for phase, at, length in (("prefill", prefill, "seq_len"), ("decode", decode, "context")):
+        side, core = first(values[f"{phase}_grid"]), at.placement.core
+        needed, given = first(at.placement.systems), first(values["systems"])
+        near = nearest_fitting(case, side, wafers, a[length], a["batch_size"], prefill=phase == "prefill")
+        hint = f"{near}x{near} fits" if near else "more wafers, a narrower format, or a smaller batch or context"
+        if not np.isfinite(needed):
+            layer, kv, buffers, head = (first(x) for x in (core.weights, core.kv, core.buffers, core.head))
+            return DoesNotFitError(
+                f"{name} {phase} on a {side:.0f}x{side:.0f} grid: a core needs {buffers + max(layer + kv, head):,.0f} B "
+                f"(one layer's weights {layer:,.0f}, KV {kv:,.0f}, buffers {buffers:,.0f}, head {head:,.0f}) and has "
+                f"{core.room:,.0f} B of its {p.sram_bytes:,} B SRAM beside code",
+                hint=hint,
+            )
+        if needed > given:
+            return DoesNotFitError(
+                f"{name} {phase} on {side:.0f}x{side:.0f} regions needs {needed:.0f} wafers, {given:.0f} given: "
+                f"{first(core.layers):.0f} layers fit the {core.room:,.0f} B of a core",
+                hint=hint,
+            )
+    return DoesNotFitError(f"{name} does not fit")
+
+
+def _rows(case: Case, values: Values, prefill: PhaseAt, decode: PhaseAt) -> tuple[OperatorRow, ...]:
+    """Where the time of both phases goes."""
+    re_layout = extra_row("prefill", "re-layout for decode", values["transition_s"], "link", "spec only")
+    return (*case.rows("prefill", prefill), re_layout, *case.rows("decode", decode))
+
+
+def _notes(case: Case) -> tuple[str, ...]:
+    fits = fits_of(case.parameters.name)
+    low, high = fits["decode"]["grids"]
+    lines = [
+        f"mesh parameters: {case.parameters.description}",
+        f"decode constants were fitted on grids of side {low} to {high}; other sides extrapolate",
+    ]
+    if fits["prefill"] is None:
+        lines.append("no prefill was timed with these parameters: the vector unit is taken as ideal, a lower bound")
+    return (*lines, "ranges span the constants that the calibration rows allow; they are no probabilities")

@@ -28,7 +28,7 @@ from waferline.predict.inputs import as_device, as_model
 from waferline.predict.memory import kv_elements_per_token
 from waferline.predict.result import Field, OperatorRow, Result, merged_sources, plain
 from waferline.predict.wafer.chunks import POINTS, in_chunks
-from waferline.predict.wafer.layers import StreamedLayer, live_elements_per_token, streamed_layers, widest_layer_bytes
+from waferline.predict.wafer.layers import Layer, layers, live_elements_per_token, matrix_flops
 from waferline.workloads.scenario import common_shape, real, whole
 from waferline.workloads.spec import Transformer
 
@@ -154,7 +154,7 @@ def _io_link(device: Device) -> Link:
 class _Timed:
     """One kind of layer with its times: `one_s` of one layer, all kinds broadcasting over scenarios."""
 
-    layer: StreamedLayer
+    layer: Layer
     injection_s: float
     compute_s: FloatArray
     one_s: FloatArray
@@ -175,12 +175,14 @@ class _Case:
 
     def timed(self, precision: Precision, a: Mapping[str, FloatArray]) -> list[_Timed]:
         peak = self.device.peak(get_format(precision.activations).arithmetic)
-        layers = streamed_layers(
-            self.model, precision, batch=a["batch_size"], tokens=a["seq_len"], decode=self.phase == "decode"
-        )
-        return [self._time(layer, peak * a["efficiency"], precision) for layer in layers]
+        stack = self._stack(precision, a["batch_size"], a["seq_len"])
+        return [self._time(layer, peak * a["efficiency"], precision) for layer in stack]
 
-    def _time(self, layer: StreamedLayer, rate: FloatArray, precision: Precision) -> _Timed:
+    def _stack(self, precision: Precision, batch: Any, tokens: Any) -> list[Layer]:
+        """The layers in the order they are streamed, the head last."""
+        return layers(self.model, precision, batch=batch, tokens=tokens, decode=self.phase == "decode")
+
+    def _time(self, layer: Layer, rate: FloatArray, precision: Precision) -> _Timed:
         injection = layer.weight_bytes / self.link.bandwidth_bytes_per_s
         compute = layer.flops / rate
         one = np.maximum(injection, compute)
@@ -203,7 +205,7 @@ class _Case:
         )
         pass_s = self._fill_s(timed, a["systems"]) + total
         memory = self._memory(precision, [t.layer for t in timed], a)
-        layers = sum(t.layer.count for t in timed)
+        count = sum(t.layer.count for t in timed)
         new_tokens = a["batch_size"] * (1.0 if self.phase == "decode" else a["seq_len"])
         hiding = injection * new_tokens / compute  # tokens that hide the stream, at this length's attention
         per_sequence = 1.0 if self.phase == "decode" else a["seq_len"]
@@ -213,21 +215,21 @@ class _Case:
             "throughput_tokens_per_s": np.where(fits, a["systems"] * new_tokens / pass_s, np.nan),
             "pass_s": np.asarray(pass_s),
             "bottleneck": np.where(compute >= injection, "compute", "interconnect"),
-            "layer_injection_s": np.asarray(injection / layers),
-            "layer_compute_s": compute / layers,
-            "layer_s": total / layers,
-            "break_even_tokens": self._break_even(precision, timed, a["efficiency"]),
+            "layer_injection_s": np.asarray(injection / count),
+            "layer_compute_s": compute / count,
+            "layer_s": total / count,
+            "break_even_tokens": self._break_even(precision, a["efficiency"]),
             "optimal_batch_size": np.minimum(np.ceil(hiding / per_sequence), memory["max_batch_size"]),
             "light_pass_s": light,
             "mfu": compute * a["efficiency"] / pass_s,
         }
 
-    def _break_even(self, precision: Precision, timed: list[_Timed], efficiency: FloatArray) -> FloatArray:
+    def _break_even(self, precision: Precision, efficiency: FloatArray) -> FloatArray:
         """T* of the layer stack: what the matrices cost per token against what streaming them takes, forward."""
         rate = self.device.peak(get_format(precision.activations).arithmetic) * efficiency
-        stack = [t.layer for t in timed if t.layer.token_flops > 0]
+        stack = self._stack(precision, 1, 1)[:-1]
         streamed = sum(x.count * x.weight_bytes for x in stack) / self.link.bandwidth_bytes_per_s
-        return np.asarray(rate * streamed / sum(x.count * x.token_flops for x in stack))
+        return np.asarray(rate * streamed / sum(x.count * matrix_flops(x.operators) for x in stack))
 
     def _fill_s(self, timed: list[_Timed], systems: FloatArray) -> FloatArray:
         """The first layer arrives before anything runs; the tree's hops add once, as the stream is pipelined."""
@@ -236,14 +238,14 @@ class _Case:
         first = timed[0].layer.weight_bytes / self.link.bandwidth_bytes_per_s
         return first + self.link.latency_s + depth * float(facts["tree_hop_s"]["value"])
 
-    def _memory(self, precision: Precision, layers: list[StreamedLayer], a: Mapping[str, FloatArray]) -> Values:
+    def _memory(self, precision: Precision, stack: list[Layer], a: Mapping[str, FloatArray]) -> Values:
         """SRAM of one wafer: code, two layers' weights, live activations, KV cache or kept activations."""
         code = float(read_packaged("weight_streaming.yaml")["code_share"]["value"]) * self.device.capacity_bytes
-        fixed = code + 2 * widest_layer_bytes(layers)
+        fixed = code + 2 * max(layer.weight_bytes for layer in stack)
         live = live_elements_per_token(self.model) * _RESIDUAL_BYTES
         kept = kv_elements_per_token(self.model) * get_format(precision.kv).bytes_per_element
         if self.phase == "train":  # the input of every layer is kept; the rest is recomputed in the backward pass
-            kept = self.model.hidden_size * _RESIDUAL_BYTES * sum(layer.count for layer in layers)
+            kept = self.model.hidden_size * _RESIDUAL_BYTES * sum(layer.count for layer in stack)
         per_sequence = a["seq_len"] * (kept + live) if self.phase != "decode" else a["seq_len"] * kept + live
         room = max(self.device.capacity_bytes - fixed, 0.0)
         used = fixed + a["batch_size"] * per_sequence

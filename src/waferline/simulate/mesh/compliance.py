@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from waferline.errors import DoesNotFitError
+from waferline.machines.mesh import MeshParameters
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -68,3 +71,17 @@ def memory(used_bytes: int, sram_bytes: int, where: str = "every core") -> Requi
 def routing(colours: int, limit: int, where: str = "every router") -> Requirement:
     """R: colours at one router."""
     return Requirement("R", "colours per router", colours, limit, where)
+
+
+def check_colours(parameters: MeshParameters, needed: int, *, what: str) -> None:
+    """Refuse a program that needs more colours per router than there are.
+
+    Raises:
+        DoesNotFitError: `needed` is above the limit.
+    """
+    if needed > parameters.colours:
+        raise DoesNotFitError(
+            f"{what} needs {needed} colours at one core and {parameters.colours} are routable",
+            where=f"routing of {parameters.device}",
+            hint="fewer tree levels, or a ring",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from waferline.errors import DoesNotFitError, InvalidInputError, unknown
 from waferline.machines.mesh import MeshParameters
@@ -36,12 +36,12 @@ class SramLedger:
         """
         if n_bytes < 0 or buffers < 1 or name in self.items:
             raise InvalidInputError(f"cannot allocate {buffers} x {n_bytes} bytes for '{name}'", where="core SRAM")
-        taken = buffers * -(-int(n_bytes) // WORD_ALIGNMENT_BYTES) * WORD_ALIGNMENT_BYTES
+        taken = buffers * whole_words(n_bytes)
         if taken > self.free_bytes:
             raise DoesNotFitError(
                 f"'{name}' takes {taken} bytes and {self.free_bytes} of {self.parameters.sram_bytes} are free",
                 where=f"core SRAM of {self.parameters.device}",
-                hint="larger grid, smaller operands or narrower number format",
+                hint="smaller operands or a narrower number format",
             )
         self.items[name] = taken
         return taken
@@ -50,6 +50,32 @@ class SramLedger:
         """Allocate every named size in turn."""
         for name, n_bytes in items.items():
             self.allocate(name, int(n_bytes))
+
+
+def whole_words(n_bytes: int) -> int:
+    """Bytes padded to whole words."""
+    return -(-int(n_bytes) // WORD_ALIGNMENT_BYTES) * WORD_ALIGNMENT_BYTES
+
+
+def core_memory(
+    parameters: MeshParameters, width: int, height: int, items: Callable[[int, int], Mapping[str, int]]
+) -> SramLedger:
+    """One core's SRAM on `width` x `height` cores that each hold `items(width, height)`.
+
+    Raises:
+        DoesNotFitError: it overflows; the hint names the nearest square grid on which it does not, where there is one.
+    """
+    ledger = SramLedger(parameters)
+    try:
+        ledger.allocate_all(items(width, height))
+    except DoesNotFitError as error:
+        largest = min(parameters.grid_width, parameters.grid_height)
+        sides = sorted(range(1, largest + 1), key=lambda s: abs(s - max(width, height)))
+        fits = (s for s in sides if sum(map(whole_words, items(s, s).values())) <= parameters.data_bytes)
+        side = next(fits, None)
+        hint = error.hint if side is None else f"{side}x{side} cores hold it"
+        raise DoesNotFitError(error.message, where=error.where, hint=hint) from None
+    return ledger
 
 
 ACCUMULATORS = ("fp32", "fp16")

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from waferline.arrays import FloatArray
+from waferline.errors import UnsupportedError, unknown
 from waferline.machines.mesh import MeshParameters
 from waferline.simulate.mesh.compliance import Compliance
 
-FIDELITIES = ("closed", "event")
+FIDELITIES = ("auto", "event", "closed")
+"""Every word through the routers, formulas, or the first where it takes seconds and else the second."""
+
+
+def runs_events(fidelity: str, work: float, quick: float, most: float, *, where: str, missing: str = "") -> bool:
+    """Whether a run goes event by event: `work` word moves of which `quick` take seconds and `most` minutes.
+
+    `missing` says what the event engine lacks for it, if anything.
+
+    Raises:
+        UnknownNameError: no such fidelity.
+        UnsupportedError: events asked for, and they are too many or cannot be run.
+    """
+    if fidelity not in FIDELITIES:
+        raise unknown("fidelity", fidelity, FIDELITIES)
+    if fidelity != "event":
+        return fidelity == "auto" and work <= quick and not missing
+    if missing:
+        raise UnsupportedError(missing, where=where, hint="--fidelity closed")
+    if work > most:
+        raise UnsupportedError(f"{work:.1e} word moves are too many to run event by event", where=where,
+                               hint="--fidelity closed, or a smaller operator")  # fmt: skip
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +54,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class MeshResult:
-    """One simulated operation. Cycles are of the slowest core; `energy_j` is the whole device's power over the time."""
+    """One operator on a mesh. Cycles are of the slowest core; `energy_j` is the whole device's power over the time."""
 
     operation: str
     algorithm: str
@@ -55,6 +78,11 @@ class MeshResult:
     heat_quantity: str = ""
     finish_cycles: FloatArray | None = None  # (height, width), event fidelity only
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def how(self) -> Literal["simulated", "predicted"]:
+        """`simulated` where the machine was run, `predicted` where cycles are a formula's."""
+        return "simulated" if self.fidelity == "event" else "predicted"
 
     @property
     def seconds(self) -> float:
@@ -91,7 +119,7 @@ class MeshResult:
         """The result as data (SI floats and cycles), without the heat map."""
         accuracy = self.accuracy
         return {
-            "how": "simulated",
+            "how": self.how,
             "operation": self.operation,
             "algorithm": self.algorithm,
             "grid": [self.width, self.height],

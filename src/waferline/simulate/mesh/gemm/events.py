@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waferline.arrays import FloatArray
-from waferline.errors import UnsupportedError
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.collectives import RECEIVE_CYCLES, word_cycles
 from waferline.machines.mesh_costs.gemm import gemm_tiling, local_gemm_cycles
@@ -17,8 +16,6 @@ from waferline.simulate.mesh.engine import MeshMachine, Program, RunStatistics
 from waferline.simulate.mesh.engine import state as st
 from waferline.simulate.mesh.gemm.blocks import RingPlan, ring_plan
 from waferline.simulate.mesh.lines import lines
-
-MAX_WORK = 400_000_000  # words times links times steps; a few minutes of events
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +58,17 @@ def run_ring_gemm(
 
     In lock step every round ends when its slowest core is done, as the paper counts; otherwise cores go on as soon as
     their own blocks are there.
-
-    Raises:
-        UnsupportedError: too many events to run.
     """
     t = gemm_tiling(a.shape[0], a.shape[1], b.shape[1], side, side)
     mt, kt, nt = int(t.mt), int(t.kt), int(t.nt)
     plan = ring_plan(algorithm, side, side)
     layout = Layout(mt * kt, kt * nt, mt * nt)
-    _check_work(side, (layout.a_size + layout.b_size) * plan.ring_x.longest_hop)
     machine = MeshMachine(p, side, side, layout.elements, number_format=number_format, accumulator=accumulator)
     _place(machine, plan, layout, a, b, (mt, kt, nt))
     program = _ring_program(p, plan, layout, float(local_gemm_cycles(p, mt, kt, nt, number_format)), lockstep)
     statistics = machine.run(program, tile=(mt, kt, nt), progress=progress)
     tiles = machine.memory[:, layout.c :].reshape(side, side, mt, nt)
     return tiles.transpose(0, 2, 1, 3).reshape(side * mt, side * nt)[: a.shape[0], : b.shape[1]], statistics
-
-
-def _check_work(side: int, elements: int) -> None:
-    work = elements * side**3
-    if work > MAX_WORK:
-        raise UnsupportedError(f"{work:.1e} word moves are too many to run event by event",
-                               where="GEMM", hint="a smaller grid or matrix, or --fidelity closed")  # fmt: skip
 
 
 def _place(machine: MeshMachine, plan: RingPlan, layout: Layout, a: NDArray, b: NDArray, tile: tuple) -> None:

@@ -1,5 +1,5 @@
-"""A whole Llama-style transformer on a mesh: prefill, decode, KV cache; numbers for small models, cycles for any."""
+"""A Llama-style transformer on a mesh: the logits of a small one, the KV cache of any."""
 
-from waferline.simulate.mesh.transformer.run import simulate_decode, simulate_kv, simulate_prefill
+from waferline.simulate.mesh.transformer.run import simulate_forward, simulate_kv
 
-__all__ = ["simulate_decode", "simulate_kv", "simulate_prefill"]
+__all__ = ["simulate_forward", "simulate_kv"]

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waferline.arrays import IntArray
-from waferline.machines.mesh_costs.attention import group_columns
 from waferline.machines.mesh_costs.collectives import ktree_groups
 from waferline.simulate.mesh.gemm.data import multiply_on_mesh
 from waferline.simulate.mesh.gemv.data import reduce_in_order
@@ -149,3 +148,10 @@ def _tiles(x: NDArray, cores: int, fill: float = 0.0) -> NDArray:
     padded = np.full((*x.shape[:-1], cores * size), fill, x.dtype)
     padded[..., : x.shape[-1]] = x
     return np.moveaxis(padded.reshape(*x.shape[:-1], cores, size), -2, 0)
+
+
+def group_columns(width: int, kv_heads: int) -> tuple[int, int]:
+    """Columns each key/value head gets (a divisor of `width`), and heads each column serves in turn (1 when enough)."""
+    if width < kv_heads:
+        return 1, -(-kv_heads // width)
+    return max(c for c in range(1, width // kv_heads + 1) if width % c == 0), 1

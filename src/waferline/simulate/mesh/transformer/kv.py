@@ -63,13 +63,3 @@ class KvRows(Generic[Entry]):
         self.rounds += self._receiver < last
         if len(self.rows[-1]) < self.row_capacity:
             self._receiver = self._receiver - 1 if self._receiver > 0 else last
-
-
-def capacity(rows: int, row_capacity: int, policy: str) -> int:
-    """Tokens a cache takes before it refuses one: found by filling it."""
-    cache: KvRows[None] = KvRows(rows, row_capacity, policy)
-    try:
-        while True:
-            cache.append(None)
-    except DoesNotFitError:
-        return len(cache)

@@ -8,10 +8,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waferline.arrays import FloatArray, IntArray
-from waferline.machines.mesh_costs.attention import Widths
 
 ROPE_BASE = 10_000.0  # Llama 2; the angle table is the same code for any base
 NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Sizes of a Llama-style layer, in elements and heads."""
+
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+
+    @property
+    def query(self) -> int:
+        """Width of all query heads."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_value(self) -> int:
+        """Width of K, and of V."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key/value head."""
+        return self.heads // self.kv_heads
+
+    def layer_tile(self, width: int, height: int) -> int:
+        """Weights of one layer in one of `width` x `height` cores: a tile of each matrix, padded, and the norms."""
+
+        def tile(rows: int, columns: int) -> int:
+            return -(-rows // height) * -(-columns // width)
+
+        attention = 2 * tile(self.hidden, self.query) + 2 * tile(self.hidden, self.key_value)
+        return attention + 3 * tile(self.hidden, self.intermediate) + 2 * -(-self.hidden // width)
 
 
 @dataclass(frozen=True, slots=True)

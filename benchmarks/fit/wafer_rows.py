@@ -1,4 +1,4 @@
-"""Published wafer times, packaged: the rows that calibrate the constants, and the rows they are checked against."""
+"""Published wafer times: the rows that the constants of `mesh_fits.yaml` rest on, and the rows they are checked against."""
 
 from __future__ import annotations
 

@@ -62,3 +62,13 @@ def _row(row: dict[str, str]) -> Published:
         source=row["source"],
         url=row["url"],
     )
+
+
+A100_W = (
+    400.0  # TDP of the A100 SXM (NVIDIA data sheet); WaferLLM (OSDI'25) tables 6-8 follow with the wafer at 37.5 of it
+)
+
+
+def energy_ratio(devices: int, device_s: float, wafer_s: float, wafer_w: float) -> float:
+    """Energy of `devices` A100s busy for `device_s` over that of one wafer busy for `wafer_s` (above 1: the wafer wins)."""
+    return devices * A100_W * device_s / (wafer_w * wafer_s)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.fit.wafer import design
-from benchmarks.fit.wafer_rows import Published, table
+from benchmarks.fit.wafer_rows import Published, energy_ratio, table
 
 from docs.pages.markdown import table as markdown_table
 from waferline.catalog.yaml_file import read_packaged
@@ -20,7 +20,6 @@ from waferline.predict.wafer import (
     WeightStreamingModel,
     best_gemv,
     capacity_tokens,
-    energy_ratio,
     tune,
 )
 from waferline.predict.wafer.case import make_case
@@ -114,7 +113,7 @@ def energy() -> str:
             gpu = next(r for r in same if r.system == "nvidia-a100" and r.devices == ratio.devices)
             wafer = next(r for r in same if r.system == "cerebras-wse2")
             times = (gpu.value, wafer.value) if gpu.unit == "ms" else (1 / gpu.value, 1 / wafer.value)
-            ours = float(energy_ratio(ratio.devices, *times, wafer_w=WSE2.power_w))
+            ours = energy_ratio(ratio.devices, *times, wafer_w=WSE2.power_w)
             what = f"{name}: {ratio.model}"
             rows.append([what, str(ratio.devices), f"{ratio.value:g}", f"{ours:.3g}", error(ours, ratio.value)])
     return markdown_table(("work", "A100s", "published ratio", "ours", "error"), rows, left=1)

@@ -188,6 +188,21 @@ class Result:
         return json.dumps(self.to_json(), indent=2, allow_nan=False)
 
 
+class GenerationResult(Result):
+    """Fields of every answer about prompts and the tokens generated from them."""
+
+    feasible = Field("feasible", "True where weights, KV cache, activations and buffers fit the memory at hand")
+    ttft = Field("ttft_s", "Time to first token of the batch, nothing else running")
+    itl = Field("itl_s", "Inter-token latency (TPOT): one decode step, seen by every sequence")
+    tpot = Field("itl_s", "Time per output token: the same as `itl`")
+    throughput = Field("throughput_tokens_per_s", "Generated tokens per second of all sequences while decoding")
+    tokens_per_user = Field("user_tokens_per_s", "Generated tokens per second that one sequence sees")
+    request_time = Field("request_s", "The whole batch: prefill and all output tokens")
+    energy_per_token = Field("energy_j_per_token", "Energy of all devices per generated token while decoding")
+    light_ttft = Field("light_ttft_s", "Speed-of-light bound of `ttft`")
+    light_itl = Field("light_itl_s", "Speed-of-light bound of `itl`")
+
+
 def plain(value: Any) -> Any:
     """An array as JSON can carry it: numbers, text or nested lists; what is not finite becomes null."""
     array = np.asarray(value)

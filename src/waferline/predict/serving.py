@@ -21,7 +21,7 @@ from waferline.predict.memory import PREFILL_CHUNK_TOKENS, Footprint, footprint,
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.profile import Profile, load_profile
-from waferline.predict.result import Field, Fields, OperatorRow, Result, WhenRead, merged_sources
+from waferline.predict.result import Field, Fields, GenerationResult, OperatorRow, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for
 from waferline.remember import by_identity
 from waferline.workloads.lower import lower_decode, lower_prefill
@@ -51,16 +51,9 @@ NOT_MODELLED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class ServingResult(Result):
+class ServingResult(GenerationResult):
     """What `ServingModel.solve` answers. Every field broadcasts over scenarios."""
 
-    feasible = Field("feasible", "True where weights, KV cache, activations and workspace fit every device")
-    ttft = Field("ttft_s", "Time to first token of the batch, nothing else running")
-    itl = Field("itl_s", "Inter-token latency (TPOT): one decode step, seen by every sequence")
-    tpot = Field("itl_s", "Time per output token: the same as `itl`")
-    throughput = Field("throughput_tokens_per_s", "Generated tokens per second of all sequences while decoding")
-    tokens_per_user = Field("user_tokens_per_s", "Generated tokens per second that one sequence sees")
-    request_time = Field("request_s", "The whole batch: prefill and all output tokens")
     model_weights_size = Field("weights_bytes", "All weights as stored, all devices together")
     kv_cache_size = Field("kv_cache_bytes", "KV cache of all sequences, all devices together")
     memory_per_device = Field("device_memory_bytes", "Everything on the fullest device")
@@ -69,7 +62,6 @@ class ServingResult(Result):
     prefill_bottleneck = Field("prefill_bottleneck", "compute, memory, link or overhead")
     decode_bottleneck = Field("decode_bottleneck", "compute, memory, link or overhead")
     bottleneck = Field("decode_bottleneck", "The decode bottleneck")
-    energy_per_token = Field("energy_j_per_token", "Energy of all devices per generated token while decoding")
     cost_per_mtoken = Field("cost_usd_per_mtoken", "Hourly price of all devices per million generated tokens")
     loaded_ttft = Field("loaded_ttft_s", "Time to first token under the load asked for")
     loaded_tpot = Field("loaded_tpot_s", "Time per output token under the load asked for")
@@ -79,8 +71,6 @@ class ServingResult(Result):
     )
     light_loaded_ttft = Field("light_loaded_ttft_s", "Bound of `loaded_ttft`: the prefill of one prompt alone")
     light_loaded_tpot = Field("light_loaded_tpot_s", "Bound of `loaded_tpot`: a decode step of the running sequences")
-    light_ttft = Field("light_ttft_s", "Speed-of-light bound of `ttft`")
-    light_itl = Field("light_itl_s", "Speed-of-light bound of `itl`")
 
 
 @dataclass(frozen=True, slots=True)

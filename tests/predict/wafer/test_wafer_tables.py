@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from benchmarks.fit.wafer import design
-from benchmarks.fit.wafer_rows import table
+from benchmarks.fit.wafer_rows import energy_ratio, table
 
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import UnsupportedError
@@ -13,7 +13,6 @@ from waferline.machines.mesh import load_parameters
 from waferline.machines.mesh_costs.fitted import RELEASED_GROUPS, fits_of, price_list, tree_stages
 from waferline.predict.wafer.autotune import best_gemv
 from waferline.predict.wafer.case import make_case
-from waferline.predict.wafer.energy import energy_ratio
 from waferline.predict.wafer.kv import capacity_tokens
 from waferline.predict.wafer.resident import WaferResidentModel
 

@@ -17,7 +17,7 @@ from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.machines.mesh import MeshParameters
-from waferline.machines.mesh_costs.gemv import local_gemv_cycles
+from waferline.machines.mesh_costs.gemv import tile_gemv_cycles
 
 # Group counts of the released decode configurations, by grid side.
 RELEASED_GROUPS: Mapping[int, int] = {
@@ -159,6 +159,6 @@ def lone_gemv_cycles(parameters: MeshParameters, rows: Any, columns: Any, grid: 
     """
     p, side = parameters, np.asarray(grid, dtype=np.float64)
     width = tile(columns, side)
-    local = local_gemv_cycles(p, tile(rows, side), width)
+    local = tile_gemv_cycles(p, tile(rows, side), width)
     words = width / p.elements_per_word("fp16") / p.link_words_per_cycle
     return np.asarray(p.hop_cycles * side + p.stage_cycles * tree_stages(side, groups) + words + local)

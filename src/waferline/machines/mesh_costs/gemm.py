@@ -8,6 +8,7 @@ as the paper does, in lock step: a step lasts as long as its slowest core. Every
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -75,7 +76,7 @@ def gemm_tiling(m: ArrayLike, k: ArrayLike, n: ArrayLike, width: ArrayLike, heig
     return Tiling(-(-m // height), -(-k // steps), -(-n // width), steps, steps // width, steps // height)
 
 
-def local_gemm_cycles(
+def tile_gemm_cycles(
     p: MeshParameters, mt: ArrayLike, kt: ArrayLike, nt: ArrayLike, number_format: str = "fp16"
 ) -> Cycles:
     """A core's own multiply: for each of kt * nt elements of B, one vector FMAC over the mt rows of C."""
@@ -109,7 +110,7 @@ def gemm_cycles(
     t = gemm_tiling(m, k, n, width, height)
     words = (tile_words(p, t.mt, t.kt, number_format), tile_words(p, t.kt, t.nt, number_format))
     sides = (np.asarray(width), np.asarray(height))
-    compute = local_gemm_cycles(p, t.mt, t.kt, t.nt, number_format)
+    compute = tile_gemm_cycles(p, t.mt, t.kt, t.nt, number_format)
     return _SCHEMES[algorithm](p, t, words, sides, compute)
 
 
@@ -121,6 +122,15 @@ def _shift(p: MeshParameters, words: IntArray, side: IntArray, hops: ArrayLike) 
     return np.where(side > 1, transfer_cycles(p, words, hops), 0.0)
 
 
+def _in_steps(
+    p: MeshParameters, steps: IntArray, step: Cycles, compute: Cycles, move: Cycles, alignment: Any = 0.0
+) -> GemmCycles:
+    """`steps` equal steps after the alignment."""
+    start, fixed = np.asarray(p.start_cycles), np.asarray(p.step_cycles)
+    total = start + alignment + steps * step
+    return GemmCycles(total, start, np.broadcast_to(alignment, step.shape), steps, step, compute, move, fixed)
+
+
 def _ring_scheme(
     p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cycles, hops: tuple[IntArray, ...]
 ) -> GemmCycles:
@@ -128,12 +138,9 @@ def _ring_scheme(
     move = _slowest(*(_shift(p, w, side, hop) for w, side, hop in zip(words, sides, hops, strict=True)))
     step = np.maximum(compute, move) + p.step_cycles
     rotation = words[0] * (p.align_word_cycles - word_cycles(p)) + transfer_cycles(p, words[0], hops[0])
-    alignment = np.where(sides[0] > 1, (t.steps // 2) * (p.align_base_cycles + rotation), 0.0)
-    alignment = np.where(sides[1] > 1, alignment, 0.0)
-    total = p.start_cycles + alignment + t.steps * step
-    return GemmCycles(
-        total, np.asarray(p.start_cycles), alignment, t.steps, step, compute, move, np.asarray(p.step_cycles)
-    )
+    rotated = (sides[0] > 1) & (sides[1] > 1)
+    alignment = np.where(rotated, (t.steps // 2) * (p.align_base_cycles + rotation), 0.0)
+    return _in_steps(p, t.steps, step, compute, move, alignment)
 
 
 def _meshgemm(p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cycles) -> GemmCycles:
@@ -153,18 +160,7 @@ def mean_broadcast_hops(cores: ArrayLike) -> Cycles:
 def _summa(p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cycles) -> GemmCycles:
     """Each step one column and one row multicast their blocks; the multiply waits for both (no overlap)."""
     move = _slowest(*(_shift(p, w, side, mean_broadcast_hops(side)) for w, side in zip(words, sides, strict=True)))
-    step = move + compute + p.step_cycles
-    zero = np.zeros(np.shape(step))
-    return GemmCycles(
-        p.start_cycles + t.steps * step,
-        np.asarray(p.start_cycles),
-        zero,
-        t.steps,
-        step,
-        compute,
-        move,
-        np.asarray(p.step_cycles),
-    )
+    return _in_steps(p, t.steps, move + compute + p.step_cycles, compute, move)
 
 
 def _allgather(p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute: Cycles) -> GemmCycles:
@@ -176,17 +172,8 @@ def _allgather(p: MeshParameters, t: Tiling, words: tuple, sides: tuple, compute
         rounds = (side - 1) * (w * held * word_cycles(p) + p.hop_cycles * hops + p.stage_cycles)
         gather = np.maximum(gather, np.where(side > 1, rounds, 0.0))
     total = p.start_cycles + gather + t.steps * compute + p.step_cycles
-    zero = np.zeros(np.shape(total))
-    return GemmCycles(
-        total,
-        np.asarray(p.start_cycles),
-        zero,
-        t.steps,
-        total / t.steps,
-        compute,
-        gather / t.steps,
-        p.step_cycles / t.steps,
-    )
+    start, fixed, none = np.asarray(p.start_cycles), p.step_cycles / t.steps, np.zeros(np.shape(total))
+    return GemmCycles(total, start, none, t.steps, total / t.steps, compute, gather / t.steps, fixed)
 
 
 _SCHEMES = {"meshgemm": _meshgemm, "cannon": _cannon, "summa": _summa, "allgather": _allgather}
@@ -208,23 +195,13 @@ def gemm_t_cycles(
     """
     m, k, n, side = (np.asarray(v, np.int64) for v in (m, k, n, side))
     mt, kt, nt = -(-m // side), -(-k // side), -(-n // side)
-    compute = local_gemm_cycles(p, mt, nt, kt, number_format)
+    compute = tile_gemm_cycles(p, mt, nt, kt, number_format)
     hops = np.minimum(INTERLEAVE_HOPS, side - 1)
     move = np.where(side > 1, transfer_cycles(p, tile_words(p, nt, kt, number_format), hops), 0.0)
     words = tile_words(p, mt, nt, number_format)
     reduce = np.maximum(chain_reduce_cycles(p, side, words, 0), chain_reduce_cycles(p, side, words, side // 2))
     step = np.maximum(compute, move) + reduce + p.step_cycles
-    zero = np.zeros(np.shape(step))
-    return GemmCycles(
-        p.start_cycles + side * step,
-        np.asarray(p.start_cycles),
-        zero,
-        side,
-        step,
-        compute,
-        move + reduce,
-        np.asarray(p.step_cycles),
-    )
+    return _in_steps(p, side, step, compute, move + reduce)
 
 
 def gemm_memory_bytes(

@@ -24,7 +24,7 @@ class GemvCycles:
     communication: Cycles
 
 
-def local_gemv_cycles(
+def tile_gemv_cycles(
     p: MeshParameters, rows: ArrayLike, columns: ArrayLike, batch: ArrayLike = 1, number_format: str = "fp16"
 ) -> Cycles:
     """A core's own product: per row of its tile and vector of the batch, one vector FMAC over the columns."""
@@ -54,7 +54,7 @@ def gemv_cycles(
     m, n, width, height = (np.asarray(v, np.int64) for v in (m, n, width, height))
     along, across = (height, width) if axis == "y" else (width, height)
     rows, columns = -(-m // along), -(-n // across)
-    compute = local_gemv_cycles(p, rows, columns, batch, number_format)
+    compute = tile_gemv_cycles(p, rows, columns, batch, number_format)
     compute = compute + rows * columns * dequantize_cycles_per_weight
     words = -(-np.asarray(batch) * columns // p.elements_per_word(number_format))
     communication = allreduce_cycles(p, along, words, reduction, group)

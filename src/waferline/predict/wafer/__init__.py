@@ -2,7 +2,6 @@
 
 from waferline.predict.wafer.ask import predict_resident, predict_streaming
 from waferline.predict.wafer.autotune import best_gemv, tune
-from waferline.predict.wafer.energy import energy_ratio
 from waferline.predict.wafer.kv import capacity_tokens
 from waferline.predict.wafer.resident import WaferResidentModel, WaferResidentResult
 from waferline.predict.wafer.streaming import WeightStreamingModel, WeightStreamingResult
@@ -14,7 +13,6 @@ __all__ = [
     "WeightStreamingResult",
     "best_gemv",
     "capacity_tokens",
-    "energy_ratio",
     "predict_resident",
     "predict_streaming",
     "tune",

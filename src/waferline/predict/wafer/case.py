@@ -131,11 +131,13 @@ class Case:
             between = payload / io.bandwidth_bytes_per_s + io.latency_s
         return np.maximum(where.regions - systems, 0.0) * inside + crossings * between
 
-    def transition_s(self, prefill_grid: Any, decode_grid: Any, tokens: FloatArray, batch: FloatArray) -> FloatArray:
+    def transition_s(
+        self, prefill_grid: Any, decode_grid: Any, stack: list[Layer], tokens: FloatArray, batch: FloatArray
+    ) -> FloatArray:
         """Re-layout between phases: KV cache always, weights too where the grids differ, over the mesh's bisection."""
         if self.released:
             return np.zeros(())
-        p, stack = self.parameters, self.stack(tokens, batch, prefill=False)[:-1]
+        p, stack = self.parameters, stack[:-1]
         kv = sum((x.count * batch * kv_bytes(x, tokens, self.precision, 1) for x in stack), np.zeros(()))
         weights = sum((x.count * stored_bytes(x, 1) for x in stack), np.zeros(()))
         side = np.minimum(np.asarray(prefill_grid, dtype=np.float64), decode_grid)

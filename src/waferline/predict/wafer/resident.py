@@ -24,10 +24,9 @@ from waferline.machines.mesh_costs.fitted import (
     price_list,
     tree_stages,
 )
-from waferline.predict.blocks import Values
-from waferline.predict.result import Field, OperatorRow, Result, merged_sources
+from waferline.predict.blocks import Values, over_blocks
+from waferline.predict.result import Field, GenerationResult, OperatorRow, merged_sources
 from waferline.predict.wafer.case import Case, PhaseAt, extra_row, make_case
-from waferline.predict.wafer.chunks import in_chunks
 from waferline.predict.wafer.grids import every_side, nearest_fitting, survey
 from waferline.predict.wafer.kv import capacity_tokens
 from waferline.predict.wafer.placement import COMPUTE_FORMAT, attention_of
@@ -45,22 +44,18 @@ NOT_MODELLED = (
 )
 
 
-class WaferResidentResult(Result):
-    """What `WaferResidentModel.solve` answers. Every field broadcasts; scenarios that do not fit have no times."""
+class WaferResidentResult(GenerationResult):
+    """What `WaferResidentModel.solve` answers. Every field broadcasts; scenarios that do not fit have no times.
 
-    feasible = Field("feasible", "True where every layer and the KV cache fit the SRAM of `systems` wafers")
-    ttft = Field("ttft_s", "Time to first token of the batch: prefill, head, hand-off, re-layout to the decode grid")
+    `ttft` includes the re-layout to the decode grid, and `throughput` counts all regions of all wafers as a pipeline.
+    """
+
     bottleneck = Field("bottleneck", "What takes most of a decode step: link (mesh, hand-off) or compute")
-    itl = Field("itl_s", "Inter-token latency (TPOT): one decode step through all regions")
-    tpot = Field("itl_s", "The same as `itl`")
     itl_low = Field("itl_low_s", "Least `itl` that the calibration rows allow (a range, not a probability)")
     itl_high = Field("itl_high_s", "Largest `itl` that the calibration rows allow")
     ttft_low = Field("ttft_low_s", "Least `ttft` that the calibration rows allow")
     ttft_high = Field("ttft_high_s", "Largest `ttft` that they allow; NaN where no prefill was ever timed")
-    tokens_per_user = Field("user_tokens_per_s", "Tokens per second that one sequence sees")
-    throughput = Field("throughput_tokens_per_s", "Decoded tokens per second of all wafers with regions as a pipeline")
     prefill_rate = Field("prefill_tokens_per_s", "Prompt tokens per second of one batch")
-    request_time = Field("request_s", "Prefill and all output tokens of one batch")
     request_rate = Field("request_tokens_per_s", "Output tokens per second of one sequence over the whole request")
     systems = Field("systems", "Wafers that hold the model")
     prefill_grid = Field("prefill_grid", "Side of a prefill region, in cores")
@@ -70,8 +65,6 @@ class WaferResidentResult(Result):
     sram_utilization = Field("sram_utilization", "Share of the fullest core's SRAM used in decode, code left out")
     kv_capacity = Field("kv_capacity_tokens", "Tokens per sequence that fit with the shift policy")
     kv_capacity_concat = Field("kv_capacity_concat_tokens", "Tokens per sequence that fit with the concat policy")
-    energy_per_token = Field("energy_j_per_token", "Energy of all wafers per decoded token, one batch at a time")
-    light_itl = Field("light_itl_s", "Speed-of-light bound of `itl`: weights and KV read once at full SRAM bandwidth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +111,7 @@ class WaferResidentModel:
         shape = common_shape({**a, **numbers})
         a["context"] = a["seq_len"] + a["output_len"] / 2
         tree = _Tree(groups, levels)
-        values = in_chunks({**a, **numbers}, lambda piece: _solve(case, piece, tree)[0])
+        values = over_blocks({**a, **numbers}, lambda piece: _solve(case, piece, tree)[0])
         if not np.any(values["feasible"]):
             first = {k: np.ravel(v)[0] for k, v in {**a, **numbers}.items()}
             raise _does_not_fit(case, first, *_solve(case, first, tree))
@@ -174,6 +167,8 @@ def _solve(case: Case, a: Mapping[str, FloatArray], tree: _Tree) -> tuple[Values
     stages, groups = tree.stages(sides["decode_grid"], case.released)
     prefill = case.prefill(sides["prefill_grid"], a["seq_len"], a["batch_size"])
     decode = case.decode(sides["decode_grid"], a["context"], a["batch_size"], stages)
+    if wafers is None:
+        wafers = np.maximum(prefill.placement.systems, decode.placement.systems)
     values = _values(case, a, sides, wafers, prefill, decode)
     p = case.parameters
     others = [
@@ -182,9 +177,9 @@ def _solve(case: Case, a: Mapping[str, FloatArray], tree: _Tree) -> tuple[Values
         ).time_s
         for i in range(len(fits_of(p.name)["decode"]["alternatives"]))
     ]
-    light = {}
-    for name, phase in (("itl_s", decode), ("tpot_s", decode), ("ttft_s", prefill)):
-        light[f"light_{name}"] = case.pass_light_s(phase.stack) / np.where(np.isfinite(wafers), wafers, 1.0)
+    together = np.where(np.isfinite(wafers), wafers, 1.0)  # the bound has all wafers at work at once
+    step, prompt = (case.pass_light_s(phase.stack) / together for phase in (decode, prefill))
+    light = {"light_itl_s": step, "light_tpot_s": step, "light_ttft_s": prompt}
     return {**values, **light, **_ranges(case, values, others), "groups": groups}, prefill, decode
 
 
@@ -202,8 +197,10 @@ def _ranges(case: Case, values: Values, others: list[FloatArray]) -> Values:
     }
 
 
-def _choose(case: Case, a: Mapping[str, FloatArray]) -> tuple[dict[str, FloatArray], FloatArray]:
-    """Sides of both grids and the wafers in use, per scenario."""
+def _choose(case: Case, a: Mapping[str, FloatArray]) -> tuple[dict[str, FloatArray], FloatArray | None]:
+    """Sides of both grids and the wafers in use, per scenario; None for wafers that follow from grids that are given."""
+    if {"prefill_grid", "decode_grid"} <= a.keys():
+        return {key: a[key] for key in ("prefill_grid", "decode_grid")}, a.get("systems")
     keys = {"prefill_grid": ("seq_len", True), "decode_grid": ("context", False)}
     searched, needs, sides = {}, [], {}
     for key, (length, is_prefill) in keys.items():
@@ -237,7 +234,9 @@ def _values(
 ) -> Values:
     needed = np.maximum(prefill.placement.systems, decode.placement.systems)
     fits = np.isfinite(needed) & (needed <= wafers) | case.released
-    transition = case.transition_s(sides["prefill_grid"], sides["decode_grid"], a["seq_len"], a["batch_size"])
+    transition = case.transition_s(
+        sides["prefill_grid"], sides["decode_grid"], decode.stack, a["seq_len"], a["batch_size"]
+    )
     ttft, itl = prefill.time_s + transition, decode.time_s
     each = decode.placement.layers_per_region
     free = decode.placement.free_bytes

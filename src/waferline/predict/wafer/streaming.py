@@ -23,11 +23,10 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device, Link
-from waferline.predict.blocks import Values, over_labels
+from waferline.predict.blocks import BLOCK_POINTS, Values, over_blocks, over_labels
 from waferline.predict.inputs import as_device, as_model
 from waferline.predict.memory import kv_elements_per_token
 from waferline.predict.result import Field, OperatorRow, Result, merged_sources, plain
-from waferline.predict.wafer.chunks import POINTS, in_chunks
 from waferline.predict.wafer.layers import Layer, layers, live_elements_per_token, matrix_flops
 from waferline.workloads.scenario import common_shape, real, whole
 from waferline.workloads.spec import Transformer
@@ -114,8 +113,10 @@ class WeightStreamingModel:
         labels = np.asarray(precision, dtype=str)
         shape = common_shape({**arguments, "precision": labels})
         case = _Case(spec, device, _io_link(device), phase, kv)
-        values = over_labels(labels, arguments, lambda label, a: in_chunks(a, lambda piece: case.values(label, piece)))
-        single = labels.size == 1 and int(np.prod(shape)) <= POINTS
+        values = over_labels(
+            labels, arguments, lambda label, a: over_blocks(a, lambda piece: case.values(label, piece))
+        )
+        single = labels.size == 1 and int(np.prod(shape)) <= BLOCK_POINTS
         return WeightStreamingResult(
             values=values,
             coords={k: v for k, v in {**arguments, "precision": labels}.items() if np.size(v) > 1},

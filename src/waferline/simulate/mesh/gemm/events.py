@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from waferline.arrays import FloatArray
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.collectives import RECEIVE_CYCLES, word_cycles
-from waferline.machines.mesh_costs.gemm import gemm_tiling, local_gemm_cycles
+from waferline.machines.mesh_costs.gemm import gemm_tiling, tile_gemm_cycles
 from waferline.simulate.mesh.engine import MeshMachine, Program, RunStatistics
 from waferline.simulate.mesh.engine import state as st
 from waferline.simulate.mesh.gemm.blocks import RingPlan, ring_plan
@@ -65,7 +65,7 @@ def run_ring_gemm(
     layout = Layout(mt * kt, kt * nt, mt * nt)
     machine = MeshMachine(p, side, side, layout.elements, number_format=number_format, accumulator=accumulator)
     _place(machine, plan, layout, a, b, (mt, kt, nt))
-    program = _ring_program(p, plan, layout, float(local_gemm_cycles(p, mt, kt, nt, number_format)), lockstep)
+    program = _ring_program(p, plan, layout, float(tile_gemm_cycles(p, mt, kt, nt, number_format)), lockstep)
     statistics = machine.run(program, tile=(mt, kt, nt), progress=progress)
     tiles = machine.memory[:, layout.c :].reshape(side, side, mt, nt)
     return tiles.transpose(0, 2, 1, 3).reshape(side * mt, side * nt)[: a.shape[0], : b.shape[1]], statistics

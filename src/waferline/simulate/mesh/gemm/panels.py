@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from waferline.arrays import FloatArray
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.collectives import RECEIVE_CYCLES, word_cycles
-from waferline.machines.mesh_costs.gemm import gemm_tiling, local_gemm_cycles
+from waferline.machines.mesh_costs.gemm import gemm_tiling, tile_gemm_cycles
 from waferline.simulate.mesh.collectives.tree import Chain, Vector, add_chain
 from waferline.simulate.mesh.engine import MeshMachine, Program, RunStatistics
 from waferline.simulate.mesh.engine import state as st
@@ -59,7 +59,7 @@ def run_summa(
     machine = MeshMachine(p, side, side, int(sizes[-1]), number_format=number_format, accumulator=accumulator)
     machine.memory[:, : sizes[1]] = tiles.a.reshape(side * side, -1)
     machine.memory[:, sizes[1] : sizes[2]] = tiles.b.reshape(side * side, -1)
-    compute = float(local_gemm_cycles(p, mt, kt, nt, number_format))
+    compute = float(tile_gemm_cycles(p, mt, kt, nt, number_format))
     runs = []
     for root in range(side):
         program = Program(side, side, 2, colour_limit=p.colours)
@@ -101,7 +101,7 @@ def run_allgather(
         _add_gather_rounds(program, p, ring, (0, mt * kt), (b_start, kt * nt))
     program.add(program.cores, st.COMPUTE, ticks=p.step_cycles)
     x, y = program.cores % side, program.cores // side
-    compute = float(local_gemm_cycles(p, mt, kt, nt, number_format))
+    compute = float(tile_gemm_cycles(p, mt, kt, nt, number_format))
     for place in range(side):
         # A's place t holds the block t ring steps behind this column; the same block of B lies elsewhere in its panel.
         block = ring.order[(ring.index[x] - place) % side]
@@ -141,7 +141,7 @@ def run_gemm_t(
     machine.memory[:, : sizes[1]] = tiles.a.reshape(side * side, -1)
     machine.memory[:, sizes[1] : sizes[2]] = turned.reshape(side * side, -1)
     ring = interleave_ring(side)
-    compute = float(local_gemm_cycles(p, mt, nt, kt, number_format))
+    compute = float(tile_gemm_cycles(p, mt, nt, kt, number_format))
     runs = []
     for step in range(side):
         here, there = int(sizes[1 + step % 2]), int(sizes[2 - step % 2])

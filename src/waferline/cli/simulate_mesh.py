@@ -64,6 +64,10 @@ class Run:
         """Run `op` and print what came out."""
         from waferline.report.mesh import mesh_report
 
+        if self.plot is not None:
+            from waferline.report.mesh_picture import check_picture, write_picture
+
+            check_picture(self.plot)
         p, (width, height) = (
             _parameters(self.device, self.colours, self.sram),
             _sizes(self.grid, "--grid", "WIDTHxHEIGHT"),
@@ -74,8 +78,6 @@ class Run:
             result = run(op, p, width, height, fidelity=self.fidelity, seed=self.seed, **options)
         data = result.to_json() | ({"trace": result.trace} if self.trace else {})
         if self.plot is not None:
-            from waferline.report.mesh_picture import write_picture
-
             write_picture(result, self.plot)
             data["plot"] = str(self.plot)
         picture = [] if self.plot is None else [f"picture: {self.plot}"]

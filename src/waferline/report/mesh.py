@@ -12,7 +12,7 @@ from waferline.text import metric, percent
 TRACE_ROWS = 40  # printed; --json --trace has them all
 HOW = {
     "simulated": "simulated, every word through the routers",
-    "predicted": "predicted, closed form (--fidelity event simulates)",
+    "predicted": "predicted, closed form: the mesh was not run",
 }
 
 

@@ -20,6 +20,18 @@ PNG_SIDE = 640  # pixels, at least one a core
 MAP_SIDE = 400  # larger maps are averaged down to this for HTML
 
 
+def check_picture(path: Path) -> str:
+    """The kind of picture that `path` ends in, before anything is run for it.
+
+    Raises:
+        InvalidInputError: neither .html nor .png.
+    """
+    ending = path.suffix.lower()
+    if ending not in (".html", ".png"):
+        raise InvalidInputError(f"'{path.name}' is neither .html nor .png", where="--plot")
+    return ending
+
+
 def write_picture(result: MeshResult, path: Path) -> None:
     """Draw `result` into `path`, by its ending: .html (interactive, with a step slider) or .png. All of the file or nothing.
 
@@ -28,9 +40,7 @@ def write_picture(result: MeshResult, path: Path) -> None:
         FileFormatError: a path that cannot be written.
         UnsupportedError: a result without a value per core, or a PNG without Pillow.
     """
-    ending = path.suffix.lower()
-    if ending not in (".html", ".png"):
-        raise InvalidInputError(f"'{path.name}' is neither .html nor .png", where="--plot")
+    ending = check_picture(path)
     title = f"{result.operation}, {result.algorithm}, {result.width}x{result.height} cores, {result.cycles:,.0f} cycles"
     if ending == ".png":
         if result.heat is None:

@@ -99,6 +99,18 @@ def test_throughput_and_latency_want_different_grids(models, cs2):
     assert busy["time_s"] > fast["time_s"] and busy["grid"] < fast["grid"]
 
 
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_tuning_many_lengths_is_tuning_each(models, cs2, phase):
+    lengths, batches = np.array([[256], [4096]]), np.array([1, 4, 8])
+    many = tune(models["llama-3-8b"], cs2, lengths, batches, phase=phase, systems=2)
+    assert many.shape == (2, 3)
+    for i, length in enumerate(lengths.ravel()):
+        for j, batch in enumerate(batches):
+            one = tune(models["llama-3-8b"], cs2, length, batch, phase=phase, systems=2)
+            for name in one.values:
+                assert np.array_equal(many[name][i, j], one[name], equal_nan=True), name
+
+
 def test_colours_bind_the_tree(models, cs2, wse2):
     tight = tune(models["llama-3-8b"], cs2, 2048, parameters=wse2.with_values(colours=6))
     assert tight["levels"] == 1 and tight["colours"] <= 6

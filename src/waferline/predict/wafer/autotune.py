@@ -6,29 +6,29 @@ Routing: colours per core. Every side and every K is evaluated; nothing is sampl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from waferline.arrays import FloatArray
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
 from waferline.machines.mesh_costs.collectives import reduction_colours
 from waferline.machines.mesh_costs.fitted import balanced_groups, best_stages, lone_gemv_cycles, tile
+from waferline.predict.blocks import Values, over_blocks
 from waferline.predict.result import Field, Result
 from waferline.predict.wafer.case import Case, PhaseAt, make_case
 from waferline.predict.wafer.grids import SMALLEST_SIDE, every_side
 from waferline.predict.wafer.price import reductions
-from waferline.workloads.scenario import common_shape, whole
+from waferline.workloads.scenario import whole
 
 TunedPhase = Literal["prefill", "decode"]
 Objective = Literal["latency", "throughput"]
 
 LEVELS = (1, 2, 3)  # K of the tree: chain, two-phase, three-phase
 MESH_GEMM_COLOURS = 12  # 3 per axis for the two-hop ring, 6 to align A in both directions (released MeshGEMM)
-_SIDES_AT_ONCE = 64  # scenarios per pass over all sides
+_SCENARIOS_AT_ONCE = 64  # per pass over all sides
 
 
 class TuningResult(Result):
@@ -45,16 +45,6 @@ class TuningResult(Result):
     core_bytes = Field("core_bytes", "SRAM per core in use, code included")
     stages = Field("stages", "Software stages on the critical path of one layer")
     hops = Field("hops", "Hops on the critical path of one layer's all-reduces")
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """Times and limits over (scenario, side) for one K."""
-
-    time_s: FloatArray
-    rate: FloatArray
-    allowed: npt.NDArray[np.bool_]
-    at: PhaseAt
 
 
 def tune(
@@ -80,21 +70,15 @@ def tune(
             f"phase '{phase}' or objective '{objective}'", hint="prefill, decode; latency, throughput"
         )
     case = make_case(model, hardware, precision, counting, parameters)
-    a = {"seq_len": whole("seq_len", seq_len), "batch_size": whole("batch_size", batch_size)}
-    limit = None if isinstance(systems, str) else whole("systems", systems)
-    shape = common_shape({**a, **({} if limit is None else {"systems": limit})})
-    flat = [np.broadcast_to(v, shape).ravel() for v in a.values()]
-    most = None if limit is None else np.broadcast_to(limit, shape).ravel()
-    parts = [
-        _tune_piece(case, phase, objective, flat[0][s], flat[1][s], None if most is None else most[s])
-        for s in _pieces(flat[0].size)
-    ]
-    values = {k: np.concatenate([p[k] for p in parts]).reshape(shape) for k in parts[0]}
+    a = {"seq_len": np.asarray(whole("seq_len", seq_len)), "batch_size": np.asarray(whole("batch_size", batch_size))}
+    if not isinstance(systems, str):
+        a["systems"] = np.asarray(whole("systems", systems))
+    values = over_blocks(a, lambda piece: _tuned(case, phase, objective, piece), _SCENARIOS_AT_ONCE)
     if not np.isfinite(values["time_s"]).any():
         raise DoesNotFitError(_broken_limit(case, phase, values), where=f"{case.model.name} on {case.device.name}")
     return TuningResult(
         values=values,
-        coords={k: v for k, v in a.items() if np.size(v) > 1},
+        coords={k: v for k, v in a.items() if np.size(v) > 1 and k != "systems"},
         about={"model": case.model.name, "hardware": case.device.name, "phase": phase, "objective": objective},
         notes=("trees of K = 1 and 3 use the constants fitted on K = 2",),
     )
@@ -114,73 +98,52 @@ def best_gemv(rows: int, columns: int, parameters: MeshParameters) -> tuple[int,
     return int(sides[best]), float(cycles[best])
 
 
-def _pieces(size: int) -> list[slice]:
-    return [slice(start, start + _SIDES_AT_ONCE) for start in range(0, size, _SIDES_AT_ONCE)]
-
-
-def _tune_piece(
-    case: Case, phase: str, objective: str, tokens: FloatArray, batch: FloatArray, most: FloatArray | None
-) -> dict[str, FloatArray]:
-    sides = every_side(case)
+def _tuned(case: Case, phase: str, objective: str, a: Mapping[str, FloatArray]) -> Values:
+    """The best side and K of each scenario: every one of both is evaluated, as (K, scenario, side)."""
+    shape = np.broadcast_shapes(*(v.shape for v in a.values()))
+    tokens, batch, *most = (np.broadcast_to(v, shape).ravel() for v in a.values())
+    sides, t, b = every_side(case), tokens[:, None], batch[:, None]
     levels = LEVELS if phase == "decode" else (0,)
-    searches = [_search(case, phase, k, sides, tokens[:, None], batch[:, None]) for k in levels]
-    needed = np.min([np.where(s.allowed, s.at.placement.systems, np.inf) for s in searches], axis=0)
-    limit = (needed.min(axis=-1) if most is None else most)[:, None]
-    score = np.stack([_score(s, objective, limit) for s in searches])  # (K, scenario, side)
-    order = np.moveaxis(score, 1, 0).reshape(tokens.size, -1)
-    best = np.argmin(order, axis=-1)
+    if phase == "decode":
+        tried = [case.decode(sides[None, :], t, b, best_stages(sides, k)[None, :]) for k in levels]
+    else:
+        tried = [case.prefill(sides[None, :], t, b)]
+    colours = np.array([_colours(phase, k) for k in levels], dtype=np.float64)
+
+    def table(figure: Callable[[PhaseAt], FloatArray]) -> FloatArray:
+        return np.stack([np.broadcast_to(figure(at), (tokens.size, sides.size)) for at in tried])
+
+    time_s, rate = table(lambda at: at.time_s), table(lambda at: at.passes_per_s)
+    systems = np.where(
+        colours[:, None, None] <= case.parameters.colours, table(lambda at: at.placement.systems), np.inf
+    )
+    needed = systems.min(axis=(0, 2))
+    allowed = np.isfinite(systems) & (systems <= (most[0] if most else needed)[None, :, None])
+    score = np.where(allowed, time_s if objective == "latency" else 1.0 / rate, np.inf)
+    best = np.argmin(np.moveaxis(score, 1, 0).reshape(tokens.size, -1), axis=-1)
     k_index, side_index = best // sides.size, best % sides.size
-    ok = np.where(np.isfinite(np.take_along_axis(order, best[:, None], -1)[:, 0]), 1.0, np.nan)
-    rows = np.arange(tokens.size)
-
-    def pick(name: str) -> FloatArray:
-        table = np.stack([np.broadcast_to(_figures(s, case)[name], score.shape[1:]) for s in searches])
-        return np.asarray(table[k_index, rows, side_index])
-
-    grid = sides[side_index]
-    all_reduces = max(reductions(layer.operators) for layer in searches[0].at.stack[:-1])
-    chosen = np.asarray(levels, dtype=np.float64)[k_index]
-    stages = np.choose(k_index, [best_stages(grid, k) if k else np.zeros(grid.shape) for k in levels])
-    groups = np.where(chosen == 1, 1.0, np.where(chosen == 2, balanced_groups(grid), np.rint(np.cbrt(grid) ** 2)))
-    groups = np.where(chosen > 0, groups, np.nan)
-    return {
+    at = (k_index, np.arange(tokens.size), side_index)
+    grid, chosen = sides[side_index], np.asarray(levels, dtype=np.float64)[k_index]
+    ok = np.where(np.isfinite(score[at]), 1.0, np.nan)
+    decodes = np.where(chosen > 0, 1.0, np.nan)
+    groups = decodes * np.select([chosen == 1, chosen == 2], [1.0, balanced_groups(grid)], np.rint(np.cbrt(grid) ** 2))
+    stages = np.choose(k_index, [best_stages(grid, k) if k else np.full(grid.shape, np.nan) for k in levels])
+    all_reduces = max(reductions(layer.operators) for layer in tried[0].stack[:-1])
+    used = table(lambda x: x.placement.sram_utilization * x.placement.core.room + case.parameters.code_bytes)
+    values = {
         "grid": grid,
-        "levels": np.where(chosen > 0, chosen, np.nan),
+        "levels": decodes * chosen,
         "groups": groups,
         "group_size": np.ceil(grid / groups),
-        "time_s": ok * pick("time_s"),
-        "throughput_tokens_per_s": ok * pick("rate") * (batch if phase == "decode" else batch * tokens),
-        "systems": np.where(np.isfinite(ok), pick("systems"), needed.min(axis=-1)),
-        "core_bytes": pick("core_bytes"),
-        "colours": np.array([_colours(phase, int(k)) for k in chosen], dtype=np.float64),
-        "stages": all_reduces * stages if phase == "decode" else np.full(grid.shape, np.nan),
+        "time_s": ok * time_s[at],
+        "throughput_tokens_per_s": ok * rate[at] * (batch if phase == "decode" else batch * tokens),
+        "systems": np.where(np.isfinite(ok), systems[at], needed),
+        "core_bytes": used[at],
+        "colours": colours[k_index],
+        "stages": all_reduces * stages,
         "hops": all_reduces * grid if phase == "decode" else 2 * grid,
     }
-
-
-def _search(case: Case, phase: str, k: int, sides: FloatArray, tokens: FloatArray, batch: FloatArray) -> _Search:
-    if phase == "decode":
-        at = case.decode(sides[None, :], tokens, batch, best_stages(sides, k)[None, :])
-    else:
-        at = case.prefill(sides[None, :], tokens, batch)
-    shape = (tokens.shape[0], sides.size)
-    allowed = np.broadcast_to(np.isfinite(at.placement.systems), shape) & (
-        _colours(phase, k) <= case.parameters.colours
-    )
-    rate = np.broadcast_to(at.passes_per_s, shape)
-    return _Search(np.broadcast_to(at.time_s, shape), rate, allowed, at)
-
-
-def _score(s: _Search, objective: str, limit: FloatArray) -> FloatArray:
-    """What to minimise; infinite outside the limits."""
-    cost = s.time_s if objective == "latency" else 1.0 / s.rate
-    return np.where(s.allowed & (s.at.placement.systems <= limit), cost, np.inf)
-
-
-def _figures(s: _Search, case: Case) -> dict[str, FloatArray]:
-    where = s.at.placement
-    used = where.sram_utilization * where.core.room + case.parameters.code_bytes
-    return {"time_s": s.time_s, "rate": s.rate, "systems": where.systems, "core_bytes": used}
+    return {name: value.reshape(shape) for name, value in values.items()}
 
 
 def _colours(phase: str, k: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 from waferline.arrays import FloatArray
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.collectives import RECEIVE_CYCLES, word_cycles
-from waferline.machines.mesh_costs.gemm import gemm_tiling, tile_gemm_cycles
+from waferline.machines.mesh_costs.gemm import tile_gemm_cycles
 from waferline.simulate.mesh.engine import MeshMachine, Program, RunStatistics
 from waferline.simulate.mesh.engine import state as st
 from waferline.simulate.mesh.gemm.blocks import RingPlan, ring_plan
+from waferline.simulate.mesh.gemm.tiles import Tiles, cut, gathered
 from waferline.simulate.mesh.lines import lines
 
 
@@ -52,39 +52,30 @@ def run_ring_gemm(
     number_format: str = "fp16",
     accumulator: str = "fp32",
     lockstep: bool = True,
-    progress: Callable[[int], None] | None = None,
 ) -> tuple[FloatArray, RunStatistics]:
     """A @ B by MeshGEMM or Cannon on a square mesh, event by event; the product and the run's account.
 
     In lock step every round ends when its slowest core is done, as the paper counts; otherwise cores go on as soon as
     their own blocks are there.
     """
-    t = gemm_tiling(a.shape[0], a.shape[1], b.shape[1], side, side)
-    mt, kt, nt = int(t.mt), int(t.kt), int(t.nt)
-    plan = ring_plan(algorithm, side, side)
+    tiles, plan = cut(a, b, side), ring_plan(algorithm, side, side)
+    mt, kt, nt = tiles.tile
     layout = Layout(mt * kt, kt * nt, mt * nt)
     machine = MeshMachine(p, side, side, layout.elements, number_format=number_format, accumulator=accumulator)
-    _place(machine, plan, layout, a, b, (mt, kt, nt))
+    _place(machine, plan, layout, tiles)
     program = _ring_program(p, plan, layout, float(tile_gemm_cycles(p, mt, kt, nt, number_format)), lockstep)
-    statistics = machine.run(program, tile=(mt, kt, nt), progress=progress)
-    tiles = machine.memory[:, layout.c :].reshape(side, side, mt, nt)
-    return tiles.transpose(0, 2, 1, 3).reshape(side * mt, side * nt)[: a.shape[0], : b.shape[1]], statistics
+    statistics = machine.run(program, tile=tiles.tile)
+    return gathered(machine, layout.c, tiles), statistics
 
 
-def _place(machine: MeshMachine, plan: RingPlan, layout: Layout, a: NDArray, b: NDArray, tile: tuple) -> None:
+def _place(machine: MeshMachine, plan: RingPlan, layout: Layout, tiles: Tiles) -> None:
     """Home blocks of A; blocks of B as the host skews them."""
-    side, (mt, kt, nt) = machine.width, tile
-    whole_a, whole_b = np.zeros((side * mt, side * kt)), np.zeros((side * kt, side * nt))
-    whole_a[: a.shape[0], : a.shape[1]] = a
-    whole_b[: b.shape[0], : b.shape[1]] = b
+    side, block = machine.width, plan.block_of_label
     memory = machine.memory.reshape(side, side, -1)
-    block = plan.block_of_label
     home, skewed = block[plan.a_home()[:, :, 0]], block[plan.b_skewed()[:, :, 0]]
-    tiles_a = whole_a.reshape(side, mt, side, kt).transpose(0, 2, 1, 3).reshape(side, side, -1)
-    tiles_b = whole_b.reshape(side, kt, side, nt).transpose(0, 2, 1, 3).reshape(side, side, -1)
     rows, columns = np.arange(side)[:, None], np.arange(side)[None, :]
-    memory[:, :, : layout.a_size] = tiles_a[rows, home]
-    memory[:, :, layout.b : layout.b + layout.b_size] = tiles_b[skewed, columns]
+    memory[:, :, : layout.a_size] = tiles.a[rows, home]
+    memory[:, :, layout.b : layout.b + layout.b_size] = tiles.b[skewed, columns]
 
 
 def _ring_program(p: MeshParameters, plan: RingPlan, layout: Layout, compute: float, lockstep: bool) -> Program:

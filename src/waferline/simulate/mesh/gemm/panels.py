@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,40 +10,12 @@ from numpy.typing import NDArray
 from waferline.arrays import FloatArray
 from waferline.machines.mesh import MeshParameters
 from waferline.machines.mesh_costs.collectives import RECEIVE_CYCLES, word_cycles
-from waferline.machines.mesh_costs.gemm import gemm_tiling, tile_gemm_cycles
+from waferline.machines.mesh_costs.gemm import tile_gemm_cycles
 from waferline.simulate.mesh.collectives.tree import Chain, Vector, add_chain
 from waferline.simulate.mesh.engine import MeshMachine, Program, RunStatistics
 from waferline.simulate.mesh.engine import state as st
+from waferline.simulate.mesh.gemm.tiles import cut, gathered
 from waferline.simulate.mesh.lines import Ring, interleave_ring, lines, route_multicast
-
-
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """A and B cut into the square mesh's tiles, (row, column, elements), and the tile sizes."""
-
-    a: FloatArray
-    b: FloatArray
-    tile: tuple[int, int, int]
-    shape: tuple[int, int]
-
-
-def cut(a: NDArray, b: NDArray, side: int) -> Tiles:
-    """Tiles of A (M x K) and B (K x N), padded with zeros."""
-    t = gemm_tiling(a.shape[0], a.shape[1], b.shape[1], side, side)
-    mt, kt, nt = int(t.mt), int(t.kt), int(t.nt)
-
-    def tiles(matrix: NDArray, rows: int, columns: int) -> FloatArray:
-        whole = np.zeros((side * rows, side * columns))
-        whole[: matrix.shape[0], : matrix.shape[1]] = matrix
-        return whole.reshape(side, rows, side, columns).transpose(0, 2, 1, 3).reshape(side, side, -1)
-
-    return Tiles(tiles(a, mt, kt), tiles(b, kt, nt), (mt, kt, nt), (a.shape[0], b.shape[1]))
-
-
-def _gather(machine: MeshMachine, start: int, tiles: Tiles) -> FloatArray:
-    side, (mt, _, nt) = machine.width, tiles.tile
-    c = machine.memory[:, start : start + mt * nt].reshape(side, side, mt, nt)
-    return c.transpose(0, 2, 1, 3).reshape(side * mt, side * nt)[: tiles.shape[0], : tiles.shape[1]]
 
 
 def run_summa(
@@ -79,7 +51,7 @@ def run_summa(
         left, right = np.where(x == root, sizes[0], sizes[2]), np.where(y == root, sizes[1], sizes[3])
         program.add(program.cores, st.MAC, addr=left, aux=right, aux2=int(sizes[4]), ticks=compute)
         runs.append(machine.run(program, tile=tiles.tile))
-    return _gather(machine, int(sizes[4]), tiles), sequence(runs)
+    return gathered(machine, int(sizes[4]), tiles), sequence(runs)
 
 
 def run_allgather(
@@ -109,7 +81,7 @@ def run_allgather(
         program.add(program.cores, st.MAC, addr=place * mt * kt, aux=b_start + other * kt * nt, aux2=c_start,
                     ticks=compute)  # fmt: skip
     statistics = machine.run(program, tile=tiles.tile)
-    return _gather(machine, c_start, tiles), statistics
+    return gathered(machine, c_start, tiles), statistics
 
 
 def _add_gather_rounds(program: Program, p: MeshParameters, ring: Ring, a: tuple[int, int], b: tuple[int, int]) -> None:
@@ -161,7 +133,7 @@ def run_gemm_t(
         for row in range(side):  # the owner keeps the finished block
             core = row * side + int(ring.order[(ring.index[row] - step) % side])
             machine.memory[core, sizes[4] :] = machine.memory[core, sizes[3] : sizes[4]]
-    return _gather(machine, int(sizes[4]), tiles), sequence(runs)
+    return gathered(machine, int(sizes[4]), tiles), sequence(runs)
 
 
 def _add_shift(program: Program, p: MeshParameters, ring: Ring, here: int, there: int, size: int) -> None:

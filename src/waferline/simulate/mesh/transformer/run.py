@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from waferline.errors import DoesNotFitError, UnsupportedError
+from waferline.errors import DoesNotFitError, InvalidInputError, UnsupportedError, unknown
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters, check_grid
 from waferline.machines.mesh_costs.collectives import transfer_cycles
 from waferline.machines.mesh_costs.gemm import tile_words
-from waferline.simulate.mesh.memory import SramLedger, check_formats, core_memory
+from waferline.simulate.mesh.memory import ACCUMULATORS, SramLedger, check_formats, core_memory
 from waferline.simulate.mesh.result import Accuracy, rounding_tolerance
 from waferline.simulate.mesh.transformer.forward import MeshLlama
 from waferline.simulate.mesh.transformer.kv import KvRows
 from waferline.simulate.mesh.transformer.model import Widths, random_llama, reference_logits
 from waferline.workloads.spec import Attention, FeedForward, Transformer
 
-CHECK_LAYERS, CHECK_TOKENS, CHECK_DECODED, CHECK_VOCABULARY = 2, 9, 3, 61
+CHECK_HIDDEN, CHECK_LAYERS, CHECK_TOKENS, CHECK_DECODED, CHECK_VOCABULARY = 64, 2, 9, 3, 61
 ROUNDINGS_PER_LAYER = 16  # roundings a value passes in one layer: products, norms, softmax, residuals
 MOST_GROUP = 8  # query heads of one key/value head; wider groups are checked at one head
 MOST_TOKENS = 20_000_000  # filled one by one: a minute
@@ -31,8 +31,14 @@ def simulate_forward(
 
     Raises:
         UnsupportedError: a model that is not made of equal Llama-style layers.
+        InvalidInputError: no cores, or more of a side than the small model is wide.
+        UnknownNameError: sums that are neither fp32 nor fp16.
     """
     widths, _ = model_widths(model)
+    if not (1 <= width <= CHECK_HIDDEN and 1 <= height <= CHECK_HIDDEN):
+        raise InvalidInputError(f"grid {width}x{height}", where="--grid", hint=f"1x1 to {CHECK_HIDDEN}x{CHECK_HIDDEN}")
+    if number_format not in ACCUMULATORS:
+        raise unknown("number format", number_format, ACCUMULATORS, where="--format")
     accuracy = check_forward(widths, width, height, number_format, seed)
     return {
         "how": "simulated",
@@ -53,7 +59,7 @@ def simulate_forward(
 def check_forward(widths: Widths, width: int, height: int, number_format: str = "fp32", seed: int = 0) -> Accuracy:
     """The largest error of any logit; the tolerance is the rounding walk through all layers, scaled by the largest logit."""
     narrow = widths.group <= MOST_GROUP
-    small = Widths(64, 4 * widths.group if narrow else MOST_GROUP, 4 if narrow else 1, 8, 96)
+    small = Widths(CHECK_HIDDEN, 4 * widths.group if narrow else MOST_GROUP, 4 if narrow else 1, 8, 96)
     model = random_llama(small, CHECK_LAYERS, CHECK_VOCABULARY, seed)
     tokens = np.random.default_rng(seed).integers(0, CHECK_VOCABULARY, CHECK_TOKENS + CHECK_DECODED)
     reference = reference_logits(model, tokens)

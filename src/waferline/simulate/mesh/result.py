@@ -117,37 +117,26 @@ class MeshResult:
 
     def to_json(self) -> dict[str, object]:
         """The result as data (SI floats and cycles), without the heat map."""
-        accuracy = self.accuracy
+        p, numbers = self.parameters, self.accuracy
         return {
-            "how": self.how,
-            "operation": self.operation,
-            "algorithm": self.algorithm,
+            **{name: getattr(self, name) for name in _SHOWN},
             "grid": [self.width, self.height],
-            "device": self.parameters.device,
-            "parameter_set": self.parameters.name,
-            "fidelity": self.fidelity,
-            "cycles": self.cycles,
-            "seconds": self.seconds,
-            "compute_cycles": self.compute_cycles,
-            "communication_cycles": self.communication_cycles,
-            "overlap_cycles": self.overlap_cycles,
-            "closed_form_cycles": self.closed_form_cycles,
-            "steps": self.steps,
-            "hop_words": self.hop_words,
-            "link_utilisation": self.link_utilisation,
-            "sram_utilisation": self.sram_utilisation,
-            "colours": self.colours,
-            "colour_limit": self.parameters.colours,
-            "memory_bytes": self.memory_bytes,
+            "device": p.device,
+            "parameter_set": p.name,
+            "colour_limit": p.colours,
             "memory_used_bytes": self.used_bytes,
-            "memory_limit_bytes": self.parameters.sram_bytes,
-            "energy_j": self.energy_j,
-            "max_abs_error": None if accuracy is None else accuracy.max_abs_error,
-            "tolerance": None if accuracy is None else accuracy.tolerance,
-            "reference": None if accuracy is None else accuracy.reference,
+            "memory_limit_bytes": p.sram_bytes,
+            **{key: numbers and getattr(numbers, key) for key in ("max_abs_error", "tolerance", "reference")},
             "compliance": self.compliance.to_json(),
             **self.details,
         }
+
+
+_SHOWN = (
+    *("how", "operation", "algorithm", "fidelity", "cycles", "seconds", "compute_cycles", "communication_cycles"),
+    *("overlap_cycles", "closed_form_cycles", "steps", "hop_words", "link_utilisation", "sram_utilisation", "colours"),
+    *("memory_bytes", "energy_j"),
+)
 
 
 def compare(values: NDArray, reference: NDArray, tolerance: float, name: str) -> Accuracy:

@@ -27,6 +27,7 @@ Progress = Callable[[int, int], None]
 TRACE_ROWS = 100_000  # steps written out; a longer run is refused a trace rather than filling memory
 QUICK_WORK, MOST_WORK = 20_000_000, 400_000_000  # words times links times steps: seconds, and a few minutes of events
 ALGORITHMS = (*costs.ALGORITHMS, "gemm-t")
+PANELS = {"summa": run_summa, "allgather": run_allgather, "gemm-t": run_gemm_t}  # the others move blocks round rings
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +90,10 @@ class Task:
 
     def run(self, a: NDArray, b: NDArray, lockstep: bool) -> tuple[NDArray, RunStatistics]:
         """The product and the run's account, event by event."""
-        formats: dict[str, Any] = {"number_format": self.number_format, "accumulator": self.sums}
-        if self.algorithm == "summa":
-            return run_summa(self.p, a, b, self.width, **formats)
-        if self.algorithm == "allgather":
-            return run_allgather(self.p, a, b, self.width, **formats)
-        if self.algorithm == "gemm-t":
-            return run_gemm_t(self.p, a, np.ascontiguousarray(b.T), self.width, **formats)
+        formats = {"number_format": self.number_format, "accumulator": self.sums}
+        if self.algorithm in PANELS:
+            right = np.ascontiguousarray(b.T) if self.algorithm == "gemm-t" else b
+            return PANELS[self.algorithm](self.p, a, right, self.width, **formats)
         return run_ring_gemm(self.p, a, b, self.width, algorithm=self.algorithm, lockstep=lockstep, **formats)
 
 

@@ -215,3 +215,16 @@ def test_a_grid_that_is_no_square_is_refused(models, cs3, grid):
 
     with pytest.raises(InvalidInputError, match="--grid"):
         answer(models["llama-3-8b"], cs3, Request(grid=grid))
+
+
+@pytest.mark.parametrize("wafer", ["cs2", "cs3"])
+@pytest.mark.parametrize("name", ["llama-3-8b", "gpt-oss-120b", "gemma-2-9b", "falcon-7b", "opt-350m", "llama-4-scout"])
+def test_no_operator_and_no_phase_is_faster_than_light_and_the_rows_are_the_whole(name, wafer):
+    for batch, length in ((1, 16), (8, 4096), (64, 8192)):
+        result = RESIDENT.solve(name, wafer, length, batch, output_len=64)
+        for row in result.operators:
+            assert not row.light_s > row.time_s, row.name
+        for phase, key in (("prefill", "ttft"), ("decode", "itl")):
+            rows = sum(float(row.time_s) for row in result.operators if row.phase == phase)
+            assert rows == pytest.approx(float(result[f"{key}_s"]), rel=1e-9)
+            assert result[f"light_{key}_s"] <= result[f"{key}_low_s"] <= result[f"{key}_s"]

@@ -170,7 +170,8 @@ def parse_reduction(text: str) -> tuple[str, int]:
         InvalidInputError: none of these.
     """
     name, _, levels = text.strip().lower().partition(":")
-    if name not in REDUCTIONS or (levels and (name != "ktree" or not levels.isdigit() or int(levels) < 1)):
+    whole = levels.isdecimal() and len(levels) <= 2 and int(levels) >= 1
+    if name not in REDUCTIONS or (levels and (name != "ktree" or not whole)):
         raise InvalidInputError(
             f"unknown reduction '{text}'", where="--reduce", hint="chain, ring, ktree:1, ktree:2, ktree:3"
         )

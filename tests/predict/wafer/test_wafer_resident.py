@@ -228,3 +228,12 @@ def test_no_operator_and_no_phase_is_faster_than_light_and_the_rows_are_the_whol
             rows = sum(float(row.time_s) for row in result.operators if row.phase == phase)
             assert rows == pytest.approx(float(result[f"{key}_s"]), rel=1e-9)
             assert result[f"light_{key}_s"] <= result[f"{key}_low_s"] <= result[f"{key}_s"]
+
+
+def test_a_grid_that_takes_two_wafers_is_answered_with_one_that_takes_one(models, cs2):
+    from waferline.predict.dispatch import Request, answer
+
+    for side in ("420x420", "600x600"):
+        result = answer(models["llama-3-8b"], cs2, Request(prompt=4096, output=1, grid=side)).result
+        near = result.notes[0].rpartition("; ")[2].partition(" ")[0]
+        assert answer(models["llama-3-8b"], cs2, Request(prompt=4096, output=1, grid=near)).result["systems"] == 1

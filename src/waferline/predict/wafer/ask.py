@@ -9,6 +9,8 @@ import numpy as np
 
 from waferline.errors import InvalidInputError
 from waferline.machines.device import Device
+from waferline.predict.wafer.case import make_case
+from waferline.predict.wafer.grids import nearest_fitting
 from waferline.predict.wafer.resident import WaferResidentModel, WaferResidentResult
 from waferline.predict.wafer.streaming import WeightStreamingModel, WeightStreamingResult
 
@@ -56,21 +58,26 @@ def predict_resident(model: Any, device: Device, request: Asked) -> WaferResiden
     """
     _refuse_unread(request)
     given, side = _count(request.devices), "auto" if request.grid is None else _side(request.grid)
+    prompt, precision = _DEFAULT_PROMPT if request.prompt is None else request.prompt, _with_kv(request)
     result = WaferResidentModel().solve(
         model,
         device,
-        _DEFAULT_PROMPT if request.prompt is None else request.prompt,
+        prompt,
         request.batch,
-        _with_kv(request),
+        precision,
         output_len=request.output,
         prefill_grid=side,
         decode_grid=side,
         systems="auto" if given is None or given == 1 else given,
     )
-    if given == 1 and result["systems"] > 1:
-        note = f"the model needs {float(result['systems']):.0f} wafers; the answer is for that many"
-        return replace(result, notes=(note, *result.notes))
-    return result
+    if given != 1 or result["systems"] <= 1:
+        return result
+    note = f"the model needs {float(result['systems']):.0f} wafers; the answer is for that many"
+    if not isinstance(side, str):
+        lengths = {True: np.asarray(prompt), False: np.asarray(prompt + request.output / 2)}
+        near = nearest_fitting(make_case(model, device, precision), side, 1, np.asarray(request.batch), lengths)
+        note += f"; {near}x{near} fits one" if near else "; no grid fits one"
+    return replace(result, notes=(note, *result.notes))
 
 
 def _side(grid: str) -> int:

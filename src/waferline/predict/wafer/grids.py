@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,10 +55,13 @@ def survey(case: Case, sides: FloatArray, tokens: FloatArray, batch: FloatArray,
 
 
 def nearest_fitting(
-    case: Case, side: float, systems: float, tokens: FloatArray, batch: FloatArray, *, prefill: bool
+    case: Case, side: float, systems: float, batch: FloatArray, phases: Mapping[bool, FloatArray]
 ) -> int | None:
-    """The side nearest to `side` on which the model fits `systems` wafers; None where none does."""
+    """The side nearest to `side` on which the model fits `systems` wafers; None where none does.
+
+    phases: tokens of the prefill (True) and of the decode step (False) that the grid has to hold.
+    """
     sides = every_side(case)
-    needed = np.broadcast_to(case.place(sides, tokens, batch, prefill=prefill).systems, sides.shape)
-    fitting = sides[needed <= systems]
+    needed = [case.place(sides, tokens, batch, prefill=prefill).systems for prefill, tokens in phases.items()]
+    fitting = sides[np.broadcast_to(np.maximum.reduce(needed), sides.shape) <= systems]
     return int(fitting[np.argmin(np.abs(fitting - side))]) if fitting.size else None

@@ -25,7 +25,7 @@ from waferline.machines.mesh_costs.fitted import (
     tree_stages,
 )
 from waferline.predict.blocks import Values, over_blocks
-from waferline.predict.result import Field, GenerationResult, OperatorRow, merged_sources
+from waferline.predict.result import Field, GenerationResult, OperatorRow, WhenRead, merged_sources
 from waferline.predict.wafer.case import Case, PhaseAt, extra_row, make_case
 from waferline.predict.wafer.grids import every_side, nearest_fitting, survey
 from waferline.predict.wafer.kv import capacity_tokens
@@ -126,7 +126,7 @@ class WaferResidentModel:
                 "parameters": case.parameters.name,
                 "counting": counting,
             },
-            operators=_rows(case, *_solve(case, {**a, **numbers}, tree)) if not shape else (),
+            operators=WhenRead(lambda: _rows(case, *_solve(case, {**a, **numbers}, tree)) if not shape else ()),
             sources=merged_sources(case.model.sources, case.device.citations),
             notes=_notes(case),
             not_modelled=NOT_MODELLED,
@@ -285,10 +285,13 @@ def _does_not_fit(
         return float(np.ravel(x)[0])
 
     wafers, p, name = first(a.get("systems", np.inf)), case.parameters, case.model.name
-    for phase, at, length in (("prefill", prefill, "seq_len"), ("decode", decode, "context")):
+    lengths = {True: a["seq_len"], False: a["context"]}  # one grid for both phases has to hold both
+    together = np.all(values["prefill_grid"] == values["decode_grid"])
+    for phase, at in (("prefill", prefill), ("decode", decode)):
         side, core = first(values[f"{phase}_grid"]), at.placement.core
         needed, given = first(at.placement.systems), first(values["systems"])
-        near = nearest_fitting(case, side, wafers, a[length], a["batch_size"], prefill=phase == "prefill")
+        held = lengths if together else {phase == "prefill": lengths[phase == "prefill"]}
+        near = nearest_fitting(case, side, wafers, a["batch_size"], held)
         hint = f"{near}x{near} fits" if near else "more wafers, a narrower format, or a smaller batch or context"
         if not np.isfinite(needed):
             layer, kv, buffers, head = (first(x) for x in (core.weights, core.kv, core.buffers, core.head))

@@ -18,6 +18,7 @@ from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
 from waferline.predict.training import TrainingModel
+from waferline.text import is_count
 from waferline.workloads.spec import ModelSpec, Transformer
 
 PHASES = ("serve", "infer", "train")
@@ -148,10 +149,7 @@ def _device_count(request: Request) -> int | None:
     """The number of devices asked for; None means as few as fit."""
     if request.devices == "auto":
         return None
-    if (
-        not (request.devices.isascii() and request.devices.isdigit() and 0 < len(request.devices) < 10)
-        or int(request.devices) < 1
-    ):
+    if not is_count(request.devices) or int(request.devices) < 1:
         raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{request.devices}'")
     return int(request.devices)
 

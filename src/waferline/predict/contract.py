@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from waferline.predict.result import Result, plain
+from waferline.encode import encode
+from waferline.predict.result import Result
 
 SCHEMA_VERSION = 1
 
@@ -42,13 +43,13 @@ _PHASE_TIMES = {"prefill": ("ttft_s",), "decode": ("tpot_s", "output_tokens_per_
 
 
 def _pick(result: Result, keys: Mapping[str, str], prefix: str = "") -> dict[str, Any]:
-    return {key: plain(result[prefix + name]) for key, name in keys.items() if prefix + name in result}
+    return {key: encode(result[prefix + name]) for key, name in keys.items() if prefix + name in result}
 
 
 def _interval(result: Result) -> dict[str, Any]:
     pairs = {"ttft_s": "ttft", "tpot_s": "itl"}
     return {
-        key: {level: plain(result[f"{name}_{level}_s"]) for level in ("low90", "low50", "high50", "high90")}
+        key: {level: encode(result[f"{name}_{level}_s"]) for level in ("low90", "low50", "high50", "high90")}
         for key, name in pairs.items()
         if f"{name}_low90_s" in result
     }
@@ -56,11 +57,11 @@ def _interval(result: Result) -> dict[str, Any]:
 
 def serving_contract(result: Result) -> dict[str, Any]:
     """A serving result as the contract's mapping."""
-    fits, light = plain(result["feasible"]), _pick(result, _TIMES, "light_")
-    operators = [row.to_json(plain) for row in result.operators]
+    fits, light = encode(result["feasible"]), _pick(result, _TIMES, "light_")
+    operators = encode(result.operators)
     data: dict[str, Any] = {"schema": SCHEMA_VERSION, "how": result.how, **result.about, "fits": fits}
     data |= _pick(result, _TIMES)
-    data["bottleneck"] = plain(result["decode_bottleneck"])
+    data["bottleneck"] = encode(result["decode_bottleneck"])
     data["speed_of_light"] = light
     data["interval"] = _interval(result)
     data |= _pick(result, _RATES)
@@ -86,20 +87,20 @@ def pass_contract(result: Result) -> dict[str, Any]:
         "schema": SCHEMA_VERSION,
         "how": result.how,
         **result.about,
-        "fits": plain(result["feasible"]),
+        "fits": encode(result["feasible"]),
     }
-    data["bottleneck"] = plain(result["bottleneck"])
-    data |= {k: plain(v) for k, v in result.values.items() if not k.startswith("light_") and k not in data}
+    data["bottleneck"] = encode(result["bottleneck"])
+    data |= {k: encode(v) for k, v in result.values.items() if not k.startswith("light_") and k not in data}
     data["speed_of_light"] = {
-        k.removeprefix("light_"): plain(v) for k, v in result.values.items() if k.startswith("light_")
+        k.removeprefix("light_"): encode(v) for k, v in result.values.items() if k.startswith("light_")
     }
-    data["operators"] = [row.to_json(plain) for row in result.operators]
+    data["operators"] = encode(result.operators)
     return data | _tail(result)
 
 
 def _tail(result: Result) -> dict[str, Any]:
     return {
-        "sources": [dict(s) for s in result.sources],
+        "sources": encode(result.sources),
         "notes": list(result.notes),
         "not_modelled": list(result.not_modelled),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from waferline.arrays import AnyArray
+from waferline.encode import dumps, encode
 from waferline.errors import unknown
 from waferline.units import quantity, unit_of
 
@@ -47,20 +47,6 @@ class OperatorRow:
     bytes: AnyArray
     bound: AnyArray  # text: compute, memory, link, overhead
     tier: str
-
-    def to_json(self, pick: Any) -> dict[str, Any]:
-        return {
-            "phase": self.phase,
-            "name": self.name,
-            "kind": self.kind,
-            "count": pick(self.count),
-            "time_s": pick(self.time_s),
-            "light_s": pick(self.light_s),
-            "flops": pick(self.flops),
-            "bytes": pick(self.bytes),
-            "bound": pick(self.bound),
-            "tier": self.tier,
-        }
 
 
 class WhenRead(Sequence[T]):
@@ -174,18 +160,16 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain data: numbers for one scenario, nested lists for many."""
-        data: dict[str, Any] = {name: plain(value) for name, value in self.values.items()}
-        data["how"] = self.how
+        data: dict[str, Any] = {**self.values, "how": self.how}
         data.update({k: v for k, v in self.about.items() if k not in data})
         if self.operators:
-            data["operators"] = [row.to_json(plain) for row in self.operators]
-        data["sources"] = [dict(s) for s in self.sources]
-        data["notes"] = list(self.notes)
-        data["not_modelled"] = list(self.not_modelled)
-        return data
+            data["operators"] = self.operators
+        tail = {"sources": self.sources, "notes": self.notes, "not_modelled": self.not_modelled}
+        plain: dict[str, Any] = encode(data | tail)
+        return plain
 
     def dumps(self) -> str:
-        return json.dumps(self.to_json(), indent=2, allow_nan=False)
+        return dumps(self)
 
 
 class GenerationResult(Result):
@@ -201,16 +185,6 @@ class GenerationResult(Result):
     energy_per_token = Field("energy_j_per_token", "Energy of all devices per generated token while decoding")
     light_ttft = Field("light_ttft_s", "Speed-of-light bound of `ttft`")
     light_itl = Field("light_itl_s", "Speed-of-light bound of `itl`")
-
-
-def plain(value: Any) -> Any:
-    """An array as JSON can carry it: numbers, text or nested lists; what is not finite becomes null."""
-    array = np.asarray(value)
-    if array.dtype.kind == "f":
-        cleaned = array.astype(object)
-        cleaned[~np.isfinite(array)] = None
-        return cleaned.item() if array.ndim == 0 else cleaned.tolist()
-    return array.item() if array.ndim == 0 else array.tolist()
 
 
 def _axis_values(shape: tuple[int, ...], coords: Mapping[str, AnyArray]) -> dict[int, AnyArray]:

@@ -20,13 +20,14 @@ import numpy as np
 
 from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
+from waferline.encode import encode
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device, Link
 from waferline.predict.blocks import BLOCK_POINTS, Values, over_blocks, over_labels
 from waferline.predict.inputs import as_device, as_model
 from waferline.predict.memory import kv_elements_per_token
-from waferline.predict.result import Field, OperatorRow, Result, merged_sources, plain
+from waferline.predict.result import Field, OperatorRow, Result, merged_sources
 from waferline.predict.wafer.layers import Layer, layers, live_elements_per_token, matrix_flops
 from waferline.workloads.scenario import common_shape, real, whole
 from waferline.workloads.spec import Transformer
@@ -69,8 +70,8 @@ class WeightStreamingResult(Result):
     def trace(self) -> list[dict[str, Any]]:
         """One row per kind of layer: count, bytes, FLOPs, injection, compute and total seconds (all its layers)."""
         return [
-            {"layer": r.name, "count": plain(r.count), "bytes": plain(r.bytes), "flops": plain(r.flops)}
-            | {"time_s": plain(r.time_s), "light_s": plain(r.light_s), "bound": plain(r.bound)}
+            {"layer": r.name, "count": encode(r.count), "bytes": encode(r.bytes), "flops": encode(r.flops)}
+            | {"time_s": encode(r.time_s), "light_s": encode(r.light_s), "bound": encode(r.bound)}
             for r in self.operators
         ]
 

@@ -200,9 +200,10 @@ def kv(
 def _sizes(text: str, where: str, form: str) -> tuple[int, ...]:
     """`12x34` as whole numbers, as many as in `form`."""
     from waferline.errors import InvalidInputError
+    from waferline.text import is_count
 
     parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != form.count("x") + 1 or not all(p.strip().isdecimal() and len(p) <= 9 for p in parts):
+    if len(parts) != form.count("x") + 1 or not all(is_count(p.strip()) for p in parts):
         raise InvalidInputError(f"'{text}' is not {form}", where=where, hint="whole numbers joined by x")
     return tuple(int(part) for part in parts)
 

@@ -13,6 +13,7 @@ from waferline.predict.wafer.case import make_case
 from waferline.predict.wafer.grids import nearest_fitting
 from waferline.predict.wafer.resident import WaferResidentModel, WaferResidentResult
 from waferline.predict.wafer.streaming import WeightStreamingModel, WeightStreamingResult
+from waferline.text import is_count
 
 _DEFAULT_PROMPT = 2048
 _DEFAULT_PRECISION = "fp16"
@@ -83,7 +84,7 @@ def predict_resident(model: Any, device: Device, request: Asked) -> WaferResiden
 def _side(grid: str) -> int:
     """The side of a square region, as `360x360` or `360`."""
     width, _, height = grid.lower().replace("×", "x").partition("x")
-    if not (width.isdecimal() and len(width) <= 9 and height in ("", width)) or int(width) < 1:
+    if not (is_count(width) and height in ("", width)) or int(width) < 1:
         raise InvalidInputError(f"'{grid}' is no square grid", where="--grid", hint="cores as 360x360")
     return int(width)
 
@@ -123,6 +124,6 @@ def _count(devices: str) -> int | None:
     """Wafers asked for; None means the fewest that hold the model."""
     if devices == "auto":
         return None
-    if not devices.isdecimal() or len(devices) > 9 or int(devices) < 1:
+    if not is_count(devices) or int(devices) < 1:
         raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{devices}'")
     return int(devices)

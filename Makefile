@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit docs bench evidence peers wheel clean
+.PHONY: demo test lint types unit docs bench fit evidence peers wheel clean
 
 $(BIN)/waferline: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("waferline needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -35,6 +35,10 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+# Every constant of the catalogue fitted again from its rows: benchmarks/fit/README.md says where they are looked for.
+fit: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.fit --write
 
 # Other tools answer the same published rows, each in an environment of its own; what does not install is reported.
 PEERS := mlsysim genz-llm llm-analysis aiconfigurator-core

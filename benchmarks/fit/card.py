@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import other_labs
 import yaml
-from parameters import PARAMETERS
-from solve import error, predict
-from tables import CATALOG, MACHINES, ROOT, SILICON, table
 
+from benchmarks.fit import other_labs
+from benchmarks.fit.parameters import PARAMETERS
+from benchmarks.fit.solve import error, predict
+from benchmarks.fit.tables import CATALOG, MACHINES, ROOT, SILICON, table
 from waferline.predict.efficiency.coefficients import coefficients
 from waferline.predict.efficiency.intervals import log_quantiles
 
@@ -191,8 +191,14 @@ def _table(lines: list[str]) -> list[str]:
     return ["\n".join(lines)]
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true")
+    if parser.parse_args().write:
+        (ROOT / "docs" / "accuracy-operators.md").write_text(page(), encoding="utf-8")
+    else:
+        print(page())
+
+
 if __name__ == "__main__":
-    target = Path(ROOT / "docs" / "accuracy-operators.md")
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(page())
-    print(f"wrote {target.relative_to(ROOT)}")
+    main()

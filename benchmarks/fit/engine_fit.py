@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from benchmarks.fit.engine_parts import Parts, Sums
-from scipy.optimize import least_squares
 
+from benchmarks.fit.engine_parts import Parts, Sums
 from waferline.arrays import FloatArray
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
+from waferline.fit import BoolArray, Errors, held_out, residual_quantiles, shrunk, sweep_weights
 from waferline.predict.engine import HOST_SEQUENCES
 
 Constants = Mapping[str, float]
@@ -33,6 +33,7 @@ CEILINGS: Mapping[str, tuple[float, float]] = {"unit_flops": (900.0, 0.5), "unit
 MOST = {"prefill_scale": np.log(5.0), "collective_scale": np.log(60.0)}  # beyond that it is not the same operator
 STALL = 0.95  # prefills of others between a sequence's tokens, over those of evenly spread arrivals (arXiv:2403.02310)
 SHRINK = 0.3  # spread of the prior around constants of related engines, over that around neutral ones
+_STEPS = 40
 _SOFT = 0.08  # log error at which a row starts to count less than its square
 
 
@@ -93,22 +94,10 @@ def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, floa
     """The constants with the least robust error, shrunk towards `start` (with less room) or the neutral ones."""
     prior = names_of(engine)
     at = {n: (start or {}).get(n, default) for n, (default, _) in prior.items()}
-    spread = (SHRINK if start else 1.0) * np.array([s for _, s in prior.values()])
+    spread = {n: (SHRINK if start else 1.0) * width for n, (_, width) in prior.items()}
     campaign = p.labels(lambda r, q: (r.source, r.hardware, r.model, r.weight_format, r.engine_version, q.answer))
-    _, index, counts = np.unique(campaign, return_inverse=True, return_counts=True)
-    weight = 1.0 / np.sqrt(counts[index])  # a long sweep of one configuration counts as its root
-    weight /= weight.mean()
-
-    def unpack(x: FloatArray) -> dict[str, float]:
-        return {n: at[n] * float(np.exp(v)) for n, v in zip(prior, x, strict=True)}
-
-    def residuals(x: FloatArray) -> FloatArray:
-        e = np.clip(log_errors(p, unpack(x)), -3.0, 3.0)
-        soft = np.sqrt(2.0 * (np.sqrt(1.0 + (e / _SOFT) ** 2) - 1.0))
-        return np.concatenate([np.sqrt(weight) * soft, x / spread])
-
-    most = np.array([MOST.get(name, np.inf) for name in prior])
-    return unpack(least_squares(residuals, np.zeros(len(prior)), bounds=(-most, most), max_nfev=40).x)
+    errors: Callable[[Constants], FloatArray] = lambda c: log_errors(p, c)  # noqa: E731
+    return shrunk(errors, at, spread, noise=_SOFT, weights=sweep_weights(campaign), most=MOST, steps=_STEPS)
 
 
 @dataclass(frozen=True)
@@ -126,26 +115,22 @@ def leave_out(p: Parts, engine: str, of: Callable[[Row, Request], object], pool:
     pool: rows of related engines, whose common constants, fitted without the group too, are what the fit shrinks to.
     """
     label, shared = p.labels(of), None if pool is None else pool.labels(of)
-    errors = np.full(len(p.rows), np.nan)
-    groups = np.unique(label)
-    for name in groups if len(groups) > 1 else ():
-        inside = label == name
+
+    def errors(inside: BoolArray) -> FloatArray:
+        name = label[inside][0]
         start = None if pool is None else fit(pool.where(shared != name), "pooled")
-        errors[inside] = log_errors(p.where(inside), fit(p.where(~inside), engine, start))
-    return errors
+        return log_errors(p.where(inside), fit(p.where(~inside), engine, start))
+
+    return held_out(label, errors)
 
 
 def figures(errors: FloatArray) -> tuple[float, float, float]:
     """(median, 90th percentile of the absolute error, median bias of time), all as shares."""
-    e = errors[np.isfinite(errors)]
-    if e.size == 0:
-        return float("nan"), float("nan"), float("nan")
-    size = np.abs(np.expm1(e))
-    return float(np.median(size)), float(np.quantile(size, 0.9)), float(np.expm1(np.median(e)))
+    e = Errors.of(errors)
+    return e.median, e.p90, e.bias
 
 
 def quantiles(held: Sequence[FloatArray], widen: float = 1.0) -> list[float]:
     """Quantiles 5, 25, 75 and 95 % of log(measured / predicted) over the given errors; the prediction itself is inside."""
-    e = np.concatenate([h[np.isfinite(h)] for h in held])
-    q05, q25, q75, q95 = (round(float(widen * q), 4) for q in np.quantile(-e, (0.05, 0.25, 0.75, 0.95)))
+    q05, q25, q75, q95 = (round(widen * q, 4) for q in residual_quantiles(np.concatenate(held)))
     return [min(q05, 0.0), min(q25, 0.0), max(q75, 0.0), max(q95, 0.0)]

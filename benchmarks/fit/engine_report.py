@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
+
+from benchmarks.fit.engine_family import Family
 from benchmarks.fit.engine_fit import figures, is_prefill
 from benchmarks.fit.engine_parts import Parts
-
-if TYPE_CHECKING:
-    from benchmarks.fit.engines import Family
 
 DOC = Path("docs/calibration.md")
 LOADS = Path("src/waferline/catalog/loads.yaml")
@@ -30,26 +29,6 @@ def line(f: Family) -> str:
 def _error(errors: np.ndarray) -> str:
     median, p90, bias = figures(errors)
     return f"{100 * median:.1f} % (p90 {100 * p90:.0f} %, bias {100 * bias:+.0f} %)"
-
-
-def flow(document: Mapping[str, Any]) -> str:
-    """YAML with one line for each engine and kind of machine."""
-    lines = [f"date: {document['date']}", "engines:"]
-    for name, entry in document["engines"].items():
-        on = entry.get("vendors", {})
-        rest = {k: v for k, v in entry.items() if k != "vendors"}
-        lines.append(f"  {name}:")
-        lines += [f"    {key}: {_inline(value)}" for key, value in rest.items()]
-        if on:
-            lines.append("    vendors:")
-            lines += [f"      {vendor}: {_inline(value)}" for vendor, value in on.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.4e}"
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False).strip().removesuffix("\n...")
 
 
 def write(found: Sequence[Family], parts: Parts, keep: np.ndarray, impossible: Sequence[str]) -> None:

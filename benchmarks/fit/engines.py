@@ -10,90 +10,32 @@ Run: `python -m benchmarks.fit.engines [--shared PATH] [--write]`.
 from __future__ import annotations
 
 import argparse
-import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from benchmarks.fit import engine_report
-from benchmarks.fit.engine_fit import (
-    PRIOR,
-    Held,
-    figures,
-    fit,
-    is_prefill,
-    leave_out,
-    log_errors,
-    names_of,
-    predict,
-    quantiles,
-)
-from benchmarks.fit.engine_parts import Parts, load_parts
 
+from benchmarks.fit import engine_report
+from benchmarks.fit.engine_family import FEWEST_ROWS, Family
+from benchmarks.fit.engine_fit import PRIOR, Held, fit, leave_out, log_errors, predict
+from benchmarks.fit.engine_parts import Parts, load_parts
+from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
 from waferline.evidence.folder import evidence_files
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
 
 SERVED = ("vllm", "sglang", "tensorrt-llm")  # engines of one kind, whose constants shrink towards each other's
-FEWEST_ROWS = 8
 _LEFT_OUT_OF_FITS = ("SemiAnalysis InferenceX repo (experimental",)  # token positions, not requests
 _ROUNDING = 0.98
-_MUCH_WORSE = 1.5
 _NO_ONE_ENGINE = ("static", "none")  # what stands for many: kept as the facts say
 _HIGHEST_USE = (
     0.9  # share of the bound that prompts may take of all time: the best measured GEMMs reach 0.97, whole layers less
 )
-_ONE_GROUP_WIDENING = 2.0  # where no group can be left out: own residuals, twice as far
 OUT = Path("src/waferline/catalog/engine_fits.yaml")
-
-
-@dataclass(frozen=True)
-class Family:
-    """The fit of one engine on one vendor's machines of one kind."""
-
-    engine: str
-    vendor: str
-    parts: Parts
-    constants: dict[str, float]
-    errors: FloatArray
-    held: tuple[Held, ...]
-
-    def residual(self) -> dict[str, list[float]]:
-        """Quantiles by pass, over all rows each predicted without its own model and without its own machine."""
-        out = {}
-        prefill = is_prefill(self.parts)
-        for name, rows in (("prefill", prefill), ("decode", ~prefill)):
-            held = [
-                h.errors[rows]
-                for h in self.held
-                if h.by in ("model", "machine") and np.isfinite(h.errors[rows]).sum() >= FEWEST_ROWS
-            ]
-            if held:
-                out[name] = quantiles(held)
-            elif rows.sum() >= FEWEST_ROWS:
-                out[name] = quantiles([self.errors[rows]], _ONE_GROUP_WIDENING)
-        return out
-
-    @property
-    def helps(self) -> bool:
-        """False where every split predicts rows left out worse by half than constants that were fitted to nothing."""
-        held = [figures(h.errors)[0] for h in self.held if h.groups > 1]
-        neutral = {name: start for name, (start, _) in names_of(self.engine).items()}
-        return not held or min(held) < _MUCH_WORSE * figures(log_errors(self.parts, neutral))[0]
-
-    def entry(self) -> dict[str, Any]:
-        median, p90, _bias = figures(self.errors)
-        card: dict[str, Any] = {"rows": len(self.parts.rows), "median": round(median, 3), "p90": round(p90, 3)}
-        for h in self.held:
-            if h.groups > 1:
-                m, p, _ = figures(h.errors)
-                card[f"left_out_by_{h.by}"] = {"groups": h.groups, "median": round(m, 3), "p90": round(p, 3)}
-        fitted = {k: float(f"{v:.4g}") for k, v in self.constants.items()}
-        return {**fitted, "layer_s": 0.0, "residual": self.residual(), "fit": card}
 
 
 def light_errors(p: Parts) -> FloatArray:
@@ -183,15 +125,7 @@ def document(found: Sequence[Family]) -> dict[str, Any]:
         else:
             entry = family.entry()
             engines[family.engine].setdefault("vendors", {})[family.vendor] = entry
-    return {"date": datetime.date.today().isoformat(), "engines": engines}
-
-
-_HEAD = """\
-# Fitted constants of engines, over the facts of `engines.yaml`. Written by `python -m benchmarks.fit.engines --write`.
-# Rows: shared/evidence, published static batches, TPOT and throughput of closed loads. Errors are of time, as shares;
-# left_out_by_x: every x predicted by a fit of the others. residual: log(measured / predicted) on those.
-source: "fitted by the authors on published rows; each fit says how many, docs/calibration.md how"
-"""
+    return engines
 
 
 def main() -> None:
@@ -206,7 +140,7 @@ def main() -> None:
     for family in found:
         print(engine_report.line(family))
     if arguments.write:
-        OUT.write_text(_HEAD + engine_report.flow(document(found)), encoding="utf-8")
+        write(OUT, "engines", document(found), depth=3, digits=9)
         engine_report.write(found, parts, keep, sorted(impossible))
 
 

@@ -6,7 +6,6 @@ Run: `python -m benchmarks.fit.loads [--shared PATH] [--write]`, after `benchmar
 from __future__ import annotations
 
 import argparse
-import datetime
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,20 +13,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from benchmarks.fit.engine_family import FEWEST_ROWS
 from benchmarks.fit.engine_fit import STALL, figures, pass_s, quantiles
 from benchmarks.fit.engine_parts import Parts, load_parts
-from benchmarks.fit.engine_report import _inline
-from benchmarks.fit.engines import FEWEST_ROWS, SERVED, impossible_sweeps, light_errors, sweep
-from scipy.optimize import least_squares
-
+from benchmarks.fit.engines import SERVED, impossible_sweeps, light_errors, sweep
+from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
 from waferline.evidence.folder import evidence_files
 from waferline.evidence.rows import read_rows
+from waferline.fit import BoolArray, held_out, shrunk, sweep_weights
 from waferline.predict.engine import get_engine
 from waferline.predict.load import QueueModel, StepTimes, closed_load, full_load_tokens_per_s
 
 _START = {"burst": 0.1, "clump": 0.2, "first_share": 1.0, "front_s": 0.05}
 _SOFT, _SPREAD = 0.15, 1.5
+_STEPS = 60
 _MARGIN = 0.02
 OUT = Path("src/waferline/catalog/loads.yaml")
 _FITTED = ("step_s", "kernel_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale")
@@ -56,16 +57,12 @@ def cut(p: StepTimes, keep: npt.NDArray[np.bool_]) -> StepTimes:
 def fit(p: StepTimes, ttft_s: FloatArray, weight: FloatArray, start: QueueModel | None = None) -> QueueModel:
     """The queue model with the least robust log error of TTFT."""
     at = {k: getattr(start, k) if start else v for k, v in _START.items()}
-    spread = _SPREAD if start is None else _SPREAD / 2
+    spread = dict.fromkeys(at, _SPREAD if start is None else _SPREAD / 2)
 
-    def unpack(x: FloatArray) -> QueueModel:
-        return QueueModel(stall=STALL, **{k: v * float(np.exp(d)) for (k, v), d in zip(at.items(), x, strict=True)})
+    def errors(c: dict[str, float]) -> FloatArray:
+        return np.log(closed_load(p, QueueModel(stall=STALL, **c)).ttft_s / ttft_s)
 
-    def residuals(x: FloatArray) -> FloatArray:
-        e = np.clip(np.log(closed_load(p, unpack(x)).ttft_s / ttft_s), -3, 3)
-        return np.concatenate([np.sqrt(weight) * np.sqrt(2 * (np.sqrt(1 + (e / _SOFT) ** 2) - 1)), x / spread])
-
-    return unpack(least_squares(residuals, np.zeros(len(at)), max_nfev=60).x)
+    return QueueModel(stall=STALL, **shrunk(errors, at, spread, noise=_SOFT, weights=weight, steps=_STEPS))
 
 
 def engine_entry(rows: Parts, name: str) -> dict[str, Any]:
@@ -74,15 +71,16 @@ def engine_entry(rows: Parts, name: str) -> dict[str, Any]:
     late = rows.where(kind == str(("closed", "ttft_s")))
     p, value = pieces(late, name), late.value
     place = np.array([sweep(late, i) for i in range(len(late.rows))])
-    _, index, counts = np.unique(place, return_inverse=True, return_counts=True)
-    weight = 1 / np.sqrt(counts[index])
-    weight /= weight.mean()
+    weight = sweep_weights(place)
     found = fit(p, value, weight)
     error = np.log(closed_load(p, found).ttft_s / value)
-    model, held = late.labels(lambda r, q: q.model), np.full(len(value), np.nan)
-    for m in np.unique(model):
-        others = fit(cut(p, model != m), value[model != m], weight[model != m])
-        held[model == m] = np.log(closed_load(cut(p, model == m), others).ttft_s / value[model == m])
+    model = late.labels(lambda r, q: q.model)
+
+    def left_out_errors(inside: BoolArray) -> FloatArray:
+        others = fit(cut(p, ~inside), value[~inside], weight[~inside])
+        return np.log(closed_load(cut(p, inside), others).ttft_s / value[inside])
+
+    held = held_out(model, left_out_errors)
     residual = {"ttft": quantiles([held])}
     figures_of = {"rows": len(value), "ttft": _card(error), "ttft_models_left_out": _card(held)}
     between = get_engine(name).residual.get("decode")
@@ -143,7 +141,7 @@ def main() -> None:
     for name, entry in entries.items():
         print(name, entry.get("fit", entry))
     if arguments.write:
-        write(entries)
+        write(OUT, "engines", entries, depth=0, digits=9)
 
 
 def all_entries(parts: Parts) -> dict[str, dict[str, Any]]:
@@ -168,19 +166,6 @@ def all_entries(parts: Parts) -> dict[str, dict[str, Any]]:
         residual = {**general["residual"], "full": quantiles([e])}
         entries[older] = {**general, "residual": residual, "fit": {"full_rows": len(full.rows), "full_load": _card(e)}}
     return entries
-
-
-def write(entries: dict[str, dict[str, Any]]) -> None:
-    head = (
-        "# How serving benchmarks load an engine: see `predict/load.py`. Written by `python -m benchmarks.fit.loads --write`.\n"
-        "# Rows: published TTFT of closed loads; models_left_out: every model predicted by a fit of the others. Nothing of\n"
-        "# full_load was fitted. residual: log(measured / predicted) on models left out, 5, 25, 75 and 95 %.\n"
-        'source: "fitted by the authors on published TTFT of closed loads; `fit` says on how many rows; '
-        'engines without one take the default, fitted on all"\n'
-    )
-    lines = [f"date: {datetime.date.today().isoformat()}", "engines:"]
-    lines += [f"  {name}: {_inline(entry)}" for name, entry in entries.items()]
-    OUT.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

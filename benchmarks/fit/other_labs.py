@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from tables import SHARED, Problem, facts, link
+
+from benchmarks.fit.tables import SHARED, Problem, facts, link
 
 MEASURED = SHARED / "measured"
 # hidden, feed-forward (dense or one expert), heads, kv heads, head dim, vocabulary

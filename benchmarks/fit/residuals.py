@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-QUANTILES = (0.05, 0.25, 0.75, 0.95)
+from waferline.fit import QUANTILES
+
 MIN_ROWS_PER_REGIME = 120
 REGIMES = 3
 

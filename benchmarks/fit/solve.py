@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
-from parameters import CHOICES, CONSTANT, DEFAULT_CONSTANT, PARAMETERS, QUANTISE, RESTARTS, Parameter
-from scipy.optimize import least_squares
-from sklearn.model_selection import GroupKFold
-from tables import Problem
 
+from benchmarks.fit.parameters import CHOICES, CONSTANT, DEFAULT_CONSTANT, PARAMETERS, QUANTISE, RESTARTS, Parameter
+from benchmarks.fit.tables import Problem
+from waferline.fit import Errors, bounded, folds, left_out
 from waferline.predict.efficiency import attention, collectives, gemm, mla, moe, streaming
 
 MODELS: Mapping[str, Callable] = {
@@ -47,12 +45,6 @@ def predict(problem: Problem, c: Mapping[str, float]) -> np.ndarray:
     return MODELS[problem.op](**problem.x, **problem.fixed, **where, c=c)
 
 
-@dataclass(frozen=True)
-class Fit:
-    c: dict[str, float]
-    predicted_s: np.ndarray  # out of fold
-
-
 def solve(
     problems: list[Problem], weights: list[float] | None = None, extra: list[Parameter] | None = None
 ) -> dict[str, float]:
@@ -74,11 +66,9 @@ def solve(
             c = fixed | dict(zip(names, v * units, strict=True))
             return np.concatenate([w * np.log(predict(p, c) / p.t_s) for p, w in zip(problems, weights, strict=True)])
 
-        for start in _starts(problems[0], parameters):
-            best = least_squares(
-                residual, start, bounds=(low, high), loss="soft_l1", f_scale=ROBUST, x_scale=scale, max_nfev=MOST_STEPS
-            )
-            found.append((best.cost, fixed | dict(zip(names, (best.x * units).tolist(), strict=True))))
+        starts = _starts(problems[0], parameters)
+        x, cost = bounded(residual, starts, low, high, noise=ROBUST, scale=scale, steps=MOST_STEPS)
+        found.append((cost, fixed | dict(zip(names, (x * units).tolist(), strict=True))))
     return min(found, key=lambda f: f[0])[1]
 
 
@@ -93,14 +83,15 @@ def _starts(problem: Problem, parameters: list[Parameter]) -> list[np.ndarray]:
     return [np.array([changed.get(p.name, p.start) for p in parameters], dtype=float) for changed in restarts]
 
 
-def cross_validate(problem: Problem, folds: int = 5) -> np.ndarray:
+def cross_validate(problem: Problem, most_folds: int = 5) -> np.ndarray:
     """Out-of-fold seconds: no row is predicted by constants that saw its group."""
     out = np.empty(len(problem))
-    for train, test in GroupKFold(min(folds, int(problem.group.max()) + 1)).split(problem.t_s, groups=problem.group):
-        out[test] = predict(problem.take(test), solve([problem.take(train)]))
+    for test in left_out(folds(problem.group, most_folds)):
+        out[test] = predict(problem.take(test), solve([problem.take(~test)]))
     return out
 
 
 def error(predicted_s: np.ndarray, t_s: np.ndarray) -> tuple[float, float]:
-    e = np.abs(predicted_s / t_s - 1.0)
-    return float(np.median(e)), float(np.quantile(e, 0.9))
+    """(median, 90th percentile) of the absolute error."""
+    e = Errors.of(np.log(predicted_s / t_s))
+    return e.median, e.p90

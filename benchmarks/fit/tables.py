@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
-from routing import timed_rank
 
+from benchmarks.fit.routing import timed_rank
 from waferline.predict.efficiency.device import DeviceFacts, LinkFacts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,19 +59,7 @@ class Problem:
 
     def take(self, index: np.ndarray) -> Problem:
         x = {k: v[index] for k, v in self.x.items()}
-        return Problem(
-            self.op,
-            self.machine,
-            self.fmt,
-            self.engine,
-            self.device,
-            self.link,
-            x,
-            self.fixed,
-            self.t_s[index],
-            self.group[index],
-            self.rows.iloc[index],
-        )
+        return replace(self, x=x, t_s=self.t_s[index], group=self.group[index], rows=self.rows.iloc[index])
 
 
 def facts(machine: str, arithmetic: str) -> DeviceFacts:
@@ -286,42 +274,15 @@ def collectives() -> list[Problem]:
         "alltoall": "all_to_all",
     }
     for machine in SILICON:
-        nccl = table(machine, "nccl")
-        for op, part in nccl.groupby("op"):
-            n, size = _columns(part, "gpus", "bytes")
-            out.append(
-                Problem(
-                    ops[op],
-                    machine,
-                    link(machine).kind,
-                    "nccl",
-                    None,
-                    link(machine),
-                    {"n_bytes": size, "ranks": n},
-                    {},
-                    part.t_s.to_numpy(),
-                    _group(n, size),
-                    part,
-                )
-            )
+        for op, part in table(machine, "nccl").groupby("op"):
+            out.append(_collective(machine, ops[op], "nccl", part))
         custom = table(machine, "allreduce")
-        if custom is None:
-            continue
-        for impl, part in custom.groupby("impl"):
-            n, size = _columns(part, "gpus", "bytes")
-            out.append(
-                Problem(
-                    "all_reduce",
-                    machine,
-                    link(machine).kind,
-                    _implementation(impl),
-                    None,
-                    link(machine),
-                    {"n_bytes": size, "ranks": n},
-                    {},
-                    part.t_s.to_numpy(),
-                    _group(n, size),
-                    part,
-                )
-            )
+        for impl, part in () if custom is None else custom.groupby("impl"):
+            out.append(_collective(machine, "all_reduce", _implementation(impl), part))
     return out
+
+
+def _collective(machine: str, op: str, engine: str, part: pd.DataFrame) -> Problem:
+    ranks, size = _columns(part, "gpus", "bytes")
+    wire, x = link(machine), {"n_bytes": size, "ranks": ranks}
+    return Problem(op, machine, wire.kind, engine, None, wire, x, {}, part.t_s.to_numpy(), _group(ranks, size), part)

@@ -9,16 +9,14 @@ Run: `python -m benchmarks.fit.training [--shared PATH] [--write]`.
 from __future__ import annotations
 
 import argparse
-import datetime
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
-from scipy.optimize import least_squares
 
+from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
 from waferline.errors import WaferlineError
 from waferline.evidence import ask_training as door
@@ -28,14 +26,15 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
 from waferline.evidence.scenario import request_of
+from waferline.fit import BoolArray, Errors, held_out, residual_quantiles, shrunk
 from waferline.predict.inputs import as_device
 from waferline.predict.training import TrainingModel
 
 OUT = Path(__file__).parents[2] / "src" / "waferline" / "catalog" / "training_stacks.yaml"
 LEAST_ROWS = 4
 _PRIOR = 0.5  # spread of log(factor) around 0
+_FURTHEST = 2.0  # log error beyond which a row pulls no more
 _NOISE = 0.1  # log error beyond which a row counts linearly
-_QUANTILES = (0.05, 0.25, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
@@ -89,44 +88,42 @@ def log_errors(samples: Sequence[Sample], operators: float, attention: float) ->
 
 def fit(samples: Sequence[Sample]) -> tuple[float, float]:
     """(operators, attention) factors of one stack on one architecture."""
-    counts: dict[str, int] = defaultdict(int)
-    for s in samples:
-        counts[s.model] += 1
-    weights = np.array([1 / np.sqrt(counts[s.model]) for s in samples])
+    counts = Counter(s.model for s in samples)
+    found = shrunk(
+        lambda c: log_errors(samples, **c),
+        {"operators": 1.0, "attention": 1.0},
+        {"operators": _PRIOR, "attention": _PRIOR},
+        noise=_NOISE,
+        furthest=_FURTHEST,
+        weights=np.array([1 / counts[s.model] for s in samples]),
+    )
+    return found["operators"], found["attention"]
 
-    def residuals(x: FloatArray) -> FloatArray:
-        e = np.clip(log_errors(samples, *np.exp(x)), -2, 2)
-        return np.concatenate([weights * np.sqrt(2 * (np.sqrt(1 + (e / _NOISE) ** 2) - 1)), x / _PRIOR])
 
-    operators, attention = np.exp(least_squares(residuals, np.zeros(2)).x)
-    return float(operators), float(attention)
-
-
-def held_out(samples: Sequence[Sample]) -> FloatArray:
+def errors_left_out(samples: Sequence[Sample]) -> FloatArray:
     """Errors of each model with constants fitted on the others; on all rows where there is only one model."""
-    models = sorted({s.model for s in samples})
-    if len(models) < 2:
-        return log_errors(samples, *fit(samples))
-    parts = []
-    for model in models:
-        rest = [s for s in samples if s.model != model]
-        parts.append(log_errors([s for s in samples if s.model == model], *fit(rest)))
-    return np.concatenate(parts)
+
+    def errors(inside: BoolArray) -> FloatArray:
+        mine, rest = ([s for s, k in zip(samples, keep, strict=True) if k] for keep in (inside, ~inside))
+        return log_errors(mine, *fit(rest))
+
+    held = held_out([s.model for s in samples], errors)
+    return log_errors(samples, *fit(samples)) if np.isnan(held).all() else held
 
 
 def entry(samples: Sequence[Sample]) -> dict[str, object]:
     """One stack's constants with rows, split, error and residual quantiles of the rows left out."""
     operators, attention = fit(samples)
-    e = held_out(samples)
-    quantiles = [round(float(q), 4) for q in np.quantile(-e, _QUANTILES)]
+    e = errors_left_out(samples)
+    figures = Errors.of(e)
     return {
         "operators": round(operators, 4),
         "attention": round(attention, 4),
         "rows": len(samples),
         "models": len({s.model for s in samples}),
-        "median_error": round(float(np.median(np.abs(np.expm1(e)))), 4),
-        "p90_error": round(float(np.quantile(np.abs(np.expm1(e)), 0.9)), 4),
-        "log_q": quantiles,
+        "median_error": round(figures.median, 4),
+        "p90_error": round(figures.p90, 4),
+        "log_q": [round(q, 4) for q in residual_quantiles(e)],
     }
 
 
@@ -163,10 +160,7 @@ def main() -> None:
         for key, value in stacks[stack].items():
             print(stack, key, value)
     if arguments.write:
-        head = OUT.read_text(encoding="utf-8").split("date:")[0]  # the comments
-        body = {"date": datetime.date.today().isoformat(), "split": "whole models left out", "stacks": stacks}
-        text = head.rstrip() + "\n" + yaml.safe_dump(body, sort_keys=False, default_flow_style=None, width=200)
-        OUT.write_text(text, encoding="utf-8")
+        write(OUT, "stacks", stacks, depth=1, digits=9)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,18 @@ from collections.abc import Iterable
 
 import numpy as np
 import yaml
-from parameters import Parameter
-from residuals import covered, regimes
-from solve import COLLECTIVES, cross_validate, error, predict, solve
-from tables import CATALOG, MACHINES, Problem
 
-from fit import ATTRIBUTION, all_problems, write
+from benchmarks.fit.operators import all_problems
+from benchmarks.fit.parameters import Parameter
+from benchmarks.fit.record import write
+from benchmarks.fit.residuals import covered, regimes
+from benchmarks.fit.solve import COLLECTIVES, cross_validate, error, predict, solve
+from benchmarks.fit.tables import CATALOG, MACHINES, Problem
 
 ROWS_PER_MACHINE = 400
 ENOUGH_COVERAGE = 0.88
 LONE_WIDENING = 3.0  # boards differ in switches and roots more than in links
 WIDENINGS = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
-SPLIT = "whole machines held out: fitted on the vendor's other machines, predicted from the specification sheet"
 SLOPES = [Parameter("compute_slope", -0.1, -0.5, 0.3), Parameter("bandwidth_slope", -0.05, -0.4, 0.2)]
 CLOCKS = Parameter("floor_clocks", 6, 0, 60, 1e3)
 
@@ -128,10 +128,13 @@ def vendor_set(vendor: str, ops: Iterable[str] = ()) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ops", nargs="*", default=[], help="fit only these operators anew")
-    ops = parser.parse_args().ops
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
     path = CATALOG / "transfer-nvidia-gpu.yaml"
-    kept = yaml.safe_load(path.read_text())["records"] if ops else {}
-    write(path, ATTRIBUTION, SPLIT, kept | vendor_set("nvidia", ops))
+    kept = yaml.safe_load(path.read_text())["records"] if asked.ops else {}
+    records = kept | vendor_set("nvidia", asked.ops)
+    if asked.write:
+        write(path, "records", records, depth=2)
 
 
 if __name__ == "__main__":

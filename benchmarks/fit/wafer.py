@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from benchmarks.fit.wafer_rows import Published, published
 
+from benchmarks.fit.wafer_rows import Published, published
 from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.machines.mesh import load_parameters

@@ -53,9 +53,9 @@ def residual_quantiles(
     return q05, q25, q75, q95
 
 
-def soft(log_errors: FloatArray, noise: float) -> FloatArray:
+def soft(log_errors: FloatArray, noise: float, furthest: float = FURTHEST) -> FloatArray:
     """Residuals whose square grows like the error's below `noise`, and linearly beyond (pseudo-Huber)."""
-    e = np.clip(log_errors, -FURTHEST, FURTHEST)
+    e = np.clip(log_errors, -furthest, furthest)
     return np.asarray(np.sqrt(2.0 * (np.sqrt(1.0 + (e / noise) ** 2) - 1.0)))
 
 
@@ -67,12 +67,14 @@ def shrunk(
     noise: float,
     weights: FloatArray | float = 1.0,
     most: Mapping[str, float] | None = None,
+    furthest: float = FURTHEST,
     steps: int | None = None,
 ) -> dict[str, float]:
     """Positive constants with the least robust error, each shrunk in its logarithm towards `start`.
 
     spread: how far, as a log ratio, a constant may go before it costs as much as an error of `noise`.
-    most: the farthest it may go at all. weights: of the rows' squares. steps: evaluations at most.
+    most: the farthest it may go at all. weights: of the rows' squares. furthest: an error beyond it pulls no more. steps:
+    evaluations at most.
     """
     from scipy.optimize import least_squares
 
@@ -83,7 +85,7 @@ def shrunk(
         return {name: at * float(np.exp(d)) for (name, at), d in zip(start.items(), x, strict=True)}
 
     def residuals(x: FloatArray) -> FloatArray:
-        return np.concatenate([np.sqrt(weights) * soft(log_errors(constants(x)), noise), x / widths])
+        return np.concatenate([np.sqrt(weights) * soft(log_errors(constants(x)), noise, furthest), x / widths])
 
     return constants(least_squares(residuals, np.zeros(len(start)), bounds=(-limits, limits), max_nfev=steps).x)
 

@@ -1,43 +1,28 @@
 """Fit every operator's constants from the measured tables and write `catalog/efficiency/<machine>.yaml`.
 
-python benchmarks/fit/fit.py [machine ...]      # the machines' own files
-python benchmarks/fit/transfer.py               # the sets for machines never measured
-python benchmarks/fit/card.py                   # docs/accuracy-operators.md
+Run: `python -m benchmarks.fit operators [MACHINE ...]`; the sets for machines never measured are `benchmarks.fit.transfer`'s.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import other_labs
-import tables
 import yaml
-from residuals import coverage, regimes
-from solve import cross_validate, error, predict, solve
-from tables import CATALOG, Problem
+
+from benchmarks.fit import other_labs, tables
+from benchmarks.fit.record import write
+from benchmarks.fit.residuals import coverage, regimes
+from benchmarks.fit.solve import cross_validate, error, predict, solve
+from benchmarks.fit.tables import CATALOG, Problem
 
 MIN_ROWS = 50
 # One model on one TPU, where most sizes below 256 tokens take twice the time of larger ones: held-out sites miss by 68 %.
 # The MI210 rows are one weight matrix at 22 heights: they inform the AMD defaults, and are a test.
 NOT_FITTED = ("tpuv6e", "mi210")
-OTHER_LABS = (
-    "operator profiles of vidur (MIT, Microsoft) and LLMServingSim (MIT, CASYS Lab at KAIST); medians, no clocks given"
-)
-OTHER_SPLIT = "up to 5 folds, whole models held out (whole (n, k) sites where one model was measured)"
-ATTRIBUTION = (
-    "operator latencies (c) 2025-2026 NVIDIA CORPORATION & AFFILIATES, aiconfigurator-core 0.12.0, Apache-2.0; "
-    "down-sampled; CUDA events around graph replays; streaming and p2p from vidur and LLMServingSim (MIT)"
-)
-SPLIT = (
-    "5 folds, whole groups held out: GEMM (n, k); attention (heads, kv heads, head dim, window); MLA (heads, batch); "
-    "MoE (hidden, inter, topk, experts); collectives (ranks, size); streaming (model, layer)"
-)
 
 
 def all_problems(machines: Iterable[str] = ()) -> list[Problem]:
@@ -76,37 +61,6 @@ def entry(problem: Problem, held_out_s: np.ndarray, c: dict[str, float]) -> dict
     }
 
 
-def number(x: float) -> str:
-    if x == float("inf"):
-        return ".inf"
-    if x != x:
-        return ".nan"
-    text = f"{x:.4g}"
-    if "e" in text:  # YAML 1.1 reads 1e-06 as text unless the mantissa has a point
-        mantissa, exponent = text.split("e")
-        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
-    return text
-
-
-def flow(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {flow(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(flow(v) for v in value) + "]"
-    return number(value) if isinstance(value, int | float) else str(value)
-
-
-def write(path: Path, source: str, split: str, records: dict) -> None:
-    """op -> format -> engine (the faster first) -> card and constants, one record a line."""
-    lines = [f"date: {datetime.date.today().isoformat()}", f'source: "{source}"', f'split: "{split}"', "records:"]
-    for op, formats in records.items():
-        lines.append(f"  {op}:")
-        for fmt, engines in formats.items():
-            lines.append(f"    {fmt}:")
-            lines += [f"      {engine}: {flow(value)}" for engine, value in engines.items()]
-    path.write_text("\n".join(lines) + "\n")
-
-
 def speed(problem: Problem, c: dict[str, float], reference: Problem) -> float:
     """Mean log seconds of `c` on another engine's rows: which kernel family is the faster on the same work."""
     return float(np.mean(np.log(predict(reference, c))))
@@ -138,11 +92,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("machines", nargs="*", default=[m for m in tables.MACHINES if m not in NOT_FITTED])
     parser.add_argument("--ops", nargs="*", default=[], help="fit only these operators anew")
+    parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     for machine in asked.machines:
-        own = machine in tables.SILICON
-        source, split = (ATTRIBUTION, SPLIT) if own else (OTHER_LABS, OTHER_SPLIT)
-        write(CATALOG / f"{machine}.yaml", source, split, fit_machine(machine, asked.ops))
+        records = fit_machine(machine, asked.ops)
+        if asked.write:
+            write(CATALOG / f"{machine}.yaml", "records", records, depth=2)
 
 
 if __name__ == "__main__":

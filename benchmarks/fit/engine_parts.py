@@ -16,8 +16,8 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
+from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import Engine, get_engine
-from waferline.predict.inputs import as_device
 from waferline.predict.load import held_share, prompts_together
 from waferline.predict.phase import Phase
 from waferline.predict.serving import ServingCase
@@ -105,7 +105,7 @@ def load_parts(rows: Sequence[Row]) -> Parts:
 
 def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
     first, sizes = requests[0], door.sizes_of(requests)
-    device = as_device(first.hardware)
+    device = load_hardware(first.hardware)
     try:
         case = ServingCase(model_spec(first.model), device, bare(get_engine(first.engine)), first.kv)
         running, together, most = _batches(requests, sizes)

@@ -27,7 +27,7 @@ from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
 from waferline.evidence.scenario import request_of
 from waferline.fit import BoolArray, Errors, held_out, residual_quantiles, shrunk
-from waferline.predict.inputs import as_device
+from waferline.machines.hardware import load_hardware
 from waferline.predict.training import TrainingModel
 
 OUT = Path(__file__).parents[2] / "src" / "waferline" / "catalog" / "training_stacks.yaml"
@@ -77,7 +77,7 @@ def sample(row: Row, request: Request) -> Sample | None:
         return None
     step, compute, attention = (float(result[k]) for k in ("step_time_s", "compute_s", "attention_s"))
     ratio = answer.value / row.value if is_rate(row.metric) else row.value / answer.value
-    architecture = as_device(request.hardware).architecture
+    architecture = load_hardware(request.hardware).architecture
     return Sample(request.engine, architecture, row.model, step * ratio, attention, compute - attention, step - compute)
 
 

@@ -11,7 +11,7 @@ from benchmarks.peers.question import structure
 from benchmarks.peers.runner import Replies, ask, put
 from benchmarks.scenarios import CONFIGURATIONS, Configuration, points
 from waferline.evidence.names import model_spec
-from waferline.predict.inputs import as_device
+from waferline.machines.hardware import load_hardware
 
 ASKED_POINTS = 1_000
 LOOP = "llm-viewer-loop"
@@ -20,7 +20,7 @@ NAMES = ("mlsysim", "llm-analysis", LOOP, "aiconfigurator-core")
 
 def question(c: Configuration, batch: float, context: float) -> dict[str, Any]:
     """One scenario as plain data, as `benchmarks.peers.question` writes rows; the peak and bandwidth are for the loop."""
-    device = as_device(c.machine)
+    device = load_hardware(c.machine)
     return {
         "id": f"{c} {batch:g} {context:g}",
         "phase": "generate",

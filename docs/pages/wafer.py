@@ -14,7 +14,6 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import WaferlineError
 from waferline.machines.mesh import load_parameters
 from waferline.machines.mesh_costs.fitted import RELEASED_GROUPS, tree_stages
-from waferline.predict.inputs import as_model
 from waferline.predict.wafer import (
     WaferResidentModel,
     WeightStreamingModel,
@@ -23,6 +22,7 @@ from waferline.predict.wafer import (
     tune,
 )
 from waferline.predict.wafer.case import make_case
+from waferline.workloads.load import load_model
 from waferline.workloads.spec import MixtureOfExperts
 
 PAGE = Path(__file__).parent.parent / "wafer.md"
@@ -141,7 +141,7 @@ def reading(row: Published, slow: float, fast: float) -> str:
     """What a published rate suggests beside the range of one pass per token."""
     if row.value <= fast:
         return "one pass per token" if row.value >= slow else "below one pass: other limits"
-    experts = any(isinstance(block.ffn, MixtureOfExperts) for block in as_model(row.model).blocks)  # type: ignore[union-attr]
+    experts = any(isinstance(block.ffn, MixtureOfExperts) for block in load_model(row.model).blocks)  # type: ignore[union-attr]
     return "speculation, or experts side by side" if experts else "speculative decoding likely"
 
 

@@ -47,8 +47,11 @@ def write(home: Path, where: str, text: str) -> None:
     path.write_text("".join([*lines[: place + 1], text, *lines[place + 1 :]]), encoding="utf-8")
 
 
-def answers(home: Path, console: str) -> None:
-    """Run each `$ waferline …` of a block; every other line stands in what the last command printed."""
+def answers(home: Path, console: str, code: int) -> None:
+    """Run each `$ waferline …` of a block; every other line stands in what the last command printed.
+
+    code: the exit code, in the fence where it is not 0 (`console exit=2`).
+    """
     printed = ""
     for line in console.splitlines():
         if line.startswith("$ waferline "):
@@ -60,7 +63,7 @@ def answers(home: Path, console: str) -> None:
             }
             run = subprocess.run(arguments, capture_output=True, text=True, cwd=home, env=environment, check=False)
             printed = run.stdout + run.stderr
-            assert run.returncode == 0, printed
+            assert run.returncode == code, printed
         else:
             assert " ".join(line.split()) in " ".join(printed.split()), printed
 
@@ -76,8 +79,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_the_page_says_can_be_done(package: Path, section: Section) -> None:
     consoles = 0
     for where, text in section.blocks:
-        if where.strip() == "console":
-            answers(package, text)
+        if where.startswith("console"):
+            answers(package, text, int(where.partition("exit=")[2] or 0))
             consoles += 1
         elif "file=" in where:
             write(package, where, text)
@@ -93,5 +96,5 @@ def test_every_addition_is_short(section: Section) -> None:
 
 def test_the_page_names_what_can_be_added() -> None:
     titles = " ".join(section.title for section in sections())
-    for what in ("machine", "model", "family", "engine", "study"):
+    for what in ("machine", "model", "family", "operator", "engine", "study"):
         assert what in titles

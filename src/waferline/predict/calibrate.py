@@ -12,11 +12,12 @@ import numpy as np
 from waferline.arrays import FloatArray, IntArray
 from waferline.errors import InvalidInputError
 from waferline.fit import BoolArray, Errors, folds, held_out, residual_quantiles, shrunk
+from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import Engine, get_engine
-from waferline.predict.inputs import as_device, as_model
 from waferline.predict.profile import Profile
 from waferline.predict.roofline import Machine, Timed, time_operator
 from waferline.predict.serving import ServingCase
+from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
@@ -105,7 +106,7 @@ def calibrate(observations: Sequence[Observation]) -> Calibration:
     Raises: InvalidInputError for fewer than four rows, several engines or machines, or an unknown metric.
     """
     engine, hardware = _one(observations)
-    device = as_device(hardware)
+    device = load_hardware(hardware)
     start = replace(get_engine(engine).running_on(device), vendors={})
     rows = [_timed(o, start) for o in observations]
     fold, split = _folds(observations)
@@ -140,7 +141,7 @@ def _one(observations: Sequence[Observation]) -> tuple[str, str]:
 
 
 def _timed(o: Observation, engine: Engine) -> _Row:
-    spec, device = as_model(o.model), as_device(o.hardware)
+    spec, device = load_model(o.model), load_hardware(o.hardware)
     if not isinstance(spec, Transformer) or not spec.has_head:
         raise InvalidInputError(f"{spec.name} does not generate tokens")
     case = ServingCase(spec, device, engine, o.kv)

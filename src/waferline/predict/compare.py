@@ -9,8 +9,9 @@ from typing import Any
 from waferline.errors import UnsupportedError, WaferlineError
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
 from waferline.predict.dispatch import Answer, Request, answer
-from waferline.predict.inputs import as_device, as_model
+from waferline.workloads.load import load_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ def nearest_precision(device: Device, asked: str | None) -> tuple[str | None, st
 
 def compare(model: Any, machines: Sequence[Any], request: Request) -> list[Row]:
     """`request` on every machine. Unknown names raise; what one machine cannot do is a refused row of its own."""
-    spec = as_model(model)
-    devices = [as_device(machine) for machine in machines]
+    spec = load_model(model)
+    devices = [load_hardware(machine) for machine in machines]
     rows = []
     for device in devices:
         precision, why = nearest_precision(device, request.precision)

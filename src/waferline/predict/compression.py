@@ -10,11 +10,12 @@ import numpy as np
 
 from waferline.errors import InvalidInputError, UnknownNameError, UnsupportedError, unknown
 from waferline.formats import get_format, resolve
-from waferline.predict.inputs import as_device, as_model
+from waferline.machines.hardware import load_hardware
 from waferline.predict.quality import QualityEstimate, accuracy_delta
 from waferline.predict.result import Field, Result, merged_sources
 from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
+from waferline.workloads.load import load_model
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import weight_elements
 
@@ -81,7 +82,7 @@ class CompressionModel:
         """
         if method not in METHODS:
             raise unknown("compression method", method, METHODS)
-        spec, device = as_model(model), as_device(hardware)
+        spec, device = load_model(model), load_hardware(hardware)
         plan = _PLANS[method](target_bitwidth, precision, sparsity, structured, kept)
         elements = float(sum(weight_elements(spec).values()))
         before = elements * get_format(_BASE).bytes_per_element

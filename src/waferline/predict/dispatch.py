@@ -11,14 +11,15 @@ import numpy as np
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.formats import resolve
 from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
 from waferline.predict.contract import pass_contract, serving_contract
 from waferline.predict.fit import Remedy, remedies, smallest_group
-from waferline.predict.inputs import as_device, as_model
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
 from waferline.predict.training import TrainingModel
 from waferline.text import is_count
+from waferline.workloads.load import load_model
 from waferline.workloads.spec import ModelSpec, Transformer
 
 PHASES = ("serve", "infer", "train")
@@ -78,7 +79,7 @@ class Answer:
 
 def answer(model: Any, hardware: Any, request: Request) -> Answer:
     """The answer to `request`. Raises: the typed errors of `waferline.errors`."""
-    spec, device = as_model(model), as_device(hardware)
+    spec, device = load_model(model), load_hardware(hardware)
     if request.phase not in PHASES:
         raise unknown("phase", request.phase, PHASES)
     for name, degree in (("tp", request.tp), ("pp", request.pp), ("ep", request.ep), ("dp", request.dp)):

@@ -1,6 +1,6 @@
 """Every kind of operator that becomes seconds: its efficiency model, and the name its constants are kept under.
 
-A new kind is one file in `predict/efficiency/` with an `expected_s`, and one row here.
+A new kind is one file in `predict/efficiency/` with an `expected_s`, and one row here (docs/contributing.md).
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from waferline.catalog.yaml_file import read_packaged
+from waferline.errors import UnsupportedError
 from waferline.predict.efficiency import attention, gemm, mla, moe, streaming
 from waferline.predict.efficiency.kernel import ExpectedSeconds
 
@@ -37,3 +39,17 @@ KINDS: Mapping[str, Kind] = {
     "moe": Kind(moe.expected_s, "moe", matrix=True, quantises=True),
     **{name: Kind(streaming.expected_s, "streaming") for name in ("norm", "softmax", "elementwise", "gather", "scan")},
 }
+
+
+def backward_share(kind: str) -> float:
+    """Backward work over forward work of operators of a kind (`catalog/training.yaml`).
+
+    Raises: UnsupportedError for a kind whose backward pass is not described.
+    """
+    shares: Mapping[str, float] = read_packaged("training.yaml")["backward"]
+    if kind not in shares:
+        raise UnsupportedError(
+            f"nothing says what the backward pass of '{kind}' operators costs",
+            hint="add a row to catalog/training.yaml: backward",
+        )
+    return shares[kind]

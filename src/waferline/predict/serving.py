@@ -13,9 +13,9 @@ from waferline.elementwise import ceil, maximum, minimum
 from waferline.errors import InvalidInputError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine
-from waferline.predict.inputs import as_device, as_model
 from waferline.predict.load import NO_LIMIT, check_load, loaded_values
 from waferline.predict.memory import PREFILL_CHUNK_TOKENS, Footprint, footprint, model_weight_bytes, resident_bytes
 from waferline.predict.phase import INTERVALS, Phase, run_phase
@@ -24,6 +24,7 @@ from waferline.predict.profile import Profile, load_profile
 from waferline.predict.result import Field, Fields, GenerationResult, OperatorRow, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for
 from waferline.remember import by_identity
+from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Transformer
@@ -111,7 +112,7 @@ class ServingModel:
         of a static batch out, for sweeps that only rank.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
-        spec, device = as_model(model), as_device(hardware)
+        spec, device = load_model(model), load_hardware(hardware)
         if not isinstance(spec, Transformer) or not spec.has_head:
             raise InvalidInputError(f"{spec.name} does not generate tokens", hint="use SingleNodeModel for it")
         arguments = {

@@ -14,13 +14,15 @@ from waferline.elementwise import exp, maximum
 from waferline.errors import unknown
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine
-from waferline.predict.inputs import as_device, as_model
+from waferline.predict.kinds import backward_share
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for
+from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import common_shape, whole
@@ -75,7 +77,7 @@ class SingleNodeModel:
         `phase`: infer, or train (forward, backward and an Adam step). `seq_len`: tokens per input of a transformer.
         Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
-        spec, device = as_model(model), as_device(hardware)
+        spec, device = load_model(model), load_hardware(hardware)
         if phase not in PHASES:
             raise unknown("phase", phase, PHASES)
         default = getattr(spec, "fixed_tokens", 0) or getattr(spec, "encoder_tokens", 0) or _DEFAULT_TOKENS
@@ -207,5 +209,4 @@ class _Case:
 
 def _with_backward(op: Operator) -> Operator:
     """The operator executed forward and backward. Weight-only formats train in the activations' format: the gradients'."""
-    factor = 1.0 + read_packaged("training.yaml")["backward"][op.kind]
-    return replace(op, count=op.count * factor)
+    return replace(op, count=op.count * (1.0 + backward_share(op.kind)))

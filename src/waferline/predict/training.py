@@ -15,13 +15,15 @@ from waferline.elementwise import anywhere, ceil, exp, maximum, minimum, where
 from waferline.errors import InvalidInputError, unknown
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import Engine, get_engine
-from waferline.predict.inputs import as_device, as_model
+from waferline.predict.kinds import backward_share
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for, time_operator
 from waferline.predict.training_stack import Stack, get_stack
 from waferline.workloads.build import Builder
+from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, common_shape, whole
@@ -81,7 +83,7 @@ class TrainingModel:
         framework whose measured efficiency applies (`catalog/training_stacks.yaml`); by default the usual one for `sharding`.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
-        spec, device = as_model(model), as_device(hardware)
+        spec, device = load_model(model), load_hardware(hardware)
         if not isinstance(spec, Transformer):
             raise InvalidInputError(f"{spec.name} is not a transformer", hint='use SingleNodeModel(phase="train")')
         facts = read_packaged("training.yaml")
@@ -154,7 +156,7 @@ class _Step:
 
     def _trained(self, op: Operator) -> Operator:
         again = self.facts["recompute"][self.recompute]["attention" if op.kind in _ATTENTION else "others"]
-        return replace(op, count=op.count * (1.0 + self.facts["backward"][op.kind] + again))
+        return replace(op, count=op.count * (1.0 + backward_share(op.kind) + again))
 
     def values(self, forward: Phase) -> dict[str, npt.NDArray[Any]]:
         p, a = self.parallel, self.a

@@ -13,10 +13,11 @@ import numpy as np
 from waferline.encode import dumps
 from waferline.errors import UnsupportedError, unknown
 from waferline.machines.device import Device
-from waferline.predict.inputs import as_device, as_model
+from waferline.machines.hardware import load_hardware
 from waferline.predict.serving import ServingModel
 from waferline.search.study_file import LABEL_AXES, Sweep
 from waferline.version import __version__
+from waferline.workloads.load import load_model
 from waferline.workloads.spec import ModelSpec
 
 _KEY_DIGITS = 16  # of the hash that ties a part to what was asked
@@ -47,8 +48,8 @@ class Pair:
 
 def pairs_of(todo: Sweep) -> list[Pair]:
     """Every pair, loaded. Raises: the typed errors of a name or file that is wrong, before anything is solved."""
-    models = [(name, as_model(name)) for name in todo.models]
-    machines = [(name, as_device(name)) for name in todo.machines]
+    models = [(name, load_model(name)) for name in todo.models]
+    machines = [(name, load_hardware(name)) for name in todo.machines]
     return [Pair(model, machine, spec, device) for model, spec in models for machine, device in machines]
 
 

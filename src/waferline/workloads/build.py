@@ -77,7 +77,6 @@ class Builder:
         shape: Mapping[str, Any] | None = None,
         weights: str | None = None,
         activations: str | None = None,
-        via: str = "scale-up",
         operation: str = "",
     ) -> Operator:
         p = self.precision
@@ -93,7 +92,6 @@ class Builder:
             activations=p.activations if activations is None else activations,
             kv=p.kv,
             shape={key: number(value) for key, value in (shape or {}).items()},
-            via=via,
             operation=operation,
         )
 
@@ -173,16 +171,13 @@ class Builder:
             activations=_attention_arithmetic(self.precision),
         )
 
-    def collective(
-        self, operation: str, name: str, payload_bytes: Any, ranks: Any, *, count: Any = 1.0, via: str = "scale-up"
-    ) -> Operator:
+    def collective(self, operation: str, name: str, payload_bytes: Any, ranks: Any, *, count: Any = 1.0) -> Operator:
         """A collective over `ranks` devices; `payload_bytes` is the full buffer of one rank."""
         return self.operator(
             name,
             "collective",
             count=count,
             shape={"bytes": payload_bytes, "ranks": ranks},
-            via=via,
             operation=operation,
         )
 

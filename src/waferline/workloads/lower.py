@@ -137,7 +137,7 @@ def _stage_transfers(model: Transformer, b: Builder, p: Pass) -> Operator:
     """Activations handed from one pipeline stage to the next."""
     payload = p.tokens * model.hidden_size / p.parallel.tp * b.residual_bytes
     ranks = where(p.parallel.pp > 1, 2.0, 1.0)
-    return b.collective("p2p", "pipeline.hand_off", payload, ranks, count=p.parallel.pp - 1, via="scale-up")
+    return b.collective("p2p", "pipeline.hand_off", payload, ranks, count=p.parallel.pp - 1)
 
 
 def _head(model: Transformer, b: Builder, p: Pass, logits: Floats) -> Iterator[Operator]:

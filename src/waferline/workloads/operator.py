@@ -23,7 +23,6 @@ OpKind = Literal[
     "elementwise",  # elements
     "gather",  # elements
     "collective",  # operation in `name` suffix; shape: bytes, ranks
-    "transfer",  # bytes over a link named in `via`
 ]
 
 
@@ -37,7 +36,6 @@ class Operator:
         weight_bytes, activation_bytes, kv_bytes: memory traffic of one execution, by class, each datum moved once.
         weights, activations, kv: formats of the three classes; the units compute in `activations`' arithmetic.
         shape: the sizes the efficiency models need (see `OpKind`), each broadcastable.
-        via: scope of the link a collective or transfer uses ("scale-up", "scale-out", "host", "io").
     """
 
     name: str
@@ -51,7 +49,6 @@ class Operator:
     activations: str
     kv: str
     shape: Mapping[str, Floats] = field(default_factory=dict)
-    via: str = "scale-up"
     operation: str = ""  # of a collective: all_reduce, all_gather, reduce_scatter, all_to_all, p2p
 
     @property

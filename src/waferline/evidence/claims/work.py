@@ -17,7 +17,7 @@ from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import ModelSpec, Transformer
 from waferline.workloads.weights import weight_elements
 
-_NOT_MATRICES = ("norm", "softmax", "elementwise", "gather", "collective", "transfer", "host")
+_NOT_MATRICES = ("norm", "softmax", "elementwise", "gather", "collective")
 _TRAINING_PASSES = 3.0  # forward, and backward for inputs and for weights
 
 

@@ -12,6 +12,7 @@ from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import Precision, resolve
 from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
 from waferline.machines.mesh import MeshParameters, load_parameters
 from waferline.machines.mesh_costs.fitted import (
     NOTHING,
@@ -23,12 +24,12 @@ from waferline.machines.mesh_costs.fitted import (
     tile,
     tree_stages,
 )
-from waferline.predict.inputs import as_device, as_model
 from waferline.predict.result import OperatorRow
 from waferline.predict.roofline import machine_for, time_operator
 from waferline.predict.wafer.layers import Layer, check_covered, layers, released
 from waferline.predict.wafer.placement import COMPUTE_FORMAT, Placement, core_bytes, kv_bytes, place, stored_bytes
 from waferline.predict.wafer.price import decode_price, prefill_price, products
+from waferline.workloads.load import load_model
 from waferline.workloads.operator import Operator
 from waferline.workloads.spec import Transformer
 
@@ -196,7 +197,7 @@ def make_case(
 
     Raises: UnknownNameError, InvalidInputError, UnsupportedError.
     """
-    spec, device = as_model(model), as_device(hardware)
+    spec, device = load_model(model), load_hardware(hardware)
     if not isinstance(spec, Transformer):
         raise UnsupportedError(f"{spec.name} is not a transformer", hint="use SingleNodeModel for it")
     if counting not in ("model", "released-code"):

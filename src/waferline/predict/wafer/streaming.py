@@ -24,11 +24,12 @@ from waferline.encode import encode
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device, Link
+from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import BLOCK_POINTS, Values, over_blocks, over_labels
-from waferline.predict.inputs import as_device, as_model
 from waferline.predict.memory import kv_elements_per_token
 from waferline.predict.result import Field, OperatorRow, Result, merged_sources
 from waferline.predict.wafer.layers import Layer, layers, live_elements_per_token, matrix_flops
+from waferline.workloads.load import load_model
 from waferline.workloads.scenario import common_shape, real, whole
 from waferline.workloads.spec import Transformer
 
@@ -99,7 +100,7 @@ class WeightStreamingModel:
         that layers reach. Numbers and `precision` broadcast.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (no I/O link, a format the machine lacks).
         """
-        spec, device = as_model(model), as_device(hardware)
+        spec, device = load_model(model), load_hardware(hardware)
         if not isinstance(spec, Transformer):
             raise UnsupportedError(f"{spec.name} is not a transformer", hint="use SingleNodeModel for it")
         if phase not in PHASES:

@@ -76,13 +76,13 @@ def _transfer(d: Mapping[str, Any]) -> Iterator[Check]:
 
 def _ratios(models: Mapping[str, str]) -> tuple[float, float]:
     """Layers and layer parameters of the predicted model over those of the fitted one."""
-    from waferline.predict.inputs import as_model
+    from waferline.workloads.load import load_model
     from waferline.workloads.spec import Transformer
     from waferline.workloads.weights import weight_elements
 
     layers, blocks = [], []
     for which in ("predicted", "fitted"):
-        model = as_model(models[which])
+        model = load_model(models[which])
         assert isinstance(model, Transformer)
         layers.append(sum(b.count for b in model.blocks))
         blocks.append(weight_elements(model)["blocks"])

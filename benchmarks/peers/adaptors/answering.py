@@ -45,6 +45,20 @@ def look_up(kind: str, name: str, table: dict[str, str]) -> str:
     return table[name]
 
 
+def plain_stack(q: Question, *sizes: str) -> dict[str, Any]:
+    """Those sizes of a model that the peer's catalogue lacks. Raises: Refused for what is no plain stack of attention layers."""
+    s = q["structure"]
+    if s is None or ("intermediate" in sizes and s["shared_intermediate"]):
+        raise Refused("model", f"model {q['model']} is not in its catalogue and no plain stack of attention layers")
+    return {name: s[name] for name in sizes}
+
+
+def static_only(q: Question) -> None:
+    """Raises: Refused where the row needs more of a load than one decode step."""
+    if q["load"] != "static" and q["needs"] != ["itl_s"]:
+        raise Refused("load", "it has prefill and decode of a static batch, no load")
+
+
 def whole(value: float) -> int:
     """A count as an integer of at least one."""
     return max(round(value), 1)

@@ -6,7 +6,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from answering import Question, Refused, Times, look_up, main, whole
+from answering import Question, Refused, Times, look_up, main, plain_stack, static_only, whole
 from GenZ import ModelConfig, decode_moddeling, prefill_moddeling
 
 MACHINES = {
@@ -54,29 +54,16 @@ BITS = {
 }
 _FILES = Path("/tmp/genz/data/model")  # where it leaves one file a call
 
+_SIZES = (
+    "vocab", "max_positions", "hidden", "intermediate", "gated", "layers",
+    "heads", "kv_heads", "head_dim", "experts", "experts_per_token",
+)  # fmt: skip
+
 
 def model(q: Question) -> object:
     if q["model"] in MODELS:
         return MODELS[q["model"]]
-    s = q["structure"]
-    if s is None or s["shared_intermediate"]:
-        raise Refused("model", f"model {q['model']} is not in its catalogue and no plain stack of attention layers")
-    return built(q["model"], **{k: s[k] for k in _SIZES})
-
-
-_SIZES = (
-    "vocab",
-    "max_positions",
-    "hidden",
-    "intermediate",
-    "gated",
-    "layers",
-    "heads",
-    "kv_heads",
-    "head_dim",
-    "experts",
-    "experts_per_token",
-)
+    return built(q["model"], **plain_stack(q, *_SIZES))
 
 
 @cache
@@ -98,8 +85,7 @@ def built(name: str, **s: int) -> object:
 
 
 def answer(q: Question) -> Times:
-    if q["load"] != "static" and q["needs"] != ["itl_s"]:
-        raise Refused("load", "it has prefill and decode of a static batch, no load")
+    static_only(q)
     tp, ep, pp = (whole(q[k]) for k in ("tp", "ep", "pp"))
     common = {
         "model": model(q),

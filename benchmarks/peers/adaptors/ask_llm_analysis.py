@@ -6,7 +6,7 @@ import logging
 from functools import cache
 from typing import Any
 
-from answering import Question, Refused, Times, look_up, main, whole
+from answering import Question, Refused, Times, look_up, main, plain_stack, static_only, whole
 from llm_analysis.analysis import LLMAnalysis
 from llm_analysis.config import (
     DtypeConfig,
@@ -49,28 +49,18 @@ MODELS = {
     "megatron-530b": "megatron-lm-530b",
 }
 WEIGHT_BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "fp8_block": 8, "int8": 8, "int4": 4, "nvfp4": 4, "mxfp4": 4}
-_SIZES = (
-    "vocab",
-    "max_positions",
-    "hidden",
-    "intermediate",
-    "gated",
-    "layers",
-    "heads",
-    "kv_heads",
-    "experts",
-    "experts_per_token",
-)
 logger.setLevel(logging.CRITICAL)
+
+_SIZES = (
+    "vocab", "max_positions", "hidden", "intermediate", "gated", "layers",
+    "heads", "kv_heads", "experts", "experts_per_token",
+)  # fmt: skip
 
 
 def model(q: Question) -> ModelConfig:
-    s = q["structure"]
     if q["model"] in MODELS:
         return get_model_config_by_name(MODELS[q["model"]])
-    if s is None or s["shared_intermediate"]:
-        raise Refused("model", f"model {q['model']} is not in its catalogue and no plain stack of attention layers")
-    return built(q["model"], **{k: s[k] for k in _SIZES})
+    return built(q["model"], **plain_stack(q, *_SIZES))
 
 
 @cache
@@ -93,8 +83,7 @@ def built(name: str, **s: Any) -> ModelConfig:
 
 
 def answer(q: Question) -> Times:
-    if q["load"] != "static" and q["needs"] != ["itl_s"]:
-        raise Refused("load", "it has prefill and decode of a static batch, no load")
+    static_only(q)
     gpu = get_gpu_config_by_name(look_up("machine", q["hardware"], MACHINES))
     if q["weights"] not in WEIGHT_BITS:
         raise Refused("format", f"format {q['weights']} is none of its 4, 8 and 16 bits")

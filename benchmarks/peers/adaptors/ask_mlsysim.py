@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import mlsysim
-from answering import Question, Refused, Times, context_tokens, look_up, main, whole
+from answering import Question, Refused, Times, context_tokens, look_up, main, plain_stack, whole
 from mlsysim.core.units import ureg
 from mlsysim.models.types import SparseTransformerWorkload, TransformerWorkload
 from mlsysim.solvers import ServingModel
@@ -50,6 +50,10 @@ PRECISIONS = {
     "int4": "int4",
 }
 SOLVER = ServingModel()
+_SIZES = (
+    "parameters", "active_parameters", "layers", "hidden", "heads", "kv_heads",
+    "head_dim", "experts", "experts_per_token",
+)  # fmt: skip
 
 
 @cache
@@ -64,23 +68,7 @@ def model(q: Question) -> object:
     """Its own entry; else the published structure in its workload class."""
     if q["model"] in MODELS:
         return getattr(mlsysim.Models.Language, MODELS[q["model"]])
-    s = q["structure"]
-    if s is None:
-        raise Refused("model", f"model {q['model']} is not in its catalogue and no plain stack of attention layers")
-    return built(q["model"], **{k: s[k] for k in _SIZES})
-
-
-_SIZES = (
-    "parameters",
-    "active_parameters",
-    "layers",
-    "hidden",
-    "heads",
-    "kv_heads",
-    "head_dim",
-    "experts",
-    "experts_per_token",
-)
+    return built(q["model"], **plain_stack(q, *_SIZES))
 
 
 @cache

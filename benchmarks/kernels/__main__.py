@@ -20,6 +20,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from tests.kernels.random_gguf import ONE_BILLION, RandomModel, write_random_gguf
 
 from benchmarks.kernels.cases import cases
 from benchmarks.kernels.ggml import Ggml
@@ -30,7 +31,6 @@ from benchmarks.kernels.operators import run_case
 from benchmarks.kernels.study import look_up_rows, softmax_rows
 from waferline.kernels.cpu.isa import current_isa
 from waferline.kernels.cpu.threads import available_threads
-from waferline.kernels.runner.random_gguf import ONE_BILLION, RandomModel, write_random_gguf
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from tests.kernels.random_gguf import random_blocks
 
 from benchmarks.kernels.ggml import Ggml
 from waferline.kernels.cpu.aligned import aligned_empty
 from waferline.kernels.cpu.matmul import Matmul
 from waferline.kernels.cpu.packed import PackedMatrix, pack
 from waferline.kernels.cpu.threads import use_threads
-from waferline.kernels.runner.random_gguf import random_blocks
 from waferline.measure.probes.kernels import read_words
 
 WORKING_SET_BYTES = (

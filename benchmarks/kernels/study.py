@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 import numpy as np
+from tests.kernels.random_gguf import random_blocks
 
 from waferline.kernels.cpu import lut
 from waferline.kernels.cpu.matmul import Matmul
 from waferline.kernels.cpu.packed import pack
 from waferline.kernels.cpu.softmax import ALGORITHMS
-from waferline.kernels.runner.random_gguf import random_blocks
 
 SOFTMAX_BYTES = (1 << 15, 1 << 18, 1 << 21, 1 << 25, 1 << 27)  # of the input: from L1-sized to far beyond caches
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from benchmarks.kernels.llama import LlamaCpp
 from tests.kernels.models import MODELS, TEXTS, TOKENS
-
-from waferline.kernels.runner.random_gguf import write_random_gguf
+from tests.kernels.random_gguf import write_random_gguf
 
 GOLDEN = Path(__file__).parent / "data" / "llama_cpp.json"
 

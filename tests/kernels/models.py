@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waferline.kernels.runner.random_gguf import RandomModel
+from tests.kernels.random_gguf import RandomModel
 
 MODELS: dict[str, RandomModel] = {
     "llama-q4_k": RandomModel(),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.kernels.models import MODELS, TEXTS, TOKENS
+from tests.kernels.random_gguf import write_random_gguf
 
 from waferline.kernels import runner
-from waferline.kernels.runner.random_gguf import write_random_gguf
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "llama_cpp.json").read_text())["models"]
 # Rounding of activations to int8 is chaotic: a last-bit difference flips codes, and llama.cpp differs from itself by

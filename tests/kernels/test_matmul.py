@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.kernels.random_gguf import random_blocks
 
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.kernels import cpu, reference
 from waferline.kernels.cpu.tiles import TILES
-from waferline.kernels.runner.random_gguf import random_blocks
 
 TOLERANCE = 1e-6  # relative, L2, against f64 on the same quantised input
 FORMATS = tuple(TILES)
@@ -172,7 +172,7 @@ _SCRIPT = """
 import numpy as np
 from waferline.kernels import cpu
 from waferline.kernels.cpu.isa import current_isa
-from waferline.kernels.runner.random_gguf import random_blocks
+from tests.kernels.random_gguf import random_blocks
 rng = np.random.default_rng(7)
 total = []
 for format, batch in (("Q4_K", 1), ("Q4_K", 20), ("Q8_0", 1)):

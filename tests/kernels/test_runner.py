@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kernels.models import MODELS, TOKENS
+from tests.kernels.random_gguf import RandomModel, write_random_gguf
 
 from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError, UnsupportedError, WaferlineError
 from waferline.kernels import runner
-from waferline.kernels.runner.random_gguf import RandomModel, write_random_gguf
 from waferline.kernels.runner.sampling import Sampling, choose_token, probabilities
 from waferline.kernels.runner.tokenizer import ByteLevel, SentencePiece
 
@@ -110,6 +110,13 @@ def test_sampling_keeps_what_it_promises() -> None:
     for wrong in ({"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}):
         with pytest.raises(InvalidInputError):
             Sampling(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-320, 1e-30, 1e300])
+def test_any_temperature_gives_probabilities(temperature: float) -> None:
+    tokens, p = probabilities(np.array([1.0, 30.0, -80.0], np.float32), Sampling(temperature=temperature, top_p=0.9))
+    assert np.isfinite(p).all() and p.sum() == pytest.approx(1) and tokens[0] == 1
+    assert p[0] == (1.0 if temperature < 1 else pytest.approx(1 / 3))
 
 
 def test_architectures_and_formats_without_code_are_named(tmp_path: Path) -> None:

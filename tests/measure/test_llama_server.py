@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.kernels.random_gguf import RandomModel, write_random_gguf
 
-from waferline.kernels.runner.random_gguf import RandomModel, write_random_gguf
 from waferline.measure.server import Load, Target, measure_server
 
 _NEEDED = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")

@@ -32,8 +32,9 @@ def probabilities(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, n
     order = np.argsort(-logits, kind="stable")
     if sampling.top_k:
         order = order[: sampling.top_k]
-    scaled = logits[order].astype(np.float64) / sampling.temperature
-    p = np.exp(scaled - scaled[0])
+    behind = logits[order].astype(np.float64) - float(logits[order[0]])  # before dividing: 0 stays 0 at any temperature
+    with np.errstate(over="ignore"):
+        p = np.exp(behind / sampling.temperature)
     p /= p.sum()
     if sampling.top_p < 1:
         keep = int(np.searchsorted(np.cumsum(p), sampling.top_p)) + 1

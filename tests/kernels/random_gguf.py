@@ -1,4 +1,4 @@
-"""Write a small or large GGUF model with random weights: for tests, benchmarks and predictions without a download.
+"""Write a small or large GGUF model with random weights: for tests and benchmarks without a download.
 
 Weights are drawn as codes directly (K formats) or encoded by the `gguf` package, with standard deviation 1/sqrt(columns)
 so that activations stay finite through any depth. The same arguments write the same bytes.

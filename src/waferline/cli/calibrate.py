@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waferline.cli import options
+from waferline.cli.options import Json
+from waferline.cli.output import emit
+from waferline.report.table import Block, Column, Table
 
 if TYPE_CHECKING:
     from waferline.predict.calibrate import Calibration, Observation
@@ -25,7 +28,7 @@ def calibrate(
     profile_out: Annotated[
         Path | None, typer.Option("--profile-out", help="Save the profile here.", dir_okay=False)
     ] = None,
-    as_json: options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Fit an engine's constants to measured rows, and show the error before, after, and on rows left out."""
     if source == THIS_MACHINE:
@@ -39,10 +42,7 @@ def calibrate(
     found = fit(observations)
     if profile_out is not None:
         found.profile.save(profile_out)
-    if as_json:
-        _print_json(found, skipped, profile_out)
-    else:
-        _print(found, skipped, profile_out)
+    emit(as_json, _data(found, skipped, profile_out), lambda: _report(found, skipped, profile_out))
 
 
 def _observations(path: Path) -> tuple[list[Observation], dict[str, int]]:
@@ -79,43 +79,29 @@ def _observation(request: Any, value: float) -> Observation:
     return Observation(metric=request.answer, value=value, model=request.model, **shared)
 
 
-def _print_json(found: Calibration, skipped: dict[str, int], out: Path | None) -> None:
-    import json
-    from dataclasses import asdict
-
-    data = {
+def _data(found: Calibration, skipped: dict[str, int], out: Path | None) -> dict[str, Any]:
+    return {
         "engine": found.profile.engine,
         "hardware": found.profile.hardware,
         "rows": found.rows,
         "skipped": skipped,
         "split": found.split,
-        "constants": dict(found.profile.constants),
-        "errors": {name: asdict(getattr(found, name)) for name in ("before", "after", "held_out")},
+        "constants": found.profile.constants,
+        "errors": {name: getattr(found, name) for name in ("before", "after", "held_out")},
         "helps": found.helps,
-        "saved": str(out) if out else None,
+        "saved": out,
     }
-    typer.echo(json.dumps(data, indent=2, allow_nan=False))
 
 
-def _print(found: Calibration, skipped: dict[str, int], out: Path | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title=f"{found.profile.engine} on {found.profile.hardware}: {found.rows} rows")
-    for name in ("error of time", "median", "p90", "bias"):
-        table.add_column(name, justify="left" if name == "error of time" else "right")
-    for name, e in (("before", found.before), ("after, same rows", found.after), (found.split, found.held_out)):
-        table.add_row(name, f"{100 * e.median:.1f} %", f"{100 * e.p90:.1f} %", f"{100 * e.bias:+.1f} %")
-    console.print(table)
-    for name, value in found.profile.constants.items():
-        console.print(f"  {name} = {value:.4g}")
-    for reason, count in skipped.items():
-        console.print(f"  {count} rows not used: {reason}")
-    console.print(
-        "the profile helps on rows left out"
-        if found.helps
-        else "the profile does not help on rows left out: keep the catalogue's"
-    )
+def _report(found: Calibration, skipped: dict[str, int], out: Path | None) -> Iterator[Block]:
+    errors = (("before", found.before), ("after, same rows", found.after), (found.split, found.held_out))
+    rows = [(name, e.median, e.p90, e.bias) for name, e in errors]
+    title = f"{found.profile.engine} on {found.profile.hardware}: {found.rows} rows"
+    columns = (Column("median", ".1%"), Column("p90", ".1%"), Column("bias", "+.1%"))
+    yield Table(title, ("error of time", *columns), rows)
+    yield from (f"  {name} = {value:.4g}" for name, value in found.profile.constants.items())
+    yield from (f"  {count} rows not used: {reason}" for reason, count in skipped.items())
+    helps = "helps on rows left out" if found.helps else "does not help on rows left out: keep the catalogue's"
+    yield f"the profile {helps}"
     if out is not None:
-        console.print(f"saved: {out} (waferline predict ... --profile {out})")
+        yield f"saved: {out} (waferline predict ... --profile {out})"

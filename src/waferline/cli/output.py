@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from waferline.report.table import Block, Line, Table, wrapped
 
@@ -24,9 +24,10 @@ def emit(as_json: bool, data: Any, blocks: Callable[[], Iterable[Block]]) -> Non
         show(blocks())
 
 
-def show(blocks: Iterable[Block]) -> None:
+def show(blocks: Iterable[Block], stream: TextIO | None = None) -> None:
     """Print tables, each with a blank line after it, and lines between them."""
-    width, styled = shutil.get_terminal_size().columns, sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    stream = stream or sys.stdout
+    width, styled = shutil.get_terminal_size().columns, stream.isatty() and not os.environ.get("NO_COLOR")
     for block in blocks:
         if isinstance(block, Table):
             lines: Iterable[Line] = [*block.lines(width), ("", "")]
@@ -34,7 +35,7 @@ def show(blocks: Iterable[Block]) -> None:
             text, style = (block, "") if isinstance(block, str) else block
             lines = [(line, style) for line in wrapped(text, width)]
         for line, style in lines:
-            print(f"\x1b[{_STYLES[style]}m{line}\x1b[0m" if line and style and styled else line)
+            print(f"\x1b[{_STYLES[style]}m{line}\x1b[0m" if line and style and styled else line, file=stream)
 
 
 Advance = Callable[..., None]
@@ -54,7 +55,7 @@ def progress(what: str, total: float | None = None, *, hidden: bool = False) -> 
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(escape(what), total=total)
 
         def advance(by: float | None = None, **changes: Any) -> None:
             if "description" in changes:

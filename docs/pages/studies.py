@@ -9,7 +9,7 @@ from docs.pages.markdown import table
 from waferline.evidence.claims.survey import Survey, survey
 from waferline.evidence.folder import evidence_rows
 from waferline.evidence.studies.registry import run_studies
-from waferline.evidence.studies.study import VERDICTS, StudyReport
+from waferline.evidence.studies.study import VERDICTS, StudyReport, headline
 from waferline.report.claims import flagged_table, verdict_table
 from waferline.report.studies import check_table
 
@@ -19,8 +19,19 @@ HEAD = """# Studies and claims
 
 What others published, recomputed. A study declares its source, the claim, the configuration and what is computed; its
 tolerances were set before it ran (by the aim of the study, the source itself, or the digits that it prints) and a miss
-carries its reason. *Not checkable* means that the source does not give what a comparison needs, or that our own model
-refuses to answer. Run one with `waferline study run NAME`, all with `waferline study run --all`.
+carries its reason. What the agreement of a check shows is said of each:
+
+- *compared with data*: computed beside something that was measured or simulated elsewhere. The headline counts these alone,
+  and of them only the ones that no constant was fitted to.
+- *identity*: printed figures beside one another, or a printed formula or parameter count worked out again. It shows that a
+  source is consistent and that we read it right, not that a prediction is good: such a check is circular.
+- *bound holds*: a one-sided law or a range that was stated beforehand.
+- *own check*: our code beside our code or an exact reference, or a finding of ours. Its reference stands with the tolerance,
+  never in the column *published*.
+- *missed*, with the reason as far as it is known; *not checkable*: the source does not give what a comparison needs, or our
+  own model refuses to answer.
+
+Run one with `waferline study run NAME`, all with `waferline study run --all`.
 
 This page is written by `python -m docs.build studies`; no number in it is typed."""
 
@@ -44,7 +55,7 @@ published end-to-end rows as if they were claims (`waferline claim survey`), the
 def build() -> list[Path]:
     """Write the page and answer with its path."""
     reports = run_studies()
-    parts = [HEAD, "## Overview", _overview(reports), *map(_study, reports)]
+    parts = [HEAD, "## Overview", f"**{headline(reports)}.**", _overview(reports), *map(_study, reports)]
     parts += [CLAIMS, *_claims(survey(evidence_rows()))]
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return [PAGE]
@@ -52,10 +63,16 @@ def build() -> list[Path]:
 
 def _overview(reports: Sequence[StudyReport]) -> str:
     rows = [
-        [f"[{r.study.name}](#{r.study.name})", r.study.title, *(str(r.count(v)) for v in VERDICTS)] for r in reports
+        [
+            f"[{r.study.name}](#{r.study.name})",
+            r.study.title,
+            "{} of {}".format(*r.comparisons),
+            *(str(r.count(v)) for v in VERDICTS),
+        ]
+        for r in reports
     ]
-    rows.append(["**all**", "", *(str(sum(r.count(v) for r in reports)) for v in VERDICTS)])
-    return table(("study", "what was published", *VERDICTS), rows, left=2)
+    rows.append(["**all**", "", "", *(str(sum(r.count(v) for r in reports)) for v in VERDICTS)])
+    return table(("study", "what was published", "within, of comparisons", *VERDICTS), rows, left=2)
 
 
 def _study(r: StudyReport) -> str:

@@ -6,9 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waferline.errors import InvalidInputError
-from waferline.evidence.studies.registry import load_study, run_study
-from waferline.techniques.edge import systolic
-from waferline.techniques.edge.bit_weight import (
+from waferline.evidence.studies.cases.bit_weight import (
     booth_digits,
     ent_digits,
     matmul_by_digits,
@@ -16,7 +14,14 @@ from waferline.techniques.edge.bit_weight import (
     mean_digits,
     normal_int8,
 )
-from waferline.techniques.edge.engine_cycles import ENGINES, Array2D, digit_serial_column
+from waferline.evidence.studies.cases.engine_arrays import (
+    ENGINES,
+    Array2D,
+    digit_serial_column,
+    output_stationary,
+    weight_stationary,
+)
+from waferline.evidence.studies.registry import load_study, run_study
 
 INT8 = np.arange(-128, 128)
 
@@ -70,8 +75,8 @@ def test_systolic_formulas_count_what_registers_do(sizes, rows, columns):
     a, b = rng.integers(-9, 9, (m, k)), rng.integers(-9, 9, (k, n))
     array = Array2D(rows, columns)
     for name, run in (
-        ("systolic, output stationary", systolic.output_stationary),
-        ("systolic, weight stationary", systolic.weight_stationary),
+        ("systolic, output stationary", output_stationary),
+        ("systolic, weight stationary", weight_stationary),
     ):
         result, cycles = run(a, b, rows, columns)
         assert np.array_equal(result, a @ b)

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waferline.errors import InvalidInputError
-from waferline.evidence.studies.registry import load_study, run_study
-from waferline.techniques.edge.arena import Buffer, live_bytes, peak_bytes, place, separate_bytes
-from waferline.techniques.edge.mcu_transformer import (
+from waferline.evidence.studies.cases.arena import Buffer, live_bytes, peak_bytes, place, separate_bytes
+from waferline.evidence.studies.cases.mcuformer import (
     NO_TRICKS,
     RELEASED,
     SmallViT,
@@ -17,6 +16,7 @@ from waferline.techniques.edge.mcu_transformer import (
     block_buffers,
     released_rule_bytes,
 )
+from waferline.evidence.studies.registry import load_study, run_study
 
 NET = SmallViT(width=192, depth=12, heads=3, mlp_ratio=4, rank_ratio=0.9, patch=16, image=224)
 

@@ -8,13 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf, softmax
 
+from waferline.evidence.studies.cases.edge_moe import Engine, Network, image_cycles
+from waferline.evidence.studies.cases.edge_moe_algorithms import (
+    Experts,
+    GeluTable,
+    expert_by_expert,
+    fixed_point,
+    gelu,
+    online_softmax,
+    row_loads,
+    row_steps,
+    token_by_token,
+    visits,
+)
 from waferline.evidence.studies.facts import facts
 from waferline.evidence.studies.registry import load_study, run_study
-from waferline.techniques.edge.edge_moe import Engine, Network, image_cycles
-from waferline.techniques.edge.expert_queues import Experts, expert_by_expert, token_by_token
-from waferline.techniques.edge.gelu_table import GeluTable, gelu
-from waferline.techniques.edge.key_streaming import row_loads, row_steps, visits
-from waferline.techniques.edge.online_softmax import fixed_point, online_softmax
 
 DATA = facts("edge-moe")
 NET, ENGINE = Network(**DATA["network"]), Engine(**DATA["engine"])

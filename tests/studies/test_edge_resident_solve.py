@@ -5,9 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from waferline.evidence.studies.cases.resident_solve import (
+    Cholesky,
+    Shapes,
+    fit_cholesky,
+    gram_s,
+    leave_one_out,
+    other_s,
+)
 from waferline.evidence.studies.registry import load_study, run_study
 from waferline.machines.hardware import load_hardware
-from waferline.techniques.resident_solve import Cholesky, Shapes, fit_cholesky, gram_s, leave_one_out, other_s
 
 V100 = load_hardware("nvidia-v100-sxm2-32gb")
 PEAK = V100.peak_flops["fp64"]

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waferline.errors import DoesNotFitError
+from waferline.evidence.studies.cases.quire import SmallFormat, quire_matmul, quire_width
+from waferline.evidence.studies.cases.xr_npe import choose_formats, quantisation_error
 from waferline.evidence.studies.registry import load_study, run_study
-from waferline.techniques.edge.format_choice import choose_formats, quantisation_error
-from waferline.techniques.edge.quire import SmallFormat, quire_matmul, quire_width
 
 FP4, P4, P8, P16 = SmallFormat.fp4(), SmallFormat.posit(4, 1), SmallFormat.posit(8, 0), SmallFormat.posit(16, 1)
 

@@ -8,21 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waferline.errors import InvalidInputError, UnsupportedError
-from waferline.techniques import (
-    expert_cache,
+from waferline.evidence.studies.cases import (
+    duplex,
+    expert_offload,
     kv_prediction,
     kv_quantisation,
     lora_serving,
-    moe_offload,
-    near_memory,
+    moe_lens,
     prefix_caching,
-    protocols,
     speculative_decoding,
+    zaya,
 )
-from waferline.techniques.grouped_experts import device_tokens, grouped_gates, top_k_gates
-from waferline.techniques.lut_gemv import fit, thread_times_s
-from waferline.techniques.openelm import SIZES, parameters
-from waferline.techniques.small_decoder import SmallDecoder
+from waferline.evidence.studies.cases.kv_prediction import SIZES, SmallDecoder, parameters
+from waferline.evidence.studies.cases.pangu_pro_moe import device_tokens, grouped_gates, top_k_gates
+from waferline.evidence.studies.cases.t_mac import fit, thread_times_s
 
 
 @given(st.integers(1, 6), st.integers(2, 12), st.integers(0, 99))
@@ -65,21 +64,21 @@ def test_grouped_routing_balances_and_keeps_k(tokens: int, groups: int, seed: in
 @given(st.integers(50, 2000), st.integers(8, 300), st.integers(50, 5000))
 @settings(max_examples=25, deadline=None)
 def test_no_finite_batch_beats_the_offload_bound(prompt: int, output: int, requests: int) -> None:
-    machine = moe_offload.Offload(sweep_s=5.0, gpu_tokens_per_s=4000.0, kv_tokens=500_000.0)
-    rate = moe_offload.simulate_tokens_per_s(machine, prompt, output, requests)
+    machine = moe_lens.Offload(sweep_s=5.0, gpu_tokens_per_s=4000.0, kv_tokens=500_000.0)
+    rate = moe_lens.simulate_tokens_per_s(machine, prompt, output, requests)
     assert 0 < rate <= machine.bound_tokens_per_s(prompt, output) * 1.001
 
 
 def test_a_request_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="exceed"):
-        moe_offload.simulate_tokens_per_s(moe_offload.Offload(5.0, 4000.0, 100.0), 98, 32, 10)
+        moe_lens.simulate_tokens_per_s(moe_lens.Offload(5.0, 4000.0, 100.0), 98, 32, 10)
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=12), st.floats(1e6, 1e9))
 @settings(max_examples=50, deadline=None)
 def test_splitting_is_never_slower_than_one_side_alone(tokens: list[int], size: float) -> None:
-    processor, memory = near_memory.Unit(1e15, 3e12), near_memory.Unit(1e14, 1.3e13)
-    both = near_memory.split_s(tokens, size, processor, memory)
+    processor, memory = duplex.Unit(1e15, 3e12), duplex.Unit(1e14, 1.3e13)
+    both = duplex.split_s(tokens, size, processor, memory)
     flops = [2.0 * n * size for n in tokens if n]
     alone = [float(sum(u.time_s(f, 2.0 * size) for f in flops)) for u in (processor, memory)]
     assert both <= min(alone) + 1e-12
@@ -87,8 +86,8 @@ def test_splitting_is_never_slower_than_one_side_alone(tokens: list[int], size: 
 
 def test_collectives_decline_below_what_was_fitted() -> None:
     sizes = np.array([2.0**k for k in range(25, 33)])
-    truth = protocols.Protocol(60e-6, 318e9, 8, 2.0**25)
-    found = protocols.fit(sizes, truth.time_s(sizes), 8)
+    truth = zaya.Protocol(60e-6, 318e9, 8, 2.0**25)
+    found = zaya.fit(sizes, truth.time_s(sizes), 8)
     assert found.latency_s == pytest.approx(60e-6) and found.bytes_per_s == pytest.approx(318e9)
     with pytest.raises(UnsupportedError, match="below"):
         found.time_s(2.0**24)
@@ -124,9 +123,9 @@ def test_a_quantised_cache_is_never_larger(tokens: int) -> None:
 
 @pytest.mark.parametrize(("cached", "chosen"), [(2, 1), (4, 2), (6, 2)])
 def test_a_cache_of_experts_hits_as_the_closed_form_says(cached: int, chosen: int) -> None:
-    simulated = expert_cache.lru_hit_ratio(8, chosen, cached, 4000)
-    assert simulated == pytest.approx(expert_cache.uniform_hit_ratio(8, chosen, cached), abs=0.02)
-    sticky = expert_cache.lru_hit_ratio(8, chosen, cached, 2000, stickiness=0.9)
+    simulated = expert_offload.lru_hit_ratio(8, chosen, cached, 4000)
+    assert simulated == pytest.approx(expert_offload.uniform_hit_ratio(8, chosen, cached), abs=0.02)
+    sticky = expert_offload.lru_hit_ratio(8, chosen, cached, 2000, stickiness=0.9)
     assert sticky > simulated
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from waferline.evidence.studies.study import VERDICTS, Study, StudyReport
+from waferline.evidence.studies.study import VERDICTS, Study, StudyReport, headline
 from waferline.report.table import Block, Column, Table
 from waferline.text import number
 
 CHECKS = ("quantity", "unit", Column("published", number), Column("computed", number), "how", "tolerance", "verdict")
+_COMPARED = (Column("within", "d"), Column("of comparisons", "d"))
 _COUNTS = tuple(Column(verdict, "d") for verdict in VERDICTS)
 
 
@@ -28,26 +29,28 @@ def study_report(reports: Sequence[StudyReport]) -> Iterator[Block]:
         if s.note:
             yield f"note: {s.note}", "note"
         yield check_table(r)
+        yield headline([r])
     if len(reports) > 1:
         yield overview_table(reports)
+        yield headline(reports)
 
 
 def check_table(r: StudyReport, *, origins: bool = False) -> Table:
     """The checks of a study; with `origins` also who fixed each tolerance."""
     rows = []
     for c in r.checks:
-        text, origin = (c.tolerance.text, c.tolerance.origin) if c.tolerance else ("", "")
-        cells = (c.quantity, c.unit, c.published, c.computed, c.how, text)
-        rows.append((*cells, origin, c.said) if origins else (*cells, c.said))
+        origin = c.tolerance.origin if c.tolerance else ""
+        cells = (c.quantity, c.unit, c.published, c.computed, c.how, c.expectation)
+        rows.append((*cells, origin, c.verdict_text) if origins else (*cells, c.verdict_text))
     columns = (*CHECKS[:-1], "set by", CHECKS[-1]) if origins else CHECKS
     return Table("", columns, rows)
 
 
 def overview_table(reports: Sequence[StudyReport]) -> Table:
     """Verdicts and time of every study, and of all."""
-    rows = [(r.study.name, *map(r.count, VERDICTS), r.wall_s) for r in reports]
+    rows = [(r.study.name, *r.comparisons, *map(r.count, VERDICTS), r.wall_s) for r in reports]
     sums = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
-    return Table("Studies", ("study", *_COUNTS, Column("time", ".1f")), [*rows, ("all", *sums)])
+    return Table("Studies", ("study", *_COMPARED, *_COUNTS, Column("time", ".1f")), [*rows, ("all", *sums)])
 
 
 def chart_html(report: StudyReport) -> str:
@@ -64,7 +67,7 @@ def chart_html(report: StudyReport) -> str:
                 y=[c.quantity for c in mine],
                 mode="markers",
                 name=verdict,
-                text=[c.said for c in mine],
+                text=[c.verdict_text for c in mine],
             )
     figure.add_vline(x=1.0)
     figure.update_layout(title=report.study.title, xaxis_title="computed over published", template="plotly_white")

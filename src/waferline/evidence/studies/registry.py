@@ -1,4 +1,4 @@
-"""Which studies there are: a file in `cases/` is a study, found by its name and imported only when asked for."""
+"""Which studies there are: a file of `catalog/studies` declares one, the module of its name in `cases` computes it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,37 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 
 from waferline.errors import WaferlineError, unknown
-from waferline.evidence.studies.study import Check, Study, StudyReport
+from waferline.evidence.studies.facts import FOLDER, facts
+from waferline.evidence.studies.study import Check, Source, Study, StudyReport
 
-_CASES = Path(__file__).parent / "cases"
-_PACKAGE = "waferline.evidence.studies.cases"
+_CASES = "waferline.evidence.studies.cases"
 
 
 def study_names() -> list[str]:
-    """The names of all studies: their file names with `-` for `_`."""
-    return sorted(path.stem.replace("_", "-") for path in _CASES.glob("*.py") if not path.stem.startswith("_"))
+    """The names of all studies: those of their files."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-@cache
 def load_study(name: str) -> Study:
-    """The study called `name`. Raises: UnknownNameError naming the nearest ones."""
+    """The study called `name`; its module is imported when it runs. Raises: UnknownNameError naming the nearest ones."""
     found = name.lower().replace("_", "-")
     if found not in study_names():
         raise unknown("study", name, study_names())
-    study: Study = import_module(f"{_PACKAGE}.{found.replace('-', '_')}").STUDY
-    return study
+    return _declared(found)
+
+
+@cache
+def _declared(name: str) -> Study:
+    data = facts(name)
+    declared = {**data["study"], "source": Source(**data["study"]["source"])}
+    declared["sources"] = tuple(Source(**source) for source in declared.get("sources", ()))
+
+    def compute() -> Iterator[Check]:
+        yield from import_module(f"{_CASES}.{name.replace('-', '_')}").compute(data)
+
+    return Study(name=name, compute=compute, **declared)
 
 
 def run_study(study: Study) -> StudyReport:
@@ -46,9 +55,8 @@ def _checks(study: Study) -> Iterator[Check]:
 
 def run_studies(names: Sequence[str] = (), progress: Callable[[str], None] | None = None) -> list[StudyReport]:
     """Reports of the named studies, or of all; `progress` is told the name of each before it starts."""
-    studies = [load_study(name) for name in (names or study_names())]
     reports = []
-    for study in studies:
+    for study in map(load_study, names or study_names()):
         if progress is not None:
             progress(study.name)
         reports.append(run_study(study))

@@ -36,8 +36,9 @@ class Tolerance:
         return abs(computed - published) <= slack * (1 + 1e-9)
 
     @property
-    def needs_published(self) -> bool:
-        return self.rule in ("relative", "absolute")
+    def is_range(self) -> bool:
+        """True for one-sided bounds and ranges, which need no published value."""
+        return self.rule not in ("relative", "absolute")
 
     @property
     def text(self) -> str:

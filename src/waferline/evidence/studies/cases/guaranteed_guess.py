@@ -1,28 +1,84 @@
-"""Guaranteed Guess: what running foreign code costs, and no timing before the result is right."""
+"""Guaranteed Guess: what running foreign code costs, and no timing before the result is right.
+
+How a program is made to run on a machine it was not built for, as a multiplier of time and energy with its source.
+
+native: compiled for the machine. transpiled: its assembly rewritten ahead of time. translated: its instructions
+rewritten while it runs. soft-float: the machine has no floating point, so each operation is a call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from waferline.evidence.studies.study import Check, Source, Study
+import numpy as np
+import numpy.typing as npt
+
+from waferline.arrays import FloatArray
+from waferline.catalog.yaml_file import read_packaged
+from waferline.errors import unknown
+from waferline.evidence.studies.facts import Facts
+from waferline.evidence.studies.study import Check, identity, own
 from waferline.evidence.studies.tolerance import EXACT, at_least, printed
+from waferline.measure.contract import Check as ResultCheck
+from waferline.measure.contract import Measurement, Refusal
+from waferline.measure.engine import Plan, measure
+
+_FILE = "studies/guaranteed-guess.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionMode:
+    """Multipliers over a native run; energy is nan where it was not measured. machine: where they were measured."""
+
+    name: str
+    time: float
+    energy: float
+    machine: str
+    source: str
+
+    def seconds(self, native_s: npt.ArrayLike) -> FloatArray:
+        """Time in this mode of what takes `native_s` natively."""
+        return np.asarray(native_s, np.float64) * self.time
+
+    def joules(self, native_j: npt.ArrayLike) -> FloatArray:
+        """Energy in this mode of what takes `native_j` natively."""
+        return np.asarray(native_j, np.float64) * self.energy
+
+
+def execution_modes() -> dict[str, ExecutionMode]:
+    """All modes by name, computed from their measurements."""
+    entries: Facts = read_packaged(_FILE)["modes"]
+    native = entries["native"]
+    return {name: _mode(name, entry, native) for name, entry in entries.items()}
+
+
+def execution_mode(name: str) -> ExecutionMode:
+    """The mode called `name`. Raises: UnknownNameError naming the nearest."""
+    modes = execution_modes()
+    if name not in modes:
+        raise unknown("execution mode", name, modes)
+    return modes[name]
+
+
+def _mode(name: str, entry: Facts, native: Facts) -> ExecutionMode:
+    time = entry["times_native"] if "times_native" in entry else entry["time_s"] / native["time_s"]
+    energy = entry["energy_j"] / native["energy_j"] if "energy_j" in entry else float("nan")
+    return ExecutionMode(name, float(time), float(energy), entry["machine"], entry["source"])
+
 
 _WHY_RATIO = "the text cuts the ratio of its own table after two decimals instead of rounding it"
 _WHY_TRANSLATOR = "the translator is a language model and is not built here"
 _RIGHT, _WRONG = 1.0, 1.01
 
 
-def compute() -> Iterator[Check]:
-    from waferline.evidence.studies.facts import facts
-    from waferline.techniques.edge.execution_mode import execution_modes
-
-    data = facts("guaranteed-guess")
+def compute(data: Facts) -> Iterator[Check]:
     table = data["modes"]
     for ratio in data["ratios"]:
         value = table["translated"][ratio["key"]] / table["transpiled"][ratio["key"]]
         name = f"translated over transpiled, {ratio['name']}"
-        yield Check(name, "×", float(ratio["published"]), value, printed(ratio["published"]), why=_WHY_RATIO)
+        yield identity(name, "×", float(ratio["published"]), value, printed(ratio["published"]), why=_WHY_RATIO)
     for mode in execution_modes().values():
         yield Check(f"{mode.name}: time over native", "×", None, mode.time, at_least(1.0, "native is fastest"))
     yield from _power(data)
@@ -31,7 +87,7 @@ def compute() -> Iterator[Check]:
     yield Check("programs right at -O2", accuracy["unit"], accuracy["published"], None, None, why=_WHY_TRANSLATOR)
 
 
-def _power(data: Mapping[str, Any]) -> Iterator[Check]:
+def _power(data: Facts) -> Iterator[Check]:
     entry = data["modes"]["translated"]
     watts, most = entry["energy_j"] / entry["time_s"], data["most_power_w"]
     limit = at_least(most, "most that the machine draws")
@@ -40,11 +96,6 @@ def _power(data: Mapping[str, Any]) -> Iterator[Check]:
 
 def _gate() -> Iterator[Check]:
     """Our own rule for kernels, from the same idea: a candidate is checked before it is timed."""
-    import numpy as np
-
-    from waferline.measure.contract import Check as ResultCheck
-    from waferline.measure.contract import Measurement, Refusal
-    from waferline.measure.engine import Plan, measure
 
     x = np.linspace(1.0, 2.0, 256)
     calls = {_RIGHT: 0, _WRONG: 0}
@@ -61,19 +112,8 @@ def _gate() -> Iterator[Check]:
 
     plan = Plan(least_s=0.0)
     right, wrong = (measure(candidate(f), name="sqrt", check=check, plan=plan) for f in (_RIGHT, _WRONG))
-    yield Check("a right kernel is timed", "of 1", 1, int(isinstance(right, Measurement)), EXACT, how="measured")
+    yield own("a right kernel is timed", "of 1", 1, int(isinstance(right, Measurement)), EXACT, how="measured")
     refused = isinstance(wrong, Refusal) and wrong.reason == "wrong-result"
-    yield Check("a wrong kernel is refused", "of 1", 1, int(refused), EXACT, how="measured")
+    yield own("a wrong kernel is refused", "of 1", 1, int(refused), EXACT, how="measured")
     timed = calls[_WRONG] - plan.warmups
-    yield Check("calls of the wrong kernel that were timed", "calls", 0, timed, EXACT, how="measured")
-
-
-STUDY = Study(
-    name="guaranteed-guess",
-    title="Guaranteed Guess: assembly translated by a language model and accepted by its tests",
-    source=Source("https://arxiv.org/abs/2506.14606", "2025-06-17"),
-    sources=(Source("https://github.com/ahmedheakl/Guaranteed-Guess", "2025", "README"),),
-    claim="1.73 times faster, 1.47 times less energy and 2.41 times less memory than dynamic translation (Rosetta 2)",
-    configuration={"machine": "Apple M2 Pro", "programs": "x86 to ARMv8"},
-    compute=compute,
-)
+    yield own("calls of the wrong kernel that were timed", "calls", 0, timed, EXACT, how="measured")

@@ -1,26 +1,64 @@
-"""KV cache quantisation: KIVI's two-bit cache, its memory and what batch it makes room for."""
+"""KV cache quantisation: KIVI's two-bit cache, its memory and what batch it makes room for.
+
+Quantised KV caches: groups with a scale and a zero point each, and the newest tokens in full width.
+
+Source: KIVI, arXiv:2402.02750, section 3: keys by channel and values by token, 2 bits, groups of 32, 128 recent tokens.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from waferline.evidence.studies.study import Check, Source, Study
+import numpy as np
+import numpy.typing as npt
+
+from waferline.arrays import FloatArray
+from waferline.evidence.studies.facts import Facts
+from waferline.evidence.studies.study import Check
 from waferline.evidence.studies.tolerance import at_least, relative
+from waferline.formats import Precision
+from waferline.predict.memory import kv_cache_bytes, model_weight_bytes
+from waferline.workloads.load import load_model
+
+_FULL_BITS = 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class KvFormat:
+    """Bits of a code, elements that share a scale and a zero point (16 bits each), and tokens left in full width."""
+
+    bits: float = 2.0
+    group: int = 32
+    recent_tokens: int = 128
+
+    @property
+    def bits_per_element(self) -> float:
+        return self.bits + 2 * _FULL_BITS / self.group
+
+    def share(self, tokens: npt.ArrayLike) -> FloatArray:
+        """Bytes of a cache of `tokens` tokens over those of 16 bits."""
+        tokens = np.asarray(tokens, dtype=np.float64)
+        old = np.maximum(tokens - self.recent_tokens, 0.0)
+        return np.asarray((old * self.bits_per_element + (tokens - old) * _FULL_BITS) / (tokens * _FULL_BITS))
+
+
+def memory_ratio(weights_bytes: float, kv_bytes: npt.ArrayLike, share: npt.ArrayLike) -> FloatArray:
+    """Memory of weights and a 16-bit cache over that with the cache shrunk to `share`."""
+    kv = np.asarray(kv_bytes, dtype=np.float64)
+    return np.asarray((weights_bytes + kv) / (weights_bytes + kv * np.asarray(share)))
+
+
+def batch_ratio(share: npt.ArrayLike) -> FloatArray:
+    """Times the sequences that fit into the same memory for the cache."""
+    return np.asarray(1.0 / np.asarray(share))
+
 
 _TOKENS = 4096
 _TOLERANCE = 0.15
 
 
-def compute() -> Iterator[Check]:
-    import numpy as np
-
-    from waferline.evidence.studies.facts import facts
-    from waferline.formats import Precision
-    from waferline.predict.memory import kv_cache_bytes, model_weight_bytes
-    from waferline.techniques.kv_quantisation import KvFormat, batch_ratio, memory_ratio
-    from waferline.workloads.load import load_model
-
-    k = facts("techniques")["kivi"]
+def compute(k: Facts) -> Iterator[Check]:
     share = float(KvFormat().share(_TOKENS))
     most = float(batch_ratio(share))
     yield Check("batch for the same cache memory, 4096 tokens", "×", k["batch_ratio"], most, at_least(k["batch_ratio"]))
@@ -35,14 +73,3 @@ def compute() -> Iterator[Check]:
     )
     why = "batch, lengths and kernels behind the range are not in the abstract"
     yield Check("throughput", "×", k["throughput"][0], None, why=why)
-
-
-STUDY = Study(
-    name="kv-quantisation",
-    title="KIVI: tuning-free 2-bit quantisation of the KV cache",
-    source=Source("https://arxiv.org/abs/2402.02750", "2024-02-05"),
-    claim="2.6 times less peak memory with weights, up to 4 times the batch, 2.35 to 3.47 times the throughput",
-    configuration={"model": "Llama-2-7B, fp16 weights", "cache": "2 bits, groups of 32, 128 recent tokens in fp16"},
-    compute=compute,
-    note="taken at the fullest batch of 4096-token sequences that 80 GB hold in 16 bits",
-)

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
-from waferline.evidence.studies.study import Check, Source, Study
+import numpy as np
+
+from waferline.evidence.studies.cases import classic_ml as ml
+from waferline.evidence.studies.cases.classic_ml import Kernel, Operations
+from waferline.evidence.studies.facts import Facts
+from waferline.evidence.studies.study import Check, identity
 from waferline.evidence.studies.tolerance import absolute, at_most, between
-
-if TYPE_CHECKING:
-    from waferline.techniques.edge.classic_ml import Kernel
 
 _PERCENT = absolute(0.01)  # whole per cent in print, rounded or cut
 _WHY_POWER = "the two machines do not draw the same power, and neither power is in the abstract"
 
 
-def compute() -> Iterator[Check]:
-    import numpy as np
-
-    from waferline.evidence.studies.facts import facts
-    from waferline.techniques.edge.classic_ml import Operations
-
-    data = facts("nonneural-pulp")
+def compute(data: Facts) -> Iterator[Check]:
     native, soft = data["cycles"]["native"], data["cycles"]["soft"]
     low, high = data["fpu_over_soft"]
     fma = Operations(add=1, mul=1, load=2)  # two loads, multiply, add: in hardware one fused operation and a stall
@@ -40,7 +35,6 @@ def compute() -> Iterator[Check]:
 
 
 def _kernels(sizes: Mapping[str, int]) -> Iterator[Kernel]:
-    from waferline.techniques.edge import classic_ml as ml
 
     features, classes = sizes["features"], sizes["classes"]
     yield ml.logistic_regression(features, classes)
@@ -51,41 +45,25 @@ def _kernels(sizes: Mapping[str, int]) -> Iterator[Kernel]:
     yield ml.random_forest(sizes["trees"], sizes["depth"], classes)
 
 
-def _parallel(data: Mapping[str, Any], kernels: list[Kernel], cost: Mapping[str, float]) -> Iterator[Check]:
+def _parallel(data: Facts, kernels: list[Kernel], cost: Mapping[str, float]) -> Iterator[Check]:
     cluster, (low, high) = data["cluster"], data["parallel_range"]
     speedups = [k.speedup(cost, cluster["cores"], cluster["contention"]) for k in kernels]
     for kernel, speedup in zip(kernels, speedups, strict=True):
         yield Check(f"{kernel.name}, 8 cores", "×", None, speedup, at_most(cluster["cores"]))
     mean, published = sum(speedups) / len(speedups), data["published"]["parallel"]["speedup"]
     why = "the contention carried over from a convolution caps every kernel at 6.84, and the sizes were not seen"
-    yield Check("mean speed-up on 8 cores", "×", published, mean, between(low, high), why=why)
+    yield Check("mean speed-up on 8 cores", "×", published, mean, between(low, high), why=why, stated_kind="data")
 
 
-def _consistency(said: Mapping[str, Any], cores: int) -> Iterator[Check]:
+def _consistency(said: Facts, cores: int) -> Iterator[Check]:
     """What the abstract's own numbers say about each other at equal power: energy saved is 1 - 1 / speed-up."""
     for name, entry in (("better library", said["speedup_of_library"]), ("FPU, at most", said["fpu"])):
         saved = 1 - 1 / entry["speedup"]
         text = f"{name}: energy saved at equal power"
-        yield Check(text, "share", entry["energy_saved"], saved, _PERCENT, why=_WHY_POWER)
+        yield identity(text, "share", entry["energy_saved"], saved, _PERCENT, why=_WHY_POWER)
     parallel = said["parallel"]
     needed = 1 / (1 - parallel["saved_at_most"])
-    yield Check("8 cores: speed-up that saving 87 % takes", "×", None, needed, between(parallel["speedup"], cores))
+    yield identity("8 cores: speed-up that saving 87 % takes", "×", None, needed, between(parallel["speedup"], cores))
     m4 = said["cortex_m4"]
     text = "Cortex-M4: energy efficiency lost at equal power"
-    yield Check(text, "share", m4["less_efficient"], 1 - 1 / m4["slower"], _PERCENT, why=_WHY_POWER)
-
-
-STUDY = Study(
-    name="nonneural-pulp",
-    title="Non-neural machine learning on parallel ultra-low-power microcontrollers",
-    source=Source("https://arxiv.org/abs/2107.09448", "2021-07-20"),
-    sources=(Source("https://kb.segger.com/Bench_Arith_GD32VF103_2p6p0_Balanced", "2020", "soft-float cycles"),),
-    claim="an FPU makes classic learners up to 32.09 times faster than emulation, eight cores another 7.04 times",
-    configuration={
-        "machine": "PULP and GAP8, 8 RV32 cores",
-        "format": "fp32",
-        "learners": "LR, SVM, GNB, kNN, k-means, forest",
-    },
-    compute=compute,
-    note="Only the abstract's figures were seen; sizes of the kernels are ours.",
-)
+    yield identity(text, "share", m4["less_efficient"], 1 - 1 / m4["slower"], _PERCENT, why=_WHY_POWER)

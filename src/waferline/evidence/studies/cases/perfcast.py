@@ -1,12 +1,77 @@
-"""PerfCastDB: Sapphire Rapids memory benchmarks against a roofline, and a learned predictor tested by machine."""
+"""PerfCastDB: Sapphire Rapids memory benchmarks against a roofline, and a learned predictor tested by machine.
+
+What memory-bound benchmarks of a CPU should reach: peak bandwidth, the share streaming keeps, FLOPs a byte of HPCG.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from waferline.evidence.studies.study import Check, Source, Study
+import numpy as np
+
+from waferline.evidence.studies.cases.cpu_predictor import Scores, error_by_machine, error_by_row
+from waferline.evidence.studies.facts import Facts, fact_rows
+from waferline.evidence.studies.study import Check
 from waferline.evidence.studies.tolerance import AIM, at_least, at_most, relative
+from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
+from waferline.predict.roofline import Machine, time_operator
+from waferline.workloads.operator import Operator
+
+_ELEMENTS = 1e9  # large enough that start-up does not count
+_BYTES = 8.0
+
+
+def streaming_share(device: Device) -> float:
+    """Share of the peak bandwidth that the roofline expects a long fp64 stream to reach on `device`."""
+    nothing = np.zeros(())
+    stream = Operator(
+        name="stream",
+        kind="elementwise",
+        count=np.ones(()),
+        flops=np.asarray(_ELEMENTS),
+        weight_bytes=nothing,
+        activation_bytes=np.asarray(2 * _BYTES * _ELEMENTS),
+        kv_bytes=nothing,
+        weights="fp64",
+        activations="fp64",
+        kv="fp64",
+        shape={"elements": np.asarray(_ELEMENTS)},
+    )
+    seconds = float(time_operator(stream, Machine(device)).expected_s)
+    return 2 * _BYTES * _ELEMENTS / seconds / device.bandwidth_bytes_per_s
+
+
+@dataclass(frozen=True, slots=True)
+class Hpcg:
+    """Traffic and arithmetic of one CG iteration a row of the finest grid; see the specification for the counts."""
+
+    nonzeros: int
+    value_bytes: int
+    index_bytes: int
+    vector_bytes: int
+    fine_passes: int
+    coarse_passes: Sequence[int]
+    vector_flops: int
+    update_bytes: int
+
+    @classmethod
+    def from_facts(cls, facts: Facts) -> Hpcg:
+        return cls(**facts)
+
+    @property
+    def passes(self) -> float:
+        """Passes over the matrix, coarse grids weighted by their rows (an eighth a level)."""
+        return self.fine_passes + sum(p / 8 ** (i + 1) for i, p in enumerate(self.coarse_passes))
+
+    @property
+    def flops_per_byte(self) -> float:
+        """Arithmetic intensity: a multiply-add a nonzero and pass, and the vector operations."""
+        bytes_per_pass = self.nonzeros * (self.value_bytes + self.index_bytes) + self.vector_bytes
+        flops = 2 * self.nonzeros * self.passes + self.vector_flops
+        return flops / (bytes_per_pass * self.passes + self.update_bytes)
+
 
 _ROOFLINE = 0.15
 _MEGA, _GIGA = 1e6, 1e9
@@ -20,12 +85,8 @@ _WHYS = {
 _WHY_PAPER = "the public sample has one machine a suite and split, so the paper's accuracies cannot be reproduced"
 
 
-def compute() -> Iterator[Check]:
-    from waferline.evidence.studies.facts import fact_rows, facts
-    from waferline.machines.hardware import load_hardware
-    from waferline.techniques.edge.memory_benchmarks import streaming_share
-
-    data, rows = facts("perfcast"), fact_rows("perfcast")
+def compute(data: Facts) -> Iterator[Check]:
+    rows = fact_rows("perfcast")
     share = streaming_share(load_hardware(data["stand_in"]))
     predicted = [(row, _predicted(row, data, share)) for row in rows]
     for row, value in predicted:
@@ -38,7 +99,7 @@ def compute() -> Iterator[Check]:
     yield Check("the paper's accuracy by suite", "share", None, None, None, why=_WHY_PAPER)
 
 
-def _peak(row: Mapping[str, str], data: Mapping[str, Any]) -> float:
+def _peak(row: Mapping[str, str], data: Facts) -> float:
     """DDR bytes/s of both sockets, or HBM's in HBM-only mode."""
     if row["pod"] == data["hbm"]["only"]:
         return float(data["hbm"]["stacks"] * data["hbm"]["stack_bytes"] * float(row["mt_per_s"]) * _MEGA)
@@ -46,9 +107,8 @@ def _peak(row: Mapping[str, str], data: Mapping[str, Any]) -> float:
     return float(channels * data["channel_bytes"] * float(row["mt_per_s"]) * _MEGA)
 
 
-def _predicted(row: Mapping[str, str], data: Mapping[str, Any], share: float) -> float | None:
+def _predicted(row: Mapping[str, str], data: Facts, share: float) -> float | None:
     """What the roofline expects, in the row's unit; None where it has nothing to say."""
-    from waferline.techniques.edge.memory_benchmarks import Hpcg
 
     bandwidth = _peak(row, data) * share
     if row["suite"] == "stream":
@@ -76,7 +136,7 @@ def _noise(row: Mapping[str, str]) -> str:
     return f"(noise ±{spread:.2%})"
 
 
-def _hbm(data: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> Iterator[Check]:
+def _hbm(data: Facts, rows: Sequence[Mapping[str, str]]) -> Iterator[Check]:
     for row in rows:
         if row["hardware"] in data["hbm"]["machines"] and row["metric"].endswith("All Sockets 100R"):
             over = float(row["mean"]) * _MEGA / _peak(row, data)
@@ -84,9 +144,8 @@ def _hbm(data: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> Iterator
             yield Check(name, "×", None, over, at_least(1.0, "the DDR peak"))
 
 
-def _hpcg_from_reads(data: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> Iterator[Check]:
+def _hpcg_from_reads(data: Facts, rows: Sequence[Mapping[str, str]]) -> Iterator[Check]:
     """HPCG, nine tenths of it reads, from a read bandwidth that another run measured, times its intensity."""
-    from waferline.techniques.edge.memory_benchmarks import Hpcg
 
     intensity = Hpcg.from_facts(data["hpcg"]).flops_per_byte
     reads = {r["hardware"]: float(r["mean"]) for r in rows if r["metric"] == "Peak Bandwidth All Sockets 100R"}
@@ -101,7 +160,6 @@ def _hpcg_from_reads(data: Mapping[str, Any], rows: Sequence[Mapping[str, str]])
 
 def _against_means(predicted: Sequence[tuple[Mapping[str, str], float | None]]) -> Iterator[Check]:
     """Held-out machines (the sample's test file): roofline error over that of the training machines' mean."""
-    import numpy as np
 
     for suite in _SUITES:
         train = {r["metric"]: float(r["mean"]) for r, _ in predicted if r["suite"] == suite and r["split"] == "train"}
@@ -116,23 +174,9 @@ def _against_means(predicted: Sequence[tuple[Mapping[str, str], float | None]]) 
 
 
 def _learned(rows: Sequence[Mapping[str, str]]) -> Iterator[Check]:
-    from waferline.techniques.edge.cpu_predictor import Scores, error_by_machine, error_by_row
-
     table = Scores.of_iterations(rows)
     machine, row = error_by_machine(table), error_by_row(table)
     yield Check("learned predictor, error by machine", "share", None, machine, None, why=_WHY_PAPER)
     yield Check("learned predictor, error by row (leaks)", "share", None, row, None, why="not a test of anything")
     name = "learned predictor, error by machine over error by row"
     yield Check(name, "×", None, machine / row, at_least(1.0, AIM))
-
-
-STUDY = Study(
-    name="perfcast",
-    title="PerfCastDB: learned performance prediction of Sapphire Rapids servers",
-    source=Source("https://arxiv.org/abs/2407.03385", "2024-07-03"),
-    sources=(Source("https://github.com/xiaoman-liu/NCPP", "2024", "public sample"),),
-    claim="a network with attention over feature groups predicts CPU benchmarks",
-    configuration={"machines": "Xeon 8472C, 8476C, 8487C, Max 9460", "suites": "STREAM, MLC, HPCG"},
-    compute=compute,
-    note="Noise: half the spread of a row's iterations over their mean.",
-)

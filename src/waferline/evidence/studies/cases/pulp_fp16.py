@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-from waferline.evidence.studies.study import Check, Source, Study
+from waferline.evidence.studies.cases.pulp_training import Cluster, Loop, Matmul, linear_steps, training_step
+from waferline.evidence.studies.facts import Facts
+from waferline.evidence.studies.study import Check
 from waferline.evidence.studies.tolerance import SOURCE, at_least, at_most, relative
-
-if TYPE_CHECKING:
-    from waferline.techniques.edge.pulp_training import Cluster
-    from waferline.techniques.edge.riscv_loop import Loop
+from waferline.workloads.load import load_model
+from waferline.workloads.spec import ConvNet
 
 _ONE_CORE, _EIGHT_CORES = 0.05, 0.15
 _WHY_2X4 = (
@@ -21,12 +20,7 @@ _WHY_2X4 = (
 _WHY_TIME = "neither the clock nor the MACs that were counted are published, and 3.11 MAC a cycle in 17.1 ms needs both"
 
 
-def compute() -> Iterator[Check]:
-    from waferline.evidence.studies.facts import facts
-    from waferline.techniques.edge.pulp_training import Cluster
-    from waferline.techniques.edge.riscv_loop import Loop
-
-    data = facts("pulp-fp16")
+def compute(data: Facts) -> Iterator[Check]:
     fitted = {name: entry["value"] for name, entry in data["fitted"].items()}
     loops = {name: Loop.from_facts(entry) for name, entry in data["loops"].items()}
     cluster = Cluster(
@@ -42,9 +36,7 @@ def compute() -> Iterator[Check]:
     yield from _headlines(data, loops, replace(cluster, loop_cycles=fitted["simd_loop_cycles"]))
 
 
-def _vector_matrix(data: Mapping[str, Any], loops: Mapping[str, Loop], plain: Cluster, simd: float) -> Iterator[Check]:
-    from waferline.techniques.edge.pulp_training import Matmul
-
+def _vector_matrix(data: Facts, loops: Mapping[str, Loop], plain: Cluster, simd: float) -> Iterator[Check]:
     product = Matmul(128, 128, 1)
     for row in data["vector_matrix"]:
         cluster = replace(plain, loop_cycles=simd) if row["loop"].startswith("simd") else plain
@@ -63,20 +55,14 @@ def _vector_matrix(data: Mapping[str, Any], loops: Mapping[str, Loop], plain: Cl
     yield Check(f"{row['name']} 128x128, 8 cores", "cycles", row["cycles"], eight, relative(_EIGHT_CORES))
 
 
-def _pointwise(data: Mapping[str, Any], loops: Mapping[str, Loop], cluster: Cluster) -> Iterator[Check]:
-    from waferline.techniques.edge.pulp_training import Matmul
-
+def _pointwise(data: Facts, loops: Mapping[str, Loop], cluster: Cluster) -> Iterator[Check]:
     for row in data["pointwise"]:
         cycles = cluster.matmul(Matmul(16, 16, 64), loops[row["loop"]])
         name = f"pointwise conv forward, {row['name']} loop, 1 core"
         yield Check(name, "cycles", row["cycles"], cycles, relative(_ONE_CORE), why=_WHY_2X4)
 
 
-def _step(
-    data: Mapping[str, Any], loops: Mapping[str, Loop], cluster: Cluster, fitted: Mapping[str, float]
-) -> Iterator[Check]:
-    from waferline.techniques.edge.pulp_training import Matmul, linear_steps
-
+def _step(data: Facts, loops: Mapping[str, Loop], cluster: Cluster, fitted: Mapping[str, float]) -> Iterator[Check]:
     linear, elements, naive = linear_steps(576, 32), 576, loops["naive"]
     unfolded = 36 * 72
     work = {  # cycles on one core, and the rows that are split over the cores
@@ -102,11 +88,7 @@ def _step(
     yield Check("whole training step, 8 cores", "cycles", total["cycles_8"], eight, relative(_EIGHT_CORES))
 
 
-def _headlines(data: Mapping[str, Any], loops: Mapping[str, Loop], cluster: Cluster) -> Iterator[Check]:
-    from waferline.techniques.edge.pulp_training import training_step
-    from waferline.workloads.load import load_model
-    from waferline.workloads.spec import ConvNet
-
+def _headlines(data: Facts, loops: Mapping[str, Loop], cluster: Cluster) -> Iterator[Check]:
     said, cores = data["headlines"], data["machine"]["cores"]
     most = said["fp32_macs_per_cycle"]
     bound = cores / loops["unroll_2x4"].cycles_per_mac
@@ -121,17 +103,3 @@ def _headlines(data: Mapping[str, Any], loops: Mapping[str, Loop], cluster: Clus
         limit = at_least(published, SOURCE)
         yield Check(f"bound of a {name} training step, fp16, all in L1", "MAC/cycle", published, macs / cycles, limit)
         yield Check(f"{name} training step", "s", said[key]["latency_s"], None, why=_WHY_TIME)
-
-
-STUDY = Study(
-    name="pulp-fp16",
-    title="Reduced-precision training on microcontrollers (PULP-TrainLib)",
-    source=Source("https://arxiv.org/abs/2305.19167", "2023-05-30"),
-    sources=(
-        Source("https://github.com/dnadalini/PULP-TrainLib-Tutorial", "2023", "cycles of the authors' simulator"),
-    ),
-    claim="fp16 SIMD kernels train up to 1.72 times faster than fp32 ones on an eight-core RISC-V microcontroller",
-    configuration={"machine": "PULP cluster, 8 RV32 cores with FPU", "batch": "1", "kernels": "fp32 and fp16 products"},
-    compute=compute,
-    note="The published cycles come from the authors' simulator (GVSoC), whose own error they put below 5 %.",
-)

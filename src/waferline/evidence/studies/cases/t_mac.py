@@ -1,12 +1,57 @@
-"""T-MAC: products of low-bit weights by table look-up on CPUs."""
+"""T-MAC: products of low-bit weights by table look-up on CPUs.
+
+Cost of matrix products by table look-up on CPUs: linear in the bits of a weight, where dequantisation is flat.
+
+Source: T-MAC, arXiv:2407.00088v2, section 3. The kernel itself is `waferline.kernels.cpu.lut`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from waferline.evidence.studies.study import Check, Source, Study
+import numpy as np
+import numpy.typing as npt
+
+from waferline.arrays import FloatArray
+from waferline.evidence.studies.facts import Facts
+from waferline.evidence.studies.study import Check, identity, own
 from waferline.evidence.studies.tolerance import absolute, at_most, relative
+from waferline.kernels.cpu.lut import matvec, pack_codes
+from waferline.workloads.load import load_model
+from waferline.workloads.spec import Transformer
+from waferline.workloads.weights import weight_elements
+
+
+@dataclass(frozen=True, slots=True)
+class LutToken:
+    """Time of a generated token on one machine with one model: `layers_s` once, `bit_s` for every bit of a weight."""
+
+    layers_s: float
+    bit_s: float
+
+    def time_s(self, bits: float, layers: float = 1.0, parameters: float = 1.0) -> float:
+        """For a model with so many times the layers and the parameters of the fitted one."""
+        return self.layers_s * layers + self.bit_s * bits * parameters
+
+
+def fit(tokens_per_s: dict[float, float]) -> LutToken:
+    """The two constants from the rates at two widths, `{bits: tokens/s}`."""
+    (one, rate_one), (two, rate_two) = sorted(tokens_per_s.items())
+    bit_s = (1 / rate_two - 1 / rate_one) / (two - one)
+    return LutToken(1 / rate_one - one * bit_s, bit_s)
+
+
+def thread_times_s(threads: npt.ArrayLike, first_s: float, most: float, most_s: float) -> FloatArray:
+    """Times at other thread counts from those at one and at `most` threads: a shared part and one that divides."""
+    divides = (first_s - most_s) / (1 - 1 / most)
+    return np.asarray(first_s - divides + divides / np.asarray(threads, dtype=np.float64))
+
+
+def relative_energy(power_ratio: float, speed_ratio: float) -> float:
+    """Energy of the same tokens over that of the baseline."""
+    return power_ratio / speed_ratio
+
 
 _TRANSFER = 0.15  # of the measured time of a token
 _LISTED_THREADS = (1, 2, 4, 8)
@@ -14,10 +59,7 @@ _WHY_CORES = "cores of two kinds or clusters share caches and bandwidth: time is
 _WHY_MODEL = "what the constant of a token is made of differs with the model beyond its layer count"
 
 
-def compute() -> Iterator[Check]:
-    from waferline.evidence.studies.facts import facts
-
-    d = facts("t-mac")
+def compute(d: Facts) -> Iterator[Check]:
     yield from _numerics()
     yield from _identities(d)
     yield from _transfer(d)
@@ -28,9 +70,6 @@ def compute() -> Iterator[Check]:
 
 def _numerics() -> Iterator[Check]:
     """The kernel of this package against dequantised weights, in float64 as the reference."""
-    import numpy as np
-
-    from waferline.kernels.cpu.lut import matvec, pack_codes
 
     rng = np.random.default_rng(1)
     for bits in (1, 2, 3, 4):
@@ -42,24 +81,23 @@ def _numerics() -> Iterator[Check]:
         exact, got = weights @ x.astype(np.float64), matvec(pack_codes(codes, bits, scale, offset), x)
         error = float(np.abs(got - exact).max() / np.abs(exact).max())
         limit = at_most(1e-5, "rounding of float32")
-        yield Check(f"LUT kernel against dequantised, {bits} bit", "max error", None, error, limit, how="measured")
+        yield own(f"LUT kernel against dequantised, {bits} bit", "max error", None, error, limit, how="measured")
 
 
-def _identities(d: Mapping[str, Any]) -> Iterator[Check]:
-    from waferline.techniques.lut_gemv import relative_energy
-
+def _identities(d: Facts) -> Iterator[Check]:
     for row in d["energy"]:
         saved = 100 * (1 - relative_energy(1 - row["power"], row["ours"] / row["llama_cpp"]))
         off = absolute(0.1, "digits printed, of rounded power and speed")
-        yield Check(f"energy saved, {row['name']}", "%", float(row["printed"]), saved, off)
+        yield identity(f"energy saved, {row['name']}", "%", float(row["printed"]), saved, off)
     for row in d["joules"]:
         off = absolute(0.01, "digits printed, of rounded power and speed")
-        yield Check(f"energy, {row['name']}", "J/token", float(row["printed"]), row["watts"] / row["tokens_per_s"], off)
+        yield identity(
+            f"energy, {row['name']}", "J/token", float(row["printed"]), row["watts"] / row["tokens_per_s"], off
+        )
 
 
-def _transfer(d: Mapping[str, Any]) -> Iterator[Check]:
+def _transfer(d: Facts) -> Iterator[Check]:
     """Llama-2-7B at 2 and 4 bits fixes two constants; BitNet-3B has its own layers and parameters."""
-    from waferline.techniques.lut_gemv import fit
 
     layers, parameters = _ratios(d["models"])
     sweeps = {name: (s["w2"], s["w4"], s["bitnet"]) for name, s in d["sweeps"].items()}
@@ -76,9 +114,6 @@ def _transfer(d: Mapping[str, Any]) -> Iterator[Check]:
 
 def _ratios(models: Mapping[str, str]) -> tuple[float, float]:
     """Layers and layer parameters of the predicted model over those of the fitted one."""
-    from waferline.workloads.load import load_model
-    from waferline.workloads.spec import Transformer
-    from waferline.workloads.weights import weight_elements
 
     layers, blocks = [], []
     for which in ("predicted", "fitted"):
@@ -91,9 +126,6 @@ def _ratios(models: Mapping[str, str]) -> tuple[float, float]:
 
 def _threads(sweeps: Mapping[str, Mapping[str, list[float]]]) -> Iterator[Check]:
     """The worst of 2 to 7 threads, from 1 and 8."""
-    import numpy as np
-
-    from waferline.techniques.lut_gemv import thread_times_s
 
     for machine, series in sweeps.items():
         for name, rates in series.items():
@@ -106,9 +138,8 @@ def _threads(sweeps: Mapping[str, Mapping[str, list[float]]]) -> Iterator[Check]
     yield Check("BitNet-3B, M2-Ultra, 16 threads", "tok/s", 54.79, None, why=why)
 
 
-def _nmse(n: Mapping[str, Any]) -> float:
+def _nmse(n: Facts) -> float:
     """Error of a product with weights in 4 bits per group of 32, symmetric, against the unquantised one."""
-    import numpy as np
 
     rng = np.random.default_rng(0)
     rows, cols = n["shape"]
@@ -119,14 +150,3 @@ def _nmse(n: Mapping[str, Any]) -> float:
     codes = np.clip(np.rint(groups / step), -(2 ** (n["bits"] - 1)), 2 ** (n["bits"] - 1) - 1)
     error = ((codes * step).reshape(rows, cols) - weights) @ x
     return float(np.square(error).mean() / np.square(weights @ x).mean())
-
-
-STUDY = Study(
-    name="t-mac",
-    title="T-MAC: table look-up for low-bit language models on CPUs",
-    source=Source("https://arxiv.org/abs/2407.00088", "2024-10-21"),
-    claim="BitNet-3B at 71 tokens/s on 8 cores of an M2-Ultra, 11 on a Raspberry Pi 5, with up to 61 % less energy",
-    configuration={"models": "Llama-2-7B at 2 and 4 bits, BitNet-3B", "machines": "M2-Ultra, Orin, Surface, RPi 5"},
-    compute=compute,
-    note="that the constant of a token grows with layers was chosen among three forms with the rates in view",
-)

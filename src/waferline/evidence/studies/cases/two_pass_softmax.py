@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 
-from waferline.evidence.studies.study import Check, Source, Study
+import numpy as np
+
+from waferline.evidence.studies.facts import Facts
+from waferline.evidence.studies.study import Check, identity, own
 from waferline.evidence.studies.tolerance import AIM, at_most, between
+from waferline.kernels.cpu.softmax import ALGORITHMS, softmax
+from waferline.measure.caches import caches
 
 _PASSES = {"three-pass-recompute": 4, "three-pass-reload": 5, "two-pass": 3}  # reads and writes of the array
 _CEILINGS = {name: n / _PASSES["two-pass"] for name, n in _PASSES.items() if name != "two-pass"}  # 4/3 and 5/3
@@ -17,9 +24,7 @@ _REPETITIONS = 9
 _NOISE = 1.05  # a ceiling is broken beyond this
 
 
-def compute() -> Iterator[Check]:
-    from waferline.measure.caches import caches
-
+def compute(facts: Facts) -> Iterator[Check]:
     yield from _numerics()
     last = max((c.bytes for c in caches()), default=0)
     size = _FIRST_BYTES
@@ -29,7 +34,9 @@ def compute() -> Iterator[Check]:
     gains = {name: out[name] / out["two-pass"] for name in _CEILINGS}
     recompute, reload = _CEILINGS
     limit = between(_LEAST_GAIN, _CEILINGS[recompute] * _NOISE)
-    yield Check("out of cache, over recompute", "×", 1.28, gains[recompute], limit, why=_why(out), how="measured")
+    yield Check(
+        "out of cache, over recompute", "×", 1.28, gains[recompute], limit, _why(out), "measured", stated_kind="data"
+    )
     ceiling = at_most(_CEILINGS[reload] * _NOISE, "traffic of the algorithms, 5/3")
     yield Check("out of cache, over reload", "×", None, gains[reload], ceiling, why=_why(out), how="measured")
     limit = at_most(1.0, "two exponentials against one")
@@ -37,7 +44,7 @@ def compute() -> Iterator[Check]:
     why = "the reload kernel leaves more of the vector units idle than the two-pass kernel"
     yield Check("in cache, over reload", "×", None, loss, limit, why=why, how="measured")
     within = at_most(_CEILINGS[recompute], "traffic of the algorithms, 4/3")
-    yield Check("published gain below its ceiling", "×", None, 1.28, within)
+    yield identity("published gain below its ceiling", "×", None, 1.28, within)
 
 
 def _why(seconds: dict[str, float]) -> str:
@@ -49,25 +56,16 @@ def _why(seconds: dict[str, float]) -> str:
 
 
 def _numerics() -> Iterator[Check]:
-    import numpy as np
-
-    from waferline.kernels.cpu.softmax import softmax
-
     x = np.random.default_rng(0).uniform(-1000, 1000, 4096).astype(np.float32)
     exact = np.exp(x.astype(np.float64) - x.max())
     exact /= exact.sum()
     seen = exact > 1e-30
     error = np.abs(softmax(x, algorithm="two-pass")[seen] / exact[seen] - 1).max()
-    yield Check("two-pass, uniform in ±1000", "max error", None, float(error), at_most(1e-4, AIM), how="measured")
+    yield own("two-pass, uniform in ±1000", "max error", None, float(error), at_most(1e-4, AIM), how="measured")
 
 
 def _medians_s(elements: int) -> dict[str, float]:
     """Median CPU seconds of each algorithm, one thread, repetitions interleaved so that drift meets all alike."""
-    import time
-
-    import numpy as np
-
-    from waferline.kernels.cpu.softmax import ALGORITHMS
 
     x = np.random.default_rng(0).uniform(-10, 10, 1 << 16).astype(np.float32)
     x = np.tile(x, max(elements >> 16, 1))[:elements]
@@ -85,23 +83,8 @@ def _medians_s(elements: int) -> dict[str, float]:
 
 
 def _free_bytes() -> int:
-    import os
 
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
         return 1 << 31
-
-
-STUDY = Study(
-    name="two-pass-softmax",
-    title="The two-pass softmax algorithm",
-    source=Source("https://arxiv.org/abs/2001.04438", "2020-01-13"),
-    claim="up to 28 % faster than three-pass softmax out of cache with AVX-512, 18 % with AVX2",
-    configuration={
-        "machine": "the one this runs on, one thread",
-        "array": "float32, beyond the last cache and within L2",
-    },
-    compute=compute,
-    note="published rates are of a Skylake-X; ceilings follow from passes over memory: 4/3 over recompute, 5/3 over reload",
-)

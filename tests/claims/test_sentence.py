@@ -91,3 +91,29 @@ def test_mistakes_in_a_file_are_named(tmp_path: Path, text: str, said: str) -> N
     path.write_text(text)
     with pytest.raises(FileFormatError, match=said):
         read_claims(path)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch", "inputs", "outputs"),
+    [
+        ("batch 1000, context 64", 1000.0, 64.0, None),
+        ("batch 1000, prompt 64", 1000.0, 64.0, None),
+        ("batch 1000, input 32 output 48", 1000.0, 32.0, 48.0),
+        ("512 input 128 output, batch 8", 8.0, 512.0, 128.0),
+        ("batch 1,000, 2,048 context", 1000.0, 2048.0, None),
+        ("batch 8, 512/128", 8.0, 512.0, 128.0),
+    ],
+)
+def test_a_comma_ends_a_number_and_a_number_is_read_once(
+    sizes: str, batch: float, inputs: float, outputs: float | None
+) -> None:
+    (claim,) = claims_of(f"Llama-7B Q4_K on CS-3: 900 tok/s at {sizes}")
+    assert (claim.value, claim.batch, claim.input_tokens, claim.output_tokens) == (900.0, batch, inputs, outputs)
+
+
+@pytest.mark.parametrize("text", ["[/foo] Llama-7B on CS-3: 5 tok/s at batch 1", "a\0b on H100: 5 tok/s", "x" * 300])
+def test_a_sentence_of_any_characters_has_an_answer(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from waferline.cli import run
+
+    assert run(["claim", "check", text]) == 0
+    assert capsys.readouterr().out.strip()

@@ -9,8 +9,7 @@ from waferline.report.table import Block, Column, Table
 from waferline.text import number
 
 CHECKS = ("quantity", "unit", Column("published", number), Column("computed", number), "how", "tolerance", "verdict")
-_COMPARED = (Column("within", "d"), Column("of comparisons", "d"))
-_COUNTS = tuple(Column(verdict, "d") for verdict in VERDICTS)
+_COUNTS = tuple(Column(name, "d") for name in ("within", "of comparisons", *VERDICTS))
 
 
 def study_list(studies: Sequence[Study]) -> Iterator[Block]:
@@ -29,10 +28,9 @@ def study_report(reports: Sequence[StudyReport]) -> Iterator[Block]:
         if s.note:
             yield f"note: {s.note}", "note"
         yield check_table(r)
-        yield headline([r])
     if len(reports) > 1:
         yield overview_table(reports)
-        yield headline(reports)
+    yield headline(reports)
 
 
 def check_table(r: StudyReport, *, origins: bool = False) -> Table:
@@ -50,7 +48,7 @@ def overview_table(reports: Sequence[StudyReport]) -> Table:
     """Verdicts and time of every study, and of all."""
     rows = [(r.study.name, *r.comparisons, *map(r.count, VERDICTS), r.wall_s) for r in reports]
     sums = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
-    return Table("Studies", ("study", *_COMPARED, *_COUNTS, Column("time", ".1f")), [*rows, ("all", *sums)])
+    return Table("Studies", ("study", *_COUNTS, Column("time", ".1f")), [*rows, ("all", *sums)])
 
 
 def chart_html(report: StudyReport) -> str:

@@ -19,7 +19,8 @@ from waferline.formats import get_format
 from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import get_engine
 
-_NUMBER = r"(\d[\d,]*(?:\.\d+)?|\.\d+)\s?([kKM](?![A-Za-z]))?"
+# Commas part thousands and nothing else: in "batch 1000, context 64" and "1000,64" the comma ends the number.
+_NUMBER = r"((?<![\d,])\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)\s?([kKM](?![A-Za-z]))?"
 _TIME = r"\s*(ms|milliseconds?|us|µs|microseconds?|s|sec|seconds?)\b"
 _RATE = r"\s*(?:tokens?|tok|toks|t)\s*(?:/|per\s+)\s*(?:s|sec|second)\b|\s*tps\b"
 _USER = r"\s*(?:/|per[\s-])\s*(?:user|request|stream|sequence)"
@@ -28,7 +29,7 @@ _KIBI, _KILO, _MEGA = 1024.0, 1e3, 1e6
 _MOST_WORDS = 6  # of the name of a machine or a model
 _WORD = re.compile(r"[^\s,:;()]+")
 
-# What a clause says, by pattern; of each field the first pattern that fits counts. Lengths count in 1024s.
+# What a clause says, by pattern; of each field the leftmost match counts. Lengths count in 1024s.
 _SIZES: tuple[tuple[str, str], ...] = (
     ("batch", rf"batch(?:\s+size)?(?:\s+of)?\s*=?\s*{_NUMBER}"),
     ("batch", rf"\bbs\s*=?\s*{_NUMBER}"),
@@ -101,11 +102,14 @@ def _with_formats(claim: Claim, formats: list[str], clause: str) -> Claim:
 
 
 def _with_sizes(claim: Claim, clause: str) -> Claim:
+    """Sizes from left to right, each number read once: in "input 32 output 48" the 32 is no output."""
     found: dict[str, Any] = {}
-    for name, pattern in _SIZES:
-        match = re.search(pattern, clause, re.IGNORECASE)
-        if match and name not in found:
+    read: set[int] = set()
+    matches = [(m, name) for name, pattern in _SIZES for m in re.finditer(pattern, clause, re.IGNORECASE)]
+    for match, name in sorted(matches, key=lambda pair: pair[0].start()):
+        if name not in found and match.start(1) not in read:
             found[name] = _number(match[1], match[2], _KILO if name in _COUNTS else _KIBI)
+            read.add(match.start(1))
     if "clients" in found:
         found["batch"], found["clients"] = found.get("batch", found["clients"]), "batch" not in found
     return replace(claim, **found)

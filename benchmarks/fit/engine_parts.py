@@ -138,9 +138,12 @@ def _batches(requests: Sequence[Request], sizes: Mapping[str, FloatArray]) -> tu
     if requests[0].load == "static":
         return sizes["batch"], sizes["batch"] / dp, np.full_like(dp, np.nan)
     result = door.solve(requests[0], sizes)
+    engine = get_engine(requests[0].engine)
     running = np.broadcast_to(result["running_sequences"], dp.shape)
-    held = held_share(sizes["input_tokens"], sizes["output_tokens"], get_engine(requests[0].engine).output_reserve)
-    return running, prompts_together(sizes["input_tokens"], running, dp), result["max_batch_size"] * held
+    held = held_share(sizes["input_tokens"], sizes["output_tokens"], engine.output_reserve)
+    limits = engine.limits(as_device(requests[0].hardware), offline=requests[0].load == "full")
+    together = prompts_together(sizes["input_tokens"], running, dp, limits.chunk_tokens)
+    return running, together, result["max_batch_size"] * held
 
 
 def _sums(

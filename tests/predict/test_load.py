@@ -108,3 +108,22 @@ def test_memory_limits_what_runs_under_load() -> None:
     assert r["running_sequences"] < 4096
     with pytest.raises(UnknownNameError):
         wl.ServingModel().solve("llama-3-70b", "h100", 2048, 1, load="open")
+
+
+@pytest.mark.parametrize(
+    ("engine", "machine", "most"),
+    [
+        ("vllm", "h200", 1024),  # vLLM 0.15.1, get_batch_defaults: larger from 70 GiB on
+        ("vllm", "a100", 256),  # but not on a device called A100
+        ("vllm", "l4", 256),
+        ("tensorrt-llm", "h200", 2048),  # BuildConfig.max_batch_size
+        ("llama.cpp", "h200", 4),  # automatic slots of llama-server
+    ],
+)
+def test_no_more_run_at_once_than_the_scheduler_takes(engine: str, machine: str, most: int) -> None:
+    r = wl.ServingModel().solve("qwen3-0.6b", machine, 128, 1, "bf16", output_len=128, engine=engine, load="full")
+    assert r["running_sequences"] == most
+    fewer = wl.ServingModel().solve(
+        "qwen3-0.6b", machine, 128, 1, "bf16", output_len=128, engine=engine, load="full", concurrency=3
+    )
+    assert fewer["running_sequences"] == 3

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
@@ -21,9 +21,18 @@ HOST_SEQUENCES = (
 )
 _MATRIX_KINDS = ("gemm", "moe")  # the operators that a kernel's own ceiling holds for
 _UNLIMITED = float("inf")
+# Tokens in flight where an engine has no scheduler to split a batch: assumed, as its callers split a batch that large.
+_WHOLE_BATCH_TOKENS = 8192.0
 _RANGE = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
 
 Limit = float | tuple[Mapping[str, Any], ...]
+
+
+class Limits(NamedTuple):
+    """Sequences that decode together, and tokens that one pass takes."""
+
+    sequences: float
+    chunk_tokens: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,14 @@ class Engine:
         """The engine with the constants it has on this vendor's machines of this kind."""
         own = self.vendors.get(f"{device.vendor.lower()} {device.kind}")
         return _with_constants(self, own) if own else self
+
+    def limits(self, device: Device, *, offline: bool = False) -> Limits:
+        """What its scheduler takes on `device` when nobody says; `offline`: for a batch job instead of a server."""
+        chunk_tokens = limit(self.chunk_tokens, device, offline=offline)
+        return Limits(
+            sequences=limit(self.max_sequences, device, offline=offline),
+            chunk_tokens=chunk_tokens if chunk_tokens < _UNLIMITED else _WHOLE_BATCH_TOKENS,
+        )
 
     def host_s(self, *, layers: float, kernels: Floats, expert_layers: Floats, sequences: Floats) -> Floats:
         """Seconds of one pass that the device waits for the host."""

@@ -17,12 +17,12 @@ from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import ceil, exp, floor, maximum, minimum
 from waferline.errors import unknown
+from waferline.machines.device import Device
 from waferline.predict.engine import Engine
 from waferline.predict.phase import Phase
 
 LOADS = ("static", "closed", "burst", "full")
-CHUNK_TOKENS = 8192.0  # prompts are read together up to this many tokens (max_num_batched_tokens)
-MOST_SEQUENCES = 2048.0  # TensorRT-LLM's default max_batch_size; vLLM and SGLang stop at 256 to 1024 by default
+_OFFLINE = ("burst", "full")  # loads of a batch job, for which engines have limits of their own
 NO_LIMIT = 1e12  # sequences: more than any memory holds
 _EVERYTHING_AT_ONCE = 0.5  # of a burst, a sequence sees on average the prefills of those after it: half of the others
 _BEYOND_MEMORY = (
@@ -137,14 +137,14 @@ def held_share(inputs: Floats, outputs: Floats, reserve: float) -> Floats:
     return (inputs + outputs) / maximum(held, 1.0)
 
 
-def running_sequences(clients: Floats, most: Floats, replicas: Floats) -> Floats:
-    """Sequences that decode together on all replicas: what is asked, what memory holds, what schedulers take."""
-    return maximum(floor(minimum(minimum(clients, most), MOST_SEQUENCES * replicas)), replicas)
+def running_sequences(clients: Floats, most: Floats, replicas: Floats, limit: float) -> Floats:
+    """Sequences that decode together on all replicas: what is asked, what memory holds, what a scheduler takes."""
+    return maximum(floor(minimum(minimum(clients, most), limit * replicas)), replicas)
 
 
-def prompts_together(inputs: Floats, running: Floats, replicas: Floats) -> Floats:
-    """Prompts that one prefill batch of a replica takes."""
-    most = maximum(floor(CHUNK_TOKENS / maximum(inputs, 1.0)), 1.0)
+def prompts_together(inputs: Floats, running: Floats, replicas: Floats, chunk_tokens: float) -> Floats:
+    """Prompts that one prefill batch of a replica takes: they are read together up to `chunk_tokens`."""
+    most = maximum(floor(chunk_tokens / maximum(inputs, 1.0)), 1.0)
     return minimum(most, ceil(running / replicas))
 
 
@@ -153,6 +153,9 @@ class Case(Protocol):
 
     @property
     def engine(self) -> Engine: ...
+
+    @property
+    def device(self) -> Device: ...
 
     def prefill(self, label: str, a: Mapping[str, Floats], batch: Floats) -> Phase: ...
 
@@ -175,8 +178,9 @@ def step_times(
     dp, outputs = a["dp"], maximum(a["output_len"], 1.0)
     clients = minimum(a["batch_size"], a["concurrency"]) if load != "full" else a["concurrency"]
     held = held_share(a["seq_len"], outputs, case.engine.output_reserve)
-    running = running_sequences(clients, maximum(max_batch * held, dp), dp)
-    together = prompts_together(a["seq_len"], running, dp)
+    limits = case.engine.limits(case.device, offline=load in _OFFLINE)
+    running = running_sequences(clients, maximum(max_batch * held, dp), dp, limits.sequences)
+    together = prompts_together(a["seq_len"], running, dp, limits.chunk_tokens)
     alone, many = case.prefill(label, a, dp), case.prefill(label, a, together * dp)
     step = case.decode(label, a, running)
     in_system = running if load == "full" else maximum(a["batch_size"], dp)

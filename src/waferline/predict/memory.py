@@ -15,7 +15,6 @@ from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
 from waferline.workloads.weights import weight_elements, wide_elements, wide_parts
 
-PREFILL_CHUNK_TOKENS = 8192.0  # tokens in flight at most: vLLM's and TensorRT-LLM's default max_num_batched_tokens
 _RESIDUAL_BYTES = 2.0  # activations between operators
 _STATE_BYTES = 4.0  # recurrent state, fp32
 
@@ -94,7 +93,9 @@ def footprint(
     weights = weights + maximum(parts["embedding"], parts["head"]) / tp + where(pp > 1.0, 0.0, _smaller_end(parts)) / tp
     per_sequence = kv_cache_bytes(model, precision, tokens, tp)
     width_bytes = _widest(model, tp) * _RESIDUAL_BYTES
-    in_flight = minimum(sequences * prompt, PREFILL_CHUNK_TOKENS)
+    chunk_tokens = engine.limits(device).chunk_tokens
+    prompt = minimum(prompt, chunk_tokens)
+    in_flight = minimum(sequences * prompt, chunk_tokens)
     return Footprint(
         weights_bytes=weights,
         kv_bytes=sequences * per_sequence / pp,
@@ -102,7 +103,7 @@ def footprint(
         workspace_bytes=engine.reserved_bytes,
         sequence_bytes=per_sequence / pp,
         prompt_bytes=prompt * width_bytes,
-        chunk_bytes=PREFILL_CHUNK_TOKENS * width_bytes,
+        chunk_bytes=chunk_tokens * width_bytes,
         kv_bytes_per_token=kv_elements_per_token(model) * get_format(precision.kv).bytes_per_element,
     )
 

@@ -17,7 +17,7 @@ from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.load import NO_LIMIT, check_load, loaded_values
-from waferline.predict.memory import PREFILL_CHUNK_TOKENS, Footprint, footprint, model_weight_bytes, resident_bytes
+from waferline.predict.memory import Footprint, footprint, model_weight_bytes, resident_bytes
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.profile import Profile, load_profile
@@ -307,7 +307,7 @@ class ServingCase:
             precision,
             sequences=ceil(a["batch_size"] / parallel.dp),
             tokens=a["seq_len"] + a["output_len"],
-            prompt=minimum(a["seq_len"], PREFILL_CHUNK_TOKENS),
+            prompt=a["seq_len"],
             parallel=parallel,
         )
 

@@ -141,7 +141,7 @@ def _batches(requests: Sequence[Request], sizes: Mapping[str, FloatArray]) -> tu
     engine = get_engine(requests[0].engine)
     running = np.broadcast_to(result["running_sequences"], dp.shape)
     held = held_share(sizes["input_tokens"], sizes["output_tokens"], engine.output_reserve)
-    limits = engine.limits(as_device(requests[0].hardware), offline=requests[0].load == "full")
+    limits = engine.limits(load_hardware(requests[0].hardware), offline=requests[0].load == "full")
     together = prompts_together(sizes["input_tokens"], running, dp, limits.chunk_tokens)
     return running, together, result["max_batch_size"] * held
 

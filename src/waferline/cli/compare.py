@@ -13,10 +13,10 @@ def compare(
     on: options.Machines,
     precision: options.Precision = None,
     kv: options.Kv = None,
-    batch: options.Batch = options.BATCH,
+    batch: options.Batch = None,
     prompt: options.Prompt = None,
-    output: options.Output = options.OUTPUT,
-    devices: options.Devices = "auto",
+    output: options.Output = None,
+    devices: options.Devices = None,
     engine: options.Engine = None,
     phase: options.Phase = "serve",
     as_json: options.Json = False,
@@ -24,23 +24,25 @@ def compare(
     """MODEL on several machines: devices needed, speed, bottleneck, energy and cost."""
     from waferline.errors import InvalidInputError
     from waferline.predict.compare import compare as compare_machines
-    from waferline.predict.dispatch import Request
+    from waferline.predict.scenario import Scenario
     from waferline.report.compare import comparison_report
 
     machines = [options.machine(name.strip()) for name in on.split(",") if name.strip()]
     if not machines:
         raise InvalidInputError("--on names no machine", hint="separate several by commas: --on h100,h200")
-    request = Request(
+    scenario = Scenario(
+        model=model,
+        machine=None,
         precision=precision,
         kv=kv,
         batch=options.single(batch, "--batch"),
-        prompt=None if prompt is None else options.single(prompt, "--prompt"),
+        prompt=options.single(prompt, "--prompt"),
         output=options.single(output, "--output"),
         devices=devices,
         engine=engine,
         phase=phase,
     )
-    rows = compare_machines(model, machines, request)
+    rows = compare_machines(scenario, machines)
     emit(as_json, rows, lambda: comparison_report(rows))
     if not any(row.answer is not None and row.answer.fits for row in rows):
         raise typer.Exit(3)

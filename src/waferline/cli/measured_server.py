@@ -53,18 +53,20 @@ def predicted_serving(
 ) -> dict[str, Any] | None:
     """Predict's TTFT, TPOT and throughput for a closed loop; None for an open one, whose batch nobody knows."""
     from waferline.cli.measured import known_machine
-    from waferline.predict.dispatch import Request, answer
+    from waferline.predict.scenario import Scenario, run
 
     subject = record["detail"]["evidence"]
     if subject["batch"] is None:
         return None
-    request = Request(
+    scenario = Scenario(
+        model=model,
+        machine=known_machine(on).device,
         precision=precision,
         batch=int(subject["batch"]),
         prompt=round(subject["input_tokens"]),
         output=int(subject["output_tokens"]),
     )
-    result = answer(model, known_machine(on).device, request).result
+    result = run(scenario).result
     itl_s = float(result["itl_s"])
     return {
         "ttft_s": float(result["ttft_s"]),

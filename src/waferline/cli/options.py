@@ -24,9 +24,6 @@ class Counts(tuple[int, ...]):
     """One or several whole numbers: a table has a line for each."""
 
 
-BATCH, OUTPUT = Counts((1,)), Counts((256,))  # what is asked when nothing is said
-
-
 def counts(text: Any) -> Counts:
     """`1,8,64` as numbers; `32k` is 32,000 and `32K` or `32Ki` 32,768, as vLLM reads them."""
     if not isinstance(text, str):
@@ -42,8 +39,10 @@ def counts(text: Any) -> Counts:
     return Counts(values)
 
 
-def single(values: Counts, option: str) -> int:
+def single(values: Counts | None, option: str) -> int | None:
     """The only value of an option that may have several elsewhere."""
+    if values is None:
+        return None
     if len(values) != 1:
         raise typer.BadParameter(f"takes one value here, got {len(values)}", param_hint=option)
     return values[0]
@@ -106,8 +105,10 @@ Profile = Annotated[str | None, typer.Option("--profile", help="A calibration ma
 
 # How much of it
 Batch = Annotated[
-    Counts,
-    typer.Option("--batch", parser=counts, metavar="N[,N...]", help="Sequences (or inputs) at once; a line each."),
+    Counts | None,
+    typer.Option(
+        "--batch", parser=counts, metavar="N[,N...]", help="Sequences (or inputs) at once; a line each.  [default: 1]"
+    ),
 ]
 Prompt = Annotated[
     Counts | None,
@@ -119,27 +120,33 @@ Prompt = Annotated[
     ),
 ]
 Output = Annotated[
-    Counts,
+    Counts | None,
     typer.Option(
-        "--output", parser=counts, metavar="N[,N...]", show_default="256", help="Tokens generated for each sequence."
+        "--output", parser=counts, metavar="N[,N...]", help="Tokens generated for each sequence.  [default: 256]"
     ),
 ]
 Phase = Annotated[str, typer.Option("--phase", help="serve (prefill and decode), infer (one pass) or train.")]
 Load = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--load", help="static (one batch), closed or burst (BATCH clients), full (a queue that never empties)."
+        "--load",
+        help="static (one batch), closed or burst (BATCH clients), full (a queue that never empties).  [default: static]",
     ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", help="Under load: sequences that run at once, beside what memory and engine allow."),
 ]
 
 # Over how many devices
-Devices = Annotated[str, typer.Option("--devices", help="A number, or 'auto' for the fewest that fit.")]
+Devices = Annotated[str | None, typer.Option("--devices", help="A number, or 'auto' for the fewest that fit.")]
 Tp = Annotated[int | None, typer.Option("--tp", help="Tensor-parallel degree.")]
-Pp = Annotated[int, typer.Option("--pp", help="Pipeline-parallel degree.")]
-Ep = Annotated[int, typer.Option("--ep", help="Expert-parallel degree.")]
-Dp = Annotated[int, typer.Option("--dp", help="Data-parallel replicas.")]
+Pp = Annotated[int | None, typer.Option("--pp", help="Pipeline-parallel degree.")]
+Ep = Annotated[int | None, typer.Option("--ep", help="Expert-parallel degree.")]
+Dp = Annotated[int | None, typer.Option("--dp", help="Data-parallel replicas.")]
 Strategy = Annotated[
-    str, typer.Option("--strategy", help="Wafers: wafer-resident or weight-streaming.  [default: wafer-resident]")
+    str | None,
+    typer.Option("--strategy", help="Wafers: wafer-resident or weight-streaming.  [default: wafer-resident]"),
 ]
 Grid = Annotated[
     str | None,
@@ -147,8 +154,8 @@ Grid = Annotated[
 ]
 
 # Training
-MicroBatch = Annotated[int, typer.Option("--micro-batch", help="Training: sequences per micro-batch.")]
-Recompute = Annotated[str, typer.Option("--recompute", help="Training: none, selective or full.")]
+MicroBatch = Annotated[int | None, typer.Option("--micro-batch", help="Training: sequences per micro-batch.")]
+Recompute = Annotated[str | None, typer.Option("--recompute", help="Training: none, selective or full.")]
 
 # What is read and written
 Shared = Annotated[

@@ -13,20 +13,21 @@ def predict(
     on: options.On,
     precision: options.Precision = None,
     kv: options.Kv = None,
-    batch: options.Batch = options.BATCH,
+    batch: options.Batch = None,
     prompt: options.Prompt = None,
-    output: options.Output = options.OUTPUT,
-    devices: options.Devices = "1",
+    output: options.Output = None,
+    devices: options.Devices = None,
     tp: options.Tp = None,
-    pp: options.Pp = 1,
-    ep: options.Ep = 1,
-    dp: options.Dp = 1,
+    pp: options.Pp = None,
+    ep: options.Ep = None,
+    dp: options.Dp = None,
     engine: options.Engine = None,
-    load: options.Load = "static",
+    load: options.Load = None,
+    concurrency: options.Concurrency = None,
     phase: options.Phase = "serve",
-    micro_batch: options.MicroBatch = 1,
-    recompute: options.Recompute = "selective",
-    strategy: options.Strategy = "auto",
+    micro_batch: options.MicroBatch = None,
+    recompute: options.Recompute = None,
+    strategy: options.Strategy = None,
     grid: options.Grid = None,
     profile: options.Profile = None,
     explain: options.Explain = False,
@@ -36,11 +37,13 @@ def predict(
     import itertools
     from dataclasses import replace
 
-    from waferline.predict import dispatch
+    from waferline.predict.scenario import Scenario, run
     from waferline.report.answer import answer_report
     from waferline.report.compare import points_report
 
-    asked = dispatch.Request(
+    asked = Scenario(
+        model=model,
+        machine=options.machine(on),
         precision=precision,
         kv=kv,
         devices=devices,
@@ -50,6 +53,7 @@ def predict(
         dp=dp,
         engine=engine,
         load=load,
+        concurrency=concurrency,
         phase=phase,
         micro_batch=micro_batch,
         recompute=recompute,
@@ -57,10 +61,8 @@ def predict(
         profile=profile,
         grid=grid,
     )
-    machine = options.machine(on)
-    points = list(itertools.product(batch, prompt or (None,), output))
-    requests = [replace(asked, batch=b, prompt=p, output=o) for b, p, o in points]
-    answers = [dispatch.answer(model, machine, request) for request in requests]
+    points = list(itertools.product(batch or (None,), prompt or (None,), output or (None,)))
+    answers = [run(replace(asked, batch=b, prompt=p, output=o)) for b, p, o in points]
     if len(answers) == 1:
         emit(as_json, answers[0], lambda: answer_report(answers[0], explain=explain))
     else:

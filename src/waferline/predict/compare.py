@@ -10,7 +10,7 @@ from waferline.errors import UnsupportedError, WaferlineError
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
-from waferline.predict.dispatch import Answer, Request, answer
+from waferline.predict.scenario import Answer, Scenario, reads, run
 from waferline.workloads.load import load_model
 
 
@@ -45,17 +45,27 @@ def nearest_precision(device: Device, asked: str | None) -> tuple[str | None, st
     return asked, None
 
 
-def compare(model: Any, machines: Sequence[Any], request: Request) -> list[Row]:
-    """`request` on every machine. Unknown names raise; what one machine cannot do is a refused row of its own."""
-    spec = load_model(model)
-    devices = [load_hardware(machine) for machine in machines]
+def compare(scenario: Scenario, machines: Sequence[Any]) -> list[Row]:
+    """`scenario` on every machine, on the fewest devices that fit unless it says how many.
+
+    Unknown names raise; what one machine cannot do is a refused row of its own, and what its answer would not read is left
+    out there and said.
+    """
+    model = load_model(scenario.model)
     rows = []
-    for device in devices:
-        precision, why = nearest_precision(device, request.precision)
+    for device in [load_hardware(machine) for machine in machines]:
+        precision, why = nearest_precision(device, scenario.precision)
+        asked = replace(scenario, model=model, machine=device, precision=precision)
+        unread = sorted(asked.given().keys() - reads(asked))
+        left_out: dict[str, Any] = dict.fromkeys(unread)
+        asked = replace(asked, **left_out)
+        if scenario.devices is None and "devices" in reads(asked) and scenario.phase == "serve":
+            asked = replace(asked, devices="auto")
+        notes = (*((why,) if why else ()), *((f"{', '.join(unread)} not read here",) if unread else ()))
         try:
-            found = answer(spec, device, replace(request, precision=precision))
+            found = run(asked)
         except WaferlineError as error:
             rows.append(Row(device.name, None, error))
             continue
-        rows.append(Row(device.name, replace(found, notes=(*found.notes, why)) if why else found))
+        rows.append(Row(device.name, replace(found, notes=(*found.notes, *notes))))
     return rows

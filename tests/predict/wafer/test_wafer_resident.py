@@ -152,11 +152,13 @@ def test_mixture_of_experts_computes_what_is_routed_and_stores_all(moe, cs3):
 
 @pytest.mark.parametrize("strategy", ["wafer-resident", "weight-streaming"])
 def test_the_command_line_request_is_answered(models, cs3, strategy):
-    from waferline.predict.dispatch import Request
+    from waferline.predict.scenario import Scenario
     from waferline.predict.wafer import predict_resident, predict_streaming
 
     solve = {"wafer-resident": predict_resident, "weight-streaming": predict_streaming}[strategy]
-    result = solve(models["llama-3-8b"], cs3, Request(batch=2, prompt=512, output=64))
+    result = solve(
+        models["llama-3-8b"], cs3, Scenario(model=None, machine=None, batch=2, prompt=512, output=64, devices="1")
+    )
     assert result["tpot_s"] > 0 and result["request_s"] == pytest.approx(result["ttft_s"] + 64 * result["tpot_s"])
     assert {row.phase for row in result.operators} == {"prefill", "decode"}
     for phase, key in (("prefill", "ttft_s"), ("decode", "tpot_s")):

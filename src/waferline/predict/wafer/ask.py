@@ -20,7 +20,7 @@ _DEFAULT_PRECISION = "fp16"
 
 
 class Asked(Protocol):
-    """What these answers read of a request, and what they refuse to read."""
+    """What these answers read of a scenario."""
 
     @property
     def precision(self) -> str | None: ...
@@ -38,26 +38,12 @@ class Asked(Protocol):
     def grid(self) -> str | None: ...
 
 
-_NOT_READ = {"tp": None, "pp": 1, "ep": 1, "dp": 1, "engine": None, "load": "static", "profile": None}
-"""Options of a request that mean nothing on a wafer, and what they are when nobody asks for them."""
-
-
-def _refuse_unread(request: Asked, **more: Any) -> None:
-    given = [name for name, usual in {**_NOT_READ, **more}.items() if getattr(request, name, usual) != usual]
-    if given:
-        raise InvalidInputError(
-            f"a wafer reads no --{given[0]}, got '{getattr(request, given[0])}'",
-            hint="--devices, --precision, --kv, --batch, --prompt, --output, --strategy" + ("" if more else ", --grid"),
-        )
-
-
 def predict_resident(model: Any, device: Device, request: Asked) -> WaferResidentResult:
     """Weights in SRAM: `devices` wafers, or the fewest that hold the model for "auto" and for the default of 1.
 
     Raises: DoesNotFitError when more than one wafer is given and they do not hold it, or when it does not fit the grid asked
-    for; InvalidInputError for an option that wafers do not read; others as the model's `solve`.
+    for; others as the model's `solve`.
     """
-    _refuse_unread(request)
     given, side = _count(request.devices), "auto" if request.grid is None else _side(request.grid)
     prompt, precision = _DEFAULT_PROMPT if request.prompt is None else request.prompt, _with_kv(request)
     result = WaferResidentModel().solve(
@@ -91,7 +77,6 @@ def _side(grid: str) -> int:
 
 def predict_streaming(model: Any, device: Device, request: Asked) -> WeightStreamingResult:
     """Weights streamed: the prefill pass, with the decode step's `tpot_s` and rate beside it, on `devices` wafers."""
-    _refuse_unread(request, grid=None)
     stream = WeightStreamingModel()
     prompt = _DEFAULT_PROMPT if request.prompt is None else request.prompt
     precision = request.precision or _DEFAULT_PRECISION

@@ -1,0 +1,329 @@
+"""One question and the one way to its answer: a `Scenario` goes to `run`, from every face of waferline.
+
+A field that is None was not given and takes the usual value. A field that is given and that the answer would not read is an
+error: nobody believes that an option counted which did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from waferline.elementwise import anywhere
+from waferline.errors import InvalidInputError, UnsupportedError, unknown
+from waferline.formats import resolve
+from waferline.machines.device import Device
+from waferline.machines.hardware import load_hardware
+from waferline.predict.contract import pass_contract, serving_contract
+from waferline.predict.fit import Remedy, remedies, smallest_group
+from waferline.predict.result import Result
+from waferline.predict.serving import ServingModel
+from waferline.predict.single import SingleNodeModel
+from waferline.predict.training import TrainingModel
+from waferline.text import is_count
+from waferline.workloads.load import load_model
+from waferline.workloads.scenario import whole
+from waferline.workloads.spec import MixtureOfExperts, ModelSpec, Transformer
+
+PHASES = ("serve", "infer", "train")
+STRATEGIES = ("auto", "tensor-parallel", "wafer-resident", "weight-streaming")
+PROMPT_TOKENS, OUTPUT_TOKENS = 2048, 256  # of a request when nobody says
+# Formats to try, in order, when the user names none and the checkpoint has none of its own.
+_USUAL_PRECISIONS = ("bf16", "fp16", "w8a8", "fp32")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is asked. Numbers may be arrays, which broadcast as in NumPy; None means "not given".
+
+    model, machine: a name, a path or a loaded record. phase: serve (prefill and decode), infer (one pass) or train.
+    batch: sequences (or inputs) at once; under load clients; in training the global batch. prompt, output: tokens of each.
+    devices: how many, or "auto" for the fewest that fit. load, concurrency: as in `ServingModel.solve`. micro_batch,
+    virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer. intervals: False leaves
+    them out, for sweeps that only rank.
+    """
+
+    model: Any
+    machine: Any
+    phase: str = "serve"
+    precision: Any = None
+    kv: str | None = None
+    batch: Any = None
+    prompt: Any = None
+    output: Any = None
+    devices: Any = None
+    tp: Any = None
+    pp: Any = None
+    ep: Any = None
+    dp: Any = None
+    engine: str | None = None
+    profile: Any = None
+    load: str | None = None
+    concurrency: Any = None
+    strategy: str | None = None
+    grid: str | None = None
+    micro_batch: Any = None
+    virtual_stages: Any = None
+    recompute: str | None = None
+    sharding: str | None = None
+    stack: str | None = None
+    intervals: bool = True
+
+    def given(self) -> dict[str, Any]:
+        """Fields that somebody set, without those that every answer reads."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ALWAYS and self._has(f.name)}
+
+    def _has(self, name: str) -> bool:
+        return getattr(self, name) is not None
+
+    def arguments(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """The given ones of `names` (field → argument of a model), to be passed on by the argument's name."""
+        return {argument: getattr(self, name) for name, argument in names.items() if self._has(name)}
+
+
+_ALWAYS = ("model", "machine", "phase", "intervals")
+_PASS = frozenset({"precision", "batch", "engine"})
+_SERVING = {
+    "kv": "kv",
+    "batch": "batch_size",
+    "output": "output_len",
+    "tp": "tp",
+    "pp": "pp",
+    "ep": "ep",
+    "dp": "dp",
+    "engine": "engine",
+    "profile": "profile",
+    "load": "load",
+    "concurrency": "concurrency",
+}
+_TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages")} | {
+    name: name for name in ("recompute", "sharding", "stack")
+}
+_WAFER = frozenset({"precision", "kv", "batch", "prompt", "output", "devices", "strategy"})
+# Kind of answer → the fields it reads.
+READS: Mapping[str, frozenset[str]] = {
+    "serve": frozenset({*_SERVING, "precision", "prompt", "devices", "strategy"}),
+    "infer": _PASS | {"prompt"},
+    "infer network": _PASS,
+    "train": frozenset({*_TRAINING, "precision", "batch", "prompt", "devices"}),
+    "train network": _PASS,
+    "wafer-resident": _WAFER | {"grid"},
+    "weight-streaming": _WAFER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A result with what the user should read beside it."""
+
+    kind: str  # serve, infer, train, wafer-resident, weight-streaming
+    model: ModelSpec
+    device: Device
+    result: Result
+    remedies: tuple[Remedy, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return bool(np.all(self.result["feasible"]))
+
+    def to_json(self) -> dict[str, Any]:
+        contract = serving_contract if self.kind == "serve" else pass_contract
+        data = contract(self.result)
+        data["notes"] = [*data.get("notes", []), *self.notes]
+        if not self.fits:
+            data["would_fit"] = [{"change": r.change, "option": r.option} for r in self.remedies]
+        return data
+
+
+def run(scenario: Scenario) -> Answer:
+    """The answer to `scenario`.
+
+    Raises: UnknownNameError, FileFormatError, InvalidInputError (also for a field that the answer would not read, and for
+    degrees that the model cannot be cut into), UnsupportedError, DoesNotFitError.
+    """
+    spec, device = load_model(scenario.model), load_hardware(scenario.machine)
+    if scenario.phase not in PHASES:
+        raise unknown("phase", scenario.phase, PHASES)
+    kind = _kind(spec, device, scenario)
+    unread = scenario.given().keys() - READS[kind]
+    if unread:
+        raise InvalidInputError(
+            f"{', '.join(sorted(unread))} would not be read: {_called(kind, spec, device)}",
+            hint=f"it reads {', '.join(sorted(READS[kind]))}",
+        )
+    _check_degrees(spec, scenario)
+    precision, notes = choose_precision(spec, device, scenario.precision)
+    asked = replace(scenario, model=spec, machine=device, precision=precision)
+    answer = _ANSWERS[kind](asked)
+    return replace(answer, notes=(*notes, *answer.notes))
+
+
+def reads(scenario: Scenario) -> frozenset[str]:
+    """The fields that the answer to `scenario` reads. Raises: as `run`, for names."""
+    spec, device = load_model(scenario.model), load_hardware(scenario.machine)
+    return READS[_kind(spec, device, scenario)]
+
+
+def _kind(spec: ModelSpec, device: Device, scenario: Scenario) -> str:
+    strategy = scenario.strategy or "auto"
+    if strategy not in STRATEGIES:
+        raise unknown("strategy", strategy, STRATEGIES)
+    generates = isinstance(spec, Transformer) and spec.has_head
+    if scenario.phase == "train":
+        return "train" if isinstance(spec, Transformer) else "train network"
+    if scenario.phase == "infer" or not generates:
+        return "infer" if isinstance(spec, Transformer) else "infer network"
+    if strategy == "auto":
+        strategy = "wafer-resident" if device.kind == "wafer" else "tensor-parallel"
+    return "serve" if strategy == "tensor-parallel" else strategy
+
+
+def _called(kind: str, spec: ModelSpec, device: Device) -> str:
+    what = {"infer": "makes one pass", "train": "trains", "serve": "is served"}.get(kind.split()[0], f"is {kind}")
+    return f"{spec.name} {what} on {device.name}"
+
+
+def _check_degrees(spec: ModelSpec, scenario: Scenario) -> None:
+    """Refuse degrees that no engine can cut the model into: heads by tp, layers by pp, experts by ep."""
+    if not isinstance(spec, Transformer):
+        return
+    tp, pp, ep = (
+        whole(name, getattr(scenario, name) or 1.0) if getattr(scenario, name) is not None else 1.0
+        for name in ("tp", "pp", "ep")
+    )
+    heads = {getattr(b.mixer, "heads", None) or 1 for b in spec.blocks if b.mixer is not None}
+    for count in sorted(heads - {1}):
+        if anywhere(np.asarray(count % np.asarray(tp)) != 0):
+            raise InvalidInputError(f"tp {_shown(tp)} does not divide the {count} heads of {spec.name}")
+    layers = sum(b.count for b in spec.blocks)
+    if anywhere(pp > float(layers)):
+        raise InvalidInputError(f"pp {_shown(pp)} is more than the {layers} layers of {spec.name}")
+    experts = {b.ffn.experts for b in spec.blocks if isinstance(b.ffn, MixtureOfExperts)}
+    if anywhere(ep > 1.0) and not experts:
+        raise InvalidInputError(f"ep {_shown(ep)}: {spec.name} has no experts")
+    if experts and anywhere(ep > float(min(experts))):
+        raise InvalidInputError(f"ep {_shown(ep)} is more than the {min(experts)} experts of {spec.name}")
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(f"{v:g}" for v in np.unique(np.asarray(value))[:3])
+
+
+def choose_precision(model: ModelSpec, device: Device, asked: Any) -> tuple[Any, tuple[str, ...]]:
+    """The precision to use and a note that says so when the user named none.
+
+    Without a wish it is what the checkpoint ships in, if the device computes it, else the first usual one that it does.
+    """
+    if asked is not None:
+        if isinstance(asked, str):
+            resolve(asked, device.arithmetic)
+        return asked, ()
+    shipped = getattr(model, "weight_format", None)
+    for candidate in ((shipped,) if shipped else ()) + (("w8a8",) if device.kind == "mcu" else ()) + _USUAL_PRECISIONS:
+        try:
+            resolve(candidate, device.arithmetic)
+        except UnsupportedError:
+            continue
+        why = "as the checkpoint ships" if candidate == shipped else f"the usual choice on {device.name}"
+        return candidate, (f"precision {candidate}: {why}; --precision changes it",)
+    raise UnsupportedError(f"{device.name} computes none of the usual formats", hint="name one with --precision")
+
+
+def _device_count(devices: Any) -> int | None:
+    """The number of devices asked for; None means as few as fit."""
+    if devices is None:
+        return 1
+    if devices == "auto":
+        return None
+    text = str(devices)
+    if not is_count(text) or int(text) < 1:
+        raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{text}'")
+    return int(text)
+
+
+def _split(s: Scenario, rest: str) -> Any:
+    """The degree `rest` of a group of `devices`, when it was not given: what the other degrees leave."""
+    if s.devices is None:
+        return getattr(s, rest) if getattr(s, rest) is not None else 1
+    count = _device_count(s.devices)
+    degrees = {
+        name: whole(name, getattr(s, name)) if getattr(s, name) is not None else 1.0 for name in ("tp", "pp", "dp")
+    }
+    given = getattr(s, rest) is not None
+    others = np.prod([np.asarray(v) for name, v in degrees.items() if name != rest or given], axis=0)
+    if anywhere(np.asarray(count != others if given else count % others != 0)):
+        cut = " × ".join(f"{name} {_shown(v)}" for name, v in degrees.items() if name != rest or given)
+        raise InvalidInputError(f"{count} devices cannot be split into {cut}")
+    return getattr(s, rest) if given else count / others
+
+
+def _serve(s: Scenario) -> Answer:
+    model, device = s.model, s.machine
+    arguments = s.arguments(_SERVING) | {"precision": s.precision, "intervals": s.intervals}
+    arguments.setdefault("output_len", OUTPUT_TOKENS)
+    arguments["seq_len"] = PROMPT_TOKENS if s.prompt is None else s.prompt
+    if _device_count(s.devices) is None:
+        return Answer("serve", model, device, smallest_group(model, device, arguments))
+    arguments["tp"] = _split(s, "tp")
+    result = ServingModel().solve(model, device, **arguments)
+    fits = bool(np.all(result["feasible"]))
+    found = () if fits or result.shape else tuple(remedies(model, device, arguments))
+    return Answer("serve", model, device, result, found)
+
+
+def _one_pass(s: Scenario) -> Answer:
+    phase = "train" if s.phase == "train" else "infer"
+    result = SingleNodeModel().solve(
+        s.model,
+        s.machine,
+        1 if s.batch is None else s.batch,
+        s.precision,
+        phase=phase,
+        seq_len=s.prompt,
+        engine=s.engine,
+    )
+    return Answer(phase, s.model, s.machine, result)
+
+
+def _train(s: Scenario) -> Answer:
+    if _device_count(s.devices) is None:
+        raise InvalidInputError("--devices auto: a training step needs a number of devices")
+    arguments = s.arguments(_TRAINING) | {"dp": _split(s, "dp")}
+    result = TrainingModel().solve(
+        s.model,
+        s.machine,
+        PROMPT_TOKENS if s.prompt is None else s.prompt,
+        1 if s.batch is None else s.batch,
+        precision=s.precision,
+        **arguments,
+    )
+    return Answer("train", s.model, s.machine, result)
+
+
+def _wafer(s: Scenario) -> Answer:
+    from waferline.predict import wafer
+
+    kind = "weight-streaming" if s.strategy == "weight-streaming" else "wafer-resident"
+    solve = {"wafer-resident": wafer.predict_resident, "weight-streaming": wafer.predict_streaming}[kind]
+    usual = replace(
+        s,
+        batch=1 if s.batch is None else s.batch,
+        output=OUTPUT_TOKENS if s.output is None else s.output,
+        devices="1" if s.devices is None else str(s.devices),
+    )
+    return Answer(kind, s.model, s.machine, solve(s.model, s.machine, usual))
+
+
+_ANSWERS: Mapping[str, Callable[[Scenario], Answer]] = {
+    "serve": _serve,
+    "infer": _one_pass,
+    "infer network": _one_pass,
+    "train": _train,
+    "train network": _one_pass,
+    "wafer-resident": _wafer,
+    "weight-streaming": _wafer,
+}

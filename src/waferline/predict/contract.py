@@ -66,7 +66,9 @@ def serving_contract(result: Result) -> dict[str, Any]:
     data["interval"] = _interval(result)
     data |= _pick(result, _RATES)
     if "loaded_ttft_s" in result:
-        data["loaded"] = _pick(result, _LOADED)
+        data["loaded"] = _pick(result, _LOADED) | {
+            "speed_of_light": _pick(result, {k: v for k, v in _LOADED.items() if v != "running_sequences"}, "light_")
+        }
     data["memory"] = _pick(result, _MEMORY)
     for phase, keys in _PHASE_TIMES.items():
         times = {k: data[k] for k in keys}

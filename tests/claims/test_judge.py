@@ -116,3 +116,28 @@ def test_the_spread_is_fitted_on_some_sources_and_checked_on_the_others() -> Non
     assert table["fast"] == wanted and table["slow"] == wanted
     assert table["left_out_rows"] > 0 and table["left_out_faster"] == pytest.approx(0.025, abs=0.02)
     assert not fit(rows[:20])
+
+
+@pytest.mark.parametrize(
+    "text", ["batch 1000, context 64", "batch 1000 context 64", "context 64, batch 1000", "64 context, bs 1000"]
+)
+def test_a_batch_is_no_context(text: str) -> None:
+    claim = claims_of(f"Llama-3-8B fp16 on H100: {text}: 100 tokens/s")[0]
+    assert (claim.batch, claim.input_tokens) == (1000, 64)
+
+
+def test_a_checkpoint_is_read_in_the_format_it_ships_in() -> None:
+    """gpt-oss-120b on a DGX Spark was measured at 59 tokens/s twice; in 16 bits it would not even fit."""
+    judged = judge_claim(claims_of("gpt-oss-120b on DGX Spark: 59 tokens/s at batch 1")[0])
+    assert judged.status == "plausible"
+    assert "number format not stated: taken as mxfp4" in judged.reasons
+
+
+def test_a_claim_that_names_no_format_is_infeasible_only_if_every_format_is() -> None:
+    told = claims_of("Llama-3-8B fp16 on H100: 700 tokens/s at batch 1, context 64")[0]
+    untold = claims_of("Llama-3-8B on H100: 700 tokens/s at batch 1, context 64")[0]
+    assert judge_claim(told).status == "infeasible"
+    judged = judge_claim(untold)
+    assert judged.status != "infeasible" and any("impossible in 16 bit" in reason for reason in judged.reasons)
+    beyond = claims_of("Llama-3-8B on H100: 5000 tokens/s at batch 1, context 64")[0]
+    assert judge_claim(beyond).status == "infeasible"

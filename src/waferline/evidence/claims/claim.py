@@ -37,6 +37,7 @@ class Claim:
     value: float = float("nan")
     devices: float = 1.0
     precision: str = ""
+    shipped: str = ""  # format that the checkpoint is published in, where that is not 16 bit: read where none is stated
     kv: str = ""
     batch: float | None = None
     clients: bool = False
@@ -60,7 +61,7 @@ class Claim:
         if self.input_tokens is None and self.metric != "mfu":
             said.append(f"context not stated: taken as {SHORT_CONTEXT_TOKENS:.0f} tokens")
         if not self.precision:
-            said.append("number format not stated: taken as 16 bit")
+            said.append(f"number format not stated: taken as {self.shipped or '16 bit'}")
         return tuple(said)
 
     def row(self) -> Row:
@@ -70,7 +71,7 @@ class Claim:
         if (self.clients or batch is None) and self.metric != "mfu":
             phase = "serve"
         alone = self.metric == PER_USER_RATE
-        weights, _, activations = self.precision.partition(",a=")
+        weights, _, activations = (self.precision or self.shipped).partition(",a=")
         outputs = self.output_tokens
         return Row(
             id="claim",

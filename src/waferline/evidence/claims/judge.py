@@ -12,6 +12,7 @@ from waferline.evidence.claims.claim import PER_USER_RATE, Claim
 from waferline.evidence.claims.expect import Expected, expected
 from waferline.evidence.claims.laws import CAPACITY, Limit, limits
 from waferline.evidence.metrics import is_rate
+from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
@@ -90,6 +91,27 @@ def judge_claim(claim: Claim) -> Judgement:
         )
         said = tuple(f"missing: {name}" for name in claim.missing)
         return Judgement(empty, "unverifiable", said, claim=claim)
+    if not claim.precision:
+        return _read_generously(replace(claim, shipped=getattr(model_spec(claim.model), "weight_format", None) or ""))
+    return _judge_claim(claim)
+
+
+_NARROW = "int4"  # the narrowest format in common use: what a sentence that names none may have meant
+
+
+def _read_generously(claim: Claim) -> Judgement:
+    """A claim without a number format is infeasible only if it is so in every format that it may mean."""
+    judged = _judge_claim(claim)
+    if judged.status != "infeasible":
+        return judged
+    narrow = _judge_claim(replace(claim, precision=_NARROW))
+    if narrow.status == "infeasible":
+        return judged
+    said = f"number format not stated: impossible in {claim.shipped or '16 bit'}, so judged in {_NARROW}"
+    return replace(narrow, reasons=(*narrow.reasons, said), claim=claim)
+
+
+def _judge_claim(claim: Claim) -> Judgement:
     row = claim.row()
     judged = judge_rows([row], resident=not claim.clients)[0]
     if claim.batch is None and row.batch is None and judged.status in ("plausible", "optimistic"):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from waferline.arrays import Floats
 from waferline.elementwise import anywhere
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.formats import resolve
@@ -149,11 +150,12 @@ def run(scenario: Scenario) -> Answer:
     if scenario.phase not in PHASES:
         raise unknown("phase", scenario.phase, PHASES)
     kind = _kind(spec, device, scenario)
-    unread = scenario.given().keys() - READS[kind]
+    read = _read_by(kind, scenario)
+    unread = scenario.given().keys() - read
     if unread:
         raise InvalidInputError(
             f"{', '.join(sorted(unread))} would not be read: {_called(kind, spec, device)}",
-            hint=f"it reads {', '.join(sorted(READS[kind]))}",
+            hint=f"it reads {', '.join(sorted(read))}",
         )
     _check_degrees(spec, scenario)
     precision, notes = choose_precision(spec, device, scenario.precision)
@@ -165,7 +167,12 @@ def run(scenario: Scenario) -> Answer:
 def reads(scenario: Scenario) -> frozenset[str]:
     """The fields that the answer to `scenario` reads. Raises: as `run`, for names."""
     spec, device = load_model(scenario.model), load_hardware(scenario.machine)
-    return READS[_kind(spec, device, scenario)]
+    return _read_by(_kind(spec, device, scenario), scenario)
+
+
+def _read_by(kind: str, scenario: Scenario) -> frozenset[str]:
+    """A static batch runs all its sequences at once: a limit on them is for a load."""
+    return READS[kind] - ({"concurrency"} if scenario.load in (None, "static") else set())
 
 
 def _kind(spec: ModelSpec, device: Device, scenario: Scenario) -> str:
@@ -191,10 +198,7 @@ def _check_degrees(spec: ModelSpec, scenario: Scenario) -> None:
     """Refuse degrees that no engine can cut the model into: heads by tp, layers by pp, experts by ep."""
     if not isinstance(spec, Transformer):
         return
-    tp, pp, ep = (
-        whole(name, getattr(scenario, name) or 1.0) if getattr(scenario, name) is not None else 1.0
-        for name in ("tp", "pp", "ep")
-    )
+    tp, pp, ep = (_degree(scenario, name) for name in ("tp", "pp", "ep"))
     heads = {getattr(b.mixer, "heads", None) or 1 for b in spec.blocks if b.mixer is not None}
     for count in sorted(heads - {1}):
         if anywhere(np.asarray(count % np.asarray(tp)) != 0):
@@ -207,6 +211,11 @@ def _check_degrees(spec: ModelSpec, scenario: Scenario) -> None:
         raise InvalidInputError(f"ep {_shown(ep)}: {spec.name} has no experts")
     if experts and anywhere(ep > float(min(experts))):
         raise InvalidInputError(f"ep {_shown(ep)} is more than the {min(experts)} experts of {spec.name}")
+
+
+def _degree(scenario: Scenario, name: str) -> Floats:
+    value = getattr(scenario, name)
+    return 1.0 if value is None else whole(name, value)
 
 
 def _shown(value: Any) -> str:
@@ -250,9 +259,7 @@ def _split(s: Scenario, rest: str) -> Any:
     if s.devices is None:
         return getattr(s, rest) if getattr(s, rest) is not None else 1
     count = _device_count(s.devices)
-    degrees = {
-        name: whole(name, getattr(s, name)) if getattr(s, name) is not None else 1.0 for name in ("tp", "pp", "dp")
-    }
+    degrees = {name: _degree(s, name) for name in ("tp", "pp", "dp")}
     given = getattr(s, rest) is not None
     others = np.prod([np.asarray(v) for name, v in degrees.items() if name != rest or given], axis=0)
     if anywhere(np.asarray(count != others if given else count % others != 0)):
@@ -311,8 +318,9 @@ def _wafer(s: Scenario) -> Answer:
     solve = {"wafer-resident": wafer.predict_resident, "weight-streaming": wafer.predict_streaming}[kind]
     usual = replace(
         s,
-        batch=1 if s.batch is None else s.batch,
-        output=OUTPUT_TOKENS if s.output is None else s.output,
+        batch=1.0 if s.batch is None else whole("batch", s.batch),
+        prompt=PROMPT_TOKENS if s.prompt is None else whole("prompt", s.prompt),
+        output=OUTPUT_TOKENS if s.output is None else whole("output", s.output, least=0),
         devices="1" if s.devices is None else str(s.devices),
     )
     return Answer(kind, s.model, s.machine, solve(s.model, s.machine, usual))

@@ -1,4 +1,4 @@
-"""Groups of generating rows put to `ServingModel`: static batches, closed loads and full loads."""
+"""Groups of generating rows put to the door of every face, `predict.scenario.run`: static batches, closed loads and full loads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.predict.load import NO_LIMIT
 from waferline.predict.result import Result
-from waferline.predict.serving import ServingModel
+from waferline.predict.scenario import Scenario, run
 
 _SIZES = ("batch", "input_tokens", "output_tokens", "tp", "pp", "ep", "dp")
 _KEYS = {"value": "{}_{}", "low90": "{}_low90_{}", "high90": "{}_high90_{}", "light": "light_{}_{}"}  # variant → field
@@ -53,23 +53,25 @@ def sizes_of(requests: Sequence[Request]) -> dict[str, FloatArray]:
 
 def solve(first: Request, sizes: Mapping[str, Floats]) -> Result:
     """The serving model for rows that differ in sizes alone. Under full load a row's batch is the most that run at once."""
-    full = first.load == "full"
-    return ServingModel().solve(
+    full, load = first.load == "full", first.load != "static"
+    scenario = Scenario(
         model=model_spec(first.model),
-        hardware=first.hardware,
-        seq_len=np.ceil(sizes["input_tokens"]),
-        batch_size=1.0 if full else np.ceil(sizes["batch"]),
+        machine=first.hardware,
         precision=first.precision,
-        output_len=np.ceil(sizes["output_tokens"]),
         kv=first.kv,
+        prompt=np.ceil(sizes["input_tokens"]),
+        output=np.ceil(sizes["output_tokens"]),
+        batch=1.0 if full else np.ceil(sizes["batch"]),
         tp=sizes["tp"],
         pp=sizes["pp"],
         ep=sizes["ep"],
         dp=sizes["dp"],
         engine=first.engine,
         load=first.load,
-        concurrency=np.minimum(sizes["batch"], NO_LIMIT) if full else NO_LIMIT,
+        concurrency=(np.minimum(sizes["batch"], NO_LIMIT) if full else NO_LIMIT) if load else None,
+        strategy="tensor-parallel",  # published rows state tensor parallelism on wafers, too
     )
+    return run(scenario).result
 
 
 def _full(value: AnyArray, like: FloatArray) -> FloatArray:

@@ -1,15 +1,16 @@
-"""Groups of one-pass rows put to `SingleNodeModel`: encoders and convolutional networks."""
+"""Groups of one-pass rows put to the door of every face, `predict.scenario.run`: encoders and convolutional networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from waferline.evidence.answer import VARIANTS, Answer, answers, single
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
-from waferline.predict.single import SingleNodeModel
+from waferline.predict.scenario import Scenario, reads, run
 
 _KEYS = {"value": "latency_s", "low90": "latency_low90_s", "high90": "latency_high90_s", "light": "light_latency_s"}
 
@@ -23,15 +24,17 @@ def ask_single(requests: Sequence[Request]) -> list[Answer]:
     batch = np.array([r.batch for r in requests])
     devices = np.array([r.dp for r in requests])
     tokens = np.array([r.input_tokens for r in requests])
-    result = SingleNodeModel().solve(
+    scenario = Scenario(
         model=model_spec(first.model),
-        hardware=first.hardware,
-        batch_size=single(np.ceil(batch / devices)),
-        precision=first.precision,
+        machine=first.hardware,
         phase=first.variant,
-        seq_len=single(tokens),
+        batch=single(np.ceil(batch / devices)),
+        prompt=single(tokens),
+        precision=first.precision,
         engine=first.engine,
     )
+    read = reads(scenario)
+    result = run(scenario if "prompt" in read else replace(scenario, prompt=None)).result
     is_time = np.array([r.answer == "latency_s" for r in requests])
     values = {}
     for variant in VARIANTS:

@@ -1,4 +1,4 @@
-"""Groups of training rows put to `TrainingModel`."""
+"""Groups of training rows put to the door of every face, `predict.scenario.run`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from waferline.evidence.answer import VARIANTS, Answer, answers, single
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.predict.result import Result
-from waferline.predict.training import TrainingModel
+from waferline.predict.scenario import Scenario, run
 
 _WITH_RECOMPUTATION = 4.0 / 3.0  # Narayanan et al. 2021, equation 3: a second forward pass beside three
 _WHOLE_JOB = ("total_tokens_per_s", "samples_per_s")  # devices that share a sequence speed these up, and the step
@@ -34,11 +34,12 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
         for name in ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp", "context_parallel")
     }
     n = {name: single(column) for name, column in numbers.items()}
-    result = TrainingModel().solve(
+    scenario = Scenario(
         model=model_spec(first.model),
-        hardware=first.hardware,
-        seq_len=n["input_tokens"],
-        global_batch=n["batch"],
+        machine=first.hardware,
+        phase="train",
+        prompt=n["input_tokens"],
+        batch=n["batch"],
         micro_batch=n["micro_batch"],
         precision=first.precision,
         tp=n["tp"],
@@ -49,6 +50,7 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
         sharding=first.sharding,
         stack=first.engine,
     )
+    result = run(scenario).result
     shape = numbers["batch"].shape
     expected = np.broadcast_to(result["step_time_s"], shape)
     names = [r.answer for r in requests]

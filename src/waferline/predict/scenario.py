@@ -19,6 +19,7 @@ from waferline.formats import resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.contract import pass_contract, serving_contract
+from waferline.predict.engine import get_engine
 from waferline.predict.fit import Remedy, remedies, smallest_group
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
@@ -200,7 +201,8 @@ def _check_degrees(spec: ModelSpec, scenario: Scenario) -> None:
         return
     tp, pp, ep = (_degree(scenario, name) for name in ("tp", "pp", "ep"))
     heads = {getattr(b.mixer, "heads", None) or 1 for b in spec.blocks if b.mixer is not None}
-    for count in sorted(heads - {1}):
+    uneven = scenario.engine is not None and get_engine(scenario.engine).uneven_heads
+    for count in sorted(heads - {1}) if not uneven else ():
         if anywhere(np.asarray(count % np.asarray(tp)) != 0):
             raise InvalidInputError(f"tp {_shown(tp)} does not divide the {count} heads of {spec.name}")
     layers = sum(b.count for b in spec.blocks)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from waferline.predict.result import OperatorRow, Result
+from waferline.predict.operator_row import OperatorRow
 from waferline.text import metric, percent
 
 HEADER = ("operator", "×", "time", "share", "light", "FLOPs", "bytes", "bound by", "known")
+
+
+class Explained(Protocol):
+    """What a breakdown reads of a result."""
+
+    @property
+    def operators(self) -> Sequence[OperatorRow]: ...
+
+    def __getitem__(self, name: str) -> Any: ...
+
+    def __contains__(self, name: object) -> bool: ...
 
 
 def _first(value: Any) -> Any:
     return np.asarray(value).flat[0]
 
 
-def explain_rows(result: Result, phase: str) -> Iterator[tuple[str, ...]]:
+def explain_rows(result: Explained, phase: str) -> Iterator[tuple[str, ...]]:
     """Operators of `phase`, longest first, then what the engine adds, for the first scenario."""
     rows = sorted((r for r in result.operators if r.phase == phase), key=lambda r: -float(_first(r.time_s)))
     total = phase_total_s(result, phase, rows)
@@ -52,7 +63,7 @@ def explain_rows(result: Result, phase: str) -> Iterator[tuple[str, ...]]:
 _TOTALS = {"prefill": "ttft_s", "decode": "itl_s", "infer": "latency_s", "train": "latency_s"}
 
 
-def phase_total_s(result: Result, phase: str, rows: list[OperatorRow]) -> float:
+def phase_total_s(result: Explained, phase: str, rows: list[OperatorRow]) -> float:
     """The phase's expected time; where a result has no such field, the sum of its operators."""
     key = _TOTALS.get(phase, "")
     if key in result:
@@ -60,7 +71,7 @@ def phase_total_s(result: Result, phase: str, rows: list[OperatorRow]) -> float:
     return sum(float(_first(r.time_s)) for r in rows) or 1.0
 
 
-def explain_text(result: Result) -> str:
+def explain_text(result: Explained) -> str:
     """All phases as plain text tables."""
     lines: list[str] = []
     for phase in dict.fromkeys(r.phase for r in result.operators):

@@ -12,7 +12,7 @@ from waferline.arrays import AnyArray, FloatArray, Floats
 from waferline.elementwise import maximum, where
 from waferline.predict.efficiency.intervals import QUANTILES, Regime, shares
 from waferline.predict.engine import Engine
-from waferline.predict.result import OperatorRow
+from waferline.predict.operator_row import OperatorRow
 from waferline.predict.roofline import BOUNDS, Machine, Timed, time_operator
 from waferline.workloads.operator import Operator
 

@@ -11,6 +11,8 @@ import numpy as np
 from waferline.arrays import AnyArray
 from waferline.encode import dumps, encode
 from waferline.errors import unknown
+from waferline.predict.explain import explain_text
+from waferline.predict.operator_row import OperatorRow
 from waferline.units import quantity, unit_of
 
 T = TypeVar("T")
@@ -31,22 +33,6 @@ class Field:
         if unit:
             return quantity(value, unit)
         return value.item() if value.ndim == 0 else value
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorRow:
-    """One line of `explain`: an operator's share of its phase and the roof that binds it. Arrays over scenarios."""
-
-    phase: str
-    name: str
-    kind: str
-    count: AnyArray
-    time_s: AnyArray  # all executions
-    light_s: AnyArray
-    flops: AnyArray
-    bytes: AnyArray
-    bound: AnyArray  # text: compute, memory, link, overhead
-    tier: str
 
 
 class WhenRead(Sequence[T]):
@@ -154,8 +140,6 @@ class Result:
 
     def explain(self) -> str:
         """Where the time goes, operator by operator, as text. Scenarios beyond the first are left to `to_dataset`."""
-        from waferline.predict.explain import explain_text
-
         return explain_text(self)
 
     def to_json(self) -> dict[str, Any]:

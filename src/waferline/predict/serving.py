@@ -18,10 +18,11 @@ from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.load import NO_LIMIT, check_load, loaded_values
 from waferline.predict.memory import Footprint, footprint, model_weight_bytes, resident_bytes
+from waferline.predict.operator_row import OperatorRow
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.profile import Profile, load_profile
-from waferline.predict.result import Field, Fields, GenerationResult, OperatorRow, WhenRead, merged_sources
+from waferline.predict.result import Field, Fields, GenerationResult, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for
 from waferline.remember import by_identity
 from waferline.workloads.load import load_model

@@ -24,7 +24,7 @@ from waferline.machines.mesh_costs.fitted import (
     tile,
     tree_stages,
 )
-from waferline.predict.result import OperatorRow
+from waferline.predict.operator_row import OperatorRow
 from waferline.predict.roofline import machine_for, time_operator
 from waferline.predict.wafer.layers import Layer, check_covered, layers, released
 from waferline.predict.wafer.placement import COMPUTE_FORMAT, Placement, core_bytes, kv_bytes, place, stored_bytes

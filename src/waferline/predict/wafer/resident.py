@@ -25,7 +25,8 @@ from waferline.machines.mesh_costs.fitted import (
     tree_stages,
 )
 from waferline.predict.blocks import Values, over_blocks
-from waferline.predict.result import Field, GenerationResult, OperatorRow, WhenRead, merged_sources
+from waferline.predict.operator_row import OperatorRow
+from waferline.predict.result import Field, GenerationResult, WhenRead, merged_sources
 from waferline.predict.wafer.case import Case, PhaseAt, extra_row, make_case
 from waferline.predict.wafer.grids import every_side, nearest_fitting, survey
 from waferline.predict.wafer.kv import capacity_tokens

@@ -27,7 +27,8 @@ from waferline.machines.device import Device, Link
 from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import BLOCK_POINTS, Values, over_blocks, over_labels
 from waferline.predict.memory import kv_elements_per_token
-from waferline.predict.result import Field, OperatorRow, Result, merged_sources
+from waferline.predict.operator_row import OperatorRow
+from waferline.predict.result import Field, Result, merged_sources
 from waferline.predict.wafer.layers import Layer, layers, live_elements_per_token, matrix_flops
 from waferline.workloads.load import load_model
 from waferline.workloads.scenario import common_shape, real, whole

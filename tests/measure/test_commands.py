@@ -28,7 +28,7 @@ def test_operator_prints_measured_and_predicted(capsys: pytest.CaptureFixture[st
     assert data["measured"]["check"]["error"] <= data["measured"]["check"]["tolerance"]
     assert run([*arguments, "--on", "xeon-8480"]) == 0
     assert "predicted" in capsys.readouterr().out
-    assert len(list(store.read())) == 2
+    assert len(store.read().records) == 2
     assert run(["measure", "export", "-o", str(tmp_path / "rows.csv")]) == 0
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
 
@@ -71,7 +71,7 @@ def test_no_gpu_exits_four(capsys: pytest.CaptureFixture[str]) -> None:
         pytest.skip("a GPU is here")
     assert run(["measure", "resident"]) == 4
     assert "not measured" in capsys.readouterr().err
-    assert [r["engaged"] for r in store.read()] == [False]  # the refusal is on record too
+    assert [r["engaged"] for r in store.read().records] == [False]  # the refusal is on record too
 
 
 def test_this_is_refused_until_measured(
@@ -86,7 +86,8 @@ def test_resident_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["measure", "resident", "--device", "cpu", "--shape", "200x30", "--reps", "5", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["engaged"]
-    assert result["verdict"] in ("met", "unmet")
+    assert result["verdict"] == "undetermined"  # the target is for a GPU: no CPU can pass it
+    assert (result["reason"], result["target_device"]) == ("other-device", "cuda")
 
 
 def test_server_beside_predicted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError, RefusedError
+from waferline.errors import DoesNotFitError, InvalidInputError, RefusedError
 from waferline.evidence.rows import read_rows
 from waferline.measure import Check, Conditions, Measurement, Refusal, measure, store
-from waferline.measure.contract import relative_error, required
+from waferline.measure.contract import kind_of, relative_error, required
 from waferline.measure.engine import Cpu, Plan, foresee_memory
 from waferline.measure.rows import evidence_rows, rows_csv
 
@@ -59,8 +59,8 @@ def test_a_record_of_nothing_cannot_be_built(seconds: tuple[float, ...], check: 
 def test_a_refusal_passes_no_gate() -> None:
     refusal = Refusal(name="x", device="cuda:0", reason="no-device", explanation="there is none")
     assert refusal.rate("rows") == 0.0
-    assert not refusal.meets("rows", 0.0)
-    assert not refusal.meets("rows", -1.0)
+    assert not refusal.meets("rows", 0.0, "cuda")
+    assert not refusal.meets("rows", -1.0, "cuda")
     with pytest.raises(RefusedError) as caught:
         required(refusal)
     assert caught.value.exit_code == 4
@@ -72,8 +72,10 @@ def test_median_lies_between_the_repeats_and_the_rate_is_its_inverse(seconds: li
     assert min(seconds) <= m.median_s <= max(seconds)
     assert m.rate("rows") == pytest.approx(10.0 / m.median_s)
     assert m.spread >= 0
-    assert m.meets("rows", m.rate("rows"))
-    assert not m.meets("rows", math.nextafter(m.rate("rows"), math.inf))
+    kind = kind_of(m.device)
+    assert m.meets("rows", m.rate("rows"), kind)
+    assert not m.meets("rows", math.nextafter(m.rate("rows"), math.inf), kind)
+    assert not m.meets("rows", m.rate("rows"), "another")
 
 
 def test_disturbed_repeats_do_not_count_while_enough_are_quiet() -> None:
@@ -192,9 +194,9 @@ def test_memory_that_runs_out_and_memory_that_would() -> None:
     def run() -> None:
         raise MemoryError
 
-    with pytest.raises(DoesNotFitError) as caught:
-        measure(run, name="big", check=lambda r: GOOD, plan=SHORT)
-    assert caught.value.exit_code == 3
+    refused = measure(run, name="big", check=lambda r: GOOD, plan=SHORT)
+    assert isinstance(refused, Refusal) and refused.reason == "out-of-memory"
+    assert refused.error().exit_code == 3
     with pytest.raises(DoesNotFitError):
         foresee_memory(1e18, "a matrix")
 
@@ -223,11 +225,43 @@ def test_store_appends_reads_back_and_names_the_broken_line(tmp_path: Path) -> N
     refusal = Refusal(name="x", device="cuda:0", reason="no-device", explanation="none")
     store.append([record(), refusal], path)
     store.append([record()], path)
-    assert [r["engaged"] for r in store.read(path)] == [True, False, True]
+    assert [r["engaged"] for r in store.read(path).records] == [True, False, True]
+
+
+@pytest.mark.parametrize("torn", ['{"engaged": tr', "[1, 2]\n", "[" * 100_000, '"engaged"\n', "\x00"])
+def test_a_torn_line_is_skipped_counted_and_not_glued_to(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "m.jsonl"
+    store.append([record()], path)
     with path.open("a") as f:
-        f.write('{"engaged": tr')
-    with pytest.raises(FileFormatError, match="line 4"):
-        list(store.read(path))
+        f.write(torn)
+    store.append([record()], path)
+    kept = store.read(path)
+    assert (len(kept.records), kept.skipped) == (2, 1)
+
+
+def test_a_repeat_that_does_nothing_is_seen_wherever_it_is() -> None:
+    """A solver that is idle in one repeat in the middle is no measurement."""
+    calls = 0
+
+    def run() -> int:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.01)  # long enough that a repeat is one call
+        return 0 if calls == 5 else 1
+
+    outcome = measure(
+        run, name="idle", check=lambda r: Check("one", abs(r - 1.0), 0.0), plan=Plan(repeats=6, warmups=1)
+    )
+    assert isinstance(outcome, Refusal) and not outcome.engaged
+
+
+@pytest.mark.parametrize("error", [ValueError("shape"), np.linalg.LinAlgError("singular"), ZeroDivisionError("0")])
+def test_work_that_ends_in_an_error_is_a_refusal(error: Exception) -> None:
+    def run() -> None:
+        raise error
+
+    outcome = measure(run, name="broken", check=lambda r: GOOD, plan=SHORT)
+    assert isinstance(outcome, Refusal) and outcome.reason == "failed"
 
 
 def _write_many(path: Path, who: int) -> None:
@@ -243,7 +277,7 @@ def test_two_writers_never_mix_their_lines(tmp_path: Path) -> None:
         w.start()
     for w in writers:
         w.join()
-    assert sorted((r["who"], r["i"]) for r in store.read(path)) == [(w, i) for w in range(2) for i in range(20)]
+    assert sorted((r["who"], r["i"]) for r in store.read(path).records) == [(w, i) for w in range(2) for i in range(20)]
 
 
 def test_records_export_as_evidence_rows(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waferline.cli.measured import Known, constants_of, predicted, time_with
 from waferline.errors import DoesNotFitError, FileFormatError, RefusedError
+from waferline.evidence.side_by_side.known import Known, constants_of, predicted, time_with
 from waferline.formats import Precision
 from waferline.measure.caches import Cache, caches
 from waferline.measure.calibrate import Calibration, targets
@@ -181,7 +181,7 @@ def test_a_machine_never_measured_is_refused_with_the_command(
 def test_a_file_that_cannot_be_written_or_read_is_named(tmp_path: Path, profile: MachineProfile) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("x")
-    with pytest.raises(FileFormatError, match="cannot write"):
+    with pytest.raises(FileFormatError, match="cannot be written"):
         save_machine(machine_record(profile), blocked / "me.yaml")
     bad = tmp_path / "bad.yaml"
     bad.write_text("name: x\nefficency: {}\n")

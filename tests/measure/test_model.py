@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.kernels.random_gguf import RandomModel, write_random_gguf
 
-from waferline.cli.measured import Known
-from waferline.cli.measured_model import predicted_model
 from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError
+from waferline.evidence.side_by_side.known import Known
+from waferline.evidence.side_by_side.model import predicted_model
 from waferline.measure.contract import Measurement
 from waferline.measure.model import ModelResult, measure_model
 from waferline.measure.rows import evidence_rows

@@ -15,8 +15,9 @@ from waferline.measure.contract import Measurement, Refusal
 from waferline.measure.engine import Cpu, NotEngaged
 from waferline.measure.resident import (
     CANONICAL_ENCODE_SHAPES,
-    DEPLOYMENT_TARGET_ROWS_PER_SEC,
+    DEPLOYMENT,
     EncodeShape,
+    Gate,
     Met,
     Undetermined,
     Unmet,
@@ -26,12 +27,11 @@ from waferline.measure.resident import (
     measure_resident_solve_throughput,
 )
 from waferline.measure.resident.cpu import CpuSolver
-from waferline.measure.resident.protocol import result_json
 from waferline.measure.resident.shapes import RIDGE, Inputs
 from waferline.measure.resident.verdict import judge_rate
 
 SMALL = EncodeShape("small", 300, 40)
-TARGET = DEPLOYMENT_TARGET_ROWS_PER_SEC
+TARGET = DEPLOYMENT.rows_per_s
 
 
 def test_the_canonical_shapes_and_the_target_are_those_of_the_protocol() -> None:
@@ -82,8 +82,10 @@ def test_a_cpu_run_is_measured_and_judged_as_the_cpu() -> None:
     assert result.outcome.device == "cpu"
     assert result.outcome.check.error < 1e-9
     assert result.measured_rows_per_s == pytest.approx(SMALL.n / result.outcome.median_s)
-    assert isinstance(result.verdict, Met | Unmet)
-    assert result_json(result)["engaged"]
+    assert isinstance(result.verdict, Undetermined) and result.verdict.reason == "other-device"
+    judged = judge(result.outcome, Gate(1.0, "cpu"))
+    assert isinstance(judged, Met) and judged.device == "cpu"
+    assert result.to_json()["engaged"]
 
 
 def test_no_gpu_is_undetermined_and_never_met() -> None:
@@ -163,7 +165,7 @@ def test_a_device_that_fails_anywhere_gives_rate_zero(how: str, at: int, reason:
     ],
 )
 def test_the_verdict_on_every_kind_of_rate(rate: float, fraction: float, meets: bool) -> None:
-    verdict = judge_rate(rate, TARGET)
+    verdict = judge_rate("cuda:0", rate, DEPLOYMENT)
     assert verdict.meets_target is meets
     assert isinstance(verdict, Met if meets else Unmet)
     assert verdict.fraction == pytest.approx(fraction)
@@ -171,7 +173,7 @@ def test_the_verdict_on_every_kind_of_rate(rate: float, fraction: float, meets: 
 
 def test_a_verdict_comes_only_from_an_outcome() -> None:
     refusal = Refusal(name="x", device="cuda:0", reason="no-device", explanation="none")
-    assert judge(refusal, target=0.0) == Undetermined("no-device", "none")
+    assert judge(refusal, Gate(0.0)) == Undetermined("no-device", "none", Gate(0.0))
 
 
 @pytest.mark.parametrize("reps", [-1, 0, 4])

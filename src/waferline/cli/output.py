@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from waferline.report.table import Block, Line, Table, wrapped
+from waferline.text import one_line
 
 _STYLES = {"title": "1", "header": "2", "note": "2", "alarm": "1;31"}  # SGR codes: bold, faint, red
 
@@ -63,3 +66,39 @@ def progress(what: str, total: float | None = None, *, hidden: bool = False) -> 
             bar.update(task, advance=by, **changes)
 
         yield advance
+
+
+FIRST_S, SLOWER = 2.0, 0.1  # in a pipe: a line after so long, then after so much of the time that has passed
+
+
+@contextmanager
+def telling(doing: str) -> Iterator[Callable[[str], None]]:
+    """Says on the error stream what is being done: `tell(what)`. On a terminal on one line that changes; in a pipe a line
+    whenever nothing was said for two seconds, later for longer, so that no long work is silent and no log is full of it."""
+    if sys.stderr.isatty():
+        with progress(doing) as advance:
+            yield lambda what: advance(description=f"{doing} {what}")
+        return
+    started, now, done = time.monotonic(), "", threading.Event()
+
+    def heartbeat() -> None:
+        while not done.wait(max(FIRST_S, SLOWER * (time.monotonic() - started))):
+            warn(f"{doing} {now} ({time.monotonic() - started:.0f} s)")
+
+    def tell(what: str) -> None:
+        nonlocal now
+        now = what
+
+    thread = threading.Thread(target=heartbeat, daemon=True)
+    thread.start()
+    try:
+        yield tell
+    finally:
+        done.set()
+        thread.join()
+
+
+def warn(message: str) -> None:
+    """One line on the error stream that is no error."""
+    with suppress(OSError):  # nobody listens
+        print(f"waferline: {one_line(message)}", file=sys.stderr, flush=True)

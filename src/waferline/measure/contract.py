@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from waferline.errors import RefusedError
+from waferline.errors import DoesNotFitError, RefusedError, WaferlineError
 
 FEWEST_REPEATS = 5  # below this a median and its spread say nothing
 
@@ -24,6 +24,8 @@ Reason = Literal[
     "not-finite",  # a time or a result that is no number
     "out-of-time",  # too few repeats within the time allowed
     "no-kernel",  # nothing here can run it
+    "failed",  # the work itself ended in an error
+    "out-of-memory",  # while it was measured
 ]
 
 
@@ -141,10 +143,10 @@ class Measurement:
         """Work per second at the median, in `unit` of `work`."""
         return self.work[unit] / self.median_s
 
-    def meets(self, unit: str, target: float) -> bool:
-        """Whether the rate reaches `target`."""
+    def meets(self, unit: str, target: float, on: str) -> bool:
+        """Whether the rate reaches `target` and a device of the kind `on` ("cpu", "cuda") did the work."""
         rate = self.rate(unit)
-        return math.isfinite(rate) and rate > 0 and rate >= target
+        return kind_of(self.device) == on and math.isfinite(rate) and rate > 0 and rate >= target
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain data, SI floats; `engaged` tells it from a refusal."""
@@ -194,13 +196,14 @@ class Refusal:
         """Zero, whatever the unit."""
         return 0.0
 
-    def meets(self, unit: str, target: float) -> bool:
+    def meets(self, unit: str, target: float, on: str) -> bool:
         """Never, not even a target of zero."""
         return False
 
-    def error(self) -> RefusedError:
-        """The refusal as the error that ends a command with exit code 4."""
-        return RefusedError(f"{self.name} was not measured: {self.explanation}", where=self.device)
+    def error(self) -> WaferlineError:
+        """The refusal as the error that ends a command: exit code 4, or 3 where memory ran out."""
+        kind = DoesNotFitError if self.reason == "out-of-memory" else RefusedError
+        return kind(f"{self.name} was not measured: {self.explanation}", where=self.device)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -236,8 +239,13 @@ def conditions_json(c: Conditions) -> dict[str, Any]:
 Outcome = Measurement | Refusal
 
 
+def kind_of(device: str) -> str:
+    """`cuda` of `cuda:0`."""
+    return device.split(":")[0]
+
+
 def required(outcome: Outcome) -> Measurement:
-    """The measurement. Raises: RefusedError (exit code 4) when it was refused."""
+    """The measurement. Raises: RefusedError (exit code 4) when it was refused, DoesNotFitError (3) for want of memory."""
     if isinstance(outcome, Refusal):
         raise outcome.error()
     return outcome
@@ -263,6 +271,7 @@ __all__ = [
     "Reason",
     "Refusal",
     "conditions_json",
+    "kind_of",
     "relative_error",
     "required",
 ]

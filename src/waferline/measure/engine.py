@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from waferline.errors import DoesNotFitError, InvalidInputError
+from waferline.errors import DoesNotFitError, InvalidInputError, WaferlineError
 from waferline.measure.conditions import Instant, Watch
 from waferline.measure.contract import FEWEST_REPEATS, Check, Measurement, Outcome, Reason, Refusal
 from waferline.measure.fingerprint import fingerprint, free_memory_bytes
@@ -94,10 +94,10 @@ def measure(
     """Time `run(*inputs(i))` on `device` and check what it returns.
 
     inputs: makes the arguments of call i, outside the clock. check: compares a result with a reference, after the
-    warm-up and again on the last result; a failed check is a refusal. work: what is done once, by unit. times: how often
-    one call does it; seconds are of one time.
+    warm-up and after every repeat, when its clock has stopped; one failed check is a refusal. work: what is done once, by
+    unit. times: how often one call does it; seconds are of one time.
 
-    Raises: DoesNotFitError when memory runs out; every other way of not measuring is a `Refusal`.
+    Every way of not measuring is a `Refusal`. Raises: what `inputs`, `run` and `check` raise of this package's own errors.
     """
     job = _Job(run, name, check, inputs or _no_inputs, device or Cpu(), plan or Plan(), times)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -123,8 +123,12 @@ def measure(
         return refuse("not-engaged", str(error))
     except DeviceLost as error:
         return refuse("device-lost", str(error))
-    except MemoryError as error:
-        raise DoesNotFitError(f"memory ran out while measuring {name}", where=job.device.name) from error
+    except MemoryError:
+        return refuse("out-of-memory", "memory ran out")
+    except WaferlineError:
+        raise
+    except (ValueError, ArithmeticError) as error:  # NumPy's LinAlgError is a ValueError
+        return refuse("failed", f"{type(error).__name__}: {_first_line(error)}")
     checked, seconds, quiet, calls, conditions = outcome
     if not checked.passed:
         wrong = "is not finite" if math.isnan(checked.error) else f"is off by {checked.error:.3g}"
@@ -176,16 +180,16 @@ class _Job:
         busy_wall_s = busy_cpu_s = 0.0
         deadline = time.perf_counter() + self.plan.most_s
         enough = time.perf_counter() + self.plan.least_s
-        result: Any = first
         while (len(seconds) < self.plan.repeats or time.perf_counter() < enough) and time.perf_counter() < deadline:
             before, after, result = self._repeat(len(seconds) * calls, calls)
+            checked = max(checked, self.check(result), key=_failing)
+            if not checked.passed:
+                return checked, [], [], calls, None
             seconds.append((after.wall_s - before.wall_s) / (calls * self.times))
             quiet.append(before.quiet_until(after, self.device.threads))
             busy_wall_s += after.wall_s - before.wall_s
             busy_cpu_s += after.cpu_s - before.cpu_s
-        last = self.check(result)
-        worse = last if not last.passed or last.error > checked.error else checked
-        return worse, seconds, quiet, calls, watch.stop(len(quiet) - sum(quiet), busy_wall_s, busy_cpu_s)
+        return checked, seconds, quiet, calls, watch.stop(len(quiet) - sum(quiet), busy_wall_s, busy_cpu_s)
 
     def _warm_up(self) -> tuple[Any, float]:
         """The last warm-up's result and the seconds it took."""
@@ -197,10 +201,10 @@ class _Job:
 
     def _repeat(self, first_call: int, calls: int) -> tuple[Instant, Instant, Any]:
         """Run `calls` calls between two instants; the clock stops when the device is done."""
-        arguments = [self.inputs(first_call + i) for i in range(calls)]
         run, device = self.run, self.device
         result: Any = None
         try:
+            arguments = [self.inputs(first_call + i) for i in range(calls)]
             device.synchronise()
             before = Instant.now()
             for each in arguments:
@@ -208,12 +212,19 @@ class _Job:
             device.synchronise()
             after = Instant.now()
         except RuntimeError as error:
-            raise DeviceLost(
-                f"{device.name} failed: {str(error).splitlines()[0] if str(error) else 'no reason'}"
-            ) from error
+            raise DeviceLost(f"{device.name} failed: {_first_line(error)}") from error
         if not device.holds(result):
             raise NotEngaged(f"the result is not on {device.name}")
         return before, after, result
+
+
+def _failing(check: Check) -> float:
+    """Checks in order of how bad they are: what is not finite is worst."""
+    return check.error - check.tolerance if math.isfinite(check.error) else math.inf
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or "no reason"
 
 
 def foresee_memory(needed_bytes: float, what: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from waferline.errors import FileFormatError, RefusedError
+from waferline.errors import RefusedError
+from waferline.files import write_text
 from waferline.measure.calibrate import Calibration
 from waferline.measure.machine import MachineProfile
 from waferline.measure.store import cache_folder
@@ -116,13 +118,9 @@ def machine_yaml(record: Mapping[str, Any]) -> str:
 
 def save_machine(record: Mapping[str, Any], path: Path) -> None:
     """Write a hardware file, whole or not at all. Raises: FileFormatError when it cannot be written."""
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with contextlib.suppress(OSError):  # what is missing for another reason is said by the writer
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(machine_yaml(record), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise FileFormatError(f"cannot write: {error.strerror}", where=str(path)) from error
+    write_text(path, machine_yaml(record))
 
 
 def this_machine_path() -> Path:

@@ -45,14 +45,14 @@ def evidence_rows(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, An
 
 
 def _row(record: Mapping[str, Any], metric: str, value: float) -> dict[str, Any]:
-    subject: Mapping[str, Any] = record["detail"].get("evidence", {})
+    subject: Mapping[str, Any] = record.get("detail", {}).get("evidence", {})
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     row |= {key: subject[key] for key in _COPIED if subject.get(key) is not None}
     machine = record["machine"]
     row["hardware"] = row["hardware"] or f"this-{machine['digest']}"
     row["model"] = row["model"] or record["name"]
     row["engine"] = row["engine"] or "waferline"
-    row["engine_version"] = row["engine_version"] or machine["versions"].get("waferline", "")
+    row["engine_version"] = row["engine_version"] or machine.get("versions", {}).get("waferline", "")
     row["phase"] = row["phase"] or "operator"
     row |= {
         "source": _SOURCE,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from waferline.errors import FileFormatError
 from waferline.measure.contract import Outcome
@@ -25,20 +25,31 @@ def default_store() -> Path:
     return Path(named) if named else cache_folder() / "measurements.jsonl"
 
 
+class Kept(NamedTuple):
+    """What a store holds: records, oldest first, and how many lines are none."""
+
+    records: list[dict[str, Any]]
+    skipped: int
+
+
 def append(outcomes: Iterable[Outcome | Mapping[str, Any]], path: Path | None = None) -> Path:
     """Add records, refusals too, at the end of `path`; returns where.
 
-    All lines go out in one write of a file opened for appending, so that two processes never mix theirs.
-    Raises: FileFormatError when the file cannot be written.
+    All lines go out at once to a file opened for appending, so that two processes never mix theirs; where the last line was cut
+    short by a crash they begin on a line of their own. Raises: FileFormatError when the file cannot be written.
     """
     where = path or default_store()
     records = [dict(o) if isinstance(o, Mapping) else o.to_json() for o in outcomes]
     text = "".join(json.dumps(r, allow_nan=False, separators=(",", ":")) + "\n" for r in records)
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(where, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(where, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, text.encode())
+            size = os.fstat(handle).st_size
+            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+            left = (b"\n" if torn else b"") + text.encode()
+            while left:
+                left = left[os.write(handle, left) :]
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -47,27 +58,24 @@ def append(outcomes: Iterable[Outcome | Mapping[str, Any]], path: Path | None = 
     return where
 
 
-def read(path: Path | None = None) -> Iterator[dict[str, Any]]:
-    """Every record of a store, oldest first.
+def read(path: Path | None = None) -> Kept:
+    """Every record of a store; lines that are none (one cut short by a crash, say) are counted and skipped.
 
-    Raises: FileFormatError naming the line that is no record (a line cut short by a crash, say).
+    Raises: FileFormatError when the file cannot be read.
     """
     where = path or default_store()
     try:
-        with where.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield _record(line, f"{where}, line {number}")
+        lines = where.read_bytes().splitlines()
     except OSError as error:
         raise FileFormatError(f"cannot read: {error.strerror}", where=str(where)) from error
-    except UnicodeDecodeError as error:
-        raise FileFormatError("not UTF-8 text", where=str(where)) from error
+    found = [_record(line) for line in lines]
+    records = [record for record in found if record is not None]
+    return Kept(records, len(found) - len(records))
 
 
-def _record(line: str, where: str) -> dict[str, Any]:
+def _record(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FileFormatError(f"not JSON: {error.msg}", where=where) from error
-    if not isinstance(record, dict) or "engaged" not in record:
-        raise FileFormatError("not a measurement: no key 'engaged'", where=where)
-    return record
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and "engaged" in record else None

@@ -82,10 +82,16 @@ def measure_vector(request: OperatorRequest, plan: Plan) -> Outcome:
     kind = VECTORS[request.operator]
     foresee_memory(8.0 * (kind.passes + 4) * elements, request.label)
     run, wanted = kind.make(request.batch, request.shape, np.random.default_rng(_SEED))
+
+    def check(got: Any) -> Check:
+        error = relative_error(got, wanted)
+        got.fill(np.nan)  # the next pass has to write it anew
+        return Check("the formula in f64", error, _TOLERANCE)
+
     return measure(
         run,
         name=request.label,
-        check=lambda got: Check("the formula in f64", relative_error(got, wanted), _TOLERANCE),
+        check=check,
         device=Cpu(1),
         plan=plan,
         work={"bytes": 4.0 * kind.passes * elements, "elements": float(elements)},

@@ -6,14 +6,15 @@ matrix and its Cholesky factor never leave the device. The protocol and its cons
 """
 
 from waferline.measure.resident.oracle import cpu_oracle_normal_equations_solve
-from waferline.measure.resident.protocol import ResidentResult, measure_resident_solve_throughput
+from waferline.measure.resident.run import ResidentResult, measure_resident_solve_throughput
 from waferline.measure.resident.shapes import CANONICAL_ENCODE_SHAPES, EncodeShape, encode_shape
-from waferline.measure.resident.verdict import DEPLOYMENT_TARGET_ROWS_PER_SEC, Met, Undetermined, Unmet, Verdict, judge
+from waferline.measure.resident.verdict import DEPLOYMENT, Gate, Met, Undetermined, Unmet, Verdict, judge
 
 __all__ = [
     "CANONICAL_ENCODE_SHAPES",
-    "DEPLOYMENT_TARGET_ROWS_PER_SEC",
+    "DEPLOYMENT",
     "EncodeShape",
+    "Gate",
     "Met",
     "ResidentResult",
     "Undetermined",

@@ -8,8 +8,8 @@ from typing import Any
 from waferline.arrays import FloatArray
 from waferline.errors import DoesNotFitError
 from waferline.measure.engine import NotEngaged
-from waferline.measure.resident.protocol import Solver
 from waferline.measure.resident.shapes import EncodeShape
+from waferline.measure.resident.solver import Solver
 
 
 @dataclass(frozen=True, slots=True)

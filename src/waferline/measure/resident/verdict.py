@@ -6,21 +6,33 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from waferline.measure.contract import Measurement, Outcome
+from waferline.measure.contract import Measurement, Outcome, kind_of
 
-DEPLOYMENT_TARGET_ROWS_PER_SEC = 100_000.0
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What is demanded: rows per second, and the kind of device that has to do the work."""
+
+    rows_per_s: float
+    device: str = "cuda"
+
+
+DEPLOYMENT = Gate(100_000.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """The device was engaged throughout and reached the target."""
+    """The device that the gate demands was engaged throughout and reached the target."""
 
+    device: str
     rows_per_s: float
-    target: float = DEPLOYMENT_TARGET_ROWS_PER_SEC
+    gate: Gate
 
     @property
     def fraction(self) -> float:
-        return self.rows_per_s / self.target
+        """Of the target; 0 for a rate that is not finite and positive, infinity too."""
+        valid = math.isfinite(self.rows_per_s) and self.rows_per_s > 0
+        return self.rows_per_s / self.gate.rows_per_s if valid else 0.0
 
     @property
     def meets_target(self) -> bool:
@@ -28,17 +40,8 @@ class Met:
 
 
 @dataclass(frozen=True, slots=True)
-class Unmet:
+class Unmet(Met):
     """The device was engaged throughout and was too slow, or its rate is no rate."""
-
-    rows_per_s: float
-    target: float = DEPLOYMENT_TARGET_ROWS_PER_SEC
-
-    @property
-    def fraction(self) -> float:
-        """0 for a rate that is not finite and positive, infinity too."""
-        valid = math.isfinite(self.rows_per_s) and self.rows_per_s > 0
-        return self.rows_per_s / self.target if valid else 0.0
 
     @property
     def meets_target(self) -> bool:
@@ -47,43 +50,43 @@ class Unmet:
 
 @dataclass(frozen=True, slots=True)
 class Undetermined:
-    """No device did the work, so nothing can be said: neither that the target is met nor that it is not."""
+    """Nothing can be said, neither that the target is met nor that it is not: no device did the work, or another one."""
 
     reason: str
     explanation: str
-
-    @property
-    def fraction(self) -> float:
-        return 0.0
-
-    @property
-    def meets_target(self) -> bool:
-        return False
+    gate: Gate
+    fraction: float = 0.0
+    meets_target: bool = False
 
 
 Verdict = Met | Unmet | Undetermined
 
 
-def judge(outcome: Outcome, target: float = DEPLOYMENT_TARGET_ROWS_PER_SEC) -> Verdict:
-    """The verdict on an outcome. Only a `Measurement` can be met or unmet: no rate from elsewhere can be passed in."""
+def judge(outcome: Outcome, gate: Gate = DEPLOYMENT) -> Verdict:
+    """The verdict on an outcome. Only a `Measurement` on the gate's device can be met or unmet: no rate from elsewhere
+    can be passed in."""
     if not isinstance(outcome, Measurement):
-        return Undetermined(outcome.reason, outcome.explanation)
-    return judge_rate(outcome.rate("rows"), target)
-
-
-def judge_rate(rows_per_s: float, target: float) -> Met | Unmet:
-    """Met at the target and above; a rate that is zero, negative, NaN or infinite is unmet."""
-    meets = math.isfinite(rows_per_s) and rows_per_s > 0 and rows_per_s >= target
-    return Met(rows_per_s, target) if meets else Unmet(rows_per_s, target)
+        return Undetermined(outcome.reason, outcome.explanation, gate)
+    if kind_of(outcome.device) != gate.device:
+        return Undetermined("other-device", f"the target is for {gate.device}, this ran on {outcome.device}", gate)
+    return judge_rate(outcome.device, outcome.rate("rows"), gate)
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as data: `verdict`, `meets_target`, `fraction`, and the reason where there is none."""
+    """The verdict as data: `verdict`, `meets_target`, `fraction`, the gate, and the reason where there is none."""
     data: dict[str, Any] = {
         "verdict": type(verdict).__name__.lower(),
         "meets_target": verdict.meets_target,
         "fraction": verdict.fraction,
+        "target_rows_per_s": verdict.gate.rows_per_s,
+        "target_device": verdict.gate.device,
     }
     if isinstance(verdict, Undetermined):
         return {**data, "reason": verdict.reason, "explanation": verdict.explanation}
-    return {**data, "target_rows_per_s": verdict.target}
+    return data
+
+
+def judge_rate(device: str, rows_per_s: float, gate: Gate) -> Met | Unmet:
+    """Met at the target and above; a rate that is zero, negative, NaN or infinite is unmet."""
+    meets = math.isfinite(rows_per_s) and rows_per_s > 0 and rows_per_s >= gate.rows_per_s
+    return (Met if meets else Unmet)(device, rows_per_s, gate)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from waferline.measure.server.load import Load
+from waferline.measure.server.load import Load, loads
 from waferline.measure.server.run import ServerResult, measure_server
 from waferline.measure.server.stream import Target
 
-__all__ = ["Load", "ServerResult", "Target", "measure_server"]
+__all__ = ["Load", "ServerResult", "Target", "loads", "measure_server"]

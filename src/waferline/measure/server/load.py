@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from waferline.errors import InvalidInputError
@@ -44,6 +45,23 @@ class Load:
     @property
     def label(self) -> str:
         return f"concurrency {self.concurrency}" if self.rate_per_s is None else f"{self.rate_per_s:g} requests/s"
+
+
+def loads(concurrency: Sequence[int], rates: Sequence[float], requests: int | None = None) -> list[Load]:
+    """A load for each rate, or where there is none for each number of requests in flight; as many requests as it takes to
+    say something, unless told. Raises: InvalidInputError for what no load can be."""
+    if rates:
+        return [Load(_requests(requests, OPEN_S * rate), rate_per_s=rate) for rate in rates]
+    return [Load(_requests(requests, EACH * streams), concurrency=streams) for streams in concurrency]
+
+
+EACH, FEWEST, OPEN_S = 8, 16, 30.0  # requests a stream; of a load at least; seconds that an open loop lasts
+
+
+def _requests(told: int | None, usual: float) -> int:
+    if told is not None or math.isnan(usual):  # what is no number is refused with its load
+        return FEWEST if told is None else told
+    return int(min(max(FEWEST, usual), MOST_REQUESTS))
 
 
 async def offer(load: Load, send: Sender) -> list[Answer | Failure]:

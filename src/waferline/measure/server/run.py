@@ -38,6 +38,11 @@ class ServerResult:
     def engaged(self) -> bool:
         return bool(self.summary["answered"] >= FEWEST_REPEATS)
 
+    def required(self) -> None:
+        """Raises: RefusedError when this is no measurement."""
+        if not self.engaged:
+            raise self.error()
+
     def error(self) -> RefusedError:
         """The refusal as an error with exit code 4."""
         faults = ", ".join(f"{n} {kind}" for kind, n in self.summary["errors"].items()) or "none sent"

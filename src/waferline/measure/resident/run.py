@@ -4,38 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError, unknown
-from waferline.measure.contract import FEWEST_REPEATS, Check, Measurement, Outcome, Refusal, relative_error
-from waferline.measure.engine import ComputeDevice, Cpu, DeviceLost, NotEngaged, Plan, measure
+from waferline.measure.contract import FEWEST_REPEATS, Check, Measurement, Outcome, Refusal, relative_error, required
+from waferline.measure.engine import Cpu, DeviceLost, NotEngaged, Plan, measure
 from waferline.measure.fingerprint import fingerprint
 from waferline.measure.resident.oracle import cpu_oracle_normal_equations_solve
 from waferline.measure.resident.shapes import RIDGE, EncodeShape, Inputs
-from waferline.measure.resident.verdict import Verdict, judge
+from waferline.measure.resident.solver import Solver
+from waferline.measure.resident.verdict import Verdict, judge, verdict_json
 
 PARITY = 1e-9  # largest distance from the oracle, relative to its largest coefficient
 _MOST_S = 300.0  # a slow device still gets its repeats: the largest shape is 160 GFLOP
-
-
-class Solver(Protocol):
-    """What a device has to do. `device` tells the engine whether it is there and whether it did the work."""
-
-    @property
-    def device(self) -> ComputeDevice: ...
-
-    def fits(self, shape: EncodeShape) -> None:
-        """Raises: DoesNotFitError when the shape needs more memory than is free."""
-        ...
-
-    def stage(self, x: FloatArray) -> None: ...
-
-    def solve(self, w: FloatArray, rhs: FloatArray) -> Any:
-        """β, as an array of the device's own kind or as f64[p]."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +38,23 @@ class ResidentResult:
     def measured_rows_per_s(self) -> float:
         return self.outcome.rate("rows")
 
+    def required(self) -> Measurement:
+        """The measurement. Raises: RefusedError or DoesNotFitError where there is none."""
+        return required(self.outcome)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as data: the record with its verdict; the rate is 0 where the device was not engaged."""
+        spread = self.outcome.spread if isinstance(self.outcome, Measurement) else None
+        return {
+            "shape": {"label": self.shape.label, "n": self.shape.n, "p": self.shape.p},
+            "engaged": self.engaged,
+            "measured_rows_per_s": self.measured_rows_per_s,
+            "measured_flops_per_s": self.measured_flops_per_s,
+            "spread": spread,
+            **verdict_json(self.verdict),
+            "record": self.outcome.to_json(),
+        }
+
     @property
     def measured_flops_per_s(self) -> float:
         """The honest companion of rows/s, which rewards few unknowns."""
@@ -61,7 +62,12 @@ class ResidentResult:
 
 
 def measure_resident_solve_throughput(
-    shape: EncodeShape, reps: int, *, device: str = "cuda", solver: Solver | None = None
+    shape: EncodeShape,
+    reps: int,
+    *,
+    device: str = "cuda",
+    solver: Solver | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> ResidentResult:
     """Rows per second of device-resident normal-equation solves, judged against the deployment target.
 
@@ -75,6 +81,8 @@ def measure_resident_solve_throughput(
         raise InvalidInputError(f"{reps} repeats", where="reps", hint=f"at least {FEWEST_REPEATS}")
     if shape.n < 1 or shape.p < 1:
         raise InvalidInputError(f"shape {shape.n}x{shape.p}", where="shape", hint="sizes of at least 1")
+    if progress is not None:
+        progress(f"{shape.label}: {reps} solves on {device}")
     outcome = _measure(shape, reps, solver or _solver(device))
     return ResidentResult(shape, outcome, judge(outcome))
 
@@ -148,19 +156,3 @@ def _cuda() -> Solver:
 
 
 _SOLVERS: Mapping[str, Callable[[], Solver]] = {"cuda": _cuda, "cpu": _cpu}
-
-
-def result_json(result: ResidentResult) -> dict[str, Any]:
-    """A result as data: the record with its verdict; the rate is 0 where the device was not engaged."""
-    from waferline.measure.resident.verdict import verdict_json
-
-    spread = result.outcome.spread if isinstance(result.outcome, Measurement) else None
-    return {
-        "shape": {"label": result.shape.label, "n": result.shape.n, "p": result.shape.p},
-        "engaged": result.engaged,
-        "measured_rows_per_s": result.measured_rows_per_s,
-        "measured_flops_per_s": result.measured_flops_per_s,
-        "spread": spread,
-        **verdict_json(result.verdict),
-        "record": result.outcome.to_json(),
-    }

@@ -1,17 +1,24 @@
-"""Predicted beside measured: the profile of a measured machine as predict's constants, and what predict says with them."""
+"""A machine that predict can be asked about, with its measured constants, and what predict says of an operator there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from waferline.formats import Precision
-    from waferline.machines.device import Device
-    from waferline.predict.efficiency.coefficients import Record
-    from waferline.workloads.operator import Operator
+import numpy as np
+
+from waferline.errors import RefusedError
+from waferline.formats import Precision, resolve
+from waferline.machines.device import Device
+from waferline.machines.hardware import FILE_ENDINGS, load_hardware
+from waferline.measure.machine_file import THIS, read_machine, read_this_machine
+from waferline.predict.efficiency.coefficients import Record
+from waferline.predict.efficiency.intervals import interval
+from waferline.predict.efficiency.profile import record_for, records
+from waferline.predict.roofline import BOUNDS, Machine, time_operator
+from waferline.workloads.operator import Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +36,12 @@ class Known:
         share = threads / d.units
         peaks = {f: d.extra.get(f"{f}_flops_{threads}_threads", p * share) for f, p in d.peak_flops.items()}
         memory = d.extra.get(f"memory_bytes_per_s_{threads}_threads", d.bandwidth_bytes_per_s * share)
-        from dataclasses import replace
-
         levels = [replace(x, bandwidth_bytes_per_s=x.bandwidth_bytes_per_s * share) for x in d.memory[:-1]]
         last = replace(d.main_memory, bandwidth_bytes_per_s=memory)
         return Known(d.with_(units=threads, peak_flops=peaks, memory=(*levels, last)), self.records)
 
     def time_at(self, op: Operator, c: Mapping[str, float], memory_bytes_per_s: float) -> float:
         """Predict's seconds of `op` under the constants `c`, with main memory as fast as it was at some moment."""
-        from dataclasses import replace
-
         last = replace(self.device.main_memory, bandwidth_bytes_per_s=memory_bytes_per_s)
         return time_with(self.device.with_(memory=(*self.device.memory[:-1], last)), op, c)
 
@@ -47,7 +50,6 @@ class Known:
         fork_s = self.device.extra.get("fork_join_s")
         if fork_s is None:
             return self
-        from dataclasses import replace
 
         def quicker(record: Record) -> Record:
             return replace(record, c={**record.c, "floor_s": min(record.c["floor_s"], fork_s)})
@@ -55,17 +57,11 @@ class Known:
         return Known(self.device, {key: quicker(record) for key, record in self.records.items()})
 
     def precision(self, name: str) -> Precision:
-        from waferline.formats import resolve
-
         return resolve(name, self.device.arithmetic)
 
 
 def known_machine(on: str | None) -> Known:
     """The machine called `on`: "this", a hardware file, or a catalogue name. Raises: as `load_hardware`, RefusedError."""
-    from waferline.machines.hardware import FILE_ENDINGS, load_hardware
-    from waferline.measure.machine_file import THIS, read_machine, read_this_machine
-    from waferline.predict.efficiency.profile import records
-
     if on is None or on == THIS:
         device, section = read_this_machine()
     elif on.lower().endswith(FILE_ENDINGS):
@@ -77,8 +73,6 @@ def known_machine(on: str | None) -> Known:
 
 def known_or_none(on: str | None) -> Known | None:
     """`known_machine`, or None when no machine was named and this one was never measured."""
-    from waferline.errors import RefusedError
-
     try:
         return known_machine(on)
     except RefusedError:
@@ -89,28 +83,17 @@ def known_or_none(on: str | None) -> Known | None:
 
 def time_with(device: Device, op: Operator, c: Mapping[str, float]) -> float:
     """Predict's seconds of `op` on `device` under the constants `c`."""
-    from waferline.predict.efficiency.coefficients import Record
-    from waferline.predict.roofline import Machine, time_operator
-
     record = Record("this", op.kind, "", "waferline", c, (), 0, 0, "", 0.0, 0.0, "", "")
     return float(time_operator(op, Machine(device, profile={op.kind: record})).expected_s)
 
 
 def constants_of(device: Device, op: Operator) -> Mapping[str, float]:
     """The constants predict uses for `op` on `device` when nothing was measured there."""
-    from waferline.predict.roofline import Machine, time_operator
-
     return time_operator(op, Machine(device)).record.c
 
 
 def predicted(known: Known, op: Operator) -> dict[str, Any]:
     """What predict says of `op`: expected seconds with its 90 % interval, the bound, and how the constants are known."""
-    import numpy as np
-
-    from waferline.predict.efficiency.intervals import interval
-    from waferline.predict.efficiency.profile import record_for
-    from waferline.predict.roofline import BOUNDS, Machine, time_operator
-
     record = record_for(known.records, op)
     timed = time_operator(op, Machine(known.device, profile={op.kind: record} if record else None))
     spread = interval(timed.record.residual, timed.expected_s)

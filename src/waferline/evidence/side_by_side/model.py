@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from waferline.cli.measured import Known
-    from waferline.measure.model import ModelResult
-    from waferline.workloads.operator import Operator
+from waferline.evidence.side_by_side.known import Known, predicted
+from waferline.measure.contract import required
+from waferline.measure.model import ModelResult
+from waferline.workloads.load import load_model
+from waferline.workloads.lower import lower_decode, lower_prefill
+from waferline.workloads.operator import Operator
+from waferline.workloads.spec import Transformer
 
 # Predict's operators by the runner's names; what a kernel does in the same loop counts together.
 _NAMES: Mapping[str, str] = {
@@ -33,12 +36,19 @@ _F32_OVER_16_BITS = 2.0
 _NOT_RUN = ("sampling", "embedding")  # outside the timed step
 
 
+def model_beside(result: ModelResult, known: Known | None) -> dict[str, Any]:
+    """A measured model as data, with what predict says of it where a machine is known.
+
+    Raises: RefusedError when a phase was refused.
+    """
+    required(result.prefill)
+    formats = required(result.decode).detail["formats"]
+    told = predicted_model(known.on_threads(result.threads), result.path, formats, result) if known else None
+    return {**result.to_json(), "predicted": told}
+
+
 def predicted_model(known: Known, file: Path, formats: Mapping[str, str], result: ModelResult) -> dict[str, Any]:
     """Seconds of the prefill and of the middle decode step, and of each operator in them."""
-    from waferline.workloads.load import load_model
-    from waferline.workloads.lower import lower_decode, lower_prefill
-    from waferline.workloads.spec import Transformer
-
     spec = load_model(file)
     assert isinstance(spec, Transformer)
     kv = {"f16": "fp16", "q8": "q8_0"}[result.kv]
@@ -51,8 +61,6 @@ def predicted_model(known: Known, file: Path, formats: Mapping[str, str], result
 
 
 def _phase(known: Known, operators: list[Operator]) -> dict[str, Any]:
-    from waferline.cli.measured import predicted
-
     seconds: dict[str, float] = {}
     for op in operators:
         if op.name in _NOT_RUN:

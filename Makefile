@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit docs bench fit evidence peers wheel clean
+.PHONY: demo test lint types unit smoke docs bench fit evidence peers wheel clean
 
 $(BIN)/waferline: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("waferline needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -18,7 +18,7 @@ $(VENV)/.dev: $(BIN)/waferline
 demo: $(BIN)/waferline
 	$(BIN)/waferline predict llama-3-8b --on h100 --precision int4 --batch 1 --prompt 2048 --output 256
 
-test: lint types unit
+test: lint types unit smoke
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -29,6 +29,14 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto
+
+# As deployed: the wheel without extras in an empty environment, and every command once.
+smoke: $(VENV)/.dev
+	rm -rf build/smoke
+	$(BIN)/python -m build --wheel --outdir build/smoke . > /dev/null
+	$(PYTHON) -m venv build/smoke/env
+	build/smoke/env/bin/python -m pip install --quiet --disable-pip-version-check build/smoke/*.whl
+	tests/smoke.sh $(CURDIR)/build/smoke/env/bin/waferline
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m docs.build

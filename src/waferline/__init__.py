@@ -24,6 +24,8 @@ _PUBLIC = {
     "CompressionModel": "waferline.predict.compression",
     "Engine": "waferline.predict.shortcut",
     "grid": "waferline.predict.shortcut",
+    "Scenario": "waferline.predict.scenario",
+    "run": "waferline.predict.scenario",
     "Device": "waferline.machines.device",
     "Result": "waferline.predict.result",
     "this_machine": "waferline.measure.machine_file",
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from waferline.measure.machine_file import this_machine
     from waferline.predict.compression import CompressionModel
     from waferline.predict.result import Result
+    from waferline.predict.scenario import Scenario, run
     from waferline.predict.serving import ServingModel
     from waferline.predict.shortcut import Engine, grid
     from waferline.predict.single import SingleNodeModel
@@ -76,6 +79,7 @@ __all__ = [
     "Models",
     "RefusedError",
     "Result",
+    "Scenario",
     "ServingModel",
     "SingleNodeModel",
     "TrainingModel",
@@ -90,6 +94,7 @@ __all__ = [
     "grid",
     "load_hardware",
     "load_model",
+    "run",
     "show",
     "this_machine",
 ]

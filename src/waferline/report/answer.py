@@ -157,6 +157,10 @@ def _interval(result: Result, key: str) -> str:
         tokens = value(result, key) * value(result, "itl_s")
         few, many = (tokens / value(result, f"itl_{end}_s") for end in ("high90", "low90"))
         return f"{_number(few, 'token/s')} – {_number(many, 'token/s')}"
+    stem, unit = key.removesuffix("_tokens_per_s"), "token/s"
+    if f"{stem}_low90_tokens_per_s" in result:
+        few, many = (value(result, f"{stem}_{end}_tokens_per_s") for end in ("low90", "high90"))
+        return f"{_number(few, unit)} – {_number(many, unit)}"
     return ""
 
 
@@ -180,7 +184,7 @@ def _number(item: float, unit: str) -> str:
         return f"{metric(item)} tok/s" if item >= 1e4 else f"{item:,.4g} tok/s"
     if unit.startswith("usd"):
         return dollars(item)
-    if unit in ("", "sample/s", "token"):
+    if unit in ("", "sample/s", "1/s", "token"):
         return metric(item) if item >= 1e4 else f"{item:,.4g}"
     return metric(item, _SYMBOLS.get(unit, unit))
 

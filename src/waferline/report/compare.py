@@ -9,7 +9,7 @@ from waferline.predict.compare import Row
 from waferline.predict.scenario import Answer
 from waferline.report.answer import first, value
 from waferline.report.table import Block, Column, Table
-from waferline.text import dollars, percent
+from waferline.text import dollars, number, percent
 
 # field of any kind of result that has it -> its column; the first of several names that a result has
 _SERVE = (
@@ -18,8 +18,8 @@ _SERVE = (
     (("memory_utilization",), Column("memory", percent)),
     (("ttft_s",), Column("TTFT", unit="s")),
     (("itl_s",), Column("TPOT", unit="s")),
-    (("user_tokens_per_s",), Column("tok/s per user", ".4g")),
-    (("throughput_tokens_per_s",), Column("tok/s in total", ".4g")),
+    (("user_tokens_per_s",), Column("tok/s per user", number)),
+    (("throughput_tokens_per_s",), Column("tok/s in total", number)),
     (("decode_bottleneck", "bottleneck"), Column("bound by")),
     (("energy_j_per_token",), Column("J/token", unit="J")),
     (("cost_usd_per_mtoken",), Column("$/Mtok", dollars)),

@@ -72,11 +72,6 @@ def sqrt(x: Any) -> Any:
     return math.sqrt(x) if type(x) is float else np.sqrt(x)
 
 
-def either(a: Any, b: Any) -> Any:
-    """Whether one of two conditions holds."""
-    return (a or b) if type(a) is bool and type(b) is bool else a | b
-
-
 def both(a: Any, b: Any) -> Any:
     """Whether two conditions hold."""
     return (a and b) if type(a) is bool and type(b) is bool else a & b

@@ -28,11 +28,6 @@ def added_step_s(parameters: float, distinct: int, sequences: int, bytes_per_s: 
     return float(np.maximum(moved / bytes_per_s, flops / flops_per_s))
 
 
-def adapters_that_fit(free_bytes: float, parameters: float) -> int:
-    """Adapters that stay on the device beside the base model, in 16 bits."""
-    return int(free_bytes // (2.0 * parameters))
-
-
 _HIDDEN, _WIDTH, _LAYERS = 4096, 11008, 32  # Llama-2-7B
 _MATRICES = ((_HIDDEN, _HIDDEN),) * 4 + ((_HIDDEN, _WIDTH),) * 2 + ((_WIDTH, _HIDDEN),)
 

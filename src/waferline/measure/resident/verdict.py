@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from waferline.measure.contract import Measurement, Outcome, kind_of
 
@@ -21,8 +21,8 @@ DEPLOYMENT = Gate(100_000.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """The device that the gate demands was engaged throughout and reached the target."""
+class _Judged:
+    """A rate of the device that the gate demands, engaged throughout."""
 
     device: str
     rows_per_s: float
@@ -34,18 +34,19 @@ class Met:
         valid = math.isfinite(self.rows_per_s) and self.rows_per_s > 0
         return self.rows_per_s / self.gate.rows_per_s if valid else 0.0
 
-    @property
-    def meets_target(self) -> bool:
-        return True
+
+@dataclass(frozen=True, slots=True)
+class Met(_Judged):
+    """The device reached the target. Neither of the other verdicts is one of these: a gate may test the type."""
+
+    meets_target: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
-class Unmet(Met):
-    """The device was engaged throughout and was too slow, or its rate is no rate."""
+class Unmet(_Judged):
+    """The device was too slow, or its rate is no rate."""
 
-    @property
-    def meets_target(self) -> bool:
-        return False
+    meets_target: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ class Undetermined:
     reason: str
     explanation: str
     gate: Gate
-    fraction: float = 0.0
-    meets_target: bool = False
+    fraction: ClassVar[float] = 0.0
+    meets_target: ClassVar[bool] = False
 
 
 Verdict = Met | Unmet | Undetermined

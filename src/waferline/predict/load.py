@@ -19,7 +19,7 @@ from waferline.elementwise import ceil, exp, floor, maximum, minimum
 from waferline.errors import unknown
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
-from waferline.predict.phase import Phase
+from waferline.predict.phase import INTERVALS, Phase
 
 LOADS = ("static", "closed", "burst", "full")
 _OFFLINE = ("burst", "full")  # loads of a batch job, for which engines have limits of their own
@@ -28,7 +28,6 @@ _EVERYTHING_AT_ONCE = 0.5  # of a burst, a sequence sees on average the prefills
 _BEYOND_MEMORY = (
     8.0  # times the batch that memory is thought to hold: the bound of a full load must not depend on that thought
 )
-_INTERVALS = (("low90", 0), ("low50", 1), ("high50", 2), ("high90", 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +225,11 @@ def _intervals(out: Mapping[str, Any], model: QueueModel, load: str) -> dict[str
     """Intervals from the residuals of published loads, never beyond the bound."""
     found: dict[str, Any] = {}
     for name, kind in (("loaded_ttft", "ttft"), ("loaded_tpot", "tpot"), ("loaded_request", "tpot")):
-        for key, i in _INTERVALS if kind in model.residual else ():
+        for i, key in enumerate(INTERVALS) if kind in model.residual else ():
             value = out[f"{name}_s"] * exp(model.residual[kind][i])
             found[f"{name}_{key}_s"] = maximum(value, out[f"light_{name}_s"])
     kind = "full" if load == "full" else "tpot"
-    for key, i in _INTERVALS if kind in model.residual else ():
+    for i, key in enumerate(INTERVALS) if kind in model.residual else ():
         value = out["loaded_throughput_tokens_per_s"] * exp(-model.residual[kind][3 - i])
         found[f"loaded_throughput_{key}_tokens_per_s"] = minimum(value, out["light_loaded_throughput_tokens_per_s"])
     return found

@@ -128,9 +128,10 @@ def evidence() -> Figures:
 
 def large_sweep() -> Figures:
     """Ten million points, chunk by chunk: rate and peak memory of this process."""
-    axes = _axes(LARGE // (len(PRECISIONS) * 200))
+    names = {"batch_size": "batch", "seq_len": "prompt"}  # arguments of a model, fields of a scenario
+    axes = {names.get(name, name): values for name, values in _axes(LARGE // (len(PRECISIONS) * 200)).items()}
     cpu, done = time.process_time(), 0
-    for columns in sweep(wl.ServingModel().solve, axes, FIELDS, fixed={"model": ONE.model, "hardware": ONE.machine}):
+    for columns in sweep(wl.Scenario(model=ONE.model, machine=ONE.machine), axes, FIELDS):
         done += len(columns["itl_s"])
     assert done == points_of(axes)
     rate = done / (time.process_time() - cpu)

@@ -25,7 +25,7 @@ expect() { # expect CODE COMMAND...
 cat >sweep.yaml <<'Y'
 models: llama-3-8b
 machines: [h100, l4]
-axes: {seq_len: [512, 2048], batch_size: [1, 8]}
+axes: {prompt: [512, 2048], batch: [1, 8]}
 Y
 python3 - "$rows" <<'P'
 import csv, gzip, sys

@@ -54,7 +54,7 @@ def test_the_contract_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("study.yaml").write_text("models: [gpt2]\nmachines: [l4]\naxes: {seq_len: [128]}\n")
+    Path("study.yaml").write_text("models: [gpt2]\nmachines: [l4]\naxes: {prompt: [128]}\n")
     draw = random.Random(seed)
     for line, options in LINES:
         option, value = draw.choice(options), draw.choice(VALUES)

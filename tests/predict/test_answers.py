@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,14 +88,14 @@ def test_labels_split_and_join_in_order(labels: list[str], other: int, axis_last
     points=st.integers(1, 40),
 )
 def test_a_sweep_in_chunks_is_the_grid(batches: list[int], lengths: list[int], points: int) -> None:
-    axes = {"precision": ["fp16", "int4"], "batch_size": batches, "seq_len": lengths}
+    axes = {"precision": ["fp16", "int4"], "batch": batches, "prompt": lengths}
     parts = list(chunks(axes, points))
     assert all(np.prod(np.broadcast_shapes(*(v.shape for v in p.values()))) <= max(points, 1) for p in parts)
-    fixed = {"model": "qwen3-0.6b", "hardware": "l4"}
-    rows = list(sweep(wl.ServingModel().solve, axes, ["itl_s"], points=points, fixed=fixed))
+    asked = wl.Scenario(model="qwen3-0.6b", machine="l4")
+    rows = list(sweep(asked, axes, ["itl_s"], points=points))
     itl = np.concatenate([r["itl_s"] for r in rows])
     assert itl.size == points_of(axes)
-    whole = wl.ServingModel().solve(**fixed, **wl.grid(**axes))  # type: ignore[arg-type]
+    whole = wl.run(replace(asked, **wl.grid(**axes))).result
     assert np.allclose(itl, np.broadcast_to(whole["itl_s"], whole.shape).ravel(), rtol=1e-9)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,8 @@ from waferline.cli import run
 from waferline.predict.profile import KIND
 from waferline.search import pairs, parts
 from waferline.search.frontier import pareto
-from waferline.search.pairs import pairs_of
-from waferline.search.parts import solve_pair
+from waferline.search.pairs import pairs_of, tried
+from waferline.search.parts import parts_of, solve_part
 from waferline.search.study_file import read_sweep
 
 STUDY = """
@@ -29,8 +31,8 @@ models: [qwen3-0.6b, llama-3-8b]
 machines: [l4, a100]
 axes:
   precision: [fp16, int4]
-  batch_size: {start: 1, stop: 4}
-  seq_len: [128, 1024]
+  batch: {start: 1, stop: 4}
+  prompt: [128, 1024]
 """
 
 
@@ -46,25 +48,25 @@ def test_every_point_is_the_model_s(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out)["rows"] == 2 * 2 * 2 * 4 * 2
     rows = pq.read_table(out).to_pylist()
     assert len(rows) == 64 and not list(tmp_path.glob(".*part"))
-    row = next(r for r in rows if r["model"] == "llama-3-8b" and r["batch_size"] == 3 and r["precision"] == "int4")
-    alone = wl.ServingModel().solve("llama-3-8b", row["machine"], row["seq_len"], 3, "int4")
-    assert row["itl_s"] == pytest.approx(float(alone["itl_s"]))
+    row = next(r for r in rows if r["model"] == "llama-3-8b" and r["batch"] == 3 and r["precision"] == "int4")
+    asked = wl.Scenario(model="llama-3-8b", machine=row["machine"], prompt=row["prompt"], batch=3, precision="int4")
+    assert row["itl_s"] == pytest.approx(float(wl.run(asked).result["itl_s"]))
 
 
 def _begun(folder: Path, study: str) -> tuple[Path, Path]:
     """The output of a sweep that was interrupted after its first pair, and the part of that pair."""
     out, todo = folder / "points.parquet", read_sweep(study)
-    pair = pairs_of(todo)[0]
-    part = pair.part(out, todo)
-    solve_pair(todo, pair, part, done=lambda n: None)
-    return out, part
+    answered = tried(todo, pairs_of(todo))
+    part = next(parts_of(todo, answered, out))
+    solve_part(todo, part, answered.missing, None, done=lambda n: None)
+    return out, part.path
 
 
 def test_an_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = _study(tmp_path)
     out, part = _begun(tmp_path, study)
     solved = []
-    monkeypatch.setattr(parts, "solve_pair", lambda *args, **more: [solved.append(args[1]), solve_pair(*args, **more)])
+    monkeypatch.setattr(parts, "solve_part", lambda *args, **more: [solved.append(args[1]), solve_part(*args, **more)])
     assert run(["sweep", study, "--out", str(out)]) == 0
     assert len(solved) == 3 and pq.read_table(out).num_rows == 64 and not part.exists()
 
@@ -82,7 +84,7 @@ def test_a_part_of_yesterday_s_contents_is_not_taken(
     )
     study = _study(tmp_path, STUDY.replace("[l4, a100]", f"['{mine}']") + f"engine: vllm\nprofile: '{profile}'\n")
     out, part = _begun(tmp_path, study)
-    assert pairs_of(read_sweep(study))[0].part(out, read_sweep(study)) == part
+    assert pairs_of(read_sweep(study))[0].part(out, read_sweep(study), 0) == part
     if what == "machine":
         mine.write_text(text.replace("3.0e+11", "1.5e+11").replace("300e9", "150e9"))
         assert mine.read_text() != text
@@ -90,7 +92,7 @@ def test_a_part_of_yesterday_s_contents_is_not_taken(
         profile.write_text(profile.read_text().replace("0.001", "0.002"))
     else:
         monkeypatch.setattr(pairs, "__version__", "9.9.9")
-    assert pairs_of(read_sweep(study))[0].part(out, read_sweep(study)) != part
+    assert pairs_of(read_sweep(study))[0].part(out, read_sweep(study), 0) != part
 
 
 def test_two_sweeps_on_one_output_leave_one_whole_file(tmp_path: Path) -> None:
@@ -107,6 +109,79 @@ def test_two_sweeps_on_one_output_leave_one_whole_file(tmp_path: Path) -> None:
         assert sorted(p.name for p in tmp_path.iterdir()) == ["points.parquet", "study.yaml"]
 
 
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
+    """A real Dask scheduler and two workers on the loopback: its address and the workers."""
+    address_file = tmp_path / "scheduler.json"
+    dask = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+    ]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
+    scheduler = subprocess.Popen([*dask, "--no-show", "--scheduler-file", str(address_file)], **quiet)
+    while not address_file.is_file():
+        assert scheduler.poll() is None
+        time.sleep(0.1)
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address_file)]
+    worker += ["--nworkers", "1", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path)]
+    workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
+    yield json.loads(address_file.read_text())["address"], workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait()
+
+
+LONG = STUDY.replace("{start: 1, stop: 4}", "{start: 1, stop: 400}").replace("[128, 1024]", "{start: 1, stop: 1000}")
+
+
+def test_workers_and_a_cluster_that_loses_one_write_the_same_points(
+    tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]]
+) -> None:
+    study = _study(tmp_path, LONG.replace("[l4, a100]", "[l4]"))
+    alone, pool, dask = (str(tmp_path / f"{name}.parquet") for name in ("alone", "pool", "dask"))
+    assert run(["sweep", study, "--out", alone]) == 0
+    assert run(["sweep", study, "--out", pool, "--workers", "2"]) == 0
+    address, workers = cluster
+    command = [sys.executable, "-m", "waferline", "sweep", study, "--out", dask, "--cluster", address]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and not list(tmp_path.glob(".dask.parquet*")):
+        time.sleep(0.05)
+    workers[0].kill()
+    _, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    whole = pq.read_table(alone)
+    assert whole.num_rows == 2 * 2 * 400 * 1000
+    assert whole.equals(pq.read_table(pool)) and whole.equals(pq.read_table(dask))
+    assert whole.schema.field("itl_s").metadata == {b"unit": b"second"}
+
+
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for extra in (["--cluster", "tcp://127.0.0.1:1"], ["--cluster", "nonsense://x"], ["--workers", "0"]):
+        assert run(["sweep", _study(tmp_path), "--out", str(tmp_path / "p.parquet"), *extra]) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_any_field_of_a_scenario_is_an_axis(tmp_path: Path) -> None:
+    out = tmp_path / "p.parquet"
+    text = """
+models: [qwen3-0.6b]
+machines: [l4, h100]
+axes: {phase: [serve, train], tp: [1, 2, 3], batch: [8, 16]}
+fields: [itl_s, step_time_s, bottleneck]
+"""
+    assert run(["sweep", _study(tmp_path, text), "--out", str(out)]) == 0
+    rows = pq.read_table(out).to_pylist()
+    assert {(r["machine"], r["phase"], r["tp"]) for r in rows} >= {("h100", "serve", 2), ("h100", "train", 1)}
+    assert not [r for r in rows if r["tp"] == 3]  # 16 heads
+    assert all(np.isnan(r["itl_s"]) == (r["phase"] == "train") == (r["bottleneck"] != "") for r in rows)
+
+
 def test_a_sweep_that_is_all_refused_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "p.parquet"
     text = STUDY.replace("[fp16, int4]", "[fp8]").replace("[l4, a100]", "[a100]")
@@ -116,7 +191,7 @@ def test_a_sweep_that_is_all_refused_says_so(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_everything_is_checked_before_the_first_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "solve_pair", lambda *_, **__: pytest.fail("solved a point"))
+    monkeypatch.setattr(parts, "solve_part", lambda *_, **__: pytest.fail("solved a point"))
     out = str(tmp_path / "p.parquet")
     for old, new in (
         ("llama-3-8b]", "llama-3-8c]"),
@@ -170,32 +245,32 @@ def test_what_a_machine_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
     text = STUDY.replace("[fp16, int4]", "[fp8]")
     assert run(["sweep", _study(tmp_path, text), "--out", str(tmp_path / "p.parquet"), "--json"]) == 0
     refused = json.loads(capsys.readouterr().out)["refused"]
-    assert set(refused) == {"qwen3-0.6b on a100", "llama-3-8b on a100"}
+    assert set(refused) == {f"{model} on a100, precision fp8" for model in ("qwen3-0.6b", "llama-3-8b")}
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("machines:", "machins:", "machines"),
-        ("seq_len", "seqlen", "seq_len"),
-        ("[128, 1024]", "[]", "seq_len"),
+        ("prompt", "promt", "prompt"),
+        ("[128, 1024]", "[]", "prompt"),
         ("{start: 1, stop: 4}", "{start: 1, end: 4}", "end"),
         ("llama-3-8b", "llama-3-8c", "llama-3-8b"),
-        ("start: 1", "start: 0", "batch_size"),
+        ("start: 1", "start: 0", "batch"),
         ("machines:", "engine: 1\nmachines:", "engine"),
-        ("{start: 1, stop: 4}", "{start: 1, stop: .inf}", "batch_size"),
+        ("{start: 1, stop: 4}", "{start: 1, stop: .inf}", "batch"),
         ("{start: 1, stop: 4}", "{start: 1, stop: 1e12}", "10,000,000"),
-        ("{start: 1, stop: 4}", "{start: 1, stop: 4, step: 0}", "batch_size"),
-        ("{start: 1, stop: 4}", "[[1, 2], [3]]", "batch_size"),
+        ("{start: 1, stop: 4}", "{start: 1, stop: 4, step: 0}", "batch"),
+        ("{start: 1, stop: 4}", "[[1, 2], [3]]", "batch"),
         ("{start: 1, stop: 4}", "[1, 2.5]", "2.5"),
-        ("{start: 1, stop: 4}", "[1, true]", "batch_size"),
-        ("{start: 1, stop: 4}", "{}", "batch_size"),
+        ("{start: 1, stop: 4}", "[1, true]", "batch"),
+        ("{start: 1, stop: 4}", "{}", "batch"),
         ("[fp16, int4]", "[16, 4]", "precision"),
         ("[fp16, int4]", "{start: 1, stop: 2}", "precision"),
         ("[l4, a100]", "{l4: 1}", "machines"),
         ("[l4, a100]", "[l4, '']", "machines"),
         ("machines:", "models: [gpt2]\nmachines:", "twice"),
-        ("  seq_len", "  batch_size: [2]\n  seq_len", "twice"),
+        ("  prompt", "  batch: [2]\n  prompt", "twice"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str) -> None:

@@ -12,53 +12,62 @@ from waferline.cli.options import Json
 from waferline.cli.output import emit, progress
 
 if TYPE_CHECKING:
-    from waferline.search.pairs import Pair
+    from concurrent.futures import Executor
+
+    from waferline.search.pairs import Answered
     from waferline.search.study_file import Sweep
 
 
 def sweep(
     study: Annotated[Path, typer.Argument(help="YAML with models, machines and axes; see docs/sweeps.md.")],
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes of this machine.  [default: 1]")] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", help="A Dask scheduler, such as tcp://host:8786 (extra `cluster`).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Every model on every machine over a grid of batch, length, precision and parallelism, in bounded memory.
+    """Every model on every machine over a grid of any fields of a scenario, in bounded memory.
 
-    Finished model-machine pairs are kept beside OUT; the same command after an interruption goes on with the rest.
+    Finished parts are kept beside OUT; the same command after an interruption goes on with the rest.
     """
     from waferline.files import alone
     from waferline.search.pairs import pairs_of, tried
     from waferline.search.study_file import read_sweep
+    from waferline.search.workers import workers_of
 
     todo = read_sweep(study)
     pairs = pairs_of(todo)
     with alone(out):
         with progress("trying every pair", len(pairs)) as advance:
-            answered, refused = tried(todo, pairs, advance)
-        rows = _solve(todo, answered, out) if answered else 0
-    result = {"out": str(out) if rows else None, "rows": rows, "refused": refused}
+            answered = tried(todo, pairs, advance)
+        with workers_of(workers, cluster) as executor:
+            rows = _solve(todo, answered, out, executor) if answered.choices else 0
+    result = {"out": str(out) if rows else None, "rows": rows, "refused": answered.refused}
 
     def lines() -> Iterator[str]:
         yield f"{rows:,} points in {out}" if rows else "every pair was refused: nothing was written"
-        yield from (f"refused {pair}: {why}" for pair, why in refused.items())
+        for why in dict.fromkeys(answered.refused.values()):  # one reason often meets many
+            who = [name for name, reason in answered.refused.items() if reason == why]
+            yield f"refused {who[0]}{f' and {len(who) - 1} more' if len(who) > 1 else ''}: {why}"
 
     emit(as_json, result, lines)
     if not rows:
         raise typer.Exit(3)
 
 
-def _solve(todo: Sweep, pairs: list[Pair], out: Path) -> int:
+def _solve(todo: Sweep, answered: Answered, out: Path, executor: Executor | None) -> int:
     """Solve what is not there yet and join the parts. Answers with the number of rows."""
-    from waferline.search.pairs import points_in
-    from waferline.search.parts import join_parts, solve_pair
+    from waferline.search.parts import join_parts, parts_of, solve_part
 
-    points, parts = points_in(todo), [pair.part(out, todo) for pair in pairs]
-    with progress("points", points * len(pairs)) as advance:
-        for pair, part in zip(pairs, parts, strict=True):
-            if part.is_file():
-                advance(points)
+    parts = list(parts_of(todo, answered, out))
+    with progress("points", sum(part.points for part in parts)) as advance:
+        for part in parts:
+            if part.path.is_file():
+                advance(part.points)
             else:
-                solve_pair(todo, pair, part, done=advance)
-    return join_parts(out, parts)
+                solve_part(todo, part, answered.missing, executor, done=advance)
+    return join_parts(out, [part.path for part in parts])
 
 
 def frontier(

@@ -1,9 +1,10 @@
-"""A sweep written down: models, machines and axes in one YAML file."""
+"""A sweep written down: models, machines, axes and what all points share, in one YAML file, in the words of `Scenario`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,62 +14,83 @@ from waferline.arrays import AnyArray
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import FileFormatError, nearest
 from waferline.predict.profile import Profile, load_profile
+from waferline.predict.scenario import Scenario
 
-KEYS = ("models", "machines", "axes", "fields", "engine", "kv", "profile")
-LABEL_AXES = ("precision",)
-AXES = ("batch_size", "seq_len", "output_len", *LABEL_AXES, "tp", "pp", "ep", "dp")
-DEFAULT_FIELDS = (
-    "ttft_s",
-    "itl_s",
-    "throughput_tokens_per_s",
-    "feasible",
-    "device_memory_bytes",
-    "decode_bottleneck",
+# Fields of a scenario that are solved as arrays; every other one is a choice, solved value by value.
+NUMBERS = ("batch", "prompt", "output", "concurrency", "micro_batch", "virtual_stages")
+CHOICES = tuple(
+    f.name for f in fields(Scenario) if f.name not in {*NUMBERS, "model", "machine", "profile", "intervals"}
 )
+_DEGREES = ("tp", "pp", "ep", "dp", "devices")
+KEYS = ("models", "machines", "axes", "fields", "profile", *NUMBERS, *CHOICES)
+# What is written when a sweep names no fields, by phase.
+DEFAULT_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "serve": (
+        "ttft_s",
+        "itl_s",
+        "throughput_tokens_per_s",
+        "feasible",
+        "device_memory_bytes",
+        "decode_bottleneck",
+    ),
+    "infer": ("latency_s", "samples_per_s", "feasible", "device_memory_bytes", "bottleneck"),
+    "train": ("step_time_s", "samples_per_s", "mfu", "feasible", "device_memory_bytes", "bottleneck"),
+}
 MAX_VALUES = 10_000_000  # of one axis: 80 MB
 _RANGE = ("start", "stop", "step")
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What to solve: every model on every machine over the grid of `axes`."""
+    """What to solve: every model on every machine, with every combination of `choices`, over the grid of `numbers`."""
 
     models: tuple[str, ...]
     machines: tuple[str, ...]
-    axes: Mapping[str, AnyArray]
-    fields: tuple[str, ...] = DEFAULT_FIELDS
-    engine: str | None = None
-    kv: str | None = None
+    numbers: Mapping[str, AnyArray]
+    choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # fields of the scenario that all points share
+    fields: tuple[str, ...] = DEFAULT_FIELDS["serve"]
     profile: Profile | None = None
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Every combination of the choices, in the order of the file."""
+        for values in itertools.product(*self.choices.values()):
+            yield dict(zip(self.choices, values, strict=True))
 
 
 def read_sweep(path: str | Path) -> Sweep:
     """The sweep of a YAML file: `models`, `machines` and `axes`; an axis is a list or `{start, stop, step}`.
 
+    Axes, and keys beside them that all points share, are fields of `Scenario`: `batch`, `prompt`, `precision`, `tp`, `engine`.
     Raises: FileFormatError naming the key that is wrong and the nearest valid one.
     """
     data = read_file(path)
     where = str(path)
     if not isinstance(data, dict):
-        raise FileFormatError("a sweep is a mapping of " + ", ".join(KEYS), where=where)
+        raise FileFormatError("a sweep is a mapping of " + ", ".join(KEYS[:4]), where=where)
     _known(data, KEYS, where)
     for key in ("models", "machines", "axes"):
         if not data.get(key):
             raise FileFormatError(f"missing key '{key}'", where=where)
     if not isinstance(data["axes"], dict):
         raise FileFormatError("'axes' is a mapping of argument to values", where=where)
-    _known(data["axes"], AXES, f"{where}: axes")
+    _known(data["axes"], (*NUMBERS, *CHOICES), f"{where}: axes")
     axes = {name: _axis(name, value, where) for name, value in data["axes"].items()}
-    if "seq_len" not in axes:
-        raise FileFormatError("missing axis 'seq_len'", where=where)
-    profile = _text(data, "profile", where)
+    fixed = {name: _one(name, data, where) for name in (*NUMBERS, *CHOICES) if data.get(name) is not None}
+    if twice := sorted(axes.keys() & fixed.keys()):
+        raise FileFormatError(f"'{twice[0]}' is an axis and a key beside it", where=where)
+    phases = {str(fixed.get("phase", "serve")), *map(str, axes.get("phase", ()))}
+    usual = tuple(dict.fromkeys(f for phase in phases for f in DEFAULT_FIELDS.get(phase, ())))
+    profile = data.get("profile")
+    if profile is not None and not isinstance(profile, str):
+        raise FileFormatError(f"'profile' is the path of a file, got {profile!r}", where=where)
     return Sweep(
         models=_names(data["models"], "models", where),
         machines=_names(data["machines"], "machines", where),
-        axes=axes,
-        fields=_names(data.get("fields", DEFAULT_FIELDS), "fields", where),
-        engine=_text(data, "engine", where),
-        kv=_text(data, "kv", where),
+        numbers={name: np.asarray(values) for name, values in axes.items() if name in NUMBERS},
+        choices={name: tuple(dict.fromkeys(values)) for name, values in axes.items() if name in CHOICES},
+        fixed=fixed,
+        fields=_names(data.get("fields", usual), "fields", where),
         profile=None if profile is None else load_profile(profile),
     )
 
@@ -81,13 +103,6 @@ def _known(data: Mapping[str, Any], valid: Sequence[str], where: str) -> None:
             raise FileFormatError(f"unknown key '{key}'", where=where, hint=hint)
 
 
-def _text(data: Mapping[str, Any], key: str, where: str) -> str | None:
-    value = data.get(key)
-    if value is not None and not isinstance(value, str):
-        raise FileFormatError(f"'{key}' is a name, got {value!r}", where=where)
-    return value
-
-
 def _names(value: Any, key: str, where: str) -> tuple[str, ...]:
     """Names without repeats: a model named twice is not solved twice."""
     values = [value] if isinstance(value, str) else value
@@ -96,20 +111,34 @@ def _names(value: Any, key: str, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _axis(name: str, value: Any, where: str) -> AnyArray:
-    kind, least = ("a name", None) if name in LABEL_AXES else ("a whole number", 0 if name == "output_len" else 1)
-    if isinstance(value, dict) and least is not None:
+def _one(name: str, data: Mapping[str, Any], where: str) -> Any:
+    """The value that all points share."""
+    value = data[name]
+    if isinstance(value, list | dict):
+        raise FileFormatError(
+            f"'{name}' is one value here, got {value!r}", where=where, hint="several stand under axes"
+        )
+    return _axis(name, value, where)[0]
+
+
+def _axis(name: str, value: Any, where: str) -> Sequence[Any]:
+    least = 0 if name == "output" else 1
+    values: Sequence[Any]
+    if isinstance(value, dict) and name in (*NUMBERS, *_DEGREES):
         values = _range(name, value, where)
     else:
         values = value if isinstance(value, list) else [value]
     if not values:
         raise FileFormatError(f"axis '{name}' has no values", where=where)
+    if isinstance(values, range) and values[0] >= least <= values[-1]:
+        return values
+    numeric = name in (*NUMBERS, *_DEGREES)
     for item in values:
-        good = isinstance(item, str) if least is None else _is_whole(item) and least <= item < 2**53
-        if not good:
-            limit = "" if least is None else f" of at least {least}"
-            raise FileFormatError(f"axis '{name}': {item!r} is not {kind}{limit}", where=where)
-    return np.asarray(values)
+        if numeric and not (_is_whole(item) and least <= item < 2**53):
+            raise FileFormatError(f"axis '{name}': {item!r} is not a whole number of at least {least}", where=where)
+        if not numeric and not (isinstance(item, str) and item):
+            raise FileFormatError(f"axis '{name}': {item!r} is not a name", where=where)
+    return values
 
 
 def _is_whole(item: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import numpy as np
 from waferline.arrays import AnyArray
 from waferline.errors import InvalidInputError
 from waferline.files import replacing
-from waferline.predict.result import Result
+from waferline.predict.scenario import Scenario, run
 from waferline.predict.shortcut import grid
+from waferline.units import unit_of
 
 CHUNK_POINTS = 100_000  # large enough that NumPy's overhead vanishes, small enough to stay in cache-sized buffers
 
-Solve = Callable[..., Result]
+Columns = dict[str, AnyArray]
 
 
-def chunks(axes: Mapping[str, Sequence[Any] | AnyArray], points: int = CHUNK_POINTS) -> Iterator[dict[str, AnyArray]]:
+def chunks(axes: Mapping[str, Sequence[Any] | AnyArray], points: int = CHUNK_POINTS) -> Iterator[Columns]:
     """The grid of `axes`, cut along its first axes into sub-grids of at most about `points` points each.
 
     Every sub-grid is a mapping of arrays that broadcast, as `waferline.grid` makes them; their order is the grid's.
@@ -51,37 +53,35 @@ def points_of(axes: Mapping[str, Sequence[Any] | AnyArray]) -> int:
     return math.prod(np.size(v) for v in axes.values())
 
 
-def rows_of(result: Result, arguments: Mapping[str, AnyArray], fields: Sequence[str]) -> dict[str, AnyArray]:
-    """Inputs and chosen fields of one chunk as flat columns."""
+def solve_chunk(
+    scenario: Scenario, arguments: Mapping[str, Any], fields: Mapping[str, float | str], labels: Columns
+) -> Columns:
+    """One sub-grid solved: labels, inputs and `fields` as flat columns. A field that the answer lacks (the price of a machine
+    that nobody sells) has the value that `fields` gives it."""
+    values = run(replace(scenario, **arguments)).result.values
     shape = np.broadcast_shapes(*(v.shape for v in arguments.values()))
-    columns = {name: np.broadcast_to(v, shape).ravel() for name, v in arguments.items()}
-    missing = np.asarray(np.nan)  # a field that others have: the price of a machine that nobody sells
-    values = {name: result.values.get(name, missing) for name in fields}
-    return columns | {name: np.broadcast_to(value, shape).ravel() for name, value in values.items()}
+    columns = labels | dict(arguments) | {name: values.get(name, np.asarray(blank)) for name, blank in fields.items()}
+    return {name: np.broadcast_to(value, shape).ravel() for name, value in columns.items()}
 
 
 def sweep(
-    solve: Solve,
+    scenario: Scenario,
     axes: Mapping[str, Sequence[Any] | AnyArray],
     fields: Sequence[str],
     *,
     points: int = CHUNK_POINTS,
-    fixed: Mapping[str, Any] | None = None,
-) -> Iterator[dict[str, AnyArray]]:
-    """Solve the grid of `axes` chunk by chunk: yields flat columns of the inputs and of `fields`. Memory stays bounded.
-
-    `solve` is a model's `solve`; `fixed` are its other arguments (model, hardware, ...).
-    """
+) -> Iterator[Columns]:
+    """`scenario` over the grid of `axes` (fields of it that broadcast), chunk by chunk: flat columns of the inputs and of
+    `fields`. Memory stays bounded."""
     for arguments in chunks(axes, points):
-        yield rows_of(solve(**(fixed or {}), **arguments), arguments, fields)
+        yield solve_chunk(scenario, arguments, dict.fromkeys(fields, math.nan), {})
 
 
-def write_parquet(
-    columns: Iterator[dict[str, AnyArray]], path: str | Path, *, done: Callable[[int], None] | None = None
-) -> int:
+def write_parquet(columns: Iterator[Columns], path: str | Path, *, done: Callable[[int], None] | None = None) -> int:
     """Write chunks to a Parquet file as they come; the file appears only when complete. Returns the number of rows.
 
-    `done(rows)` is called after every chunk. Raises: FileFormatError when the file cannot be written.
+    Columns carry their unit as metadata. `done(rows)` is called after every chunk. Raises: FileFormatError when the file cannot
+    be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -90,9 +90,12 @@ def write_parquet(
     first = next(columns, None)
     if first is None:
         return total
-    with replacing(path) as own, pq.ParquetWriter(own, pa.table(first).schema) as writer:
+    plain = pa.table(first).schema
+    units = {name: unit_of(name) for name in plain.names}
+    schema = pa.schema([f.with_metadata({"unit": units[f.name]}) if units[f.name] else f for f in plain])
+    with replacing(path) as own, pq.ParquetWriter(own, schema) as writer:
         for chunk in itertools.chain([first], columns):
-            table = pa.table(chunk)
+            table = pa.table(chunk).cast(schema)
             writer.write_table(table)
             total += table.num_rows
             if done is not None:

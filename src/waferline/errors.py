@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from waferline.text import one_line
@@ -79,17 +80,39 @@ class RefusedError(WaferlineError):
 
 
 def nearest(name: str, valid: Iterable[str], n: int = 3) -> list[str]:
-    """The `n` valid names closest to `name`, best first; empty when nothing is close."""
+    """The `n` valid names closest to `name`, best first; empty when nothing is close.
+
+    Names that hold what was typed come first (`5090`: rtx-5090), then those with the same number (`rtx2080ti`: the
+    rtx-2080-ti), for a wrong number is another machine, then those of similar spelling.
+    """
+    typed = _plain(name)
     by_key = {v.lower(): v for v in valid}
-    keys = difflib.get_close_matches(name.lower(), by_key, n=n, cutoff=0.5)
-    starts = [k for k in by_key if k.startswith(name.lower()) and k not in keys]
-    return [by_key[k] for k in (keys + starts)[:n]]
+    words = [w for w in re.split(r"[^a-z0-9.]+", name.lower()) if w]
+    across = len(typed) > 3  # shorter texts are found everywhere
+    holding = [k for k in by_key if words and (all(w in k for w in words) or (across and typed in _plain(k)))]
+    number = max(re.findall(r"\d{3,}", typed), key=len, default="")
+    numbered = [k for k in by_key if number and number in _plain(k)]
+    ranked = (*sorted(holding, key=len), *difflib.get_close_matches(name.lower(), numbered, n=n, cutoff=0))
+    if not ranked:
+        ranked = tuple(difflib.get_close_matches(name.lower(), by_key, n=n, cutoff=0.5))
+    return [by_key[k] for k in dict.fromkeys(ranked)][:n]
 
 
-def unknown(what: str, name: str, valid: Iterable[str], *, where: str | None = None) -> UnknownNameError:
-    """An `UnknownNameError` that names the nearest valid choices (or some of them when none is near)."""
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def unknown(
+    what: str, name: str, valid: Iterable[str], *, where: str | None = None, meant: Mapping[str, str] | None = None
+) -> UnknownNameError:
+    """An `UnknownNameError` that names the nearest valid choices (or some of them when none is near).
+
+    `meant` maps spellings to the name they stand for: that is what is proposed, once.
+    """
     valid = sorted(valid)
-    close = nearest(name, valid)
+    close = nearest(name, valid, 3 if meant is None else 12)
+    if meant is not None:
+        close = list(dict.fromkeys(meant.get(c, c) for c in close))[:3]
     if close:
         hint = "did you mean " + ", ".join(close) + "?"
     elif len(valid) <= 12:

@@ -63,3 +63,12 @@ def test_an_unknown_name_is_one_line_and_exit_code_2(capsys, part):
 def test_an_unknown_kind_is_named(capsys):
     code, _, err = answer(capsys, "hardware", "--kind", "gpuu")
     assert code == 2 and "did you mean gpu" in err
+
+
+def test_a_model_shows_its_heads_cache_and_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["catalog", "models", "llama-3-8b"]) == 0
+    page = capsys.readouterr().out
+    assert "32 x 32 heads, 8 KV, 128 wide" in page and "131 kB" in page and "bf16 16.1 GB" in page
+    assert run(["catalog", "models", "llama-3-8b", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["kv_bytes_per_token"] == 2 * 2 * 8 * 128 * 32 and data["weights_bytes"]["bf16"] == 2 * data["params"]

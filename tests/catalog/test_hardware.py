@@ -295,3 +295,20 @@ def test_links_are_of_one_device_in_one_direction():
     published_both_ways = {"h100": 900e9, "a100": 600e9, "b200": 1800e9, "nvidia-p100-sxm2-16gb": 160e9, "v100": 300e9}
     for name, both in published_both_ways.items():
         assert load_hardware(name).link("scale-up").bandwidth_bytes_per_s == pytest.approx(both / 2), name
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        ("5090", "nvidia-rtx-5090"),
+        ("rtx 5090 ti", "nvidia-rtx-5090"),
+        ("4060ti", "nvidia-rtx-4060-ti"),
+        ("mi300", "amd-mi300x"),
+        ("rtx-4091", "nvidia-rtx-4090"),
+        ("h10", "nvidia-h100-sxm-80gb"),
+    ],
+)
+def test_the_nearest_machine_is_the_one_that_a_person_means(typed: str, first: str) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        load_hardware(typed)
+    assert str(error.value.hint).startswith(f"did you mean {first}")

@@ -252,3 +252,13 @@ def test_schema_names_the_mistake(change: dict, message: str) -> None:  # type: 
     good = {"name": "x", "title": "X", "config": {"model_type": "llama"}}
     with pytest.raises(FileFormatError, match=message):
         check_model(good | change, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [("llama-8b", "llama-3-8b"), ("lama-3-8b", "llama-3-8b"), ("gpt-oss", "gpt-oss-20b")],
+)
+def test_the_nearest_model_is_the_one_that_a_person_means(typed: str, first: str) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        catalog_model(typed)
+    assert str(error.value.hint).startswith(f"did you mean {first}")

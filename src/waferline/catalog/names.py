@@ -58,4 +58,4 @@ def resolve(name: str, names: Iterable[str], aliases: Mapping[str, str], what: s
             found = {target for known, target in targets.items() if form(known) == form(text)}
             if form(text) and len(found) == 1:
                 return found.pop()
-    raise unknown(what, name, {*names, *aliases})
+    raise unknown(what, name, {*names, *aliases}, meant=targets)

@@ -50,9 +50,9 @@ def models(name: _Model = None, as_json: Json = False) -> None:
     from waferline.workloads.models import model_names
 
     if name is not None:
-        data = report.model_data(load_model(name))
-        fields = {key: value for key, value in data.items() if key != "sources"}
-        return emit(as_json, data, lambda: report.item_page(data["title"], fields, data["sources"]))
+        spec = load_model(name)
+        data = {**report.model_data(spec), "weights_bytes": report.weights_in(spec)}
+        return emit(as_json, data, lambda: report.model_page(spec))
     rows = [report.model_data(load_model(each)) for each in model_names()]
     return emit(as_json, rows, lambda: report.model_list(rows))
 

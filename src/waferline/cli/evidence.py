@@ -31,12 +31,19 @@ _By = Annotated[
 
 @app.command("check")
 def check_file(
-    file: Annotated[Path, typer.Argument(help="Rows as .csv or .csv.gz, in the published schema.")],
+    file: Annotated[Path, typer.Argument(help="Rows as .csv or .csv.gz; the columns are below.")],
     by: _By = None,
     worst: Annotated[int, typer.Option(min=0, help="Also list so many of the worst rows.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Predict every row of FILE and print the errors by group, with what was refused and why."""
+    """Predict every row of FILE and print the errors by group, with what was refused and why.
+
+    Columns, in any order, named in the first line: hardware, model, phase (prefill, decode, generate, serve or train), metric
+    and value must be there. devices, batch, input_tokens, output_tokens, tp, pp, ep, dp, engine, weight_format,
+    activation_format and kv_format say what was run; an empty cell is not stated. id, source, url, locator, kind, complete,
+    suspect, missing, notes, engine_version, operation, cores_or_grid and unit may follow. Values are in SI units. An unknown
+    column is an error.
+    """
     from waferline.evidence.rows import read_rows
     from waferline.report.evidence import evidence_report
 

@@ -138,8 +138,11 @@ def resolve_hardware(name: str, source: str = "") -> str:
 
 def unknown_hardware(name: str) -> UnknownNameError:
     """The error for a name that is no machine, with the nearest catalogue names and aliases."""
-    spoken = {a for record in _records().values() for a in record.get("aliases", ()) if len(a) <= _MOST_SPOKEN}
-    return unknown("hardware", name, {*_records(), *spoken})
+    names = {known: known for known in _records()}
+    spoken = {
+        a: known for known, record in _records().items() for a in record.get("aliases", ()) if len(a) <= _MOST_SPOKEN
+    }
+    return unknown("hardware", name, {*names, *spoken}, meant=spoken | names)
 
 
 def assumed_variant(name: str, source: str = "") -> str | None:

@@ -239,7 +239,7 @@ def choose_precision(model: ModelSpec, device: Device, asked: Any) -> tuple[Any,
             resolve(candidate, device.arithmetic)
         except UnsupportedError:
             continue
-        why = "as the checkpoint ships" if candidate == shipped else f"the usual choice on {device.name}"
+        why = "as the checkpoint ships" if candidate == shipped else "the usual choice here"
         return candidate, (f"precision {candidate}: {why}; --precision changes it",)
     raise UnsupportedError(f"{device.name} computes none of the usual formats", hint="name one with --precision")
 

@@ -7,14 +7,18 @@ from dataclasses import asdict
 from typing import Any
 
 from waferline.encode import encode
+from waferline.formats import resolve
 from waferline.formats.format import Format
 from waferline.machines.device import Device
 from waferline.machines.figures import Figure, figures
+from waferline.predict.memory import kv_elements_per_token, model_weight_bytes
 from waferline.report.table import Block, Column, Table
 from waferline.text import dollars, metric
 from waferline.workloads.counts import parameter_count
-from waferline.workloads.spec import ModelSpec, Transformer
+from waferline.workloads.spec import Attention, LatentAttention, ModelSpec, Transformer
 
+_KV_BYTES = 2  # of an element, unless an engine is told otherwise
+_ASKED_FOR = ("bf16", "fp8", "q8_0", "q6_k", "q4_k_m", "int4")
 _BEST = ("bf16", "fp16", "fp32")  # the peak that a list shows: 16 bit, or what there is
 _MACHINES = (
     "name",
@@ -98,12 +102,49 @@ def model_data(spec: ModelSpec) -> dict[str, Any]:
         data |= {"layers": sum(b.count for b in spec.blocks), "encoder_layers": sum(b.count for b in spec.encoder)}
         data |= {"max_positions": spec.max_positions, "tied_embeddings": spec.tied_embeddings}
         data |= {"weight_format": spec.weight_format, "published_active_params": spec.published_active_params}
+        data |= {"attention": _attention(spec), "kv_bytes_per_token": kv_elements_per_token(spec) * _KV_BYTES}
     else:
         data |= {"kind": "convolutional", "input_shape": spec.input_shape, "classes": spec.classes}
         data |= {"layers": len(spec.layers), "published_macs": spec.published_macs}
     active = counted.active_per_token if counted.experts else None
     data |= {"params": counted.total, "published_params": spec.published_params, "active_params": active}
     return data | {"macs": counted.macs or None, "sources": [asdict(s) for s in spec.sources]}
+
+
+def _attention(spec: Transformer) -> list[str]:
+    """The kinds of attention in a stack, in words: layers, heads and what they see."""
+    said = []
+    for block in (*spec.encoder, *spec.blocks):
+        mixer = block.mixer
+        if isinstance(mixer, Attention):
+            seen = "" if mixer.window is None else f", window {mixer.window:,}"
+            said.append(f"{block.count} x {mixer.heads} heads, {mixer.kv_heads} KV, {mixer.head_dim} wide{seen}")
+        elif isinstance(mixer, LatentAttention):
+            said.append(f"{block.count} x {mixer.heads} heads, latent of {mixer.kv_lora_rank}+{mixer.qk_rope_head_dim}")
+        elif mixer is not None:
+            said.append(f"{block.count} x {_WORDS.get(type(mixer).__name__, type(mixer).__name__)}")
+    return said
+
+
+_WORDS = {"StateSpace": "state space", "LinearAttention": "linear attention"}
+
+
+def weights_in(spec: ModelSpec) -> dict[str, float]:
+    """Bytes of all weights in formats that people ask for; how a checkpoint spreads its own formats is in `predict`."""
+    if not isinstance(spec, Transformer):
+        return {}
+    return {name: model_weight_bytes(spec, resolve(name, lambda fmt: fmt)) for name in _ASKED_FOR}
+
+
+def model_page(spec: ModelSpec) -> Iterator[Block]:
+    """One model in full: structure, KV cache, weights in several formats, sources."""
+    data = model_data(spec)
+    cache = data.pop("kv_bytes_per_token", None)
+    fields = {key: value for key, value in data.items() if key != "sources"}
+    if cache:
+        fields["KV a token, 16 bit"] = metric(cache, "B")
+    fields["weights"] = [f"{name} {metric(size, 'B')}" for name, size in weights_in(spec).items()]
+    yield from item_page(data["title"], fields, data["sources"])
 
 
 def model_list(models: Sequence[Mapping[str, Any]]) -> Iterator[Block]:

@@ -39,16 +39,23 @@ def comparison_report(rows: Sequence[Row]) -> Iterator[Block]:
     answers = [row.answer for row in rows if row.answer is not None]
     body = [((row.hardware,), row.answer) for row in rows]
     yield _table(answers[0].model.title if answers else "", ("machine",), body)
+    said: dict[str, list[str]] = {}
     for row in rows:
         notes: Sequence[Any] = (row.refused,) if row.answer is None else row.answer.notes
-        yield from ((f"{row.hardware}: {note}", "note") for note in notes)
+        for note in notes:
+            said.setdefault(str(note), []).append(row.hardware)
+    for note, machines in said.items():  # one note often is of all machines
+        yield f"{'all' if len(machines) == len(rows) > 1 else ', '.join(machines)}: {note}", "note"
 
 
 def points_report(points: Sequence[tuple[tuple[int | None, ...], Answer]]) -> Iterator[Block]:
     """One model on one machine at several batches or lengths: a line each, then the notes they share."""
     answers = [answer for _, answer in points]
     title = f"{answers[0].model.title} on {answers[0].device.title}"
-    yield _table(title, (Column("batch", ",d"), Column("prompt", ",d"), Column("output", ",d")), points)
+    names = ("batch", "prompt", "output")
+    given = [i for i in range(len(names)) if any(point[i] is not None for point, _ in points)]
+    body = [(tuple(point[i] for i in given), answer) for point, answer in points]
+    yield _table(title, [Column(names[i], ",d") for i in given], body)
     for note in dict.fromkeys(note for a in answers for note in (*a.result.notes, *a.notes)):
         yield f"note: {note}", "note"
 

@@ -44,15 +44,28 @@ def show(blocks: Iterable[Block], stream: TextIO | None = None) -> None:
 Advance = Callable[..., None]
 
 
+FIRST_S, SLOWER = 2.0, 0.1  # in a pipe: a line after so long, then after so much of the time that has passed
+
+
 @contextmanager
 def progress(what: str, total: float | None = None, *, hidden: bool = False) -> Iterator[Advance]:
-    """A bar on the error stream of a terminal, and nothing in a pipe; `advance(n, description=...)` moves it.
+    """How far a long work is, on the error stream: a bar with its rate on a terminal; in a pipe a line whenever nothing was said
+    for two seconds, later for longer, so that no long work is silent and no log is full of it.
 
-    `advance(completed=..., total=...)` sets it outright.
+    `advance(n, description=...)` moves it; `advance(completed=..., total=...)` sets it outright.
     """
-    if hidden or not sys.stderr.isatty():
+    if hidden:
         yield lambda *_, **__: None
-        return
+    elif sys.stderr.isatty():
+        with _bar(what, total) as advance:
+            yield advance
+    else:
+        with _lines(what, total) as advance:
+            yield advance
+
+
+@contextmanager
+def _bar(what: str, total: float | None) -> Iterator[Advance]:
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import Progress
@@ -68,34 +81,34 @@ def progress(what: str, total: float | None = None, *, hidden: bool = False) -> 
         yield advance
 
 
-FIRST_S, SLOWER = 2.0, 0.1  # in a pipe: a line after so long, then after so much of the time that has passed
-
-
 @contextmanager
-def telling(doing: str) -> Iterator[Callable[[str], None]]:
-    """Says on the error stream what is being done: `tell(what)`. On a terminal on one line that changes; in a pipe a line
-    whenever nothing was said for two seconds, later for longer, so that no long work is silent and no log is full of it."""
-    if sys.stderr.isatty():
-        with progress(doing) as advance:
-            yield lambda what: advance(description=f"{doing} {what}")
-        return
-    started, now, done = time.monotonic(), "", threading.Event()
+def _lines(what: str, total: float | None) -> Iterator[Advance]:
+    started, ended = time.monotonic(), threading.Event()
+    now: dict[str, Any] = {"description": what, "completed": 0.0, "total": total}
+
+    def advance(by: float | None = None, **changes: Any) -> None:
+        now["completed"] += by or 0.0
+        now.update(changes)
 
     def heartbeat() -> None:
-        while not done.wait(max(FIRST_S, SLOWER * (time.monotonic() - started))):
-            warn(f"{doing} {now} ({time.monotonic() - started:.0f} s)")
-
-    def tell(what: str) -> None:
-        nonlocal now
-        now = what
+        while not ended.wait(max(FIRST_S, SLOWER * (time.monotonic() - started))):
+            far = f": {now['completed']:,.0f} of {now['total']:,.0f}" if now["total"] else ""
+            warn(f"{now['description']}{far} ({time.monotonic() - started:.0f} s)")
 
     thread = threading.Thread(target=heartbeat, daemon=True)
     thread.start()
     try:
-        yield tell
+        yield advance
     finally:
-        done.set()
+        ended.set()
         thread.join()
+
+
+@contextmanager
+def telling(doing: str) -> Iterator[Callable[[str], None]]:
+    """As `progress`, of a work without a total: `tell(what)` says what is being done now."""
+    with progress(doing) as advance:
+        yield lambda what: advance(description=f"{doing} {what}")
 
 
 def warn(message: str) -> None:

@@ -85,13 +85,17 @@ def footprint(
     tokens: Floats,
     prompt: Floats,
     parallel: Parallel,
+    memory: Floats = 0.0,
 ) -> Footprint:
-    """Memory of one device when `sequences` sequences hold `tokens` tokens each and prompts of `prompt` are prefilled."""
+    """Memory of one device when `sequences` sequences hold `tokens` tokens each and prompts of `prompt` are prefilled.
+
+    `memory`: encoder states whose keys and values each sequence keeps, too.
+    """
     parts = _parts_bytes(model, precision)
     tp, pp = parallel.tp, parallel.pp
     weights = parts["blocks"] / (tp * pp) + parts["experts"] / (_expert_ranks(parallel) * pp)
     weights = weights + maximum(parts["embedding"], parts["head"]) / tp + where(pp > 1.0, 0.0, _smaller_end(parts)) / tp
-    per_sequence = kv_cache_bytes(model, precision, tokens, tp)
+    per_sequence = kv_cache_bytes(model, precision, tokens, tp, memory)
     width_bytes = _widest(model, tp) * _RESIDUAL_BYTES
     chunk_tokens = engine.limits(device).chunk_tokens
     prompt = minimum(prompt, chunk_tokens)
@@ -117,8 +121,12 @@ def kv_elements_per_token(model: Transformer) -> int:
     return sum(b.count * b.mixer.kv_elements_per_token for b in model.blocks if b.mixer is not None)
 
 
-def kv_cache_bytes(model: Transformer, precision: Precision, tokens: Floats, tp: Floats) -> Floats:
+def kv_cache_bytes(
+    model: Transformer, precision: Precision, tokens: Floats, tp: Floats, memory: Floats = 0.0
+) -> Floats:
     """KV cache and recurrent state of ONE sequence of `tokens` tokens on one tensor-parallel rank, all layers.
+
+    `memory`: encoder states that its cross-attention keeps keys and values of.
 
     KV heads are copied where there are fewer of them than ranks; a latent (MLA) is copied on every rank.
     """
@@ -134,7 +142,7 @@ def kv_cache_bytes(model: Transformer, precision: Precision, tokens: Floats, tp:
             total = total + block.count * mixer.kv_elements_per_token * each * kept / share
         total = total + block.count * state_elements_per_sequence(mixer) * _STATE_BYTES / tp
         if block.cross is not None:
-            total = total + block.count * block.cross.kv_elements_per_token * each * model.encoder_tokens / tp
+            total = total + block.count * block.cross.kv_elements_per_token * each * memory / tp
     return total
 
 

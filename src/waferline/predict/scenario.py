@@ -274,7 +274,7 @@ def _serve(s: Scenario) -> Answer:
     model, device = s.model, s.machine
     arguments = s.arguments(_SERVING) | {"precision": s.precision, "intervals": s.intervals}
     arguments.setdefault("output_len", OUTPUT_TOKENS)
-    arguments["seq_len"] = PROMPT_TOKENS if s.prompt is None else s.prompt
+    arguments["seq_len"] = (model.usual_prompt or PROMPT_TOKENS) if s.prompt is None else s.prompt
     if _device_count(s.devices) is None:
         return Answer("serve", model, device, smallest_group(model, device, arguments))
     arguments["tp"] = _split(s, "tp")

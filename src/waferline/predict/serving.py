@@ -26,7 +26,7 @@ from waferline.predict.result import Field, Fields, GenerationResult, WhenRead, 
 from waferline.predict.roofline import machine_for
 from waferline.remember import by_identity
 from waferline.workloads.load import load_model
-from waferline.workloads.lower import lower_decode, lower_prefill
+from waferline.workloads.lower import lower_decode, lower_prefill, prompt_of
 from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import as_shipped
@@ -232,14 +232,19 @@ class ServingCase:
         precision, parallel = self.precision(label), parallel_of(a)
         local = ceil(batch / (a["dp"] * a["pp"]))
         operators = lower_prefill(self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel)
-        return run_phase(operators, **self._settings(precision, parallel, keep))
+        settings = self._settings(precision, parallel, keep)
+        settings["layers"] += sum(b.count for b in self.model.encoder)
+        return run_phase(operators, **settings)
 
     def decode(self, label: str, a: Arguments, batch: Floats, *, keep: bool = False) -> Phase:
         """A decode step at the mean context of the generation, with as many sequences in a stage as in `prefill`."""
         precision, parallel = self.precision(label), parallel_of(a)
         local = ceil(batch / (a["dp"] * a["pp"]))
-        context = a["seq_len"] + (a["output_len"] + 1.0) / 2.0
-        operators = lower_decode(self.model, batch=local, context=context, precision=precision, parallel=parallel)
+        prompt, memory = prompt_of(self.model, a["seq_len"])
+        context = prompt + (a["output_len"] + 1.0) / 2.0
+        operators = lower_decode(
+            self.model, batch=local, context=context, precision=precision, parallel=parallel, memory=memory
+        )
         return run_phase(operators, sequences=local, **self._settings(precision, parallel, keep))
 
     def values(self, label: str, a: Arguments) -> Values:
@@ -301,14 +306,16 @@ class ServingCase:
         }
 
     def footprint(self, precision: Precision, a: Arguments, parallel: Parallel) -> Footprint:
+        prompt, memory = prompt_of(self.model, a["seq_len"])
         return footprint(
             self.model,
             self.device,
             self.engine,
             precision,
             sequences=ceil(a["batch_size"] / parallel.dp),
-            tokens=a["seq_len"] + a["output_len"],
+            tokens=prompt + a["output_len"],
             prompt=a["seq_len"],
+            memory=memory,
             parallel=parallel,
         )
 

@@ -90,7 +90,8 @@ def _transformer(t: Transformer) -> ParameterCount:
     head = 0 if t.tied_embeddings or not t.has_head else table
     head += t.vocab_size * t.head_bias + t.head_classes * (t.hidden_size + 1)
     norm = _norm_size(t)
-    norms = norm * t.final_norm * (2 if t.encoder else 1) + t.embedding_norm * norm * position_width // t.hidden_size
+    sides = 2 if t.encoder else 1
+    norms = sides * (norm * t.final_norm + t.embedding_norm * norm * position_width // t.hidden_size)
     count = ParameterCount(
         embedding=embedding,
         head=head,
@@ -99,7 +100,7 @@ def _transformer(t: Transformer) -> ParameterCount:
         extra=t.extra_params,
     )
     for block in (*t.encoder, *t.blocks):
-        count += layer_count(block, t.hidden_size, norm) * block.count
+        count += layer_count(block, t.hidden_size, norm) * (block.distinct or block.count)
     return count
 
 

@@ -14,7 +14,7 @@ from waferline.workloads.build import Builder
 from waferline.workloads.convnet import lower_convnet
 from waferline.workloads.mixers import Pass
 from waferline.workloads.operator import Operator
-from waferline.workloads.scenario import Parallel, whole
+from waferline.workloads.scenario import Parallel, real, whole
 from waferline.workloads.spec import Block, ConvNet, ModelSpec, Transformer
 from waferline.workloads.weights import wide_parts
 
@@ -32,10 +32,13 @@ def lower_prefill(
 ) -> list[Operator]:
     """Operators of one prefill: `batch` prompts of `prompt` new tokens after `cached` tokens already in the KV cache.
 
+    An encoder that reads the prompt leaves the decoder one token to start from (`prompt_of`).
     Returns the operators of ONE device of the tensor-parallel group, all pipeline stages together.
     """
-    q_len = whole("prompt", prompt)
-    p = Pass(whole("batch", batch), q_len, q_len + whole("cached", cached, least=0), False, parallel or Parallel())
+    prompt = whole("prompt", prompt)
+    q_len, memory = prompt_of(model, prompt)
+    kv_len = q_len + whole("cached", cached, least=0)
+    p = Pass(whole("batch", batch), q_len, kv_len, False, parallel or Parallel(), memory)
     return list(_transformer(model, builder(model, precision), p, logits=p.batch))
 
 
@@ -44,11 +47,29 @@ def builder(model: Transformer, precision: Precision) -> Builder:
     return Builder(precision, frozenset(wide_parts(model, precision)))
 
 
+def prompt_of(model: Transformer, prompt: Floats) -> tuple[Floats, Floats]:
+    """(tokens that the decoder starts from, encoder states it sees) for a prompt: T5 reads it with its encoder alone."""
+    if not model.encoder:
+        return prompt, 0.0
+    return (prompt, float(model.encoder_tokens)) if model.encoder_tokens else (1.0, prompt)
+
+
 def lower_decode(
-    model: Transformer, *, batch: Any, context: Any, precision: Precision, parallel: Parallel | None = None
+    model: Transformer,
+    *,
+    batch: Any,
+    context: Any,
+    precision: Precision,
+    parallel: Parallel | None = None,
+    memory: Any = None,
 ) -> list[Operator]:
-    """Operators of one decode step: one new token for each of `batch` sequences with `context` tokens, it included."""
-    p = Pass(whole("batch", batch), 1.0, _context(context), True, parallel or Parallel())
+    """Operators of one decode step: one new token for each of `batch` sequences with `context` tokens, it included.
+
+    `memory`: encoder states that cross-attention sees; as many as the encoder makes of `context` when nobody says.
+    """
+    context = _context(context)
+    seen = prompt_of(model, context)[1] if memory is None else real("memory", memory)
+    p = Pass(whole("batch", batch), 1.0, context, True, parallel or Parallel(), seen)
     return list(_transformer(model, builder(model, precision), p, logits=p.batch))
 
 
@@ -68,7 +89,8 @@ def lower_forward(
     if isinstance(model, ConvNet):
         return list(lower_convnet(model, Builder(precision), whole("batch", batch), training=training))
     length = whole("tokens", model.fixed_tokens or tokens)
-    p = Pass(whole("batch", batch), length, length, False, parallel or Parallel())
+    memory = (float(model.encoder_tokens) or length) if model.encoder else 0.0
+    p = Pass(whole("batch", batch), length, length, False, parallel or Parallel(), memory)
     return list(_transformer(model, builder(model, precision), p, logits=p.tokens if training else p.batch))
 
 
@@ -89,8 +111,7 @@ def _transformer(model: Transformer, b: Builder, p: Pass, *, logits: Floats) -> 
             shape={"batch": p.batch},
         )
     if model.encoder and not p.decode:
-        length = float(model.encoder_tokens) if model.encoder_tokens else p.q_len
-        encoder_pass = Pass(p.batch, length, length, False, p.parallel)
+        encoder_pass = Pass(p.batch, p.memory, p.memory, False, p.parallel)
         for block in model.encoder:
             yield from _layer(model, block, b, encoder_pass, prefix="encoder.")
     for block in model.blocks:
@@ -117,7 +138,7 @@ def _layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = 
         operators += mixers.LOWER[type(block.mixer)](b, block.mixer, hidden, count, p)
         reductions += 1
     if block.cross is not None:
-        operators += mixers.cross_attention(b, block.cross, hidden, model.encoder_tokens, count, p)
+        operators += mixers.cross_attention(b, block.cross, hidden, count, p)
         reductions += 1
     if block.ffn is not None:
         operators += feed_forward.LOWER[type(block.ffn)](b, block.ffn, hidden, count, p)

@@ -17,13 +17,17 @@ _STATE_BYTES = 4.0  # recurrent states are kept in fp32 (mamba_ssm and fla kerne
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward pass: `batch` sequences with `q_len` new tokens each, ending contexts of `kv_len` tokens."""
+    """One forward pass: `batch` sequences with `q_len` new tokens each, ending contexts of `kv_len` tokens.
+
+    `memory`: encoder states of each sequence that cross-attention sees.
+    """
 
     batch: Floats
     q_len: Floats
     kv_len: Floats
     decode: bool
     parallel: Parallel
+    memory: Floats = 0.0
 
     @property
     def tokens(self) -> Floats:
@@ -60,7 +64,7 @@ def _softmax_attention(b: Builder, a: Attention, heads: Floats, kv_heads: Floats
         window = _window(a, p.kv_len)
         pairs, read = causal_pairs(p.q_len, p.kv_len, window), cached_tokens(p.q_len, p.kv_len, window)
     else:
-        pairs, read = p.q_len * p.kv_len, p.kv_len
+        pairs, read = p.q_len * (p.kv_len if a.window is None else minimum(p.kv_len, float(a.window))), p.kv_len
     seen = p.kv_len if a.window is None else minimum(p.kv_len, float(a.window)) if p.decode else p.kv_len
     return b.attention(
         "attention.core",
@@ -86,22 +90,20 @@ def _window(a: Attention, kv_len: Floats) -> Floats | None:
     return where(kv_len > a.window, a.window / 2, float(a.window)) if a.chunked else float(a.window)
 
 
-def cross_attention(
-    b: Builder, a: Attention, hidden: int, memory_tokens: int, count: Floats, p: Pass
-) -> Iterator[Operator]:
-    """Attention of the decoder over `memory_tokens` encoder states, whose keys and values are cached."""
+def cross_attention(b: Builder, a: Attention, hidden: int, count: Floats, p: Pass) -> Iterator[Operator]:
+    """Attention of the decoder over encoder states, whose keys and values the prefill computes once and keeps."""
     heads, kv_heads = shard(a.heads, p.parallel.tp), shard(a.kv_heads, p.parallel.tp)
     yield b.gemm("cross.q", p.tokens, heads * a.head_dim, hidden, count=count)
     if not p.decode:
-        yield b.gemm("cross.kv", p.batch * memory_tokens, 2 * kv_heads * a.head_dim, hidden, count=count)
+        yield b.gemm("cross.kv", p.batch * p.memory, 2 * kv_heads * a.head_dim, hidden, count=count)
     yield b.attention(
         "cross.core",
         "decode_attention" if p.decode else "prefill_attention",
         batch=p.batch,
         q_len=p.q_len,
-        kv_len=float(memory_tokens),
-        pairs=p.q_len * memory_tokens,
-        kv_read=float(memory_tokens),
+        kv_len=p.memory,
+        pairs=p.q_len * p.memory,
+        kv_read=p.memory,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=a.head_dim,

@@ -151,6 +151,7 @@ class Block:
     ffn: Ffn | None = None
     cross: Attention | None = None
     norms: int = 2  # norms of `hidden_size` in each layer
+    distinct: int | None = None  # sets of weights that the layers share between them (ALBERT); None: one each
     parallel: bool = False  # mixer and feed-forward read the same input (GPT-J, Falcon): one all-reduce instead of two
 
 
@@ -174,7 +175,8 @@ class Transformer:
     vocab_size: int
     blocks: tuple[Block, ...]
     encoder: tuple[Block, ...] = ()
-    encoder_tokens: int = 0  # fixed encoder length (Whisper: 1500)
+    encoder_tokens: int = 0  # fixed encoder length (Whisper: 1500); 0: the encoder reads the prompt (T5, BART)
+    usual_prompt: int = 0  # prompt tokens of the decoder when nobody says (Whisper); 0: no usual length
     kind: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     tied_embeddings: bool = False
     has_head: bool = True  # False: no LM head (BERT, ViT have `head_classes` instead)

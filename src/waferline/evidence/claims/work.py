@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from waferline.arrays import FloatArray
 from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.predict.memory import kv_cache_bytes, model_weight_bytes
-from waferline.workloads.lower import lower_decode, lower_forward, lower_prefill
+from waferline.workloads.lower import lower_decode, lower_forward, lower_prefill, prompt_of
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import ModelSpec, Transformer
@@ -44,15 +45,16 @@ def generating(
     """The work of language models that generate. Context is the mean over the generation."""
     one = np.ones(())
     prompt = np.maximum(np.ceil(inputs), 1.0)
-    context = prompt + (outputs + 1) / 2
-    step = lower_decode(model, batch=one, context=context, precision=precision)
-    together = lower_decode(model, batch=np.maximum(np.ceil(batch), 1.0), context=context, precision=precision)
+    start, memory = prompt_of(model, prompt)  # an encoder reads the prompt where there is one
+    asked: dict[str, Any] = {"context": start + (outputs + 1) / 2, "memory": memory, "precision": precision}
+    step = lower_decode(model, batch=one, **asked)
+    together = lower_decode(model, batch=np.maximum(np.ceil(batch), 1.0), **asked)
     return Work(
         prompt_flops=matrix_flops(lower_prefill(model, batch=one, prompt=prompt, precision=precision)),
         step_flops=matrix_flops(step),
         weight_bytes=np.asarray(sum(op.count * op.weight_bytes for op in together), dtype=float),
         kv_bytes=np.asarray(sum(op.count * op.kv_bytes for op in step)),
-        held_bytes=np.asarray(kv_cache_bytes(model, precision, inputs + outputs, one)),
+        held_bytes=np.asarray(kv_cache_bytes(model, precision, prompt_of(model, inputs)[0] + outputs, one, memory)),
         stored_bytes=model_weight_bytes(model, precision),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waferline.workloads.families import classic, dense, encoders, hybrid, latent, moe, vision
+from waferline.workloads.families import classic, dense, encoders, hybrid, latent, moe, seq2seq, vision
 from waferline.workloads.families.common import Family, merged
 
 FAMILIES: dict[str, Family] = merged(
@@ -12,5 +12,6 @@ FAMILIES: dict[str, Family] = merged(
     classic.FAMILIES,
     hybrid.FAMILIES,
     encoders.FAMILIES,
+    seq2seq.FAMILIES,
     vision.FAMILIES,
 )

@@ -1,11 +1,14 @@
-"""Encoders and encoder-decoders: BERT and its kin, ViT, Whisper, T5.
+"""Text encoders, embedders and rerankers: BERT and its kin; and ViT.
 
-Sources: the modelling code of the named `model_type` in huggingface/transformers (v4.57).
+Sources: the modelling code of the named `model_type` in huggingface/transformers (v5.24); of `new` in
+Alibaba-NLP/new-impl, of ALiBi and gated layers under `bert` in jinaai/jina-bert-implementation.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from waferline.errors import InvalidInputError
 from waferline.workloads.config_reader import ConfigReader
@@ -16,34 +19,44 @@ from waferline.workloads.families.common import (
     Family,
     classes,
     heads,
-    tied,
+    stack,
     transformer,
 )
-from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
+from waferline.workloads.families.dense import TRAITS, dense
+from waferline.workloads.spec import Attention, Block, FeedForward, Ffn, MixtureOfExperts, Transformer
 
-_T5_SOURCE_TOKENS = 512  # length of the sequences T5 was trained on (arXiv:1910.10683, section 3.1.2)
-_WHISPER_KERNEL = 3  # both audio convolutions; the second halves the frames
+_GATED = ("geglu", "reglu", "swiglu", "glu")
 
 
-def _bert(c: ConfigReader) -> Transformer:
-    """BERT, RoBERTa, XLM-R, ELECTRA: an encoder, its pooler counted as stored only."""
-    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
-    narrow = c.size_or(hidden, "embedding_size")
+def _sizes(c: ConfigReader, *, bias: bool = True) -> tuple[int, int, Attention]:
+    """Hidden size, layers, and attention that sees both ways."""
+    hidden = c.size(*HIDDEN)
     queries, width = heads(c, hidden)
-    attention = Attention(queries, queries, width, causal=False, qkv_bias=True, out_bias=True)
-    ffn = FeedForward(c.size(*INTERMEDIATE), gated=False, bias=True)
-    return transformer(
+    return hidden, c.layers(*LAYERS), Attention(queries, queries, width, causal=False, qkv_bias=bias, out_bias=bias)
+
+
+def _encoder(c: ConfigReader, hidden: int, blocks: tuple[Block, ...], **fields: Any) -> Transformer:
+    """An encoder with norms behind its layers and one behind the embedding, as BERT has them."""
+    usual: dict[str, Any] = {"embedding_norm": True, "norm_bias": True, "final_norm": False}
+    return transformer(c, kind="encoder", hidden_size=hidden, blocks=blocks, has_head=False, **(usual | fields))
+
+
+def _bert(c: ConfigReader, *, segments: int = 2, pre_norm: bool = False) -> Transformer:
+    """BERT, RoBERTa, XLM-R, ELECTRA: an encoder, its pooler counted as stored only. `pre_norm`: a norm at the end instead."""
+    hidden, layers, attention = _sizes(c)
+    narrow = c.size_or(hidden, "embedding_size")
+    gated = c.text("original", "feed_forward_type") in _GATED
+    ffn = FeedForward(c.size(*INTERMEDIATE), gated=gated, bias=not gated)
+    table = c.text("absolute", "position_embedding_type") == "absolute"
+    return _encoder(
         c,
-        kind="encoder",
-        hidden_size=hidden,
-        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
-        has_head=False,
-        norm_bias=True,
-        embedding_norm=True,
+        hidden,
+        (Block(layers, attention, ffn),),
+        embedding_norm=not pre_norm,
+        final_norm=pre_norm,
         embedding_size=None if narrow == hidden else narrow,
-        final_norm=False,
-        learned_positions=c.size("max_position_embeddings"),
-        token_types=c.size_or(2, "type_vocab_size", least=0),
+        learned_positions=c.size("max_position_embeddings") if table else 0,
+        token_types=c.size_or(segments, "type_vocab_size", least=0) if segments else 0,
         extra_params=hidden * (hidden + 1) if narrow == hidden else 0,
     )
 
@@ -54,17 +67,113 @@ def _distilbert(c: ConfigReader) -> Transformer:
     queries, width = heads(c, hidden, "n_heads", "num_attention_heads")
     attention = Attention(queries, queries, width, causal=False, qkv_bias=True, out_bias=True)
     ffn = FeedForward(c.size("hidden_dim", "intermediate_size"), gated=False, bias=True)
-    return transformer(
+    return _encoder(c, hidden, (Block(layers, attention, ffn),), learned_positions=c.size("max_position_embeddings"))
+
+
+def _albert(c: ConfigReader) -> Transformer:
+    """ALBERT: layers that share the weights of a few groups, a narrow embedding (arXiv:1909.11942, section 3)."""
+    hidden, layers, attention = _sizes(c)
+    ffn = FeedForward(c.size(*INTERMEDIATE), gated=False, bias=True)
+    distinct = c.size_or(1, "num_hidden_groups") * c.size_or(1, "inner_group_num")
+    return _encoder(
         c,
-        kind="encoder",
-        hidden_size=hidden,
-        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
-        has_head=False,
-        norm_bias=True,
-        embedding_norm=True,
-        final_norm=False,
+        hidden,
+        (Block(layers * c.size_or(1, "inner_group_num"), attention, ffn, distinct=distinct),),
+        embedding_size=c.size_or(128, "embedding_size"),
         learned_positions=c.size("max_position_embeddings"),
+        token_types=c.size_or(2, "type_vocab_size", least=0),
+        extra_params=hidden * (hidden + 1),
     )
+
+
+def _mpnet(c: ConfigReader) -> Transformer:
+    """MPNet: BERT without segments, with relative positions shared by all layers."""
+    spec = _bert(c, segments=0)
+    return replace(
+        spec, position_params=c.size_or(32, "relative_attention_num_buckets") * c.size("num_attention_heads")
+    )
+
+
+def _deberta(c: ConfigReader) -> Transformer:
+    """DeBERTa v2 and v3: relative positions shared by all layers, a convolution beside the first layer where asked.
+
+    The scores of content with positions (arXiv:2006.03654, equation 4) are counted as one attention: a third of them.
+    """
+    hidden, layers, attention = _sizes(c)
+    ffn = FeedForward(c.size(*INTERMEDIATE), gated=False, bias=True)
+    positions = c.size("max_position_embeddings")
+    other = 0
+    if c.flag(False, "relative_attention"):
+        buckets = int(c.number(-1, "position_buckets"))
+        other += 2 * (buckets if buckets > 0 else positions) * hidden
+        other += 2 * hidden * ("layer_norm" in c.text("none", "norm_rel_ebd"))
+        if not c.flag(False, "share_att_key"):
+            kinds = c.items("pos_att_type") or str(c.get("pos_att_type") or "").split("|")
+            other += layers * sum(hidden * (hidden + 1) for kind in kinds if kind in ("c2p", "p2c"))
+    kernel = c.size_or(0, "conv_kernel_size", least=0)
+    other += hidden * (hidden * kernel + 3) if kernel else 0
+    return _encoder(
+        c,
+        hidden,
+        (Block(layers, attention, ffn),),
+        learned_positions=positions if c.flag(True, "position_biased_input") else 0,
+        token_types=c.size_or(0, "type_vocab_size", least=0),
+        position_params=other,
+    )
+
+
+def _modernbert(c: ConfigReader) -> Transformer:
+    """ModernBERT: a gated part, local attention but in every third layer; the first layer has one norm less."""
+    bias = c.flag(False, "attention_bias")
+    hidden, layers, attention = _sizes(c, bias=bias)
+    ffn = FeedForward(c.size(*INTERMEDIATE), bias=c.flag(False, "mlp_bias"))
+    window, every = c.size_or(128, "local_attention"), c.size_or(3, "global_attn_every_n_layers")
+    local = [i % every != 0 for i in range(layers)]
+    blocks = (
+        Block(1, replace(attention, window=window if near else None), ffn, norms=1 if i == 0 else 2)
+        for i, near in enumerate(local)
+    )
+    return _encoder(c, hidden, stack(blocks), norm_bias=c.flag(False, "norm_bias"), final_norm=True)
+
+
+def _nomic(c: ConfigReader) -> Transformer:
+    """Nomic BERT: rotary positions, a gated part without biases; v2 has experts in every second layer and biases."""
+    remote = c.get("n_embd") is not None  # the keys of its own code, whose defaults have biases
+    hidden, layers, attention = _sizes(c, bias=c.flag(remote, "qkv_proj_bias"))
+    gated = not remote or c.text("gelu", "activation_function") in _GATED
+    inner, bias = c.size_or(4 * hidden, *INTERMEDIATE), c.flag(remote, "mlp_fc1_bias")
+    experts = c.size_or(0, "num_experts", least=0) if remote else 0
+    every = c.size_or(0, "moe_every_n_layers", least=0)
+    dense_part: Ffn = FeedForward(inner, gated=gated, bias=bias)
+    routed = MixtureOfExperts(max(experts, 1), min(c.size_or(1, "moe_top_k"), max(experts, 1)), inner, gated=gated)
+    ffns = [routed if experts and every and i % every == 1 else dense_part for i in range(layers)]
+    return _encoder(
+        c,
+        hidden,
+        stack(Block(1, attention, ffn) for ffn in ffns),
+        token_types=c.size_or(2, "type_vocab_size", least=0),
+    )
+
+
+def _gte(c: ConfigReader) -> Transformer:
+    """GTE v1.5 and Snowflake Arctic v2 (`new`): BERT with rotary positions and a gated part."""
+    hidden, layers, attention = _sizes(c)
+    ffn = FeedForward(c.size(*INTERMEDIATE))
+    table = c.text("rope", "position_embedding_type") == "absolute"
+    return _encoder(
+        c,
+        hidden,
+        (Block(layers, attention, ffn),),
+        learned_positions=c.size("max_position_embeddings") if table else 0,
+        token_types=c.size_or(0, "type_vocab_size", least=0),
+    )
+
+
+def _eurobert(c: ConfigReader) -> Transformer:
+    """EuroBERT: a Llama that sees both ways and has no head."""
+    spec = dense(c, TRAITS["llama"])
+    blocks = (replace(b, mixer=replace(b.mixer, causal=False)) for b in spec.blocks if isinstance(b.mixer, Attention))
+    return replace(spec, kind="encoder", has_head=False, blocks=tuple(blocks))
 
 
 def _vit(c: ConfigReader) -> Transformer:
@@ -94,69 +203,16 @@ def _vit(c: ConfigReader) -> Transformer:
     )
 
 
-def _whisper(c: ConfigReader) -> Transformer:
-    """Whisper: two convolutions over mel frames, an encoder, a decoder with cross-attention."""
-    hidden, bins = c.size("d_model"), c.size("num_mel_bins")
-    frames, targets = c.size("max_source_positions"), c.size("max_target_positions")
-
-    def attention(side: str, **fields: bool) -> Attention:
-        number = c.size(f"{side}_attention_heads")
-        return Attention(number, number, hidden // number, qkv_bias=True, key_bias=False, out_bias=True, **fields)
-
-    def ffn(side: str) -> FeedForward:
-        return FeedForward(c.size(f"{side}_ffn_dim"), gated=False, bias=True)
-
-    encoder = Block(c.layers("encoder_layers"), attention("encoder", causal=False), ffn("encoder"))
-    cross = attention("decoder", causal=False, cross=True)
-    decoder = Block(c.layers("decoder_layers"), attention("decoder"), ffn("decoder"), cross=cross, norms=3)
-    first, second = bins * hidden * _WHISPER_KERNEL, hidden * hidden * _WHISPER_KERNEL
-    return transformer(
-        c,
-        kind="encoder-decoder",
-        hidden_size=hidden,
-        blocks=(decoder,),
-        encoder=(encoder,),
-        encoder_tokens=frames,
-        tied_embeddings=tied(c, True),
-        norm_bias=True,
-        learned_positions=frames + targets,
-        max_positions=targets,
-        stem_params=first + second + 2 * hidden,
-        stem_flops=2 * (2 * frames * first + frames * second),
-    )
-
-
-def _t5(c: ConfigReader) -> Transformer:
-    """T5: no biases, relative positions shared by all layers; v1.1 has a gated feed-forward part and its own head."""
-    hidden, number, width = c.size("d_model"), c.size("num_heads"), c.size("d_kv")
-    layers = c.layers("num_layers")
-    attention = Attention(number, number, width)
-    ffn = FeedForward(c.size("d_ff"), gated=c.text("relu", "feed_forward_proj").startswith("gated"))
-    encoder = Block(layers, replace(attention, causal=False), ffn)
-    cross = replace(attention, causal=False, cross=True)
-    decoder = Block(c.size_or(layers, "num_decoder_layers"), attention, ffn, cross=cross, norms=3)
-    buckets = c.size_or(32, "relative_attention_num_buckets")
-    source = c.size_or(_T5_SOURCE_TOKENS, "n_positions")
-    return transformer(
-        c,
-        kind="encoder-decoder",
-        hidden_size=hidden,
-        blocks=(decoder,),
-        encoder=(encoder,),
-        tied_embeddings=tied(c, True),
-        position_params=2 * buckets * number,
-        encoder_tokens=source,
-        metadata={"encoder_tokens": f"{source}, the training length: relative positions set no length of their own"},
-    )
-
-
 FAMILIES: dict[str, Family] = {
-    "bert": _bert,
-    "roberta": _bert,
-    "xlm-roberta": _bert,
-    "electra": _bert,
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra", "camembert", "ernie", "data2vec-text"), _bert),
+    **dict.fromkeys(("megatron-bert", "xlm-roberta-xl"), partial(_bert, pre_norm=True)),
     "distilbert": _distilbert,
+    "albert": _albert,
+    "mpnet": _mpnet,
+    "deberta-v2": _deberta,
+    "modernbert": _modernbert,
+    "nomic_bert": _nomic,
+    "new": _gte,
+    "eurobert": _eurobert,
     "vit": _vit,
-    "whisper": _whisper,
-    "t5": _t5,
 }

@@ -31,6 +31,8 @@ class Precision:
     activations: str
     kv: str
     head: str
+    # Other weight formats of the same checkpoint with the activations that each is multiplied with; absent: 16 bits.
+    mixed: tuple[tuple[str, str], ...] = ()
 
     def label(self) -> str:
         """One line for people, such as `int4 weights, fp16 activations, fp16 KV`."""

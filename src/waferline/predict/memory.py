@@ -9,11 +9,10 @@ from waferline.elementwise import floor, maximum, minimum, where
 from waferline.formats import Precision, get_format
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
-from waferline.remember import by_identity
 from waferline.workloads.mixers import state_elements_per_sequence
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
-from waferline.workloads.weights import weight_elements, wide_elements, wide_parts
+from waferline.workloads.stored import part_bytes
 
 _RESIDUAL_BYTES = 2.0  # activations between operators
 _STATE_BYTES = 4.0  # recurrent state, fp32
@@ -45,13 +44,13 @@ class Footprint:
 
 
 def model_weight_bytes(model: Transformer, precision: Precision) -> float:
-    """Bytes of all weights as stored, all devices together: exact for GGUF files, from formats otherwise."""
-    return float(sum(_parts_bytes(model, precision).values()))
+    """Bytes of all weights as stored, all devices together: exact where its files were seen, from formats otherwise."""
+    return float(sum(part_bytes(model, precision).values()))
 
 
 def resident_bytes(model: Transformer, precision: Precision, parallel: Parallel) -> Floats:
     """Weights that one device of a replica works on, on average: what a nearer memory level would have to hold."""
-    parts = _parts_bytes(model, precision)
+    parts = part_bytes(model, precision)
     dense = sum(parts.values()) - parts["experts"]
     return dense / (parallel.tp * parallel.pp) + parts["experts"] / (_expert_ranks(parallel) * parallel.pp)
 
@@ -59,20 +58,6 @@ def resident_bytes(model: Transformer, precision: Precision, parallel: Parallel)
 def _expert_ranks(parallel: Parallel) -> Floats:
     """Devices of one stage that a layer's experts are spread over."""
     return maximum(parallel.ep, 1.0) * maximum(parallel.tp / parallel.ep, 1.0)
-
-
-@by_identity
-def _parts_bytes(model: Transformer, precision: Precision) -> dict[str, float]:
-    """Bytes by part: embedding, head, blocks (what tensor parallelism cuts), experts (what expert parallelism cuts)."""
-    if model.weight_bytes_exact is not None:
-        return dict(model.weight_bytes_exact)
-    elements = weight_elements(model)
-    body = get_format(precision.weights)
-    embedding = body if body.packed or body.bits >= 16 else get_format("bf16")
-    per_element = {"embedding": embedding, "head": get_format(precision.head)}
-    parts = {part: n * per_element.get(part, body).bytes_per_element for part, n in elements.items()}
-    wide = wide_elements(model, wide_parts(model, precision))
-    return parts | {"blocks": parts["blocks"] + wide * (_RESIDUAL_BYTES - body.bytes_per_element)}
 
 
 def footprint(
@@ -91,7 +76,7 @@ def footprint(
 
     `memory`: encoder states whose keys and values each sequence keeps, too.
     """
-    parts = _parts_bytes(model, precision)
+    parts = part_bytes(model, precision)
     tp, pp = parallel.tp, parallel.pp
     weights = parts["blocks"] / (tp * pp) + parts["experts"] / (_expert_ranks(parallel) * pp)
     weights = weights + maximum(parts["embedding"], parts["head"]) / tp + where(pp > 1.0, 0.0, _smaller_end(parts)) / tp

@@ -16,15 +16,6 @@ from waferline.elementwise import maximum, minimum, number
 from waferline.formats import Precision, get_format
 from waferline.workloads.operator import Operator, OpKind
 
-# Operator name → the part of a model it belongs to, as `Transformer.parts_16bit` calls it; the first prefix wins.
-_PARTS = (
-    ("attention.", "attention"),
-    ("cross.", "attention"),
-    ("mixer.", "attention"),
-    ("moe.shared", "shared_experts"),
-    ("moe.experts", "experts"),
-    ("ffn.", "ffn"),
-)
 _RESIDUAL_BYTES = 2.0  # the residual stream is never narrower than 16 bits
 _SCORE_FLOPS = 4.0  # per query-key pair and head-dim element: QKᵀ and PV, two FLOPs each (Williams 2009 counting)
 
@@ -34,12 +25,6 @@ class Builder:
     """Formats of the pass, and how many bytes one element of each class takes."""
 
     precision: Precision
-    wide_parts: frozenset[str] = frozenset()  # parts of the model whose weights stay in 16 bits
-
-    def weights_of(self, name: str) -> str:
-        """Weight format of the operator called `name`: the body's, unless its part of the model stays wide."""
-        part = next((p for prefix, p in _PARTS if name.startswith(prefix)), "")
-        return self.wide if part in self.wide_parts else self.precision.weights
 
     @property
     def residual_bytes(self) -> float:
@@ -97,7 +82,7 @@ class Builder:
 
     def gemm(self, name: str, m: Any, n: Any, k: Any, *, count: Any = 1.0, weights: str | None = None) -> Operator:
         """y[m, n] = x[m, k] · W[k, n], one matrix on one device."""
-        fmt = self.weights_of(name) if weights is None else weights
+        fmt = self.precision.weights if weights is None else weights
         # A 16-bit head or router computes in 16 bits, whatever the body does.
         acts = (
             self.precision.activations

@@ -115,6 +115,14 @@ class ConfigReader:
         """The number of layers, a required size."""
         return self.size(*keys, most=MAX_LAYERS)
 
+    def names(self) -> list[str]:
+        """Every key, as text, that is present and not null."""
+        return [str(key) for key, value in self._data.items() if value is not None]
+
+    def unread(self, ignore: Iterable[str] = ()) -> list[str]:
+        """Keys that nobody asked for, but those to `ignore`."""
+        return sorted(set(self.names()) - self._asked - set(ignore))
+
     def finish(self, ignore: Iterable[str] = ()) -> None:
         """Refuse keys that look like a misspelling of one that was looked for and not found.
 

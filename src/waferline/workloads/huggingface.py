@@ -14,11 +14,11 @@ from typing import Any
 from waferline.errors import InvalidInputError, UnsupportedError, nearest
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import FAMILIES
-from waferline.workloads.quantization import quantization
+from waferline.workloads.quantization.section import SECTIONS, quantisation_section
 from waferline.workloads.spec import ConvNet, ModelSpec
 
 _SECTIONS = ("text_config", "llm_config", "language_config")  # where multimodal configurations keep the decoder
-_INHERITED = ("tie_word_embeddings", "quantization_config", "vocab_size")  # facts a nested section may leave outside
+_INHERITED = ("tie_word_embeddings", *SECTIONS, "vocab_size")  # facts a nested section may leave outside
 
 # What the configuration class assumes where published files are silent (transformers v4.57).
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -68,7 +68,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     section, place, family = _decoder(data, where)
     c = ConfigReader({**_DEFAULTS.get(family, {})} | {k: v for k, v in section.items() if v is not None}, place)
     spec = FAMILIES[family](c)
-    quantized = c.section("quantization_config")
+    quantized = quantisation_section(c)
     c.finish(ignore=("text_config", "vision_config"))
     metadata = {"model_type": str(data.get("model_type"))}
     if section is not data:
@@ -76,8 +76,9 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     spec = replace(spec, name=name, title=name, family=family, metadata={**spec.metadata, **metadata})
     if quantized is None or isinstance(spec, ConvNet):
         return spec
-    weight_format, kept = quantization(quantized)
-    return replace(spec, weight_format=weight_format, parts_16bit=kept)
+    from waferline.workloads.quantization.methods import quantised  # NumPy, for checkpoints that are quantised alone
+
+    return quantised(spec, quantized)
 
 
 def _decoder(data: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from waferline.arrays import Floats
 from waferline.elementwise import anywhere, maximum, number, where
-from waferline.formats import Precision
+from waferline.formats import Precision, get_format
 from waferline.workloads import feed_forward, mixers
 from waferline.workloads.build import Builder
 from waferline.workloads.convnet import lower_convnet
@@ -16,7 +16,7 @@ from waferline.workloads.mixers import Pass
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, real, whole
 from waferline.workloads.spec import Block, ConvNet, ModelSpec, Transformer
-from waferline.workloads.weights import wide_parts
+from waferline.workloads.weights import as_shipped, ships
 
 _SAMPLING_PASSES = 3.0  # logits are read for the maximum, the exponentials and the draw
 
@@ -43,8 +43,8 @@ def lower_prefill(
 
 
 def builder(model: Transformer, precision: Precision) -> Builder:
-    """The builder of a pass: a checkpoint that ships in the asked format keeps the parts it ships wide."""
-    return Builder(precision, frozenset(wide_parts(model, precision)))
+    """The builder of a pass, in the formats that the checkpoint ships where `precision` means those."""
+    return Builder(as_shipped(model, precision))
 
 
 def prompt_of(model: Transformer, prompt: Floats) -> tuple[Floats, Floats]:
@@ -113,9 +113,9 @@ def _transformer(model: Transformer, b: Builder, p: Pass, *, logits: Floats) -> 
     if model.encoder and not p.decode:
         encoder_pass = Pass(p.batch, p.memory, p.memory, False, p.parallel)
         for block in model.encoder:
-            yield from _layer(model, block, b, encoder_pass, prefix="encoder.")
+            yield from layer(model, block, b, encoder_pass, prefix="encoder.")
     for block in model.blocks:
-        yield from _layer(model, block, b, p)
+        yield from layer(model, block, b, p)
     if anywhere(p.parallel.pp > 1.0):
         yield _stage_transfers(model, b, p)
     yield from _head(model, b, p, logits)
@@ -126,7 +126,8 @@ def _embedding(model: Transformer, b: Builder, p: Pass) -> Operator:
     return b.streaming("embedding", "gather", elements, passes=2, flops_each=0)
 
 
-def _layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = "") -> Iterator[Operator]:
+def layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = "") -> Iterator[Operator]:
+    """Operators of all layers of `block`."""
     count = float(block.count)
     hidden = model.hidden_size
     operators: list[Operator] = []
@@ -147,7 +148,34 @@ def _layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = 
         each = 1 if block.parallel else reductions
         payload = p.tokens * hidden * b.residual_bytes
         operators.append(b.collective("all_reduce", "all_reduce", payload, p.parallel.tp, count=count * each))
+    if block.formats and ships(model, b.precision):
+        operators = [part for op in operators for part in _as_stored(model, block, op, b)]
     yield from (_renamed(op, prefix + op.name) if prefix else op for op in operators)
+
+
+def _as_stored(model: Transformer, block: Block, op: Operator, b: Builder) -> Iterator[Operator]:
+    """The operator in the formats that the checkpoint keeps its weights in: one for each, with its share of executions."""
+    rows = [(fmt, share) for name, fmt, share in block.formats if name == op.name]
+    if not rows:
+        yield op
+    bits = get_format(op.weights).bits
+    for fmt, share in rows:
+        own = get_format(fmt).bits
+        weights = b.wide if own == get_format("bf16").bits else fmt
+        yield replace(
+            op,
+            count=op.count * share,
+            weight_bytes=op.weight_bytes * (own / bits),
+            weights=weights,
+            activations=_activations(b, weights),
+        )
+
+
+def _activations(b: Builder, weights: str) -> str:
+    """What weights in this format are multiplied with."""
+    if weights == b.precision.weights:
+        return b.precision.activations
+    return dict(b.precision.mixed).get(weights, b.wide)
 
 
 def _renamed(op: Operator, name: str) -> Operator:

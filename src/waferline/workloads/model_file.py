@@ -46,7 +46,21 @@ _MIXERS: dict[str, type] = {
     "linear_attention": LinearAttention,
 }
 _FFNS: dict[str, type] = {"ffn": FeedForward, "experts": MixtureOfExperts}
-_GIVEN = frozenset({"name", "title", "family", "aliases", "sources", "metadata", "weight_bytes_exact"})
+_GIVEN = frozenset(
+    {
+        "name",
+        "title",
+        "family",
+        "aliases",
+        "sources",
+        "metadata",
+        "weight_bytes_exact",
+        "stored",
+        "formats",
+        "places",
+        "notes",
+    }
+)
 _MAY_BE_ZERO = frozenset(
     {"shared_intermediate", "learned_positions", "token_types", "position_params", "head_classes", "extra_params"}
     | {"fixed_tokens", "stem_params", "stem_flops", "encoder_tokens", "max_positions", "norms", "classes"}

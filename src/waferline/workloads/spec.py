@@ -153,6 +153,25 @@ class Block:
     norms: int = 2  # norms of `hidden_size` in each layer
     distinct: int | None = None  # sets of weights that the layers share between them (ALBERT); None: one each
     parallel: bool = False  # mixer and feed-forward read the same input (GPT-J, Falcon): one all-reduce instead of two
+    places: tuple[int, ...] = field(default=(), compare=False)  # of these layers in the stack; (): not said
+    # Operators whose weights the checkpoint keeps in another format than its `weight_format`: operator, format, and the
+    # share of its elements, over all `count` layers. "bf16" stands for any 16-bit format.
+    formats: tuple[tuple[str, str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How a quantised checkpoint keeps what is no block, and how its weights are multiplied; blocks have `formats`."""
+
+    method: str  # as it calls itself, such as "compressed-tensors"
+    head: str
+    embedding: str
+    activations: tuple[tuple[str, str], ...] = ()  # weight format, activations multiplied with it; absent: 16 bits
+    kv: str | None = None  # format of the KV cache that it was calibrated for; None: engines keep 16 bits
+
+    def activations_of(self, weights: str) -> str | None:
+        """Format of the activations that weights in this format are multiplied with; None for 16 bits."""
+        return dict(self.activations).get(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +216,13 @@ class Transformer:
     extra_params: int = 0  # anything else that is stored but not used in a forward pass (pooler, MTP module)
     published_params: float | None = None
     published_active_params: float | None = None
-    weight_format: str | None = None  # what the checkpoint ships in, e.g. "fp8", "mxfp4", "q4_k"; None: 16 bit
-    # The parts that stay at 16 bit when `weight_format` is set: of "embedding", "head", "norms", "router", "attention",
-    # "ffn", "shared_experts", "experts".
-    parts_16bit: tuple[str, ...] = ("embedding", "head", "norms", "router")
-    weight_bytes_exact: Mapping[str, float] | None = None  # GGUF: bytes of "embedding", "head", "blocks", "experts"
+    weight_format: str | None = None  # most matrices of the checkpoint, e.g. "fp8", "mxfp4", "q4_k"; None: 16 bit
+    stored: Stored | None = None  # what else the checkpoint says of its formats; None: nothing
+    weight_bytes_exact: Mapping[str, float] | None = None  # as in its files: "embedding", "head", "blocks", "experts"
     aliases: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what an answer about this model should say: assumptions of its reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +276,7 @@ class ConvNet:
     aliases: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 ModelSpec = Transformer | ConvNet

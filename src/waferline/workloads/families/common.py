@@ -54,10 +54,12 @@ def check_experts(c: ConfigReader, experts: int, per_token: int) -> None:
 
 def stack(layers: Iterable[Block]) -> tuple[Block, ...]:
     """Equal layers merged into one block each, in order of first appearance: order does not change cost."""
-    counts: dict[Block, int] = {}
+    places: dict[Block, list[int]] = {}
+    at = 0
     for layer in layers:
-        counts[layer] = counts.get(layer, 0) + layer.count
-    return tuple(replace(layer, count=count) for layer, count in counts.items())
+        places.setdefault(layer, []).extend(range(at, at + layer.count))
+        at += layer.count
+    return tuple(replace(layer, count=len(where), places=tuple(where)) for layer, where in places.items())
 
 
 def repeat(layer: Block, count: int) -> tuple[Block, ...]:

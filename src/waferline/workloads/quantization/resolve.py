@@ -1,0 +1,116 @@
+"""A scheme laid over a model: the format of every matrix of every layer, as shares of each operator's weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from waferline.errors import UnsupportedError
+from waferline.formats import get_format
+from waferline.workloads.quantization.modules import ALWAYS_WIDE, embedding_names, head_names, modules, names
+from waferline.workloads.quantization.scheme import WIDE, Rule, Scheme, Storage
+from waferline.workloads.spec import Block, Stored, Transformer
+from waferline.workloads.stored import matrices
+
+Formats = dict[str, dict[Storage, float]]  # operator → storage → share of its weights
+
+
+def in_formats(model: Transformer, scheme: Scheme, where: str) -> Transformer:
+    """`model` with the formats that `scheme` gives its parts.
+
+    Raises: UnsupportedError when the scheme quantises nothing: that is a misunderstanding, not a 16-bit model.
+    """
+    found = [
+        (block, _block_formats(model.family, block, first, scheme, encoder=encoder, model=model))
+        for block, first, encoder in _placed(model)
+    ]
+    elements: Counter[Storage] = Counter()
+    for block, formats in found:
+        for name, count in matrices(model, block):
+            for storage, share in formats.get(name, {}).items():
+                elements[storage] += count * share  # type: ignore[assignment]
+    head, embedding = _end(scheme, head_names(), scheme.head), _end(scheme, embedding_names(), scheme.embedding)
+    narrow = {s: n for s, n in elements.items() if get_format(s.weights).bits < 16 and n > 0}
+    if not narrow:
+        raise UnsupportedError(
+            f"the {scheme.method} scheme quantises none of this model's matrices",
+            where=where,
+            hint="its targets and ignored modules match all or nothing",
+        )
+    main = max(narrow, key=lambda s: narrow[s])
+    blocks = [replace(block, formats=_rows(formats, main)) for block, formats in found]
+    activations = {s.weights: s.activations for s in sorted(narrow, key=lambda s: narrow[s])}
+    stored = Stored(
+        method=scheme.method,
+        head=embedding.weights if model.tied_embeddings else head.weights,
+        embedding=embedding.weights,
+        activations=tuple((w, a) for w, a in activations.items() if a is not None),
+        kv=scheme.kv,
+    )
+    return replace(
+        model,
+        weight_format=main.weights,
+        stored=stored,
+        encoder=tuple(blocks[: len(model.encoder)]),
+        blocks=tuple(blocks[len(model.encoder) :]),
+        notes=(*model.notes, *scheme.notes),
+    )
+
+
+def _placed(model: Transformer) -> Iterator[tuple[Block, int, bool]]:
+    """(block, number of its first layer where it does not say, whether it is of the encoder)."""
+    for side, encoder in ((model.encoder, True), (model.blocks, False)):
+        first = 0
+        for block in side:
+            yield block, first, encoder
+            first += block.count
+
+
+def _block_formats(
+    family: str, block: Block, first: int, scheme: Scheme, *, encoder: bool, model: Transformer
+) -> Formats:
+    layers = block.places if len(block.places) == block.count else tuple(range(first, first + block.count))
+    return {
+        name: {WIDE: 1.0} if name in ALWAYS_WIDE else _operator(family, block, name, layers, scheme, encoder)
+        for name, _ in matrices(model, block)
+    }
+
+
+def _operator(
+    family: str, block: Block, operator: str, layers: tuple[int, ...], scheme: Scheme, encoder: bool
+) -> dict[Storage, float]:
+    shares: dict[Storage, float] = {}
+    for spelling, weight in modules(block, operator):
+        at = partial(names, family, spelling, method=scheme.method, encoder=encoder)
+        at_any = at(layers[0])
+        undecided = list(layers)
+        decided: list[Storage] = []
+        for rule in scheme.rules:
+            if not undecided:
+                break
+            if rule.layered:
+                hit = [i for i in undecided if rule.names(at(i))]
+            else:
+                hit = undecided if rule.names(at_any) else []
+            decided += [rule.storage] * len(hit)
+            undecided = [i for i in undecided if i not in set(hit)]
+        for storage in (*decided, *[scheme.default] * len(undecided)):
+            shares[storage] = shares.get(storage, 0.0) + weight / len(layers)
+    return shares
+
+
+def _end(scheme: Scheme, spelt: Iterator[str], otherwise: Storage) -> Storage:
+    known = list(spelt)
+    rule: Rule | None = next((r for r in scheme.rules if r.names(known)), None)
+    return otherwise if rule is None else rule.storage
+
+
+def _rows(formats: Formats, main: Storage) -> tuple[tuple[str, str, float], ...]:
+    rows: dict[tuple[str, str], float] = {}
+    for name, shares in formats.items():
+        if set(shares) != {main}:
+            for storage, share in shares.items():
+                rows[name, storage.weights] = rows.get((name, storage.weights), 0.0) + share
+    return tuple((name, weights, share) for (name, weights), share in rows.items())

@@ -1,0 +1,27 @@
+"""Where a configuration says how its weights are quantised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from reprlib import repr as shown
+
+from waferline.errors import FileFormatError
+from waferline.workloads.config_reader import ConfigReader
+
+# Where a configuration keeps it: MLX's own key first, which is copied into the second.
+SECTIONS = ("quantization", "quantization_config", "compression_config")
+
+
+def quantisation_section(c: ConfigReader) -> ConfigReader | None:
+    """The section of a configuration that says how its weights are quantised; None when it has none.
+
+    Raises: FileFormatError for a section under a name that nobody reads: it would be a 16-bit answer in silence.
+    """
+    found = c.section(*SECTIONS)
+    c.get(*SECTIONS)
+    for key in c.names():
+        if "quant" in key.lower() and key not in SECTIONS and isinstance(c.get(key), Mapping):
+            raise FileFormatError(
+                f"unknown key {shown(key)}", where=c.where, hint="did you mean 'quantization_config'?"
+            )
+    return found if found is not None and found.names() else None

@@ -9,11 +9,32 @@ import pytest
 
 from waferline.errors import InvalidInputError, WaferlineError
 from waferline.predict.scenario import READS, Scenario, reads, run
+from waferline.workloads.streams import Grid, Matrix, Scores, Stage, StreamNet
+
+SEES_AND_HEARS = {
+    "model_type": "qwen2_5_vl",
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "intermediate_size": 256,
+    "vocab_size": 1000,
+    "vision_config": {"depth": 2, "hidden_size": 64, "num_heads": 4, "intermediate_size": 64},
+    "audio_config": {"model_type": "qwen2_audio_encoder"},
+}
+DINO = {"model_type": "dinov2", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 224}
+VIDEO = StreamNet(
+    name="video",
+    stages=(Stage("layer", 2, (Matrix("up", 64, 64),), (Scores(4, 16),), width=64, norms=2),),
+    grid=Grid(256, 256, 16, frames=5, frame_stride=4),
+    steps=10,
+)
 
 ASKED = {
-    "serve": {"model": "llama-3-8b", "machine": "h100"},
+    "serve": {"model": SEES_AND_HEARS, "machine": "h100"},
     "infer": {"model": "bert-large", "machine": "h100"},
     "infer network": {"model": "resnet-50", "machine": "a100"},
+    "infer image": {"model": DINO, "machine": "h100"},
+    "denoise": {"model": VIDEO, "machine": "h100"},
     "train": {"model": "llama-3-8b", "machine": "h100", "phase": "train"},
     "train network": {"model": "resnet-50", "machine": "a100", "phase": "train"},
     "wafer-resident": {"model": "llama-3-8b", "machine": "cs3"},
@@ -25,7 +46,7 @@ GIVEN = [f.name for f in fields(Scenario) if f.name not in ("model", "machine", 
 @pytest.mark.parametrize("kind", READS)
 def test_every_field_is_read_or_refused(kind: str) -> None:
     asked = ASKED[kind]
-    assert reads(Scenario(**asked, **({"load": "closed"} if kind == "serve" else {}))) == READS[kind]
+    assert reads(Scenario(**asked, **({"load": "closed", "images": 1} if kind == "serve" else {}))) == READS[kind]
     for name in GIVEN:
         nonsense = Scenario(**{**asked, name: "nonsense"})
         if name == "strategy":

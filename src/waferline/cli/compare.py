@@ -18,6 +18,11 @@ def compare(
     output: options.Output = None,
     devices: options.Devices = None,
     engine: options.Engine = None,
+    images: options.Images = None,
+    clips: options.Clips = None,
+    image_size: options.ImageSize = None,
+    frames: options.Frames = None,
+    steps: options.Steps = None,
     phase: options.Phase = "serve",
     as_json: options.Json = False,
 ) -> None:
@@ -40,6 +45,11 @@ def compare(
         output=options.single(output, "--output"),
         devices=devices,
         engine=engine,
+        images=images,
+        clips=clips,
+        image_size=image_size,
+        frames=frames,
+        steps=steps,
         phase=phase,
     )
     rows = compare_machines(scenario, machines)

@@ -137,6 +137,13 @@ Concurrency = Annotated[
     int | None,
     typer.Option("--concurrency", help="Under load: sequences that run at once, beside what memory and engine allow."),
 ]
+Images = Annotated[int | None, typer.Option("--images", min=0, help="Images beside each prompt.  [default: none]")]
+Clips = Annotated[int | None, typer.Option("--clips", min=0, help="Audio clips (30 s) beside each prompt.")]
+ImageSize = Annotated[
+    str | None, typer.Option("--image-size", metavar="WxH", help="Pixels of an image that is read or made: 1024x1024.")
+]
+Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a video that is made.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps of a diffusion model.")]
 
 # Over how many devices
 Devices = Annotated[str | None, typer.Option("--devices", help="A number, or 'auto' for the fewest that fit.")]

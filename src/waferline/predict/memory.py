@@ -51,7 +51,7 @@ def model_weight_bytes(model: Transformer, precision: Precision) -> float:
 def resident_bytes(model: Transformer, precision: Precision, parallel: Parallel) -> Floats:
     """Weights that one device of a replica works on, on average: what a nearer memory level would have to hold."""
     parts = part_bytes(model, precision)
-    dense = sum(parts.values()) - parts["experts"]
+    dense = sum(parts.values()) - parts["experts"] - parts["tower"]
     return dense / (parallel.tp * parallel.pp) + parts["experts"] / (_expert_ranks(parallel) * parallel.pp)
 
 
@@ -79,6 +79,7 @@ def footprint(
     parts = part_bytes(model, precision)
     tp, pp = parallel.tp, parallel.pp
     weights = parts["blocks"] / (tp * pp) + parts["experts"] / (_expert_ranks(parallel) * pp)
+    weights = weights + parts["tower"] / tp  # on the first stage
     weights = weights + maximum(parts["embedding"], parts["head"]) / tp + where(pp > 1.0, 0.0, _smaller_end(parts)) / tp
     per_sequence = kv_cache_bytes(model, precision, tokens, tp, memory)
     width_bytes = _widest(model, tp) * _RESIDUAL_BYTES
@@ -118,6 +119,8 @@ def kv_cache_bytes(
     each = get_format(precision.kv).bytes_per_element
     total: Floats = 0.0
     for block in model.blocks:
+        if block.cross is not None:
+            total = total + block.count * block.cross.kv_elements_per_token * each * memory / tp
         mixer = block.mixer
         if mixer is None:
             continue
@@ -126,8 +129,6 @@ def kv_cache_bytes(
             share = minimum(tp, float(mixer.kv_heads))
             total = total + block.count * mixer.kv_elements_per_token * each * kept / share
         total = total + block.count * state_elements_per_sequence(mixer) * _STATE_BYTES / tp
-        if block.cross is not None:
-            total = total + block.count * block.cross.kv_elements_per_token * each * memory / tp
     return total
 
 

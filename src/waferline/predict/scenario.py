@@ -21,6 +21,7 @@ from waferline.machines.hardware import load_hardware
 from waferline.predict.contract import pass_contract, serving_contract
 from waferline.predict.engine import get_engine
 from waferline.predict.fit import Remedy, remedies, smallest_group
+from waferline.predict.inputs import input_notes, sized
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
@@ -29,6 +30,7 @@ from waferline.text import is_count
 from waferline.workloads.load import load_model
 from waferline.workloads.scenario import whole
 from waferline.workloads.spec import MixtureOfExperts, ModelSpec, Transformer
+from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import WIDE_BITS, ships
 
 PHASES = ("serve", "infer", "train")
@@ -44,9 +46,10 @@ class Scenario:
 
     model, machine: a name, a path or a loaded record. phase: serve (prefill and decode), infer (one pass) or train.
     batch: sequences (or inputs) at once; under load clients; in training the global batch. prompt, output: tokens of each.
-    devices: how many, or "auto" for the fewest that fit. load, concurrency: as in `ServingModel.solve`. micro_batch,
-    virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer. intervals: False leaves
-    them out, for sweeps that only rank.
+    devices: how many, or "auto" for the fewest that fit. load, concurrency: as in `ServingModel.solve`. images, clips: of each
+    prompt, for the model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a
+    video of `frames` frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy,
+    grid: of a wafer. intervals: False leaves them out, for sweeps that only rank.
     """
 
     model: Any
@@ -66,6 +69,11 @@ class Scenario:
     profile: Any = None
     load: str | None = None
     concurrency: Any = None
+    images: Any = None
+    clips: Any = None
+    image_size: str | None = None
+    frames: int | None = None
+    steps: Any = None
     strategy: str | None = None
     grid: str | None = None
     micro_batch: Any = None
@@ -101,6 +109,8 @@ _SERVING = {
     "profile": "profile",
     "load": "load",
     "concurrency": "concurrency",
+    "images": "images",
+    "clips": "clips",
 }
 _TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages")} | {
     name: name for name in ("recompute", "sharding", "stack")
@@ -108,9 +118,11 @@ _TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "vir
 _WAFER = frozenset({"precision", "kv", "batch", "prompt", "output", "devices", "strategy"})
 # Kind of answer → the fields it reads.
 READS: Mapping[str, frozenset[str]] = {
-    "serve": frozenset({*_SERVING, "precision", "prompt", "devices", "strategy"}),
+    "serve": frozenset({*_SERVING, "precision", "prompt", "devices", "strategy", "image_size"}),
     "infer": _PASS | {"prompt"},
     "infer network": _PASS,
+    "infer image": _PASS | {"image_size"},
+    "denoise": _PASS | {"image_size", "frames", "steps"},
     "train": frozenset({*_TRAINING, "precision", "batch", "prompt", "devices"}),
     "train network": _PASS,
     "wafer-resident": _WAFER | {"grid"},
@@ -152,7 +164,7 @@ def run(scenario: Scenario) -> Answer:
     if scenario.phase not in PHASES:
         raise unknown("phase", scenario.phase, PHASES)
     kind = _kind(spec, device, scenario)
-    read = _read_by(kind, scenario)
+    read = _read_by(kind, scenario, spec)
     unread = scenario.given().keys() - read
     if unread:
         raise InvalidInputError(
@@ -160,21 +172,31 @@ def run(scenario: Scenario) -> Answer:
             hint=f"it reads {', '.join(sorted(read))}",
         )
     _check_degrees(spec, scenario)
+    spec = sized(spec, scenario.image_size, scenario.frames)
     precision, notes = choose_precision(spec, device, scenario.precision, scenario.kv)
     asked = replace(scenario, model=spec, machine=device, precision=precision)
     answer = _ANSWERS[kind](asked)
-    return replace(answer, notes=(*notes, *spec.notes, *answer.notes))
+    seen = input_notes(spec, serving=kind == "serve", inputs={"image": scenario.images, "clip": scenario.clips})
+    return replace(answer, notes=(*notes, *spec.notes, *seen, *answer.notes))
 
 
 def reads(scenario: Scenario) -> frozenset[str]:
     """The fields that the answer to `scenario` reads. Raises: as `run`, for names."""
     spec, device = load_model(scenario.model), load_hardware(scenario.machine)
-    return _read_by(_kind(spec, device, scenario), scenario)
+    return _read_by(_kind(spec, device, scenario), scenario, spec)
 
 
-def _read_by(kind: str, scenario: Scenario) -> frozenset[str]:
-    """A static batch runs all its sequences at once: a limit on them is for a load."""
-    return READS[kind] - ({"concurrency"} if scenario.load in (None, "static") else set())
+def _read_by(kind: str, scenario: Scenario, spec: ModelSpec) -> frozenset[str]:
+    """Less what this very question leaves unread: a limit on sequences of a static batch, images that no tower sees."""
+    unread = {"concurrency"} if scenario.load in (None, "static") else set()
+    if kind == "serve":
+        kinds = {tower.kind for tower in getattr(spec, "towers", ())}
+        unread |= set() if "clip" in kinds else {"clips"}
+        unread |= set() if "image" in kinds else {"images", "image_size"}
+        unread |= {"image_size"} if scenario.images is None else set()
+    if kind == "denoise" and isinstance(spec, StreamNet) and spec.grid.frame_stride == 1:
+        unread |= {"frames"}
+    return READS[kind] - unread
 
 
 def _kind(spec: ModelSpec, device: Device, scenario: Scenario) -> str:
@@ -184,6 +206,8 @@ def _kind(spec: ModelSpec, device: Device, scenario: Scenario) -> str:
     generates = isinstance(spec, Transformer) and spec.has_head
     if scenario.phase == "train":
         return "train" if isinstance(spec, Transformer) else "train network"
+    if isinstance(spec, StreamNet):
+        return "denoise" if spec.steps else "infer image"
     if scenario.phase == "infer" or not generates:
         return "infer" if isinstance(spec, Transformer) else "infer network"
     if strategy == "auto":
@@ -192,7 +216,9 @@ def _kind(spec: ModelSpec, device: Device, scenario: Scenario) -> str:
 
 
 def _called(kind: str, spec: ModelSpec, device: Device) -> str:
-    what = {"infer": "makes one pass", "train": "trains", "serve": "is served"}.get(kind.split()[0], f"is {kind}")
+    what = {"infer": "makes one pass", "train": "trains", "serve": "is served", "denoise": "makes images"}.get(
+        kind.split()[0], f"is {kind}"
+    )
     return f"{spec.name} {what} on {device.name}"
 
 
@@ -350,6 +376,7 @@ def _one_pass(s: Scenario) -> Answer:
         phase=phase,
         seq_len=s.prompt,
         engine=s.engine,
+        steps=s.steps,
     )
     return Answer(phase, s.model, s.machine, result)
 
@@ -388,6 +415,8 @@ _ANSWERS: Mapping[str, Callable[[Scenario], Answer]] = {
     "serve": _serve,
     "infer": _one_pass,
     "infer network": _one_pass,
+    "infer image": _one_pass,
+    "denoise": _one_pass,
     "train": _train,
     "train network": _one_pass,
     "wafer-resident": _wafer,

@@ -26,7 +26,7 @@ from waferline.predict.result import Field, Fields, GenerationResult, WhenRead, 
 from waferline.predict.roofline import machine_for
 from waferline.remember import by_identity
 from waferline.workloads.load import load_model
-from waferline.workloads.lower import lower_decode, lower_prefill, prompt_of
+from waferline.workloads.lower import joined_tokens, lower_decode, lower_prefill, prompt_of
 from waferline.workloads.scenario import Parallel, common_shape, whole
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import as_shipped
@@ -100,6 +100,8 @@ class ServingModel:
         profile: Profile | str | None = None,
         load: str = "static",
         concurrency: Any = NO_LIMIT,
+        images: Any = None,
+        clips: Any = None,
         intervals: bool = True,
     ) -> ServingResult:
         """Time, memory, energy and cost of `batch_size` requests of `seq_len` prompt and `output_len` output tokens.
@@ -109,7 +111,8 @@ class ServingModel:
         (or its file) of `waferline calibrate`. load: static (one batch), or with fields `loaded_*` beside it: closed
         (`batch_size` clients that send a request when theirs is done), burst (all requests at once), full (a queue that
         never empties: the batch is what memory and the scheduler allow). concurrency: under load, the most sequences that
-        run at once, beside what memory and the engine's scheduler allow. intervals: False leaves the 50 % and 90 % intervals
+        run at once, beside what memory and the engine's scheduler allow. images, clips: inputs of the model's towers beside
+        each prompt; the tokens they become join it. intervals: False leaves the 50 % and 90 % intervals
         of a static batch out, for sweeps that only rank.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
@@ -127,8 +130,12 @@ class ServingModel:
         }
         if load != "static":
             arguments["concurrency"] = whole("concurrency", concurrency)
+        given = {"image": images, "clip": clips}
+        inputs = {kind: whole(f"{kind}s", n, least=0) for kind, n in given.items() if n is not None}
         labels = np.asarray(precision, dtype=str)
-        shape = common_shape({**arguments, "precision": labels})
+        shape = common_shape({**arguments, **inputs, "precision": labels})
+        axes = {k: v for k, v in {**arguments, **inputs, "precision": labels}.items() if np.size(v) > 1}
+        arguments |= {"seq_len": arguments["seq_len"] + joined_tokens(spec, inputs), **inputs}
         runner = default_engine(device) if engine is None else get_engine(engine)
         if profile is not None:
             runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
@@ -138,7 +145,7 @@ class ServingModel:
         return ServingResult(
             values=case.fields(values, arguments),
             extent=shape,
-            coords={k: v for k, v in {**arguments, "precision": labels}.items() if np.size(v) > 1},
+            coords=axes,
             about=case.about(labels),
             operators=WhenRead(lambda: case.rows(first, arguments)) if labels.size == 1 else (),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
@@ -233,16 +240,22 @@ class ServingCase:
         """The prefill of one replica, with `batch / (dp · pp)` prompts in each pipeline stage at a time."""
         precision, parallel = self.precision(label), parallel_of(a)
         local = ceil(batch / (a["dp"] * a["pp"]))
-        operators = lower_prefill(self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel)
+        inputs = inputs_of(a)
+        operators = lower_prefill(
+            self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel, inputs=inputs
+        )
         settings = self._settings(precision, parallel, keep)
         settings["layers"] += sum(b.count for b in self.model.encoder)
+        settings["layers"] += sum(
+            t.net.layers * minimum(inputs[t.kind], 1.0) for t in self.model.towers if t.kind in inputs
+        )
         return run_phase(operators, **settings)
 
     def decode(self, label: str, a: Arguments, batch: Floats, *, keep: bool = False) -> Phase:
         """A decode step at the mean context of the generation, with as many sequences in a stage as in `prefill`."""
         precision, parallel = self.precision(label), parallel_of(a)
         local = ceil(batch / (a["dp"] * a["pp"]))
-        prompt, memory = prompt_of(self.model, a["seq_len"])
+        prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
         context = prompt + (a["output_len"] + 1.0) / 2.0
         operators = lower_decode(
             self.model, batch=local, context=context, precision=precision, parallel=parallel, memory=memory
@@ -308,7 +321,7 @@ class ServingCase:
         }
 
     def footprint(self, precision: Precision, a: Arguments, parallel: Parallel) -> Footprint:
-        prompt, memory = prompt_of(self.model, a["seq_len"])
+        prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
         return footprint(
             self.model,
             self.device,
@@ -343,6 +356,11 @@ class ServingCase:
         if get_format(precision.weights).bits < get_format(precision.activations).bits:
             notes.append(f"weights are dequantised to {precision.activations}: fewer bytes, the same arithmetic roof")
         return tuple(notes)
+
+
+def inputs_of(a: Arguments) -> dict[str, Floats]:
+    """Inputs of towers beside each prompt, by kind."""
+    return {kind: a[kind] for kind in ("image", "clip") if kind in a}
 
 
 def parallel_of(a: Arguments) -> Parallel:

@@ -11,7 +11,7 @@ import numpy as np
 from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import exp, maximum
-from waferline.errors import unknown
+from waferline.errors import InvalidInputError, unknown
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
@@ -27,6 +27,7 @@ from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import common_shape, whole
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
+from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import weight_elements
 
 PHASES = ("infer", "train")
@@ -71,10 +72,12 @@ class SingleNodeModel:
         phase: str = "infer",
         seq_len: Any = None,
         engine: str | None = None,
+        steps: Any = None,
     ) -> SingleNodeResult:
         """Latency, throughput, memory and energy of one batch.
 
         `phase`: infer, or train (forward, backward and an Adam step). `seq_len`: tokens per input of a transformer.
+        `steps`: of a diffusion model, whose pass is one denoising step; its usual number when nobody says.
         Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
         spec, device = load_model(model), load_hardware(hardware)
@@ -85,6 +88,11 @@ class SingleNodeModel:
             "batch_size": whole("batch_size", batch_size),
             "seq_len": whole("seq_len", default if seq_len is None else seq_len),
         }
+        usual = getattr(spec, "steps", 0)
+        if usual and phase == "infer":
+            a["steps"] = whole("steps", usual if steps is None else steps)
+        elif steps is not None:
+            raise InvalidInputError(f"steps would not be read: {spec.name} is no diffusion model that makes images")
         labels = np.asarray(precision, dtype=str)
         common_shape({**a, "precision": labels})
         runner = default_engine(device) if engine is None else get_engine(engine)
@@ -126,6 +134,8 @@ class _Case:
         layers = float(len(operators))
         if training:
             operators = [_with_backward(op) for op in operators]
+        if isinstance(self.model, StreamNet):
+            layers = float(self.model.layers)
         if isinstance(self.model, Transformer):
             layers = float(sum(b.count for b in (*self.model.blocks, *self.model.encoder)))
         machine = machine_for(self.device, self.engine.kernels)
@@ -145,8 +155,9 @@ class _Case:
         if self.phase == "train":
             moved = self.elements() * read_packaged("training.yaml")["adam"]["moved_bytes"]
             optimizer_s = moved / self.device.bandwidth_bytes_per_s
-        latency = phase.time_s + optimizer_s
-        light = phase.light_s + optimizer_s
+        steps = a.get("steps", 1.0)
+        latency = (phase.time_s + optimizer_s) * steps
+        light = (phase.light_s + optimizer_s) * steps
         peak = self.device.peak(get_format(precision.activations).arithmetic)
         memory = self._memory_bytes(precision, a)
         out: dict[str, Any] = {
@@ -156,8 +167,8 @@ class _Case:
             "light_samples_per_s": a["batch_size"] / light,
             "bottleneck": phase.bottleneck,
             "tier": phase.tier,
-            "mfu": phase.flops / (latency * peak),
-            "mbu": phase.bytes / (latency * self.device.bandwidth_bytes_per_s),
+            "mfu": phase.flops * steps / (latency * peak),
+            "mbu": phase.bytes * steps / (latency * self.device.bandwidth_bytes_per_s),
             "intensity_flops_per_byte": phase.intensity_flops_per_byte,
             "ridge_flops_per_byte": peak / self.device.bandwidth_bytes_per_s,
             "weights_bytes": self.weight_bytes(precision),
@@ -165,6 +176,8 @@ class _Case:
             "memory_utilization": memory / self._capacity_bytes(),
             "feasible": memory <= self._capacity_bytes(),
         }
+        if "steps" in a:
+            out |= {"step_time_s": latency / steps, "light_step_time_s": light / steps}
         for key, log_q in zip(INTERVALS, phase.log_q, strict=True):
             out[f"latency_{key}_s"] = maximum(latency * exp(log_q), light)
         out |= self._expense(phase, out)
@@ -182,6 +195,9 @@ class _Case:
             sizes = [(c.input_elements + c.output_elements) / c.count for c in self.model.layers]
             held = sum(c.output_elements for c in self.model.layers) if self.phase == "train" else max(sizes)
             activations = a["batch_size"] * held * elements
+        elif isinstance(self.model, StreamNet):
+            held = self.model.held_elements(all_layers=self.phase == "train")
+            activations = a["batch_size"] * float(held * self.model.passes) * elements
         else:
             width = float(self.model.hidden_size)
             kept = (

@@ -16,6 +16,7 @@ from waferline.report.table import Block, Column, Table
 from waferline.text import dollars, metric
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.spec import Attention, LatentAttention, ModelSpec, Transformer
+from waferline.workloads.streams import StreamNet
 
 _KV_BYTES = 2  # of an element, unless an engine is told otherwise
 _ASKED_FOR = ("bf16", "fp8", "q8_0", "q6_k", "q4_k_m", "int4")
@@ -102,7 +103,10 @@ def model_data(spec: ModelSpec) -> dict[str, Any]:
         data |= {"layers": sum(b.count for b in spec.blocks), "encoder_layers": sum(b.count for b in spec.encoder)}
         data |= {"max_positions": spec.max_positions, "tied_embeddings": spec.tied_embeddings}
         data |= {"weight_format": spec.weight_format, "published_active_params": spec.published_active_params}
+        data |= {"tower_params": counted.tower or None}
         data |= {"attention": _attention(spec), "kv_bytes_per_token": kv_elements_per_token(spec) * _KV_BYTES}
+    elif isinstance(spec, StreamNet):
+        data |= {"kind": "diffusion" if spec.steps else "image encoder", "layers": spec.layers}
     else:
         data |= {"kind": "convolutional", "input_shape": spec.input_shape, "classes": spec.classes}
         data |= {"layers": len(spec.layers), "published_macs": spec.published_macs}

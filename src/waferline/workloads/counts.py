@@ -25,6 +25,7 @@ from waferline.workloads.spec import (
     StateSpace,
     Transformer,
 )
+from waferline.workloads.streams import StreamNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,17 @@ class ParameterCount:
     norms: int = 0
     other: int = 0  # stem, relative positions, convolutions
     extra: int = 0  # stored, not used in a forward pass; not in `total`
+    tower: int = 0  # encoders of images and audio with their projectors; not in `total`, which is the language model's
     macs: int = 0  # ConvNet alone: multiply-accumulates of one input
 
     @property
     def total(self) -> int:
         return self._fixed + self.experts
+
+    @property
+    def with_towers(self) -> int:
+        """`total` and the towers: what the page of a multimodal checkpoint counts."""
+        return self.total + self.tower
 
     @property
     def active_per_token(self) -> int:
@@ -72,6 +79,8 @@ class ParameterCount:
 
 def parameter_count(spec: ModelSpec) -> ParameterCount:
     """Parameters of `spec` by part, exact for the structure it states."""
+    if isinstance(spec, StreamNet):
+        return ParameterCount(other=spec.params)
     return _convnet(spec) if isinstance(spec, ConvNet) else _transformer(spec)
 
 
@@ -98,6 +107,7 @@ def _transformer(t: Transformer) -> ParameterCount:
         norms=norms,
         other=projections + t.stem_params + t.position_params,
         extra=t.extra_params,
+        tower=sum(tower.params for tower in t.towers),
     )
     for block in (*t.encoder, *t.blocks):
         count += layer_count(block, t.hidden_size, norm) * (block.distinct or block.count)

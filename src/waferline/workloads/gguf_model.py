@@ -20,7 +20,7 @@ from waferline.formats.gguf_header import open_gguf
 from waferline.formats.tensors import TensorFile, TensorInfo
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.huggingface import from_config
-from waferline.workloads.spec import ConvNet, Transformer
+from waferline.workloads.spec import Transformer
 
 _MAX_MISMATCH = 0.005  # rope tables and quantiser scales ride along in some files; more than this is another structure
 _NOT_WEIGHTS = ("rope_freqs", "rope_factors", "attn_rot_embd", ".scale", ".input_scale")
@@ -77,7 +77,7 @@ def from_gguf(path: str | Path) -> Transformer:
         )
     config = _configuration(architecture, header, file)
     spec = from_config(config, slug(path.stem) or "model", f"{path}: header")
-    if isinstance(spec, ConvNet):  # no GGUF architecture maps to one
+    if not isinstance(spec, Transformer):  # no GGUF architecture maps to another kind
         raise UnsupportedError("not a language model", where=str(path))
     _check(spec, file)
     title = header.get("general.name")

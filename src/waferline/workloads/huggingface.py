@@ -14,8 +14,9 @@ from typing import Any
 from waferline.errors import InvalidInputError, UnsupportedError, nearest
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import FAMILIES
+from waferline.workloads.families.towers import TEXT, with_towers
 from waferline.workloads.quantization.section import SECTIONS, quantisation_section
-from waferline.workloads.spec import ConvNet, ModelSpec
+from waferline.workloads.spec import ModelSpec, Transformer
 
 _SECTIONS = ("text_config", "llm_config", "language_config")  # where multimodal configurations keep the decoder
 _INHERITED = ("tie_word_embeddings", *SECTIONS, "vocab_size")  # facts a nested section may leave outside
@@ -35,18 +36,13 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 # Other spellings of a family.
 _ALIASES: Mapping[str, str] = {
-    "kimi_k25": "kimi_k2",
+    **TEXT,
     "kimi_k2_text": "kimi_k2",
-    "gemma3": "gemma3_text",
-    "llama4": "llama4_text",
-    "mistral3": "mistral",
     "xlm_roberta": "xlm-roberta",
     "glm4v_moe_text": "glm4_moe",
     "qwen3_vl_moe_text": "qwen3_moe",
     "qwen3_vl_text": "qwen3",
     "qwen2_5_vl_text": "qwen2",
-    "qwen3_5": "qwen3_5_text",
-    "qwen3_5_moe": "qwen3_5_moe_text",
     "PanguProMoE": "pangu_pro_moe",
 }
 
@@ -59,7 +55,7 @@ def model_types() -> list[str]:
 def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     """The model that a configuration describes.
 
-    `where` names the file in errors. The vision or audio tower of a multimodal model is not counted.
+    `where` names the file in errors. The towers of a multimodal model are counted apart, or said not to be.
     Raises: FileFormatError (missing or misspelt keys), InvalidInputError (impossible sizes), UnsupportedError
     (unknown `model_type` or quantization).
     """
@@ -74,7 +70,9 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     if section is not data:
         metadata["not_counted"] = "vision or audio tower"
     spec = replace(spec, name=name, title=name, family=family, metadata={**spec.metadata, **metadata})
-    if quantized is None or isinstance(spec, ConvNet):
+    if isinstance(spec, Transformer):
+        spec = with_towers(spec, data, where)
+    if quantized is None or not isinstance(spec, Transformer):
         return spec
     from waferline.workloads.quantization.methods import quantised  # NumPy, for checkpoints that are quantised alone
 

@@ -14,7 +14,7 @@ from waferline.errors import FileFormatError, InvalidInputError
 from waferline.workloads.huggingface import from_config
 from waferline.workloads.model_file import model_from_facts
 from waferline.workloads.models import catalog_model
-from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
+from waferline.workloads.spec import ModelSpec
 
 _CONFIG = "config.json"
 _FILES = (".json", ".gguf", ".yaml", ".yml")
@@ -27,7 +27,7 @@ def load_model(source: str | os.PathLike[str] | Mapping[str, Any] | ModelSpec) -
     `.gguf` file, a `.yaml` file in the catalogue's form, a configuration as a mapping, or a model (returned as it is).
     Raises: UnknownNameError, FileFormatError, InvalidInputError or UnsupportedError, each naming what and where.
     """
-    if isinstance(source, Transformer | ConvNet):
+    if isinstance(source, ModelSpec):
         return source
     if isinstance(source, Mapping):
         return _from_mapping(source, "mapping")

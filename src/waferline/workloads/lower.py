@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from waferline.arrays import Floats
-from waferline.elementwise import anywhere, maximum, number, where
+from waferline.elementwise import anywhere, maximum, minimum, number, where
+from waferline.errors import InvalidInputError
 from waferline.formats import Precision, get_format
 from waferline.workloads import feed_forward, mixers
 from waferline.workloads.build import Builder
 from waferline.workloads.convnet import lower_convnet
+from waferline.workloads.lower_streams import lower_streams
 from waferline.workloads.mixers import Pass
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, real, whole
 from waferline.workloads.spec import Block, ConvNet, ModelSpec, Transformer
+from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import as_shipped, ships
 
 _SAMPLING_PASSES = 3.0  # logits are read for the maximum, the exponentials and the draw
@@ -29,17 +32,32 @@ def lower_prefill(
     precision: Precision,
     parallel: Parallel | None = None,
     cached: Any = 0,
+    inputs: Mapping[str, Any] | None = None,
 ) -> list[Operator]:
     """Operators of one prefill: `batch` prompts of `prompt` new tokens after `cached` tokens already in the KV cache.
 
-    An encoder that reads the prompt leaves the decoder one token to start from (`prompt_of`).
+    An encoder that reads the prompt leaves the decoder one token to start from (`prompt_of`). `inputs`: images and clips of
+    each prompt, by the kind of their tower; the tokens they become are part of `prompt`.
     Returns the operators of ONE device of the tensor-parallel group, all pipeline stages together.
     """
     prompt = whole("prompt", prompt)
-    q_len, memory = prompt_of(model, prompt)
+    q_len, memory = prompt_of(model, prompt, inputs)
     kv_len = q_len + whole("cached", cached, least=0)
     p = Pass(whole("batch", batch), q_len, kv_len, False, parallel or Parallel(), memory)
-    return list(_transformer(model, builder(model, precision), p, logits=p.batch))
+    b = builder(model, precision)
+    return [*lower_towers(model, b, p, inputs or {}), *_transformer(model, b, p, logits=p.batch)]
+
+
+def lower_towers(model: Transformer, b: Builder, p: Pass, inputs: Mapping[str, Any]) -> Iterator[Operator]:
+    """The towers of a prefill, for as many inputs of their kind as each prompt has. They stay in 16 bits."""
+    for tower in model.towers:
+        if tower.kind in inputs:
+            number = whole(tower.kind, inputs[tower.kind], least=0)
+            batch = p.batch * maximum(number, 1.0) * float(tower.pieces)
+            times = minimum(number, 1.0)  # without an input the tower does not run
+            yield from lower_streams(
+                tower.net, b, batch, parallel=p.parallel, prefix=f"{tower.kind}.", times=times, weights=b.wide
+            )
 
 
 def builder(model: Transformer, precision: Precision) -> Builder:
@@ -47,11 +65,22 @@ def builder(model: Transformer, precision: Precision) -> Builder:
     return Builder(as_shipped(model, precision))
 
 
-def prompt_of(model: Transformer, prompt: Floats) -> tuple[Floats, Floats]:
-    """(tokens that the decoder starts from, encoder states it sees) for a prompt: T5 reads it with its encoder alone."""
+def prompt_of(model: Transformer, prompt: Floats, inputs: Mapping[str, Any] | None = None) -> tuple[Floats, Floats]:
+    """(tokens that the decoder starts from, encoder states it sees) for a prompt: T5 reads it with its encoder alone.
+
+    `inputs`: images and clips of each prompt, by the kind of their tower; mllama sees them by cross-attention.
+    """
     if not model.encoder:
-        return prompt, 0.0
+        return prompt, sum((inputs or {}).get(t.kind, 0.0) * float(t.tokens) for t in model.towers if t.cross)
     return (prompt, float(model.encoder_tokens)) if model.encoder_tokens else (1.0, prompt)
+
+
+def joined_tokens(model: Transformer, inputs: Mapping[str, Any]) -> Floats:
+    """Tokens that images and clips add to a prompt. Raises: InvalidInputError for a kind that no tower takes."""
+    for kind in inputs:
+        if all(tower.kind != kind for tower in model.towers):
+            raise InvalidInputError(f"{model.name} has no tower for {kind} inputs")
+    return sum(inputs.get(t.kind, 0.0) * float(t.tokens) for t in model.towers if not t.cross)
 
 
 def lower_decode(
@@ -88,6 +117,9 @@ def lower_forward(
     """
     if isinstance(model, ConvNet):
         return list(lower_convnet(model, Builder(precision), whole("batch", batch), training=training))
+    if isinstance(model, StreamNet):
+        samples = whole("batch", batch) * float(1 if training else model.passes)
+        return list(lower_streams(model, Builder(precision), samples, parallel=parallel))
     length = whole("tokens", model.fixed_tokens or tokens)
     memory = (float(model.encoder_tokens) or length) if model.encoder else 0.0
     p = Pass(whole("batch", batch), length, length, False, parallel or Parallel(), memory)
@@ -128,7 +160,9 @@ def _embedding(model: Transformer, b: Builder, p: Pass) -> Operator:
 
 def layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = "") -> Iterator[Operator]:
     """Operators of all layers of `block`."""
-    count = float(block.count)
+    count: Floats = float(block.count)
+    if block.cross is not None and block.mixer is None:  # only sees the image, and is left out without one (mllama)
+        count = count * minimum(p.memory, 1.0)
     hidden = model.hidden_size
     operators: list[Operator] = []
     reductions = 0
@@ -139,6 +173,7 @@ def layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = "
         operators += mixers.LOWER[type(block.mixer)](b, block.mixer, hidden, count, p)
         reductions += 1
     if block.cross is not None:
+        p = replace(p, memory=maximum(p.memory, 1.0))
         operators += mixers.cross_attention(b, block.cross, hidden, count, p)
         reductions += 1
     if block.ffn is not None:

@@ -24,6 +24,7 @@ from typing import Any
 from waferline.errors import FileFormatError, InvalidInputError, nearest
 from waferline.workloads.config_reader import MAX_SIZE
 from waferline.workloads.huggingface import from_config
+from waferline.workloads.source import Source
 from waferline.workloads.spec import (
     Attention,
     Block,
@@ -34,10 +35,10 @@ from waferline.workloads.spec import (
     LinearAttention,
     MixtureOfExperts,
     ModelSpec,
-    Source,
     StateSpace,
     Transformer,
 )
+from waferline.workloads.streams import StreamNet
 
 _MIXERS: dict[str, type] = {
     "attention": Attention,
@@ -48,6 +49,7 @@ _MIXERS: dict[str, type] = {
 _FFNS: dict[str, type] = {"ffn": FeedForward, "experts": MixtureOfExperts}
 _GIVEN = frozenset(
     {
+        "towers",
         "name",
         "title",
         "family",
@@ -85,6 +87,8 @@ def model_from_facts(facts: Mapping[str, Any], where: str) -> ModelSpec:
     }
     if isinstance(spec, ConvNet):
         return replace(spec, published_macs=facts.get("published_macs"), **named)
+    if isinstance(spec, StreamNet):
+        return replace(spec, **named)
     return replace(spec, published_active_params=facts.get("published_active_params"), **named)
 
 

@@ -1,8 +1,8 @@
 """What a model is made of: records that say enough to count every parameter, FLOP and byte, and nothing else.
 
 A `Transformer` is a stack of `Block`s (a sequence mixer and a feed-forward part, repeated `count` times) between an
-embedding and a head. A `ConvNet` is a list of convolutions and dense layers. Sizes are element counts, never bytes:
-bytes appear only when a number format is chosen (`waferline.workloads.lower`).
+embedding and a head. A `ConvNet` is a list of convolutions and dense layers, a `StreamNet` layers over patches of an image.
+Sizes are element counts, never bytes: bytes appear only when a number format is chosen (`waferline.workloads.lower`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from waferline.workloads.source import Source
+from waferline.workloads.streams import StreamNet, Tower
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +177,6 @@ class Stored:
         return dict(self.activations).get(weights)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a figure comes from."""
-
-    title: str
-    url: str
-    date: str  # ISO date of reading or publication
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transformer:
     """A decoder, an encoder, or both. `encoder` blocks run once per input; `blocks` run for every generated token."""
@@ -194,6 +188,7 @@ class Transformer:
     vocab_size: int
     blocks: tuple[Block, ...]
     encoder: tuple[Block, ...] = ()
+    towers: tuple[Tower, ...] = ()  # encoders of images and audio beside the decoder
     encoder_tokens: int = 0  # fixed encoder length (Whisper: 1500); 0: the encoder reads the prompt (T5, BART)
     usual_prompt: int = 0  # prompt tokens of the decoder when nobody says (Whisper); 0: no usual length
     kind: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
@@ -279,4 +274,4 @@ class ConvNet:
     notes: tuple[str, ...] = ()
 
 
-ModelSpec = Transformer | ConvNet
+ModelSpec = Transformer | ConvNet | StreamNet

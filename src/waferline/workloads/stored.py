@@ -38,14 +38,15 @@ def _elements(op: Operator) -> float:
 
 @by_identity
 def part_bytes(model: Transformer, precision: Precision) -> dict[str, float]:
-    """Bytes by part: embedding, head, blocks (what tensor parallelism cuts), experts (what expert parallelism cuts)."""
+    """Bytes by part: embedding, head, blocks and towers (tensor parallelism cuts them), experts (expert parallelism does)."""
     if model.weight_bytes_exact is not None and ships(model, precision):
-        return dict(model.weight_bytes_exact)
+        return {"tower": 0.0} | dict(model.weight_bytes_exact)
     if model.stored is not None and ships(model, precision):
         return _as_stored(model, as_shipped(model, precision))
     body = get_format(precision.weights)
     embedding = body if body.packed or body.bits >= 16 else get_format("bf16")
-    per_element = {"embedding": embedding, "head": get_format(precision.head)}
+    tower = body if body.bits >= 16 else get_format("bf16")  # quantised checkpoints leave towers as they are
+    per_element = {"embedding": embedding, "head": get_format(precision.head), "tower": tower}
     return {part: n * per_element.get(part, body).bytes_per_element for part, n in weight_elements(model).items()}
 
 
@@ -58,6 +59,7 @@ def _as_stored(model: Transformer, precision: Precision) -> dict[str, float]:
         "head": elements["head"] * get_format(precision.head).bytes_per_element,
         "blocks": elements["blocks"] * _WIDE_BYTES,
         "experts": elements["experts"] * _WIDE_BYTES,
+        "tower": elements["tower"] * _WIDE_BYTES,
     }
     for block in (*model.encoder, *model.blocks):
         own = dict[str, list[tuple[str, float]]]()

@@ -14,7 +14,7 @@ WIDE_BITS = 16.0
 
 
 def weight_elements(model: ModelSpec) -> dict[str, float]:
-    """Elements of `embedding`, `head`, `blocks` and `experts`; a head tied to the embedding is stored once."""
+    """Elements of `embedding`, `head`, `blocks`, `experts` and `tower`; a head tied to the embedding is stored once."""
     count = parameter_count(model)
     ends = float(count.embedding + count.head)
     return {
@@ -22,6 +22,7 @@ def weight_elements(model: ModelSpec) -> dict[str, float]:
         "head": float(count.head),
         "blocks": float(count.total) - ends - count.experts,
         "experts": float(count.experts),
+        "tower": float(count.tower),
     }
 
 

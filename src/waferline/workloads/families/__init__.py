@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from waferline.workloads.families import classic, dense, encoders, hybrid, latent, moe, seq2seq, vision
+from waferline.workloads.families import classic, dense, encoders, hybrid, images, latent, moe, seq2seq, vision
 from waferline.workloads.families.common import Family, merged
+from waferline.workloads.families.mllama import mllama_text
 
 FAMILIES: dict[str, Family] = merged(
     dense.FAMILIES,
@@ -14,4 +15,6 @@ FAMILIES: dict[str, Family] = merged(
     encoders.FAMILIES,
     seq2seq.FAMILIES,
     vision.FAMILIES,
+    images.FAMILIES,
+    {"mllama_text_model": mllama_text},
 )

@@ -1,0 +1,71 @@
+"""Images and clips beside a prompt: their size, and what an answer says of the towers that read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from waferline.errors import InvalidInputError
+from waferline.workloads.scenario import whole
+from waferline.workloads.spec import ModelSpec, Transformer
+from waferline.workloads.streams import StreamNet, Tower
+
+_SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})")
+_NAMES = {"image": ("vision", "image", "--images"), "clip": ("audio", "clip", "--clips")}
+_SHOWN = 1e9
+
+
+def sized(spec: ModelSpec, image_size: str | None, frames: Any) -> ModelSpec:
+    """`spec` for images of `image_size` (WIDTHxHEIGHT in pixels) and videos of `frames`; as it is where neither is given.
+
+    Raises: InvalidInputError for what is no size, or where the model scales every image to its own.
+    """
+    if image_size is None and frames is None:
+        return spec
+    frames = None if frames is None else int(whole("frames", frames))
+    grid = spec.grid if isinstance(spec, StreamNet) else None
+    width, height = _pixels(image_size) if image_size is not None else (grid.width, grid.height) if grid else (0, 0)
+    if isinstance(spec, StreamNet):
+        return spec.at(height, width, frames)
+    if isinstance(spec, Transformer):
+        return replace(spec, towers=tuple(t.at(height, width) if t.kind == "image" else t for t in spec.towers))
+    return spec
+
+
+def _pixels(text: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(str(text))
+    if match is None:
+        raise InvalidInputError(f"an image size is WIDTHxHEIGHT in pixels, not {text!r}", hint="such as 1024x1024")
+    return int(match[1]), int(match[2])
+
+
+def input_notes(spec: ModelSpec, *, serving: bool, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to say of the towers of `spec`: what they weigh, what an input becomes, and what is not counted."""
+    return tuple(_notes(spec, serving, inputs)) if isinstance(spec, Transformer | StreamNet) else ()
+
+
+def _notes(spec: Transformer | StreamNet, serving: bool, inputs: Mapping[str, Any]) -> Iterator[str]:
+    for tower in getattr(spec, "towers", ()):
+        yield _said(tower, asked=inputs.get(tower.kind) is not None) if serving else _left_out(tower)
+    missing = spec.metadata.get("not_counted")
+    if missing:
+        yield f"not counted, in memory nor in time: {missing}"
+
+
+def _said(tower: Tower, *, asked: bool) -> str:
+    what, one, option = _NAMES[tower.kind]
+    size = f"{tower.params / _SHOWN:.2f} G parameters at 16 bits"
+    grid = tower.net.grid
+    pixels = f" of {grid.width}x{grid.height}" if tower.kind == "image" and not tower.cross else ""
+    pieces = f" in {tower.pieces} pieces" if tower.pieces > 1 else ""
+    into = "states that cross-attention sees" if tower.cross else "tokens of the prompt"
+    tokens = f"{tower.tokens:,} {into}{pieces or pixels} ({tower.rule})"
+    if asked:
+        return f"each {one} is {tokens}; the {what} tower has {size}"
+    return f"the {what} tower, {size}, is in the weights; {option} N adds its time, and for each {one} {tokens}"
+
+
+def _left_out(tower: Tower) -> str:
+    return f"the {_NAMES[tower.kind][0]} tower ({tower.params / _SHOWN:.2f} G parameters) is not part of this answer"

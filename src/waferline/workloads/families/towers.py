@@ -1,0 +1,228 @@
+"""Towers of multimodal models: which encoder, which projector, and how many tokens an image or a clip becomes.
+
+Every `model_type` is a row of `VISION` or `AUDIO`, with what its row assumes in words: the public list of what is read.
+Sources: modelling and processing code of the `model_type` in huggingface/transformers (v5.24).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from waferline.catalog.yaml_file import read_packaged
+from waferline.workloads.config_reader import ConfigReader
+from waferline.workloads.families import projectors as to
+from waferline.workloads.families.audio_encoders import AUDIO_ENCODERS, audio_tower
+from waferline.workloads.families.mllama import mllama_tower
+from waferline.workloads.families.vision_encoders import TRAITS, vision_body
+from waferline.workloads.spec import Transformer
+from waferline.workloads.streams import StreamNet, Tower
+
+_DYNAMIC = "any size, in squares of patches; 1024x1024 when nobody says"
+_FIXED = "scaled to the encoder's size"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How a multimodal model sees: its projector and its rule of tokens.
+
+    vision, text: `model_type` of the vision section and of the decoder where the file does not say. merge: key of the whole
+    configuration that says how many patches a side make a token, with its default. cut: pieces a side at the standard size,
+    and the most in all (0: whole). row_ends: tokens that end a row. pooled: key (and default) of the tokens that a piece is
+    pooled to. most: the same, at most.
+    """
+
+    project: to.Projector
+    vision: str
+    text: str
+    assumes: str
+    merge: tuple[str, int] | None = None
+    cut: tuple[int, int] = (1, 0)
+    row_ends: int = 0
+    pooled: tuple[str, int] | None = None
+    most: tuple[str, int] | None = None
+
+
+_LLAVA = Sight(to.mlp, "clip_vision_model", "llama", _FIXED)
+_QWEN2 = Sight(to.merger, "qwen2_vl_vision", "qwen2", _DYNAMIC)
+_QWEN25 = Sight(to.rms_merger, "qwen2_5_vl_vision", "qwen2", _DYNAMIC)
+_QWEN3 = Sight(to.deepstack, "qwen3_vl_vision", "qwen3", _DYNAMIC)
+_QWEN35 = Sight(to.merger, "qwen3_5_vision", "qwen3_5_text", _DYNAMIC)
+_GLM = Sight(to.downsample, "glm4v_vision", "glm4", _DYNAMIC)
+_IDEFICS = Sight(
+    to.linear, "idefics3_vision", "llama", "cut into 4x4 pieces and a thumbnail", merge=("scale_factor", 2), cut=(4, 16)
+)
+_INTERN = "cut into pieces (12 at most) and a thumbnail; 2x2 when nobody says"
+_KIMI = Sight(to.merger, "moonvit", "deepseek_v3", _DYNAMIC)
+
+VISION: Mapping[str, Sight] = {
+    "llava": _LLAVA,
+    "llava_next": Sight(
+        to.newline, "clip_vision_model", "llama", "2x2 pieces and a thumbnail; separators not counted", cut=(2, 4)
+    ),
+    "llava_onevision": Sight(
+        to.newline, "siglip_vision_model", "qwen2", "2x2 pieces of 9 at most, and a thumbnail; separators not counted", cut=(2, 9)
+    ),
+    "vipllava": Sight(to.many_layers, "clip_vision_model", "llama", _FIXED),
+    "deepseek_vl": Sight(to.mlp, "siglip_vision_model", "llama", _FIXED),
+    "mistral3": Sight(
+        to.patch_merger, "pixtral", "mistral", "the encoder's largest size; a token ends each row",
+        merge=("spatial_merge_size", 2), row_ends=1,
+    ),
+    "paligemma": Sight(to.biased, "siglip_vision_model", "gemma", _FIXED),
+    "gemma3": Sight(
+        to.gemma, "siglip_vision_model", "gemma3_text", "scaled to the encoder's size and pooled",
+        pooled=("mm_tokens_per_image", 256),
+    ),
+    "gemma4": Sight(
+        to.plain, "gemma4_vision", "gemma4_text", "pooled patches, 280 tokens at most", most=("vision_soft_tokens_per_image", 280)
+    ),
+    "qwen2_vl": _QWEN2,
+    "qwen2_5_vl": _QWEN25,
+    "qwen2_5_omni_thinker": replace(_QWEN25, vision="qwen2_5_omni_vision_encoder"),
+    "qwen3_vl": _QWEN3,
+    "qwen3_vl_moe": replace(_QWEN3, text="qwen3_moe"),
+    "qwen3_5": _QWEN35,
+    "qwen3_5_moe": replace(_QWEN35, text="qwen3_5_moe_text"),
+    "glm4v": _GLM,
+    "glm4v_moe": replace(_GLM, text="glm4_moe"),
+    "glm46v": _GLM,
+    "glm_ocr": replace(_GLM, vision="glm_ocr_vision"),
+    "idefics3": _IDEFICS,
+    # Published checkpoints merge 4 patches a side; the class says 2, and they all write it.
+    "smolvlm": replace(_IDEFICS, vision="smolvlm_vision", merge=("scale_factor", 4)),
+    "internvl": Sight(to.normed_mlp, "internvl_vision", "qwen2", _INTERN, merge=("downsample_ratio", 2), cut=(2, 12)),
+    "internvl_chat": Sight(to.normed_mlp, "intern_vit_6b", "internlm2", _INTERN, merge=("downsample_ratio", 2), cut=(2, 12)),
+    "llama4": Sight(
+        to.shuffle, "llama4_vision_model", "llama4_text", "2x2 pieces of 16 at most, and a thumbnail", merge=("pixel_shuffle", 2),
+        cut=(2, 16),
+    ),
+    "cohere2_vision": Sight(to.swiglu, "siglip_vision_model", "cohere2", _INTERN, merge=("downsample_factor", 2), cut=(2, 12)),
+    "aya_vision": Sight(to.normed_swiglu, "siglip_vision_model", "cohere2", _INTERN, merge=("downsample_factor", 2), cut=(2, 12)),
+    "lfm2_vl": Sight(
+        to.lfm, "siglip2_vision_model", "lfm2", "256 patches of the encoder, 2x2 a token", merge=("downsample_factor", 2)
+    ),
+    "phi4_multimodal": Sight(
+        to.hd_mlp, "phi4_multimodal_vision", "phi3", "2x2 pieces of 36 at most, and a thumbnail", merge=("crop_merge", 2),
+        cut=(2, 36),
+    ),
+    "kimi_vl": _KIMI,
+    "kimi_k25": replace(_KIMI, vision="kimi_k25_vision", text="kimi_k2"),
+    "paddleocr_vl": Sight(to.merger, "paddleocr_vl_vision", "ernie4_5", _DYNAMIC),
+}  # fmt: skip
+
+# Decoder of each multimodal model, where its file does not name one.
+TEXT: Mapping[str, str] = {
+    **{name: sight.text for name, sight in VISION.items()},
+    "mllama": "mllama_text_model",
+    "qwen2_audio": "qwen2",
+    "voxtral": "llama",
+    "audioflamingo3": "qwen2",
+    "qwen2_vl_text": "qwen2",
+    "qwen2_5_omni_text": "qwen2",
+    "glm4v_text": "glm4",
+}
+
+
+def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Transformer:
+    """`spec` with the towers that the whole configuration `data` describes, and what of them is not counted said."""
+    top = str(data.get("model_type"))
+    towers: list[Tower] = []
+    unread: list[str] = []
+    for key, reader in (("vision_config", _vision), ("audio_config", _audio)):
+        section = data.get(key)
+        if not isinstance(section, Mapping) or (not section and top not in VISION):
+            continue
+        tower = reader(top, section, data, spec, f"{where}: {key}")
+        if tower is None:
+            kind = section.get("model_type") or section.get("architecture") or "of a kind that is not said"
+            unread.append(f"the {key.split('_')[0]} tower ({kind}, in {top})")
+        else:
+            towers.append(tower)
+    metadata = dict(spec.metadata)
+    if unread:
+        metadata["not_counted"] = " and ".join(unread)
+    elif towers:
+        metadata.pop("not_counted", None)
+    return replace(spec, towers=tuple(towers), metadata=metadata)
+
+
+def _section(section: Mapping[str, Any], kind: str, where: str) -> ConfigReader:
+    """The section over what its class assumes."""
+    assumed = read_packaged("tower_defaults.yaml")["classes"].get(kind, {})
+    return ConfigReader({**assumed} | {k: v for k, v in section.items() if v is not None}, where)
+
+
+def _vision(
+    top: str, section: Mapping[str, Any], data: Mapping[str, Any], spec: Transformer, where: str
+) -> Tower | None:
+    if top == "mllama":
+        return mllama_tower(_section(section, "mllama_vision_model", where), spec)
+    sight = VISION.get(top)
+    if sight is None:
+        return None
+    kind = section.get("model_type")
+    kind = sight.vision if kind in (None, top) else str(kind)
+    traits = TRAITS.get(kind)
+    if traits is None:
+        return None
+    c, whole = _section(section, kind, where), ConfigReader(data, where)
+    body = vision_body(c, traits)
+    merge = body.grid.merge
+    if sight.merge is not None:
+        key, usual = sight.merge
+        merge = usual if key == "downsample_ratio" and whole.get(key) is None else _merge(whole, key, usual)
+    grid = replace(
+        body.grid,
+        merge=merge,
+        row_ends=sight.row_ends or int(kind == "pixtral"),
+        pooled=whole.size_or(sight.pooled[1], sight.pooled[0]) if sight.pooled else 0,
+        most=whole.size_or(sight.most[1], sight.most[0]) if sight.most else 0,
+        pieces=sight.cut[1],
+    )
+    hidden = c.size_or(spec.hidden_size, *(("hidden_size",) if kind == "qwen2_vl_vision" else ("out_hidden_size",)))
+    if top == "paligemma":
+        hidden = c.size_or(spec.hidden_size, "projection_dim")
+    join = to.Join(whole, c, body.width, body.width * merge**2, hidden)
+    net = StreamNet(name=f"the vision tower of {top}", stages=(*body.stages, *sight.project(join)), grid=grid)
+    pieces = sight.cut[0] ** 2 + 1 if sight.cut[1] else 1
+    return Tower(kind="image", net=net, pieces=pieces, rule=sight.assumes)
+
+
+def _merge(whole: ConfigReader, key: str, usual: int) -> int:
+    """Patches a side of a token; InternVL says it as the ratio of both sides."""
+    if key != "downsample_ratio":
+        return whole.size_or(usual, key)
+    ratio = whole.number(1 / usual, key)
+    return max(round(1 / ratio), 1) if ratio > 0 else usual
+
+
+def _audio(
+    top: str, section: Mapping[str, Any], data: Mapping[str, Any], spec: Transformer, where: str
+) -> Tower | None:
+    row = AUDIO_ENCODERS.get(str(section.get("model_type")))
+    if row is None:
+        return None
+    c = _section(section, str(section["model_type"]), where)
+    return audio_tower(row, c, ConfigReader(data, where), spec, top)
+
+
+def towers_read() -> list[dict[str, str]]:
+    """What is read, as data: the `model_type` of each multimodal model, its tower, and what is assumed of an input."""
+    seen = [
+        {"model_type": name, "tower": s.vision, "input": "image", "assumes": s.assumes} for name, s in VISION.items()
+    ]
+    seen.append(
+        {
+            "model_type": "mllama",
+            "tower": "mllama_vision_model",
+            "input": "image",
+            "assumes": "4 tiles, by cross-attention",
+        }
+    )
+    heard = [
+        {"model_type": "any", "tower": name, "input": "clip", "assumes": row.assumes}
+        for name, row in AUDIO_ENCODERS.items()
+    ]
+    return seen + heard

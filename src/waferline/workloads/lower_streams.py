@@ -1,0 +1,111 @@
+"""Networks over streams of rows lowered to operators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from waferline.arrays import Floats
+from waferline.elementwise import anywhere
+from waferline.workloads.build import Builder
+from waferline.workloads.mixers import shard
+from waferline.workloads.operator import Operator
+from waferline.workloads.scenario import Parallel
+from waferline.workloads.streams import Matrix, Scores, Stage, StreamNet
+
+_ACT_PASSES = 2.0
+
+
+def lower_streams(
+    net: StreamNet,
+    b: Builder,
+    batch: Floats,
+    *,
+    parallel: Parallel | None = None,
+    prefix: str = "",
+    times: Any = 1.0,
+    weights: str | None = None,
+) -> Iterator[Operator]:
+    """Operators of one pass over `batch` samples, repeated `times`; of one tensor-parallel rank.
+
+    weights: format of every matrix, where it is not the precision's (a tower stays wide beside a quantized decoder).
+    """
+    rows = {name: batch * float(n) for name, n in net.grid.rows().items()}
+    for stage in net.stages:
+        yield from _stage(
+            stage, net, b, batch, rows, parallel or Parallel(), prefix, times * float(stage.count), weights
+        )
+
+
+def _stage(
+    stage: Stage,
+    net: StreamNet,
+    b: Builder,
+    batch: Floats,
+    rows: dict[str, Floats],
+    parallel: Parallel,
+    prefix: str,
+    count: Floats,
+    weights: str | None,
+) -> Iterator[Operator]:
+    name, tp = f"{prefix}{stage.name}", parallel.tp
+    if stage.conv_flops:
+        yield b.operator(
+            f"{name}.conv",
+            "conv",
+            count=count,
+            flops=batch * float(stage.conv_flops),
+            weight_bytes=float(stage.conv_params) * b.weight_bytes,
+            activation_bytes=2.0 * rows[stage.rows] * stage.width * b.residual_bytes,
+            shape=_mean_shape(stage, batch),
+        )
+    if stage.norms:
+        elements = rows[stage.rows] * float(stage.width)
+        yield b.streaming(f"{name}.norm", "norm", elements, passes=4, count=count * stage.norms, flops_each=6)
+    for matrix in stage.matrices:
+        yield from _matrix(matrix, name, b, rows, tp, count, weights)
+    for i, scores in enumerate(stage.scores):
+        yield _scores(scores, f"{name}.core{i or ''}", net, b, batch, tp, count)
+    if stage.inner:
+        elements = rows[stage.rows] * shard(stage.inner, tp)
+        yield b.streaming(f"{name}.act", "elementwise", elements, passes=_ACT_PASSES, count=count, flops_each=5)
+
+
+def _mean_shape(stage: Stage, batch: Floats) -> dict[str, Floats]:
+    """Many convolutions given by their totals, as one product of a square of all their weights."""
+    side = math.sqrt(stage.conv_params)
+    return {"m": batch * (stage.conv_flops / 2.0 / stage.conv_params), "n": side, "k": side}
+
+
+def _matrix(
+    m: Matrix, name: str, b: Builder, rows: dict[str, Floats], tp: Floats, count: Floats, weights: str | None
+) -> Iterator[Operator]:
+    k = shard(m.k, tp) if m.split == "k" else float(m.k)
+    n = shard(m.n, tp) if m.split == "n" else float(m.n)
+    yield b.gemm(f"{name}.{m.name}", rows[m.rows], n, k, count=count * m.count, weights=weights)
+    if m.split == "k" and anywhere(tp > 1.0):
+        payload = rows[m.rows] * float(m.n) * b.residual_bytes
+        yield b.collective("all_reduce", f"{name}.all_reduce", payload, tp, count=count * m.count)
+
+
+def _scores(s: Scores, name: str, net: StreamNet, b: Builder, batch: Floats, tp: Floats, count: Floats) -> Operator:
+    streams = net.grid.rows()
+    queries, keys = float(streams[s.queries]), float(streams[s.keys])
+    seen = min(keys, float(s.window or keys))
+    kv_heads = shard(s.kv_heads or s.heads, tp)
+    return b.attention(
+        name,
+        "prefill_attention",
+        batch=batch,
+        q_len=queries,
+        kv_len=seen,
+        pairs=queries * seen,
+        kv_read=keys,
+        heads=shard(s.heads, tp),
+        kv_heads=kv_heads,
+        head_dim=s.head_dim,
+        v_head_dim=s.head_dim,
+        kv_elements=2 * kv_heads * s.head_dim,
+        count=count,
+    )

@@ -26,6 +26,9 @@ _PUBLIC = {
     "grid": "waferline.predict.shortcut",
     "Scenario": "waferline.predict.scenario",
     "run": "waferline.predict.scenario",
+    "Traffic": "waferline.simulate.serving.traffic",
+    "Served": "waferline.traffic.serve",
+    "simulate_serving": "waferline.traffic.serve",
     "Device": "waferline.machines.device",
     "Result": "waferline.predict.result",
     "this_machine": "waferline.measure.machine_file",
@@ -65,6 +68,8 @@ if TYPE_CHECKING:
     from waferline.predict.training import TrainingModel
     from waferline.predict.wafer import WaferResidentModel, WeightStreamingModel
     from waferline.report import show
+    from waferline.simulate.serving.traffic import Traffic
+    from waferline.traffic.serve import Served, simulate_serving
     from waferline.workloads.load import load_model
     from waferline.workloads.models import Models
 
@@ -80,8 +85,10 @@ __all__ = [
     "RefusedError",
     "Result",
     "Scenario",
+    "Served",
     "ServingModel",
     "SingleNodeModel",
+    "Traffic",
     "TrainingModel",
     "UnknownNameError",
     "UnsupportedError",
@@ -96,6 +103,7 @@ __all__ = [
     "load_model",
     "run",
     "show",
+    "simulate_serving",
     "this_machine",
 ]
 

@@ -17,6 +17,7 @@ from waferline.cli import (
     measure,
     predict,
     simulate_mesh,
+    simulate_serving,
     study,
     sweep,
 )
@@ -49,8 +50,9 @@ def root(
     """Options of every command."""
 
 
-simulate = typer.Typer(help="Simulate cycle by cycle.", no_args_is_help=True)
+simulate = typer.Typer(help="Simulate: a mesh cycle by cycle, a server request by request.", no_args_is_help=True)
 simulate.add_typer(simulate_mesh.app, name="mesh")
+simulate.command("serving")(simulate_serving.serving)
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict.predict,

@@ -102,6 +102,31 @@ def lower_decode(
     return list(_transformer(model, builder(model, precision), p, logits=p.batch))
 
 
+# Kinds of operators whose work depends on whose tokens they are; all others see rows alone.
+SEQUENCE_KINDS = frozenset({"prefill_attention", "decode_attention", "mla_prefill", "mla_decode", "scan"})
+
+
+def lower_rows(
+    model: Transformer,
+    *,
+    rows: Any,
+    logits: Any,
+    decode: bool,
+    precision: Precision,
+    parallel: Parallel | None = None,
+) -> list[Operator]:
+    """Operators of one pass over `rows` tokens that see no sequence: all but those of `SEQUENCE_KINDS`.
+
+    `logits`: rows that the head turns into tokens. decode: in the form that decodes take (a latent is absorbed, not expanded).
+    A step of an engine that carries decodes and prompt chunks at once is one such pass, and the sequence operators of each.
+    """
+    number_of = whole("rows", rows)
+    parallel = parallel or Parallel()
+    p = Pass(number_of, 1.0, 1.0, True, parallel) if decode else Pass(1.0, number_of, number_of, False, parallel)
+    operators = _transformer(model, builder(model, precision), p, logits=whole("logits", logits))
+    return [op for op in operators if op.kind not in SEQUENCE_KINDS]
+
+
 def lower_forward(
     model: ModelSpec,
     *,

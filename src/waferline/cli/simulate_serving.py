@@ -1,0 +1,129 @@
+"""`waferline simulate serving`: requests through an engine's scheduler, one by one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waferline.cli import options
+from waferline.cli.output import emit, progress
+
+if TYPE_CHECKING:
+    from waferline.simulate.serving.traffic import Traffic
+    from waferline.traffic.outcome import Outcome
+
+_RATE = re.compile(r"([0-9.eE+-]+)\s*(/s|/min|/h|)")
+_PER_SECOND = {"/s": 1.0, "": 1.0, "/min": 60.0, "/h": 3600.0}
+
+
+def rate(text: str) -> float:
+    """`8/s`, `90/min` or `8` as requests a second."""
+    match = _RATE.fullmatch(text.strip())
+    try:
+        value = float(match[1]) / _PER_SECOND[match[2]] if match else 0.0
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise typer.BadParameter("not a rate above 0, such as 8/s or 90/min")
+    return value
+
+
+Rate = Annotated[
+    float | None, typer.Option("--rate", parser=rate, metavar="N/s", help="Requests a second: 8/s, 90/min.")
+]
+Lengths = "a number, lognormal:1024,cv=1, uniform:100,2000, exponential:300 or normal:512,cv=0.2"
+
+
+def serving(
+    model: options.Model,
+    on: options.On,
+    rate_per_s: Rate = None,
+    clients: Annotated[int | None, typer.Option("--clients", help="Instead: users that wait for their answer.")] = None,
+    think: Annotated[float, typer.Option("--think", help="Seconds until a client asks again.")] = 0.0,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Instead: requests of a .csv or .jsonl, as in docs/serving.md.")
+    ] = None,
+    requests: Annotated[int | None, typer.Option("--requests", help="How many.  [default: 1000]")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help=f"Tokens: {Lengths}.  [default: 1024]")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Tokens, in the same way.  [default: 256]")] = None,
+    shared: Annotated[int, typer.Option("--shared", help="Prompt tokens that the prefix cache holds already.")] = 0,
+    arrival: Annotated[str | None, typer.Option("--arrival", help="poisson, gamma, constant, burst or closed.")] = None,
+    cv: Annotated[float, typer.Option("--cv", help="Gamma arrivals: coefficient of variation of the gaps.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0,
+    slo: Annotated[
+        str | None, typer.Option("--slo", help="Goals: ttft=500ms,tpot=30ms or p99-ttft=1s; exit code 3 when missed.")
+    ] = None,
+    precision: options.Precision = None,
+    kv: options.Kv = None,
+    devices: options.Devices = None,
+    tp: options.Tp = None,
+    ep: options.Ep = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", help="Servers that requests go to in turn.")] = None,
+    engine: options.Engine = None,
+    profile: options.Profile = None,
+    max_num_seqs: Annotated[
+        int | None, typer.Option("--max-num-seqs", min=1, help="Sequences that run at once.  [default: the engine's]")
+    ] = None,
+    max_num_batched_tokens: Annotated[
+        int | None, typer.Option("--max-num-batched-tokens", min=1, help="Tokens of a step.  [default: the engine's]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Parquet file with a row for every request.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw latencies and queues over time, .html.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Requests through the scheduler of MODEL's engine, one by one: latency percentiles, rates, queues."""
+    from waferline.predict.scenario import Scenario
+    from waferline.report.serving import serving_report
+    from waferline.traffic.serve import Served, simulate_serving
+
+    scenario = Scenario(
+        model=model,
+        machine=options.machine(on),
+        precision=precision,
+        kv=kv,
+        devices=devices,
+        tp=tp,
+        ep=ep,
+        dp=replicas,
+        engine=engine,
+        profile=profile,
+    )
+    asked = {"requests": requests, "prompt": prompt, "output": output}
+    given = {name: value for name, value in asked.items() if value is not None}
+    load = {"rate_per_s": rate_per_s, "clients": clients, "think_s": think, "arrival": arrival, "cv": cv}
+    traffic = _traffic(trace, {**load, **given, "shared": shared, "seed": seed})
+    served = Served(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, slo=slo)
+    with progress("simulating", hidden=as_json):
+        outcome = simulate_serving(scenario, traffic, served)
+    emit(as_json, outcome, lambda: serving_report(outcome))
+    _write(outcome, out, plot)
+    if not all(outcome.values.get("slo_met", {}).values()):
+        raise typer.Exit(3)
+
+
+def _traffic(trace: Path | None, fields: dict[str, object]) -> Traffic:
+    from waferline.errors import InvalidInputError
+    from waferline.simulate.serving.trace import read_trace
+    from waferline.simulate.serving.traffic import Traffic
+
+    if trace is None:
+        return Traffic(**fields)  # type: ignore[arg-type]
+    usual = Traffic()
+    unread = [name for name, value in fields.items() if name != "seed" and value != getattr(usual, name)]
+    if unread:
+        raise InvalidInputError(f"{', '.join(sorted(unread))} would not be read: the trace says it")
+    return Traffic(trace=read_trace(trace))
+
+
+def _write(outcome: Outcome, out: Path | None, plot: Path | None) -> None:
+    if out is not None:
+        from waferline.search.sweep import write_parquet
+
+        write_parquet(iter([dict(outcome.per_request)]), out)
+    if plot is not None:
+        from waferline.report.serving_picture import draw_serving
+
+        draw_serving(outcome, plot)

@@ -1,0 +1,186 @@
+"""Seconds of one step of an engine: decodes and prompt chunks that pass through the weights together.
+
+A step reads the weights once for all its rows; attention is added for the decodes and for the chunk, each in the form of its own.
+A simulator asks millions of times, so the three sums are tabulated once (`step_surface`) and looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from waferline.arrays import FloatArray, Floats
+from waferline.elementwise import maximum, minimum
+from waferline.errors import UnsupportedError
+from waferline.formats import Precision
+from waferline.predict.engine import HOST_SEQUENCES, Engine
+from waferline.predict.memory import resident_bytes
+from waferline.predict.roofline import Machine, machine_for, time_operator
+from waferline.predict.serving import ServingCase
+from waferline.workloads.lower import SEQUENCE_KINDS, lower_decode, lower_prefill, lower_rows
+from waferline.workloads.operator import Operator
+from waferline.workloads.scenario import Parallel
+from waferline.workloads.spec import Transformer
+
+# Decode batches that engines capture as graphs: a batch pays for the next larger one (vLLM 0.15 `config/compilation.py`).
+GRAPH_SIZES = (1, 2, 4, *range(8, 257, 8), *range(272, 513, 16))
+_FEW = 64  # rows: every count is computed; beyond it every eighth up to a graph's most, then every 64th
+_EACH_OCTAVE = 6  # counts of a table between a number and its double
+_LENGTHS = 40  # contexts of a table, in steps of equal ratio
+
+
+@dataclass(frozen=True, slots=True)
+class StepSurface:
+    """What a step takes, in tables. Seconds.
+
+    rows_s[m]: everything but attention for `m` rows of which one becomes a token, outside graphs; logits_s[n]: what `n` tokens
+    take beyond one; graph_s[n]: for `n` decodes alone, inside a graph, padding included. decode_s[i, j]: attention of
+    `sequences[i]` decodes at a mean context of `contexts[j]`; chunk_s[i, j]: of a chunk of `tokens[i]` after `contexts[j]` tokens
+    of the same sequence. sequence_s: host time of each sequence of a decode, up to `HOST_SEQUENCES`.
+    """
+
+    rows_s: FloatArray
+    logits_s: FloatArray
+    graph_s: FloatArray
+    sequences: FloatArray
+    contexts: FloatArray
+    decode_s: FloatArray
+    tokens: FloatArray
+    chunk_s: FloatArray
+    sequence_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepModel:
+    """One model on one replica of devices inside one engine: the operators of any step, timed."""
+
+    model: Transformer
+    precision: Precision
+    parallel: Parallel
+    machine: Machine
+    engine: Engine
+
+    @staticmethod
+    def of(case: ServingCase, label: str, parallel: Parallel) -> StepModel:
+        """Raises: UnsupportedError for pipelines and for models with an encoder, whose steps are not single passes."""
+        if np.any(np.asarray(parallel.pp) != 1.0):
+            raise UnsupportedError("steps of a pipeline are not simulated", hint="use tp")
+        if case.model.encoder:
+            raise UnsupportedError(f"{case.model.name} has an encoder: its steps are not simulated")
+        machine = machine_for(case.device, case.engine.kernels)
+        return StepModel(case.model, case.precision(label), parallel, machine, case.engine.running_on(case.device))
+
+    def _seconds(self, operators: Iterable[Operator], *, decode: bool) -> tuple[Floats, float]:
+        """Seconds of operators inside the engine, and how many kernels they are."""
+        device, kernels = self.machine.device, 0.0
+        total: Floats = 0.0
+        resident = resident_bytes(self.model, self.precision, self.parallel)
+        for op in operators:
+            t = time_operator(op, self.machine, resident_bytes=resident)
+            seconds = self.engine.operator_s(
+                op.kind,
+                t.expected_s,
+                t.light_s,
+                decode=decode,
+                flops=op.flops,
+                moved_bytes=op.bytes,
+                unit_clocks=device.units * device.clock_hz,
+            )
+            total = total + op.count * seconds
+            kernels += float(np.max(op.count))
+        return total, kernels
+
+    def rows_s(self, rows: Floats, logits: Floats, *, decode: bool) -> Floats:
+        """A pass without attention, host included (but for what each decode adds)."""
+        shared: dict[str, Any] = {"precision": self.precision, "parallel": self.parallel}
+        operators = lower_rows(self.model, rows=rows, logits=logits, decode=decode, **shared)
+        seconds, kernels = self._seconds(operators, decode=decode)
+        layers = float(sum(b.count for b in self.model.blocks))
+        experts = float(sum(np.max(op.count) for op in operators if op.kind == "moe"))
+        return seconds + self.engine.host_s(
+            layers=layers, kernels=kernels + layers, expert_layers=experts, sequences=0.0
+        )
+
+    def decode_s(self, sequences: Floats, context: Floats) -> Floats:
+        """Attention of `sequences` decodes at a mean context."""
+        ops = lower_decode(
+            self.model, batch=sequences, context=context, precision=self.precision, parallel=self.parallel
+        )
+        return self._seconds([op for op in ops if op.kind in SEQUENCE_KINDS], decode=True)[0]
+
+    def chunk_s(self, tokens: Floats, cached: Floats) -> Floats:
+        """Attention of a chunk of a prompt that follows `cached` tokens."""
+        ops = lower_prefill(
+            self.model, batch=1, prompt=tokens, cached=cached, precision=self.precision, parallel=self.parallel
+        )
+        return self._seconds([op for op in ops if op.kind in SEQUENCE_KINDS], decode=False)[0]
+
+    def step_s(self, sequences: Floats, context: Floats, tokens: Floats, cached: Floats) -> Floats:
+        """A step of `sequences` decodes at a mean `context` with a chunk of `tokens` after `cached`; either may be none.
+
+        The direct way, for a few points: what `StepSurface` looks up.
+        """
+        host = self.engine.sequence_s * minimum(sequences, HOST_SEQUENCES)
+        some = maximum(sequences, 1.0)
+        alone = self.rows_s(padded(some), padded(some), decode=True)
+        mixed = self.rows_s(maximum(sequences + tokens, 1.0), sequences + 1.0, decode=False)
+        attention = np.where(sequences > 0.0, self.decode_s(some, maximum(context, 1.0)), 0.0)
+        chunk = np.where(tokens > 0.0, self.chunk_s(maximum(tokens, 1.0), cached), 0.0)
+        return np.where(tokens > 0.0, mixed + chunk, alone) + attention + host
+
+    def surface(self, most_sequences: int, most_rows: int, longest: int, graphed: int = 0) -> StepSurface:
+        """Tables for up to `most_sequences` decodes, `most_rows` rows and contexts of `longest` tokens.
+
+        graphed: prompts of up to so many rows run inside graphs, as decodes do.
+        """
+        rows = np.arange(1.0, most_rows + 1.0)
+        decodes = np.arange(1.0, most_sequences + 1.0)
+        knots = _counts(most_rows)
+        few = _counts(most_sequences)
+        sequences, tokens = _knots(most_sequences), _knots(most_rows)
+        contexts = np.unique(np.round(np.geomspace(1.0, max(longest, 2), _LENGTHS)))
+        graph = np.asarray(self.rows_s(padded(few), padded(few), decode=True))
+        mixed = np.asarray(self.rows_s(knots, 1.0, decode=False))
+        replayed = np.asarray(self.rows_s(padded(knots), 1.0, decode=True))
+        mixed = np.where(knots <= graphed, np.minimum(replayed, mixed), mixed)
+        heads = np.asarray(self.rows_s(1.0, few, decode=False)) - self.rows_s(1.0, 1.0, decode=False)
+        cached = np.concatenate([[0.0], contexts[1:]])
+        return StepSurface(
+            rows_s=np.concatenate([[0.0], np.interp(rows, knots, np.broadcast_to(mixed, knots.shape))]),
+            logits_s=np.concatenate([[0.0], np.interp(decodes, few, np.broadcast_to(heads, few.shape))]),
+            graph_s=np.concatenate([[0.0], np.interp(decodes, few, np.broadcast_to(graph, few.shape))]),
+            sequences=sequences,
+            contexts=cached,
+            decode_s=_table(self.decode_s(sequences[:, None], np.maximum(cached, 1.0)), sequences, cached),
+            tokens=tokens,
+            chunk_s=_table(self.chunk_s(tokens[:, None], cached), tokens, cached),
+            sequence_s=self.engine.sequence_s,
+        )
+
+
+def padded(sequences: Floats) -> FloatArray:
+    """Decodes as the graph that runs them counts them."""
+    sizes = np.asarray(GRAPH_SIZES, dtype=float)
+    number = np.asarray(sequences, dtype=float)
+    return np.where(number > sizes[-1], number, sizes[np.minimum(np.searchsorted(sizes, number), sizes.size - 1)])
+
+
+def _counts(most: int) -> FloatArray:
+    """Counts of rows to compute, up to `most`."""
+    graph = GRAPH_SIZES[-1]
+    every = [*range(1, _FEW), *range(_FEW, graph, 8), *range(graph, most, 64), most]
+    joined = np.unique(np.asarray(every, dtype=float))
+    return joined[joined <= most]
+
+
+def _knots(most: int) -> FloatArray:
+    """Whole numbers from 1 to `most` or a little beyond, in steps of about equal ratio."""
+    octaves = np.ceil(np.log2(max(most, 2)))
+    return np.unique(np.round(2.0 ** (np.arange(_EACH_OCTAVE * octaves + 1.0) / _EACH_OCTAVE)))
+
+
+def _table(values: Floats, first: FloatArray, second: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(np.broadcast_to(values, (first.size, second.size)), dtype=float)

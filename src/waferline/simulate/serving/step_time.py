@@ -1,0 +1,59 @@
+"""The time of one step, looked up: kept out of Python, for it is asked for every step of every request."""
+
+from __future__ import annotations
+
+import numba
+
+from waferline.arrays import FloatArray
+from waferline.simulate.serving.state import Memory, Steps
+
+
+@numba.njit(cache=True)
+def _between(grid: FloatArray, value: float) -> tuple[int, float]:
+    """Index below `value` in an increasing grid and the share of the way to the next; beyond its ends it goes on straight."""
+    low, high = 0, grid.size - 2
+    while low < high:
+        middle = (low + high + 1) // 2
+        if grid[middle] <= value:
+            low = middle
+        else:
+            high = middle - 1
+    return low, (value - grid[low]) / (grid[low + 1] - grid[low])
+
+
+@numba.njit(cache=True)
+def _look_up(table: FloatArray, first: FloatArray, second: FloatArray, a: float, b: float) -> float:
+    i, x = _between(first, a)
+    j, y = _between(second, b)
+    below = table[i, j] * (1.0 - y) + table[i, j + 1] * y
+    above = table[i + 1, j] * (1.0 - y) + table[i + 1, j + 1] * y
+    return below * (1.0 - x) + above * x
+
+
+@numba.njit(cache=True)
+def step_seconds(steps: Steps, decodes: int, context_sum: float, tokens: int, pairs: float) -> float:
+    """A step of `decodes` with `context_sum` tokens of context in all, and prompt chunks of `tokens` with `pairs` query-key
+    pairs: as one chunk of as many tokens and pairs."""
+    if tokens == 0:
+        total = steps.graph_s[min(decodes, steps.graph_s.size - 1)]
+    else:
+        total = steps.rows_s[min(decodes + tokens, steps.rows_s.size - 1)]
+        total += steps.logits_s[min(decodes + 1, steps.logits_s.size - 1)]  # one of the prompts ends, too
+        own = 0.5 * tokens * (tokens + 1.0)
+        if pairs >= own:
+            total += _look_up(steps.chunk_s, steps.tokens, steps.contexts, float(tokens), (pairs - own) / tokens)
+        else:  # several short prompts
+            total += _look_up(steps.chunk_s, steps.tokens, steps.contexts, float(tokens), 0.0) * pairs / own
+    if decodes > 0:
+        total += _look_up(steps.decode_s, steps.sequences, steps.contexts, float(decodes), context_sum / decodes)
+        total += steps.sequence_s * min(float(decodes), steps.host_sequences)
+    return total
+
+
+@numba.njit(cache=True)
+def sequence_bytes(memory: Memory, tokens: int) -> float:
+    """Memory that a sequence of `tokens` tokens holds, in whole blocks."""
+    if tokens <= 0:
+        return 0.0
+    rounded = float((tokens + memory.block - 1) // memory.block * memory.block)
+    return memory.full * rounded + memory.window * min(rounded, memory.window_tokens) + memory.state

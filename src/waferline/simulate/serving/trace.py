@@ -1,0 +1,140 @@
+"""Requests as they really came: traces of several forms, read once into columns."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from waferline.arrays import AnyArray
+from waferline.errors import FileFormatError
+from waferline.simulate.serving.traffic import MOST_REQUESTS, MOST_TOKENS
+
+# Column → the spellings of published traces: our own, Azure's (2023, 2024), BurstGPT's, Mooncake's, vLLM's and guidellm's.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "arrival_s": ("arrival_s", "arrived_at", "timestamp", "start_time", "request_start_time"),
+    "prompt_tokens": (
+        "prompt_tokens", "num_prefill_tokens", "contexttokens", "request tokens", "input_length", "input_tokens", "prompt_len",
+    ),
+    "output_tokens": (
+        "output_tokens", "num_decode_tokens", "generatedtokens", "response tokens", "output_length", "output_len",
+    ),
+    "block_hashes": ("block_hashes", "hash_ids"),
+}  # fmt: skip
+_REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens")
+_LINE_BYTES = 10_000_000
+_MILLISECONDS = "input_length"  # Mooncake's own files count their times in milliseconds
+
+
+def read_trace(path: str | Path) -> dict[str, AnyArray]:
+    """The columns of a `.csv`, `.csv.gz` or `.jsonl` trace; times begin at 0 and must not fall.
+
+    Raises: FileFormatError naming the row.
+    """
+    path, found = Path(path), []
+    try:
+        with _opened(path) as file:
+            for number, row in enumerate(_records(file, path), start=1):
+                if number > MOST_REQUESTS:
+                    raise FileFormatError(f"more than {MOST_REQUESTS:,} requests", where=str(path))
+                found.append(_request(row, number, path))
+    except (OSError, EOFError, UnicodeError) as error:
+        raise FileFormatError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path)) from None
+    if not found:
+        raise FileFormatError("the trace has no requests", where=str(path))
+    arrival = np.array([f[0] for f in found])
+    early = np.flatnonzero(np.diff(arrival) < 0.0)
+    if early.size:
+        raise FileFormatError(f"row {early[0] + 2}: it comes before the row above it", where=str(path))
+    columns: dict[str, AnyArray] = {
+        "arrival_s": arrival - arrival[0],
+        "prompt_tokens": np.array([f[1] for f in found]),
+        "output_tokens": np.array([f[2] for f in found]),
+    }
+    if any(f[3] for f in found):
+        columns["block_hashes"] = np.array([f[3] for f in found], dtype=object)
+    return columns
+
+
+def _opened(path: Path) -> Any:
+    if path.exists() and not path.is_file():
+        raise FileFormatError("cannot be read: not a regular file", where=str(path))
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="")
+
+
+def _records(file: Any, path: Path) -> Iterator[Mapping[str, Any]]:
+    """Rows with the names of `COLUMNS`."""
+    if ".jsonl" in path.suffixes or path.suffix == ".json":
+        for number, line in enumerate(iter(lambda: file.readline(_LINE_BYTES), ""), start=1):
+            try:
+                data = json.loads(line)
+            except (ValueError, RecursionError):
+                raise FileFormatError(f"row {number}: not a line of JSON", where=str(path)) from None
+            if not isinstance(data, dict):
+                raise FileFormatError(f"row {number}: not a mapping", where=str(path))
+            yield _named(data, path)
+        return
+    try:
+        for row in csv.DictReader(file):
+            yield _named(row, path)
+    except csv.Error as error:
+        raise FileFormatError(f"malformed CSV: {error}", where=str(path)) from None
+
+
+def _named(row: Mapping[Any, Any], path: Path) -> dict[str, Any]:
+    by_name = {str(key).strip().lower(): value for key, value in row.items()}
+    found = {
+        column: next((by_name[s] for s in spellings if s in by_name), None) for column, spellings in COLUMNS.items()
+    }
+    for column in _REQUIRED:
+        if found[column] is None:
+            raise FileFormatError(
+                f"no column for {column}", where=str(path), hint="known: " + ", ".join(COLUMNS[column])
+            )
+    found["scale"] = 1e-3 if _MILLISECONDS in by_name else 1.0
+    return found
+
+
+def _request(row: Mapping[str, Any], number: int, path: Path) -> tuple[float, int, int, tuple[int, ...]]:
+    where = str(path)
+    try:
+        arrival = _seconds(row["arrival_s"]) * row["scale"]
+        prompt, output = (int(float(row[name])) for name in _REQUIRED[1:])
+        hashes = row["block_hashes"]
+        blocks = tuple(int(h) for h in (hashes.split() if isinstance(hashes, str) else hashes or ()))
+    except (TypeError, ValueError, OverflowError):
+        raise FileFormatError(f"row {number}: not a time and two numbers of tokens", where=where) from None
+    if not (np.isfinite(arrival) and 1 <= prompt <= MOST_TOKENS and 0 <= output <= MOST_TOKENS):
+        raise FileFormatError(f"row {number}: {prompt} prompt and {output} output tokens at {arrival:g} s", where=where)
+    return arrival, prompt, max(output, 1), blocks  # a request that made no token read its prompt all the same
+
+
+def _seconds(text: Any) -> float:
+    """A number, or a date and time as Azure's traces have it."""
+    try:
+        return float(text)
+    except ValueError:
+        if not str(text).strip()[:1].isdigit():  # NumPy takes words, too: `now`
+            raise
+        return float(np.datetime64(str(text).strip().replace(" ", "T"), "us").astype(np.int64)) * 1e-6
+
+
+def shared_tokens(trace: Mapping[str, AnyArray], block: int, most_blocks: int) -> AnyArray:
+    """Prompt tokens that a prefix cache of `most_blocks` blocks holds when a request comes; the least recently used go first."""
+    kept: OrderedDict[int, None] = OrderedDict()
+    shared = np.zeros(len(trace["arrival_s"]), np.int64)
+    for i, blocks in enumerate(trace["block_hashes"]):
+        hits = next((n for n, b in enumerate(blocks) if b not in kept), len(blocks))
+        shared[i] = min(hits * block, int(trace["prompt_tokens"][i]))
+        for b in blocks:
+            kept[b] = None
+            kept.move_to_end(b)
+        while len(kept) > most_blocks:
+            kept.popitem(last=False)
+    return shared

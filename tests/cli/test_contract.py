@@ -79,7 +79,10 @@ def test_the_contract_holds(
         out, err = capsys.readouterr()
         assert code in (0, 2, 3), (args, err)
         assert "this is a bug" not in err, (args, err)
-        assert len(err.splitlines()) in {0: (0,), 2: (1,), 3: (0, 1)}[code], (args, err)  # 3: as an answer or as an error
+        assert len(err.splitlines()) in {0: (0,), 2: (1,), 3: (0, 1)}[code], (
+            args,
+            err,
+        )  # 3: as an answer or as an error
         assert all(c.isprintable() or c == "\n" for c in out + err), args
         if flag:
             assert json.loads(out).keys() == {"error"} if code == 2 else json.loads(out), args

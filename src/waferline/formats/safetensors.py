@@ -34,6 +34,7 @@ DTYPES = {
     "U8": ("u8", 1),
     "BOOL": ("bool", 1),
 }
+_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _NAMES = {ours: theirs for theirs, (ours, _size) in DTYPES.items()}
 
 
@@ -59,6 +60,42 @@ def open_safetensors(path: Path) -> TensorFile:
         raise FileFormatError(f"not a safetensors file: {reason}", where=where) from None
     except OSError as error:
         raise FileFormatError(f"cannot be read: {error.strerror or error}", where=where) from None
+
+
+def read_header(path: Path) -> list[TensorInfo]:
+    """The tensors that the header of a safetensors file lists; what follows the header need not be there.
+
+    A dtype that is not in `DTYPES` keeps its own name. Raises: FileFormatError naming the file and what is wrong.
+    """
+    where = str(path)
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            raw = file.read(length) if 1 < length <= _MAX_HEADER_BYTES else b""
+    except OSError as error:
+        raise FileFormatError(f"cannot be read: {error.strerror or error}", where=where) from None
+    if len(raw) != length or not raw:
+        raise FileFormatError("not a safetensors file: no header of the length it gives", where=where)
+    try:
+        entries = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise FileFormatError("not a safetensors file: its header is no JSON", where=where) from None
+    if not isinstance(entries, dict):
+        raise FileFormatError("not a safetensors file: its header is no mapping", where=where)
+    return [_listed(name, entry, where) for name, entry in entries.items() if name != "__metadata__"]
+
+
+def _listed(name: str, entry: Any, where: str) -> TensorInfo:
+    try:
+        dtype, shape, (start, end) = str(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
+        sizes = [*shape, start, end]
+        if not all(type(n) is int and n >= 0 for n in sizes) or end < start:
+            raise ValueError
+    except (TypeError, KeyError, ValueError):
+        raise FileFormatError(
+            f"tensor {name!r} is not described by dtype, shape and data_offsets", where=where
+        ) from None
+    return TensorInfo(name, shape, DTYPES.get(dtype, (dtype.lower(), 0))[0], start, end - start)
 
 
 def _tensor(name: str, dtype: str, shape: tuple[int, ...], offset: int, where: str) -> TensorInfo:

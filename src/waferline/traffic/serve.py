@@ -109,8 +109,8 @@ class Server:
                 requests if replicas == 1 else Requests(*(np.ascontiguousarray(a[first::replicas]) for a in requests))
             )
             found.append(serve(mine, self.rules, self.memory, self.steps))
-            for whole, part in zip(requests, mine, strict=True):
-                whole[first::replicas] = part
+            for everyone, part in zip(requests, mine, strict=True):
+                everyone[first::replicas] = part
             if found[-1][-1] >= 0:
                 r = int(found[-1][-1])
                 raise DoesNotFitError(

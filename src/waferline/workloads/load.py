@@ -10,11 +10,11 @@ from typing import Any
 
 from waferline.catalog.names import slug
 from waferline.catalog.yaml_file import read_file
-from waferline.errors import FileFormatError, InvalidInputError
+from waferline.errors import FileFormatError, InvalidInputError, UnknownNameError
 from waferline.workloads.huggingface import from_config
 from waferline.workloads.model_file import model_from_facts
 from waferline.workloads.models import catalog_model
-from waferline.workloads.spec import ModelSpec
+from waferline.workloads.spec import ModelSpec, Transformer
 
 _CONFIG = "config.json"
 _FILES = (".json", ".gguf", ".yaml", ".yml")
@@ -35,7 +35,20 @@ def load_model(source: str | os.PathLike[str] | Mapping[str, Any] | ModelSpec) -
         raise InvalidInputError(f"a model is a name, a path or a mapping, not {type(source).__name__}")
     if not isinstance(source, str) or source.lower().endswith(_FILES) or _is_model_folder(source):
         return _from_path(Path(source))
-    return catalog_model(source)
+    return _by_name(source)
+
+
+def _by_name(name: str) -> ModelSpec:
+    """A catalogue model, or one of its variants: a repository's name that says a format."""
+    try:
+        return catalog_model(name)
+    except UnknownNameError:
+        from waferline.workloads.variants import variant  # for names that the catalogue does not have alone
+
+        found = variant(name)
+        if found is None:
+            raise
+        return found
 
 
 def _is_model_folder(text: str) -> bool:
@@ -50,7 +63,7 @@ def _from_path(path: Path) -> ModelSpec:
         inside = path / _CONFIG
         if not inside.is_file():
             raise FileFormatError(f"directory has no {_CONFIG}", where=str(path))
-        return _named(_from_file(inside), path.resolve().name)
+        return _named(_from_folder(inside), path.resolve().name)
     suffix = path.suffix.lower()
     if suffix == ".gguf":
         if path.exists() and not path.is_file():
@@ -60,15 +73,25 @@ def _from_path(path: Path) -> ModelSpec:
         return from_gguf(path)
     if suffix not in _FILES:
         raise FileFormatError("not a model file", where=str(path), hint="config.json, a directory, .gguf or .yaml")
-    own = path.name == _CONFIG and path.resolve().parent.name
-    return _named(_from_file(path), own or path.stem)
+    if path.name == _CONFIG:
+        return _named(_from_folder(path), path.resolve().parent.name or path.stem)
+    return _named(_from_mapping(_mapping(path), str(path)), path.stem)
 
 
-def _from_file(path: Path) -> ModelSpec:
+def _from_folder(config: Path) -> ModelSpec:
+    """A configuration, with what lies beside it."""
+    from waferline.workloads.beside import with_section, with_stored_sizes  # NumPy, for files of users alone
+
+    data, folder = _mapping(config), config.parent
+    spec = _from_mapping(with_section(data, folder), str(config))
+    return with_stored_sizes(spec, folder) if isinstance(spec, Transformer) else spec
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
     data = read_file(path)
     if not isinstance(data, Mapping):
         raise FileFormatError(f"expected a mapping, found {type(data).__name__}", where=str(path))
-    return _from_mapping(data, str(path))
+    return data
 
 
 def _named(spec: ModelSpec, fallback: str) -> ModelSpec:

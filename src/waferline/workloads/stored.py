@@ -40,7 +40,7 @@ def _elements(op: Operator) -> float:
 def part_bytes(model: Transformer, precision: Precision) -> dict[str, float]:
     """Bytes by part: embedding, head, blocks and towers (tensor parallelism cuts them), experts (expert parallelism does)."""
     if model.weight_bytes_exact is not None and ships(model, precision):
-        return {"tower": 0.0} | dict(model.weight_bytes_exact)
+        return dict.fromkeys(weight_elements(model), 0.0) | dict(model.weight_bytes_exact)
     if model.stored is not None and ships(model, precision):
         return _as_stored(model, as_shipped(model, precision))
     body = get_format(precision.weights)
@@ -54,13 +54,9 @@ def _as_stored(model: Transformer, precision: Precision) -> dict[str, float]:
     """Every matrix in its own format; what is no matrix (norms, biases, convolutions) in 16 bits."""
     assert model.stored is not None
     elements = weight_elements(model)
-    parts = {
-        "embedding": elements["embedding"] * get_format(model.stored.embedding).bytes_per_element,
-        "head": elements["head"] * get_format(precision.head).bytes_per_element,
-        "blocks": elements["blocks"] * _WIDE_BYTES,
-        "experts": elements["experts"] * _WIDE_BYTES,
-        "tower": elements["tower"] * _WIDE_BYTES,
-    }
+    parts = {part: n * _WIDE_BYTES for part, n in elements.items()}
+    parts["embedding"] = elements["embedding"] * get_format(model.stored.embedding).bytes_per_element
+    parts["head"] = elements["head"] * get_format(precision.head).bytes_per_element
     for block in (*model.encoder, *model.blocks):
         own = dict[str, list[tuple[str, float]]]()
         for name, fmt, share in block.formats:

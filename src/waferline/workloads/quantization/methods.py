@@ -176,7 +176,7 @@ def quantised(model: Transformer, section: ConfigReader) -> Transformer:
     if inner is not None and section.get("quant_method", "quant_algo", "config_groups") is None:
         section = inner
     name = _method(section)
-    scheme = replace(_BY_NAME[name].read(section), method=_BY_NAME[name].names[0])
+    scheme = _BY_NAME[name].read(section)
     section.finish(ignore=_SILENT)
     unread = [k for k in section.unread(_SILENT) if not k.startswith("_")]
     if unread and name != "mlx":

@@ -47,7 +47,9 @@ def read(c: ConfigReader) -> Scheme:
     if c.get("config_groups") is not None and c.get("quantized_layers") is None:
         scheme = compressed_tensors.read(c)
         c.get("group_size", "exclude_modules", "kv_cache_quant_algo")
-        return replace(scheme, head=WIDE, kv=scheme.kv or cache)  # the head is left alone unless a rule names it
+        return replace(
+            scheme, method="modelopt", head=WIDE, kv=scheme.kv or cache
+        )  # the head is left alone unless a rule names it
     c.get("config_groups", "kv_cache_scheme")
     by_layer = list(_by_layer(c))
     excluded = list(kept(c, "exclude_modules", "ignore"))

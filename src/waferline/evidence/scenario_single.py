@@ -6,6 +6,7 @@ from waferline.evidence.names import engine_name, precision_of
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.workloads.spec import ModelSpec, Transformer
+from waferline.workloads.streams import StreamNet
 
 _ANSWERS = {"latency_s": "latency_s", "ttft_s": "latency_s", "samples_per_s": "samples_per_s"}
 _MULTI_STREAM_SAMPLES = 8.0  # of one query of the scenario (MLPerf Inference rules, section 3.1)
@@ -17,6 +18,8 @@ def single_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware: 
     """The question that a row of an encoder or a convolutional network asks, with what had to be assumed for it."""
     if isinstance(model, Transformer) and model.kind == "encoder-decoder":
         return Refusal("lengths", "decoder lengths of encoder-decoder models are not stated")
+    if isinstance(model, StreamNet) and model.steps:
+        return Refusal("lengths", "steps and size of a diffusion run are not stated as numbers")
     if row.metric not in _ANSWERS:
         return Refusal("metric", f"{row.metric} is not a metric of one pass")
     engine, assumed_engine = engine_name(row, hardware)

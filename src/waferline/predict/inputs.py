@@ -49,9 +49,22 @@ def input_notes(spec: ModelSpec, *, serving: bool, inputs: Mapping[str, Any]) ->
 def _notes(spec: Transformer | StreamNet, serving: bool, inputs: Mapping[str, Any]) -> Iterator[str]:
     for tower in getattr(spec, "towers", ()):
         yield _said(tower, asked=inputs.get(tower.kind) is not None) if serving else _left_out(tower)
+    if isinstance(spec, StreamNet):
+        yield from _sizes(spec)
     missing = spec.metadata.get("not_counted")
     if missing:
         yield f"not counted, in memory nor in time: {missing}"
+
+
+def _sizes(net: StreamNet) -> Iterator[str]:
+    """Of an image encoder or a diffusion model: the rows that its size gives, and what a step is."""
+    grid, rows = net.grid, net.grid.rows()
+    video = f", {grid.frames} frames" if grid.frames > 1 else ""
+    text = f" and {rows['text']:,} of text" if rows["text"] else ""
+    passes = " in two passes, with and without the prompt" if net.passes > 1 else ""
+    option = "; --steps and --image-size change it" if net.steps else ""
+    steps = f"{net.steps} steps by default, each{passes} over " if net.steps else ""
+    yield f"{steps}{rows['patch']:,} rows of {grid.width}x{grid.height}{video}{text}{option}"
 
 
 def _said(tower: Tower, *, asked: bool) -> str:

@@ -33,6 +33,9 @@ _TOWERS = (
     "image_newline",
     "embed_vision",
     "aligner",
+    "connector",
+    "mlp1",
+    "embed_audio",
 )
 _QUANTISED = (
     ".qweight",

@@ -81,7 +81,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
 
 def _decoder(data: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, str]:
     """The mapping that describes the decoder, its place, and its family."""
-    top = data.get("model_type")
+    top = data.get("model_type") or data.get("_class_name")  # the second is diffusers'
     for key in _SECTIONS:
         section = data.get(key)
         if not isinstance(section, Mapping):

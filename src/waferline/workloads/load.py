@@ -17,6 +17,7 @@ from waferline.workloads.models import catalog_model
 from waferline.workloads.spec import ModelSpec, Transformer
 
 _CONFIG = "config.json"
+_DENOISER = "transformer/config.json"
 _FILES = (".json", ".gguf", ".yaml", ".yml")
 
 
@@ -55,12 +56,14 @@ def _is_model_folder(text: str) -> bool:
     """A directory is meant when it holds a configuration, or when the text cannot be a bare name."""
     if not text.strip() or not os.path.isdir(text):  # noqa: PTH112  Path.is_dir raises for a name too long for a path
         return False
-    return Path(text, _CONFIG).is_file() or len(Path(text).parts) > 1
+    return Path(text, _CONFIG).is_file() or Path(text, _DENOISER).is_file() or len(Path(text).parts) > 1
 
 
 def _from_path(path: Path) -> ModelSpec:
     if os.path.isdir(path):  # noqa: PTH112
         inside = path / _CONFIG
+        if not inside.is_file() and (path / _DENOISER).is_file():  # a diffusers pipeline
+            inside = path / _DENOISER
         if not inside.is_file():
             raise FileFormatError(f"directory has no {_CONFIG}", where=str(path))
         return _named(_from_folder(inside), path.resolve().name)
@@ -74,8 +77,13 @@ def _from_path(path: Path) -> ModelSpec:
     if suffix not in _FILES:
         raise FileFormatError("not a model file", where=str(path), hint="config.json, a directory, .gguf or .yaml")
     if path.name == _CONFIG:
-        return _named(_from_folder(path), path.resolve().parent.name or path.stem)
+        return _named(_from_folder(path), _folder(path.resolve()).name or path.stem)
     return _named(_from_mapping(_mapping(path), str(path)), path.stem)
+
+
+def _folder(config: Path) -> Path:
+    """The folder that a configuration names its model by: of the whole pipeline, where it is a diffusion transformer's."""
+    return config.parent.parent if config.match(_DENOISER) else config.parent
 
 
 def _from_folder(config: Path) -> ModelSpec:
@@ -101,7 +109,7 @@ def _named(spec: ModelSpec, fallback: str) -> ModelSpec:
 
 def _from_mapping(data: Mapping[str, Any], where: str) -> ModelSpec:
     """A configuration, or a model in the catalogue's own form (told apart by its keys)."""
-    if {"config", "transformer", "convnet"} & data.keys() and "model_type" not in data:
+    if {"config", "transformer", "convnet"} & data.keys() and not {"model_type", "_class_name"} & data.keys():
         from waferline.workloads.model_schema import check_model  # pydantic, for files of users alone
 
         check_model(data, where)

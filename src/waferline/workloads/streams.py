@@ -98,6 +98,7 @@ class Grid:
     pieces: int = 0
     most: int = 0
     pooled: int = 0  # tokens that one piece is pooled to, whatever its size
+    vectors: int = 1  # that condition one sample, where they are made together (Chroma)
 
     def _sides(self) -> tuple[int, int]:
         side = self.patch * self.merge
@@ -111,8 +112,8 @@ class Grid:
             squares = min(squares, self.most)
         patches = squares * self.merge**2 + self.extra
         tokens = self.pooled or squares + down * self.row_ends
-        joint = patches + self.text
-        return {"patch": patches, "frame": 2 * patches, "token": tokens, "text": self.text, "joint": joint, "once": 1}
+        rows = {"patch": patches, "token": tokens, "text": self.text, "joint": patches + self.text}
+        return rows | {"frame": 2 * patches, "vectors": self.vectors, "once": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from waferline.workloads.families import classic, dense, encoders, hybrid, images, latent, moe, seq2seq, vision
+from waferline.workloads.families import (
+    classic,
+    dense,
+    diffusion,
+    encoders,
+    hybrid,
+    images,
+    latent,
+    moe,
+    seq2seq,
+    vision,
+)
 from waferline.workloads.families.common import Family, merged
 from waferline.workloads.families.mllama import mllama_text
 
@@ -16,5 +27,6 @@ FAMILIES: dict[str, Family] = merged(
     seq2seq.FAMILIES,
     vision.FAMILIES,
     images.FAMILIES,
+    diffusion.FAMILIES,
     {"mllama_text_model": mllama_text},
 )

@@ -1,0 +1,115 @@
+"""Diffusion transformers: every parameter, the rows that a size gives, and steps that add up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.formats import resolve
+from waferline.predict.scenario import Scenario, run
+from waferline.workloads.counts import parameter_count
+from waferline.workloads.families.diffusion import FAMILIES, diffusion_read
+from waferline.workloads.load import load_model
+from waferline.workloads.lower import lower_forward
+from waferline.workloads.streams import StreamNet
+
+# Configurations that diffusers 0.42 writes, of classes as they default and of published sizes, with the parameters of the model
+# that it builds from them.
+DIFFUSERS = json.loads((Path(__file__).parent / "data" / "diffusers_configs.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", sorted(DIFFUSERS))
+def test_parameters_are_those_of_diffusers(name: str) -> None:
+    assert parameter_count(load_model(DIFFUSERS[name]["config"])).total == DIFFUSERS[name]["parameters"]
+
+
+# As their publishers round them.
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("flux.1-dev", 11.9e9),
+        ("stable-diffusion-3-medium", 2.03e9),
+        ("stable-diffusion-3.5-large", 8.1e9),
+        ("wan2.1-t2v-14b", 14e9),
+        ("wan2.1-t2v-1.3b", 1.4e9),
+    ],
+)
+def test_published_parameters(name: str, published: float) -> None:
+    assert parameter_count(load_model(name)).total == pytest.approx(published, rel=0.025)
+
+
+# Rows by hand: 16 pixels a side make one patch; videos keep a frame and one of each four after it.
+@pytest.mark.parametrize(
+    ("name", "size", "frames", "rows"),
+    [
+        ("flux.1-dev", "1024x1024", None, 64 * 64),
+        ("flux.1-dev", "1360x768", None, 85 * 48),
+        ("stable-diffusion-3-medium", "512x512", None, 32 * 32),
+        ("wan2.1-t2v-14b", "1280x720", 81, 80 * 45 * 21),
+        ("wan2.1-t2v-1.3b", "832x480", 81, 52 * 30 * 21),
+    ],
+)
+def test_rows_of_a_size(name: str, size: str, frames: int | None, rows: int) -> None:
+    answer = run(Scenario(model=name, machine="h100", precision="bf16", image_size=size, frames=frames))
+    assert isinstance(answer.model, StreamNet) and answer.model.grid.rows()["patch"] == rows
+    assert any(f"{rows:,} rows" in note for note in answer.notes)
+
+
+def test_flops_of_a_flux_step_by_hand() -> None:
+    d, image, text = 3072, 4096, 512
+    joint = image + text
+    products = joint * 12 * d * d * 19 + joint * 12 * d * d * 38  # both kinds of layer have 12 d² weights a row
+    pairs = 2 * joint * joint * d * (19 + 38)
+    ends = image * 2 * 64 * d + text * 4096 * d
+    vectors = 12 * d * d * 19 + 3 * d * d * 38 + 2 * d * d + 2 * 256 * d + 768 * d + 3 * d * d
+    model = load_model("flux.1-dev")
+    operators = lower_forward(model, batch=1, precision=resolve("bf16", lambda fmt: fmt))
+    counted = sum(float(op.count * op.flops) for op in operators if op.kind in ("gemm", "prefill_attention"))
+    assert counted == 2 * (products + pairs + ends + vectors)
+
+
+def test_steps_and_guidance_multiply() -> None:
+    one = run(Scenario(model="flux.1-dev", machine="h100", precision="bf16", steps=1)).result
+    many = run(Scenario(model="flux.1-dev", machine="h100", precision="bf16", steps=28)).result
+    assert float(many["latency_s"]) == pytest.approx(28 * float(one["latency_s"]))
+    assert float(many["step_time_s"]) == pytest.approx(float(one["latency_s"]))
+    assert float(many["mfu"]) == pytest.approx(float(one["mfu"]))
+    usual = run(Scenario(model="flux.1-dev", machine="h100", precision="bf16")).result
+    assert float(usual["latency_s"]) == float(many["latency_s"])
+    several = run(Scenario(model="flux.1-dev", machine="h100", precision="bf16", steps=np.array([1, 28]))).result
+    assert several["latency_s"].tolist() == [float(one["latency_s"]), float(many["latency_s"])]
+
+
+def test_schnell_takes_four_steps() -> None:
+    model = load_model("flux.1-schnell")
+    assert isinstance(model, StreamNet) and (model.steps, model.passes) == (4, 1)
+
+
+def test_what_a_pipeline_holds_beside_is_said() -> None:
+    assert any("text encoders" in note for note in run(Scenario(model="flux.1-dev", machine="h100")).notes)
+
+
+def test_a_pipeline_folder_is_its_transformer(tmp_path: Path) -> None:
+    folder = tmp_path / "my-flux"
+    (folder / "transformer").mkdir(parents=True)
+    config = DIFFUSERS["FluxTransformer2DModel"]["config"]
+    (folder / "transformer" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    for path in (folder, folder / "transformer" / "config.json"):
+        assert load_model(path).name == "my-flux"
+
+
+def test_what_is_not_read_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="UNet2DConditionModel"):
+        load_model({"_class_name": "UNet2DConditionModel", "in_channels": 4})
+    with pytest.raises(InvalidInputError, match="frames would not be read"):
+        run(Scenario(model="flux.1-dev", machine="h100", frames=5))
+    with pytest.raises(InvalidInputError, match="steps would not be read"):
+        run(Scenario(model="llama-3-8b", machine="h100", steps=5))
+
+
+def test_the_list_of_what_is_read_is_whole() -> None:
+    assert {row["class"] for row in diffusion_read()} == set(FAMILIES)

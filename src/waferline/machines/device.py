@@ -108,7 +108,7 @@ class Device:
     units: int  # SMs, CUs, cores, tensor cores: what work is spread over
     clock_hz: float
     group: str  # Cloud, Workstation, Edge or Tiny
-    links: tuple[Link, ...] = ()
+    links: tuple[Link, ...] = ()  # of one scope the nearest first: a bridge between two cards, then the slots of a host
     tdp_w: float | None = None
     idle_w: float | None = None
     price_usd: float | None = None
@@ -154,7 +154,12 @@ class Device:
         return self.memory[-2].capacity_bytes if len(self.memory) > 1 else 0.0
 
     def link(self, scope: str) -> Link | None:
+        """The nearest link of a scope."""
         return next((x for x in self.links if x.scope == scope), None)
+
+    def reach(self, scope: str) -> int:
+        """The most devices that links of a scope join, itself included: a card with a bridge for two has its slot, too."""
+        return max((x.max_devices for x in self.links if x.scope == scope), default=1)
 
     def arithmetic(self, fmt: str) -> str:
         """The format the units really compute in when asked for `fmt`.

@@ -67,6 +67,7 @@ class Engine:
     output_reserve: float = (
         0.0  # share of the tokens still to be generated that a sequence's place in memory is kept for
     )
+    split: str = "tensor"  # how it spreads a model over devices by itself: tensor (then stages), or whole layers
     uneven_heads: bool = False  # tensor-parallel degrees need not divide the heads: they are padded
     max_sequences: Limit = float("inf")
     chunk_tokens: Limit = float("inf")

@@ -11,13 +11,14 @@ import numpy as np
 from waferline.errors import DoesNotFitError, UnsupportedError
 from waferline.formats import get_format
 from waferline.machines.device import Device
+from waferline.predict.degrees import group_sizes
+from waferline.predict.engine import default_engine, get_engine
 from waferline.predict.memory import kv_elements_per_token
 from waferline.predict.serving import ServingModel, ServingResult
 from waferline.workloads.spec import Transformer
 
 # Narrower formats to propose, widest first, so that the first that fits loses least.
 NARROWER = ("fp8", "int8", "q6_k", "q5_k_m", "q4_k_m", "int4", "int3", "int2")
-_MOST_DEVICES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +29,13 @@ class Remedy:
     option: str
 
 
-def group_sizes(model: Transformer, device: Device) -> list[tuple[int, int]]:
-    """(tp, pp) to try in order: tensor parallelism by powers of two inside the scale-up domain, then more stages."""
-    link = device.link("scale-up")
-    widest = min(link.max_devices if link else 1, _widest_tp(model))
-    tps = [2**i for i in range(int(np.log2(widest)) + 1)]
-    layers = sum(b.count for b in model.blocks)
-    stages = [2**i for i in range(1, 11) if 2**i <= min(layers, _MOST_DEVICES // tps[-1])]
-    reachable = device.link("scale-out") is not None or (link is not None and link.max_devices > tps[-1])
-    return [(tp, 1) for tp in tps] + ([(tps[-1], pp) for pp in stages] if reachable else [])
-
-
-def _widest_tp(model: Transformer) -> int:
-    """Query heads bound tensor parallelism: a rank needs at least one."""
-    heads = [getattr(b.mixer, "heads", None) or 1 for b in model.blocks if b.mixer is not None]
-    return max(heads, default=1)
-
-
 def smallest_group(model: Transformer, device: Device, request: Mapping[str, Any]) -> ServingResult:
-    """The request on the smallest group of devices that holds it.
+    """The request on the smallest group of devices that holds it, spread as its engine spreads models.
 
     Raises: DoesNotFitError when no group of up to 1,024 devices does.
     """
-    for tp, pp in group_sizes(model, device):
+    engine = default_engine(device) if request.get("engine") is None else get_engine(str(request["engine"]))
+    for tp, pp in group_sizes(model, device, engine, request):
         result = ServingModel().solve(model, device, **{**request, "tp": tp, "pp": pp})
         if bool(np.all(result["feasible"])):
             return result

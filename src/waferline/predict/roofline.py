@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from waferline.arrays import AnyArray, Floats
-from waferline.elementwise import anywhere, ceil, maximum, minimum, where
+from waferline.elementwise import anywhere, both, ceil, maximum, minimum, where
 from waferline.errors import UnsupportedError
 from waferline.formats import get_format
 from waferline.machines.device import Device, Link
@@ -190,26 +190,37 @@ def _kernel_format(op: Operator, arithmetic: str) -> str:
 
 
 def _time_collective(op: Operator, machine: Machine) -> Timed:
-    """A collective over the devices of a box first, then between boxes. Bound: each link carries what it must, in parallel."""
+    """A collective over the devices of a box first, then between boxes. Bound: each link carries what it must, in parallel.
+
+    In a box the nearest link that joins all of a group carries it: cards that a bridge joins by twos take their slots for four.
+    """
     ranks, payload = op.shape["ranks"], op.shape["bytes"]
-    scale_up, scale_out = machine.device.link("scale-up"), machine.device.link("scale-out")
-    inside = 1.0 if scale_up is None else float(scale_up.max_devices)
+    device, scale_out = machine.device, machine.device.link("scale-out")
+    inside = float(device.reach("scale-up"))
     near, far = minimum(ranks, inside), ceil(ranks / inside)
-    if (anywhere(near > 1.0) and scale_up is None) or (anywhere(far > 1.0) and scale_out is None):
-        raise _no_link(machine.device, ranks, inside)
+    joined = minimum(maximum(op.shape.get("span", ranks), ranks), inside)  # devices that its link has to join
+    if (anywhere(ranks > 1.0) and inside == 1.0 and scale_out is None) or (anywhere(far > 1.0) and scale_out is None):
+        raise _no_link(device, ranks, inside)
     light_s: Floats = 0.0
     expected_s: Floats = 0.0
     parts: list[tuple[Record, str, Floats]] = []
-    # Between boxes every device carries its share of the buffer, after (or before) the devices of a box have combined it.
-    for link, group, part in ((scale_up, near, payload), (scale_out, far, payload / near)):
-        if link is None or (parts and not anywhere(group > 1.0)):
+    below = 1.0  # devices that a nearer link joins: of what they combined, each carries its share further
+    tiers = [(link, near, payload) for link in device.links if link.scope == "scale-up"]
+    for link, group, part in (*tiers, (scale_out, far, payload / near)):
+        outer = link is None or link.scope == "scale-out"
+        reach = np.inf if link is None or outer else float(link.max_devices)
+        carries = both(group > 1.0, True if outer else both(joined > below, joined <= reach))
+        nearer, below = below, reach
+        if link is None or (parts and not anywhere(carries)):
             continue
         light, expected, (record, tier) = _over(link, op.operation, part, group, machine)
-        light_s = maximum(light_s, where(group > 1.0, light, 0.0))
-        parts.append((record, tier, where(group > 1.0, expected, 0.0)))
+        if nearer > 1.0 and not outer:
+            light = _over(link, op.operation, part / nearer, ceil(group / nearer), machine)[0]
+        light_s = maximum(light_s, where(carries, light, 0.0))
+        parts.append((record, tier, where(carries, expected, 0.0)))
         expected_s = expected_s + parts[-1][2]
     if not parts:
-        raise _no_link(machine.device, ranks, inside)
+        raise _no_link(device, ranks, inside)
     record, tier, _ = parts[-1]
     return Timed(op, 0.0, 0.0, light_s, light_s, maximum(expected_s, light_s), tier, record, tuple(parts))
 

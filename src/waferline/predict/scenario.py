@@ -12,24 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from waferline.arrays import Floats
-from waferline.elementwise import anywhere
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.contract import pass_contract, serving_contract
-from waferline.predict.engine import get_engine
+from waferline.predict.degrees import check_degrees, degree, device_count, split
+from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.fit import Remedy, remedies, smallest_group
 from waferline.predict.inputs import input_notes, sized
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
 from waferline.predict.training import TrainingModel
-from waferline.text import is_count
 from waferline.workloads.load import load_model
 from waferline.workloads.scenario import whole
-from waferline.workloads.spec import MixtureOfExperts, ModelSpec, Transformer
+from waferline.workloads.spec import ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import WIDE_BITS, ships
 
@@ -171,7 +169,7 @@ def run(scenario: Scenario) -> Answer:
             f"{', '.join(sorted(unread))} would not be read: {_called(kind, spec, device)}",
             hint=f"it reads {', '.join(sorted(read))}",
         )
-    _check_degrees(spec, scenario)
+    _check_degrees(spec, device, scenario)
     spec = sized(spec, scenario.image_size, scenario.frames)
     precision, notes = choose_precision(spec, device, scenario.precision, scenario.kv)
     asked = replace(scenario, model=spec, machine=device, precision=precision)
@@ -222,33 +220,27 @@ def _called(kind: str, spec: ModelSpec, device: Device) -> str:
     return f"{spec.name} {what} on {device.name}"
 
 
-def _check_degrees(spec: ModelSpec, scenario: Scenario) -> None:
-    """Refuse degrees that no engine can cut the model into: heads by tp, layers by pp, experts by ep."""
+def _check_degrees(spec: ModelSpec, device: Device, scenario: Scenario) -> None:
+    """Refuse degrees that no engine can cut the model into, and groups that the machine's links do not form."""
     if not isinstance(spec, Transformer):
         return
-    tp, pp, ep = (_degree(scenario, name) for name in ("tp", "pp", "ep"))
-    heads = {getattr(b.mixer, "heads", None) or 1 for b in spec.blocks if b.mixer is not None}
-    uneven = scenario.engine is not None and get_engine(scenario.engine).uneven_heads
-    for count in sorted(heads - {1}) if not uneven else ():
-        if anywhere(np.asarray(count % np.asarray(tp)) != 0):
-            raise InvalidInputError(f"tp {_shown(tp)} does not divide the {count} heads of {spec.name}")
-    layers = sum(b.count for b in spec.blocks)
-    if anywhere(pp > float(layers)):
-        raise InvalidInputError(f"pp {_shown(pp)} is more than the {layers} layers of {spec.name}")
-    experts = {b.ffn.experts for b in spec.blocks if isinstance(b.ffn, MixtureOfExperts)}
-    if anywhere(ep > 1.0) and not experts:
-        raise InvalidInputError(f"ep {_shown(ep)}: {spec.name} has no experts")
-    if experts and anywhere(ep > float(min(experts))):
-        raise InvalidInputError(f"ep {_shown(ep)} is more than the {min(experts)} experts of {spec.name}")
+    given = {name: getattr(scenario, name) for name in ("tp", "pp", "ep", "dp")}
+    degrees = {name: degree(value, name) for name, value in given.items()}
+    if scenario.devices not in (None, "auto"):
+        rest, others = _rest(device, scenario)
+        degrees[rest] = degree(split(scenario.devices, others, rest), rest)
+    check_degrees(spec, device, _engine(device, scenario), degrees)
 
 
-def _degree(scenario: Scenario, name: str) -> Floats:
-    value = getattr(scenario, name)
-    return 1.0 if value is None else whole(name, value)
+def _engine(device: Device, scenario: Scenario) -> Engine:
+    return default_engine(device) if scenario.engine is None else get_engine(scenario.engine)
 
 
-def _shown(value: Any) -> str:
-    return ", ".join(f"{v:g}" for v in np.unique(np.asarray(value))[:3])
+def _rest(device: Device, scenario: Scenario) -> tuple[str, dict[str, Any]]:
+    """The degree that a number of devices leaves open (replicas in training, else the engine's own way), and all as given."""
+    usual = "dp" if scenario.phase == "train" else "tp"
+    splits = scenario.phase != "train" and _engine(device, scenario).split == "layers" and scenario.pp is None
+    return "pp" if splits else usual, {name: getattr(scenario, name) for name in ("tp", "pp", "dp")}
 
 
 def choose_precision(
@@ -326,40 +318,15 @@ def _beside_shipped(model: ModelSpec, labels: Sequence[str]) -> tuple[str, ...]:
     return (f"precision {', '.join(dict.fromkeys(other))}: as asked; the checkpoint ships in {model.weight_format}",)
 
 
-def _device_count(devices: Any) -> int | None:
-    """The number of devices asked for; None means as few as fit."""
-    if devices is None:
-        return 1
-    if devices == "auto":
-        return None
-    text = str(devices)
-    if not is_count(text) or int(text) < 1:
-        raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{text}'")
-    return int(text)
-
-
-def _split(s: Scenario, rest: str) -> Any:
-    """The degree `rest` of a group of `devices`, when it was not given: what the other degrees leave."""
-    if s.devices is None:
-        return getattr(s, rest) if getattr(s, rest) is not None else 1
-    count = _device_count(s.devices)
-    degrees = {name: _degree(s, name) for name in ("tp", "pp", "dp")}
-    given = getattr(s, rest) is not None
-    others = np.prod([np.asarray(v) for name, v in degrees.items() if name != rest or given], axis=0)
-    if anywhere(np.asarray(count != others if given else count % others != 0)):
-        cut = " × ".join(f"{name} {_shown(v)}" for name, v in degrees.items() if name != rest or given)
-        raise InvalidInputError(f"{count} devices cannot be split into {cut}")
-    return getattr(s, rest) if given else count / others
-
-
 def _serve(s: Scenario) -> Answer:
     model, device = s.model, s.machine
     arguments = s.arguments(_SERVING) | {"precision": s.precision, "intervals": s.intervals}
     arguments.setdefault("output_len", OUTPUT_TOKENS)
     arguments["seq_len"] = (model.usual_prompt or PROMPT_TOKENS) if s.prompt is None else s.prompt
-    if _device_count(s.devices) is None:
+    if device_count(s.devices) is None:
         return Answer("serve", model, device, smallest_group(model, device, arguments))
-    arguments["tp"] = _split(s, "tp")
+    rest, given = _rest(device, s)
+    arguments[rest] = split(s.devices, given, rest)
     result = ServingModel().solve(model, device, **arguments)
     fits = bool(np.all(result["feasible"]))
     found = () if fits or result.shape else tuple(remedies(model, device, arguments))
@@ -382,9 +349,9 @@ def _one_pass(s: Scenario) -> Answer:
 
 
 def _train(s: Scenario) -> Answer:
-    if _device_count(s.devices) is None:
+    if device_count(s.devices) is None:
         raise InvalidInputError("--devices auto: a training step needs a number of devices")
-    arguments = s.arguments(_TRAINING) | {"dp": _split(s, "dp")}
+    arguments = s.arguments(_TRAINING) | {"dp": split(s.devices, _rest(s.machine, s)[1], "dp")}
     result = TrainingModel().solve(
         s.model,
         s.machine,

@@ -211,8 +211,7 @@ class _Step:
         payload = self._local_parameters() * self.facts["adam"]["gradient_bytes"]
         # Data-parallel ranks sit beyond the tensor-parallel domain: they share its nodes' network.
         ranks = self.parallel.dp * self.parallel.tp
-        scale_up = self.device.link("scale-up")
-        inside = ranks <= (scale_up.max_devices if scale_up else 1)
+        inside = ranks <= self.device.reach("scale-up")
         group = where(inside, self.parallel.dp, where(self.parallel.dp > 1, maximum(ranks, 2.0), 1.0))
         reduce_s = self._collective(b.collective("all_reduce", "gradients", payload, group))
         exposed = maximum(reduce_s - self.facts["overlap"]["gradients"] * compute_s / micro_batches, 0.0)

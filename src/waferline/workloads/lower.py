@@ -246,7 +246,8 @@ def _stage_transfers(model: Transformer, b: Builder, p: Pass) -> Operator:
     """Activations handed from one pipeline stage to the next."""
     payload = p.tokens * model.hidden_size / p.parallel.tp * b.residual_bytes
     ranks = where(p.parallel.pp > 1, 2.0, 1.0)
-    return b.collective("p2p", "pipeline.hand_off", payload, ranks, count=p.parallel.pp - 1)
+    op = b.collective("p2p", "pipeline.hand_off", payload, ranks, count=p.parallel.pp - 1)
+    return replace(op, shape={**op.shape, "span": p.parallel.tp * p.parallel.pp})
 
 
 def _head(model: Transformer, b: Builder, p: Pass, logits: Floats) -> Iterator[Operator]:

@@ -22,7 +22,7 @@ OpKind = Literal[
     "softmax",  # elements
     "elementwise",  # elements
     "gather",  # elements
-    "collective",  # operation in `name` suffix; shape: bytes, ranks
+    "collective",  # operation in `name` suffix; shape: bytes, ranks, span (devices of the group that they are part of)
 ]
 
 

@@ -24,6 +24,7 @@ def compare(
     frames: options.Frames = None,
     steps: options.Steps = None,
     phase: options.Phase = "serve",
+    input_shape: options.InputShape = None,
     as_json: options.Json = False,
 ) -> None:
     """MODEL on several machines: devices needed, speed, bottleneck, energy and cost."""
@@ -51,6 +52,7 @@ def compare(
         frames=frames,
         steps=steps,
         phase=phase,
+        input_shape=input_shape,
     )
     rows = compare_machines(scenario, machines)
     emit(as_json, rows, lambda: comparison_report(rows))

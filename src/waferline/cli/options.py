@@ -73,7 +73,7 @@ complete_format = completing("waferline.formats", "format_names")
 complete_engine = completing("waferline.predict.engine", "engine_names")
 complete_study = completing("waferline.evidence.studies.registry", "study_names")
 
-_MODEL_HELP = "A catalogue name, a Hugging Face config.json, or a GGUF file."
+_MODEL_HELP = "A catalogue name, a Hugging Face config.json, a GGUF file, or a network: .onnx, .tflite, .pt2."
 _MACHINE_HELP = "A machine of the catalogue, a YAML file, or 'this' once measured."
 _ENGINES = ", ".join(sorted(read_packaged("engines.yaml")["engines"]))
 
@@ -124,6 +124,10 @@ Output = Annotated[
     typer.Option(
         "--output", parser=counts, metavar="N[,N...]", help="Tokens generated for each sequence.  [default: 256]"
     ),
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option("--input-shape", help="Sizes that a network's file leaves open: 1x3x224x224, or NAME=SHAPE,..."),
 ]
 Phase = Annotated[str, typer.Option("--phase", help="serve (prefill and decode), infer (one pass) or train.")]
 Load = Annotated[

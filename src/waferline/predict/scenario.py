@@ -27,7 +27,7 @@ from waferline.predict.single import SingleNodeModel
 from waferline.predict.training import TrainingModel
 from waferline.workloads.load import load_model
 from waferline.workloads.scenario import whole
-from waferline.workloads.spec import ModelSpec, Transformer
+from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import WIDE_BITS, ships
 
@@ -47,7 +47,8 @@ class Scenario:
     devices: how many, or "auto" for the fewest that fit. load, concurrency: as in `ServingModel.solve`. images, clips: of each
     prompt, for the model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a
     video of `frames` frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy,
-    grid: of a wafer. intervals: False leaves them out, for sweeps that only rank.
+    grid: of a wafer. input_shape: of a network from a file that leaves sizes open. intervals: False leaves them out, for sweeps
+    that only rank.
     """
 
     model: Any
@@ -79,6 +80,7 @@ class Scenario:
     recompute: str | None = None
     sharding: str | None = None
     stack: str | None = None
+    input_shape: str | None = None
     intervals: bool = True
 
     def given(self) -> dict[str, Any]:
@@ -158,7 +160,8 @@ def run(scenario: Scenario) -> Answer:
     Raises: UnknownNameError, FileFormatError, InvalidInputError (also for a field that the answer would not read, and for
     degrees that the model cannot be cut into), UnsupportedError, DoesNotFitError.
     """
-    spec, device = load_model(scenario.model), load_hardware(scenario.machine)
+    spec = load_model(scenario.model, input_shape=scenario.input_shape)  # refuses a shape that it would not read
+    scenario, device = replace(scenario, input_shape=None), load_hardware(scenario.machine)
     if scenario.phase not in PHASES:
         raise unknown("phase", scenario.phase, PHASES)
     kind = _kind(spec, device, scenario)
@@ -180,7 +183,8 @@ def run(scenario: Scenario) -> Answer:
 
 def reads(scenario: Scenario) -> frozenset[str]:
     """The fields that the answer to `scenario` reads. Raises: as `run`, for names."""
-    spec, device = load_model(scenario.model), load_hardware(scenario.machine)
+    spec = load_model(scenario.model, input_shape=scenario.input_shape)
+    device = load_hardware(scenario.machine)
     return _read_by(_kind(spec, device, scenario), scenario, spec)
 
 
@@ -262,6 +266,9 @@ def choose_precision(
     if shipped is not None:
         assert isinstance(model, Transformer)
         return _shipped_precision(model, device, kv)
+    stored = model.precision if isinstance(model, ConvNet) else None
+    if stored is not None and _computes(device, stored):
+        return stored, (f"precision {stored}: as in the file; --precision changes it",)
     for candidate in (("w8a8",) if device.kind == "mcu" else ()) + _USUAL_PRECISIONS:
         if _computes(device, candidate):
             return candidate, (f"precision {candidate}: the usual choice here; --precision changes it",)

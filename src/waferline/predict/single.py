@@ -22,6 +22,7 @@ from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for
+from waferline.workloads.convnet import as_stored, live_bytes
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
@@ -146,6 +147,8 @@ class _Case:
         return float(sum(weight_elements(self.model).values()))
 
     def weight_bytes(self, precision: Precision) -> float:
+        if isinstance(self.model, ConvNet) and as_stored(self.model, precision):
+            return float(self.model.stored_bytes)
         return self.elements() * get_format(precision.weights).bytes_per_element
 
     def values(self, label: str, a: Mapping[str, Floats]) -> Values:
@@ -159,7 +162,9 @@ class _Case:
         latency = (phase.time_s + optimizer_s) * steps
         light = (phase.light_s + optimizer_s) * steps
         peak = self.device.peak(get_format(precision.activations).arithmetic)
-        memory = self._memory_bytes(precision, a)
+        activations = self._activation_bytes(precision, a)
+        memory = self.weight_bytes(precision) + self._state_bytes() + activations + self.engine.reserved_bytes
+        utilization = self._utilization(self.weight_bytes(precision), activations, memory)
         out: dict[str, Any] = {
             "latency_s": latency,
             "light_latency_s": light,
@@ -172,9 +177,10 @@ class _Case:
             "intensity_flops_per_byte": phase.intensity_flops_per_byte,
             "ridge_flops_per_byte": peak / self.device.bandwidth_bytes_per_s,
             "weights_bytes": self.weight_bytes(precision),
+            "activation_bytes": activations,
             "device_memory_bytes": memory,
-            "memory_utilization": memory / self._capacity_bytes(),
-            "feasible": memory <= self._capacity_bytes(),
+            "memory_utilization": utilization,
+            "feasible": utilization <= 1.0,
         }
         if "steps" in a:
             out |= {"step_time_s": latency / steps, "light_step_time_s": light / steps}
@@ -183,34 +189,33 @@ class _Case:
         out |= self._expense(phase, out)
         return {name: np.asarray(value) for name, value in out.items()}
 
-    def _capacity_bytes(self) -> float:
-        """A microcontroller's flash holds weights and its SRAM activations, so all levels count; else main memory."""
-        if self.device.kind == "mcu":
-            return sum(level.capacity_bytes for level in self.device.memory)
-        return self.device.capacity_bytes
+    def _utilization(self, weights: float, activations: Floats, total: Floats) -> Floats:
+        """The fullest memory's share: a microcontroller keeps weights in flash and activations in SRAM, others all in one."""
+        levels = {
+            is_flash: sum(m.capacity_bytes for m in self.device.memory if ("flash" in m.name) == is_flash)
+            for is_flash in (True, False)
+        }
+        if self.device.kind != "mcu" or self.phase == "train" or not all(levels.values()):
+            return total / (sum(levels.values()) if self.device.kind == "mcu" else self.device.capacity_bytes)
+        return maximum(weights / levels[True], activations / levels[False])
 
-    def _memory_bytes(self, precision: Precision, a: Mapping[str, Floats]) -> Floats:
+    def _state_bytes(self) -> float:
+        """Gradients and optimizer states of training."""
+        adam = read_packaged("training.yaml")["adam"]
+        return self.elements() * (adam["gradient_bytes"] + adam["state_bytes"]) if self.phase == "train" else 0.0
+
+    def _activation_bytes(self, precision: Precision, a: Mapping[str, Floats]) -> Floats:
         elements = get_format(precision.activations).bytes_per_element
         if isinstance(self.model, ConvNet):
-            sizes = [(c.input_elements + c.output_elements) / c.count for c in self.model.layers]
-            held = sum(c.output_elements for c in self.model.layers) if self.phase == "train" else max(sizes)
-            activations = a["batch_size"] * held * elements
-        elif isinstance(self.model, StreamNet):
+            return a["batch_size"] * live_bytes(self.model, precision, training=self.phase == "train")
+        if isinstance(self.model, StreamNet):
             held = self.model.held_elements(all_layers=self.phase == "train")
-            activations = a["batch_size"] * float(held * self.model.passes) * elements
-        else:
-            width = float(self.model.hidden_size)
-            kept = (
-                read_packaged("training.yaml")["activation_bytes"]["none"] / elements if self.phase == "train" else 0.0
-            )
-            layers = sum(b.count for b in (*self.model.blocks, *self.model.encoder))
-            per_token = width * (_HELD_ACTIVATIONS + 4.0 + kept * layers)
-            activations = a["batch_size"] * a["seq_len"] * per_token * elements
-        states = 0.0
-        if self.phase == "train":
-            adam = read_packaged("training.yaml")["adam"]
-            states = self.elements() * (adam["gradient_bytes"] + adam["state_bytes"])
-        return self.weight_bytes(precision) + states + activations + self.engine.reserved_bytes
+            return a["batch_size"] * float(held * self.model.passes) * elements
+        width = float(self.model.hidden_size)
+        kept = read_packaged("training.yaml")["activation_bytes"]["none"] / elements if self.phase == "train" else 0.0
+        layers = sum(b.count for b in (*self.model.blocks, *self.model.encoder))
+        per_token = width * (_HELD_ACTIVATIONS + 4.0 + kept * layers)
+        return a["batch_size"] * a["seq_len"] * per_token * elements
 
     def _expense(self, phase: Phase, out: dict[str, Any]) -> dict[str, Any]:
         expense: dict[str, Any] = {}

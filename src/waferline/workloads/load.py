@@ -1,9 +1,9 @@
-"""One door for models: a catalogue name, a `config.json`, a directory with one, a GGUF or YAML file, a mapping."""
+"""One door for models: a catalogue name, a `config.json`, a GGUF file, a directory with either, a YAML file, a mapping."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,41 @@ from waferline.errors import FileFormatError, InvalidInputError, UnknownNameErro
 from waferline.workloads.huggingface import from_config
 from waferline.workloads.model_file import model_from_facts
 from waferline.workloads.models import catalog_model
-from waferline.workloads.spec import ModelSpec, Transformer
+from waferline.workloads.networks.onnx_model import from_onnx
+from waferline.workloads.networks.tflite_model import from_tflite
+from waferline.workloads.networks.torch_model import from_torch, is_module
+from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
 
 _CONFIG = "config.json"
 _DENOISER = "transformer/config.json"
-_FILES = (".json", ".gguf", ".yaml", ".yml")
+_NETWORKS = (".onnx", ".tflite", ".pt2")
+_FILES = (".json", ".gguf", ".yaml", ".yml", *_NETWORKS)
 
 
-def load_model(source: str | os.PathLike[str] | Mapping[str, Any] | ModelSpec) -> ModelSpec:
+def load_model(source: Any, *, input_shape: str | None = None) -> ModelSpec:
     """The model that `source` names or holds.
 
     `source`: a catalogue name (`llama-3-8b`), the path of a Hugging Face `config.json` or of a directory with one, a
-    `.gguf` file, a `.yaml` file in the catalogue's form, a configuration as a mapping, or a model (returned as it is).
+    `.gguf` file, a network as `.onnx`, `.tflite` or `.pt2`
+    file or as a PyTorch module, a `.yaml` file in the catalogue's form, a configuration as a mapping, or a model (returned
+    as it is). `input_shape`: sizes that a network leaves open, such as `1x3x224x224` or `pixels=1x3x224x224,mask=1x77`.
     Raises: UnknownNameError, FileFormatError, InvalidInputError or UnsupportedError, each naming what and where.
     """
+    is_path = isinstance(source, str | os.PathLike)
+    if is_path and os.fspath(source).lower().endswith(_NETWORKS):
+        return _from_network(Path(source), input_shape)
+    if is_module(source):
+        return from_torch(source, input_shape)
+    if input_shape is not None:
+        raise InvalidInputError(
+            "input_shape would not be read: only networks from files leave the sizes of inputs open",
+            hint=f"these are {', '.join(_NETWORKS)} files and PyTorch modules",
+        )
     if isinstance(source, ModelSpec):
         return source
     if isinstance(source, Mapping):
         return _from_mapping(source, "mapping")
-    if not isinstance(source, str | os.PathLike):
+    if not is_path:
         raise InvalidInputError(f"a model is a name, a path or a mapping, not {type(source).__name__}")
     if not isinstance(source, str) or source.lower().endswith(_FILES) or _is_model_folder(source):
         return _from_path(Path(source))
@@ -52,8 +68,21 @@ def _by_name(name: str) -> ModelSpec:
         return found
 
 
+def _from_network(path: Path, input_shape: str | None) -> ModelSpec:
+    if path.exists() and not path.is_file():
+        raise FileFormatError("cannot be read: not a regular file", where=str(path))
+    return _READERS[path.suffix.lower()](path, input_shape)
+
+
+_READERS: Mapping[str, Callable[[Path, str | None], ConvNet]] = {
+    ".onnx": from_onnx,
+    ".tflite": from_tflite,
+    ".pt2": from_torch,
+}
+
+
 def _is_model_folder(text: str) -> bool:
-    """A directory is meant when it holds a configuration, or when the text cannot be a bare name."""
+    """A directory is meant when it holds a model, or when the text cannot be a bare name."""
     if not text.strip() or not os.path.isdir(text):  # noqa: PTH112  Path.is_dir raises for a name too long for a path
         return False
     return Path(text, _CONFIG).is_file() or Path(text, _DENOISER).is_file() or len(Path(text).parts) > 1
@@ -71,11 +100,11 @@ def _from_path(path: Path) -> ModelSpec:
     if suffix == ".gguf":
         if path.exists() and not path.is_file():
             raise FileFormatError("cannot be read: not a regular file", where=str(path))
-        from waferline.workloads.gguf_model import from_gguf  # the gguf package takes a while to import
-
-        return from_gguf(path)
+        return _from_gguf(path)
     if suffix not in _FILES:
-        raise FileFormatError("not a model file", where=str(path), hint="config.json, a directory, .gguf or .yaml")
+        raise FileFormatError(
+            "not a model file", where=str(path), hint=f"config.json, a directory, {', '.join(_FILES[1:])}"
+        )
     if path.name == _CONFIG:
         return _named(_from_folder(path), _folder(path.resolve()).name or path.stem)
     return _named(_from_mapping(_mapping(path), str(path)), path.stem)
@@ -84,6 +113,12 @@ def _from_path(path: Path) -> ModelSpec:
 def _folder(config: Path) -> Path:
     """The folder that a configuration names its model by: of the whole pipeline, where it is a diffusion transformer's."""
     return config.parent.parent if config.match(_DENOISER) else config.parent
+
+
+def _from_gguf(path: Path) -> ModelSpec:
+    from waferline.workloads.gguf_model import from_gguf  # the gguf package takes a while to import
+
+    return from_gguf(path)
 
 
 def _from_folder(config: Path) -> ModelSpec:

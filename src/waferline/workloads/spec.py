@@ -256,18 +256,46 @@ class Conv:
         return self.c_out * self.h_out * self.w_out * self.count
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One operator of a network from a file, for the batch that the file has.
+
+    Matrix products: `count` of m × n × k in `groups` parts each, m rows of activations. Else a stream over its output.
+    """
+
+    name: str
+    kind: Literal["conv", "gemm", "norm", "softmax", "elementwise", "gather"]
+    m: int = 0
+    n: int = 0
+    k: int = 0
+    groups: int = 1
+    count: int = 1
+    params: int = 0  # learned numbers that no operator before it has
+    weight_bytes: int = 0  # of all that it reads, as stored
+    input_elements: int = 0  # activations alone
+    output_elements: int = 0
+    kernel: int = 1  # input elements that each output element of a stream takes
+
+    @property
+    def macs(self) -> int:
+        return self.m * self.n * self.k * self.groups * self.count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvNet:
-    """A convolutional network: what ResNet-50, MobileNetV2 and the MLPerf Tiny models need."""
+    """A network of any shape that makes one pass: convolutions as the catalogue writes them, or any operators of a file."""
 
     name: str
     title: str
     family: str
-    layers: tuple[Conv, ...]
-    input_shape: tuple[int, int, int]  # channels, height, width
+    layers: tuple[Conv | Work, ...]
+    input_shape: tuple[int, ...]  # channels, height, width; of a file the shape of its first input
     classes: int = 0
     published_params: float | None = None
     published_macs: float | None = None
+    precision: str | None = None  # what a file's arithmetic is in, as `--precision` takes it; None: no file
+    stored_bytes: int = 0  # of all weights in the file
+    peak_bytes: int = 0  # most activations of the file's batch that are alive at once, in the file's order and formats
     aliases: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)

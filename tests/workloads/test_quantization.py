@@ -236,7 +236,7 @@ def test_every_method_is_answered_on_a_machine(name: str) -> None:
 def test_every_method_of_the_table_is_tried() -> None:
     tried = {str(section.get("quant_method", "mlx")) for section in SECTIONS.values()}
     untried = [method.names[0] for method in METHODS if not tried & set(method.names)]
-    assert untried == ["mxfp4", "eetq", "quanto"]  # gpt-oss from its file; two that a line describes
+    assert untried == ["w4afp8", "mxfp4", "eetq", "quanto"]  # gpt-oss from its file; three that a line describes
     assert all(method.reads and method.assumes for method in METHODS)
 
 
@@ -285,6 +285,68 @@ def test_layers_by_number_are_those_layers() -> None:
     assert rows["attention.qkv", "bf16"] == pytest.approx(2 / 32)
     assert rows["ffn.down", "bf16"] == pytest.approx(1 / 32)
     assert rows["ffn.down", "awq"] == pytest.approx(31 / 32)
+
+
+DEEPSEEK: dict[str, Any] = {
+    "model_type": "deepseek_v3",
+    "hidden_size": 7168,
+    "num_hidden_layers": 61,
+    "num_attention_heads": 128,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 8,
+    "first_k_dense_replace": 3,
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 129280,
+    "topk_method": "noaux_tc",
+}
+
+
+def test_a_list_of_globs_one_for_each_layer() -> None:
+    """nvidia/DeepSeek-V3-0324-NVFP4 (as kept by ai-dynamo/aiconfigurator): attention out layer by layer, experts in."""
+    excluded = [f"model.layers.{i}.{part}" for i in range(61) for part in ("self_attn*", "mlp.gate", "input_layernorm")]
+    section = {
+        "quant_algo": "NVFP4",
+        "kv_cache_quant_algo": None,
+        "group_size": 16,
+        "exclude_modules": [*excluded, "model.layers.61*", "model.embed_tokens", "model.norm", "lm_head"],
+    }
+    model = transformer(with_section({"producer": {"name": "modelopt"}, "quantization": section}, DEEPSEEK))
+    wide = {name for block in model.blocks for name, fmt, share in block.formats if fmt == "bf16" and share == 1}
+    assert wide == {"moe.router", *(f"attention.{part}" for part in ("down", "q_up", "kv_up", "out"))}
+    experts, attention, ends = 657.6e9, 11.41e9, 2 * 129280 * 7168  # of its 671 G parameters
+    assert stored_gb(with_section(section | {"quant_method": "modelopt"}, DEEPSEEK)) == pytest.approx(
+        (experts * 4.5 / 8 + (attention + ends) * 2) / 1e9, rel=0.005
+    )
+
+
+def test_experts_in_a_format_of_their_own() -> None:
+    """DeepSeek-V4 says `expert_dtype` beside its FP8 section; the W4AFP8 files of others keep experts in 4-bit integers."""
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    assert transformer(with_section(fp8, DEEPSEEK)).weight_format == "fp8_block"
+    for source in (
+        with_section(fp8, DEEPSEEK) | {"expert_dtype": "fp4"},
+        with_section(fp8 | {"quant_method": "w4afp8"}, DEEPSEEK),
+    ):
+        model = transformer(source)
+        assert model.weight_format in ("mxfp4", "int4_g128_sym")
+        formats = {name: fmt for name, fmt, _ in model.blocks[-1].formats}
+        assert formats["attention.out"] == formats["moe.shared.down"] == "fp8_block"
+        assert "moe.experts" not in formats
+
+
+def test_a_section_beside_wins_over_that_of_the_decoder(tmp_path: Path) -> None:
+    """nvidia/Kimi-K2.5-NVFP4 (as kept by ai-dynamo/aiconfigurator) still holds the INT4 section of what it was made from."""
+    config = json.loads((DATA / "compressed-tensors-int4-g32.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "hf_quant_config.json").write_text((DATA / "modelopt-beside" / "hf_quant_config.json").read_text())
+    assert transformer(tmp_path).weight_format == "nvfp4"
 
 
 def test_the_count_of_operators_is_kept_when_their_formats_are_split() -> None:

@@ -23,6 +23,7 @@ _SECTION_FILES = (
     ("hf_quant_config.json", "modelopt"),
     ("quantize_config.json", "gptq"),
     ("quant_config.json", "awq"),
+    ("quantization_config.json", ""),
 )
 _TOWERS = (
     "visual.",
@@ -56,17 +57,25 @@ def with_section(data: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     Raises: FileFormatError for a file of that name that is not what it should be.
     """
     inner = [v for v in data.values() if isinstance(v, Mapping)]
-    if any(d.get(key) for d in (data, *inner) for key in SECTIONS):
+    if any(data.get(key) for key in SECTIONS):
         return data
-    for name, method in _SECTION_FILES:
+    nested = any(d.get(key) for d in inner for key in SECTIONS)
+    # A decoder's own section may be what the checkpoint was before ModelOpt quantised it anew (nvidia/Kimi-K2.5-NVFP4).
+    for name, method in _SECTION_FILES[: 1 if nested else None]:
         path = folder / name
         if path.is_file():
             section = parse_json(read_text(path, _MAX_INDEX_BYTES), str(path))
             if not isinstance(section, Mapping):
                 raise FileFormatError("expected a mapping", where=str(path))
-            given = section if any(k in section for k in ("quant_method", "quantization")) else {"quant_method": method}
-            return {**data, "quantization_config": {**section, **given}}
+            named = not method or any(k in section for k in ("quant_method", "quantization"))
+            made = dict(section) if named else {**section, "quant_method": method}
+            bare = {k: _without_section(v) if nested else v for k, v in data.items()}
+            return {**bare, "quantization_config": made}
     return data
+
+
+def _without_section(value: Any) -> Any:
+    return {k: v for k, v in value.items() if k not in SECTIONS} if isinstance(value, Mapping) else value
 
 
 def with_stored_sizes(model: Transformer, folder: Path) -> Transformer:

@@ -115,6 +115,10 @@ class ConfigReader:
         """The number of layers, a required size."""
         return self.size(*keys, most=MAX_LAYERS)
 
+    def merged(self, more: Mapping[str, Any]) -> ConfigReader:
+        """The same section with more keys."""
+        return ConfigReader({**self._data, **more}, self.where)
+
     def names(self) -> list[str]:
         """Every key, as text, that is present and not null."""
         return [str(key) for key, value in self._data.items() if value is not None]

@@ -139,8 +139,8 @@ def _mlx_rules(c: ConfigReader, whole: Storage) -> Iterator[Rule]:
         if isinstance(value, Mapping):
             own = c.section(name)
             assert own is not None
-            merged = ConfigReader({"bits": c.get("bits"), "group_size": c.get("group_size"), **value}, own.where)
-            yield from named([name], _mlx_storage(merged), c.where)
+            usual = {key: c.get(key) for key in ("bits", "group_size") if key not in value}
+            yield from named([name], _mlx_storage(own.merged(usual)), c.where)
         elif isinstance(value, bool) and ("." in name or name == "lm_head"):
             yield from named([name], whole if value else WIDE, c.where)
         elif value is not None and "." in name:

@@ -42,12 +42,13 @@ METHODS: tuple[Method, ...] = (
     Method(
         ("fp8",),
         runtime.fp8,
-        "weight_block_size, activation_scheme, ignored_layers, modules_to_not_convert",
+        "weight_block_size, activation_scheme, ignored_layers, modules_to_not_convert, expert_dtype, kv_cache_scheme",
         "activations in FP8; head, embedding and router at 16 bits",
     ),
+    Method(("w4afp8",), runtime.w4afp8, "as fp8, group_size", "routed experts in 4-bit integers, all else in FP8"),
     Method(("fbgemm_fp8", "fbgemm"), runtime.fbgemm_fp8, "modules_to_not_convert", "one scale a row, FP8 activations"),
     Method(
-        ("gptq", "gptqmodel", "gptq_marlin"),
+        ("gptq", "gptqmodel", "gptq_marlin", "auto-gptq", "auto_gptq"),
         grouped.gptq,
         "bits, group_size, dynamic, lm_head, modules_in_block_to_quantize, checkpoint_format",
         "a 16-bit scale and a packed zero point a group, also where sym is true",

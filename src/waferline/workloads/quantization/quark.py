@@ -9,7 +9,15 @@ from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.quantization.scheme import WIDE, Rule, Scheme, Storage, named
 from waferline.workloads.quantization.storage import group_of, integer, kept
 
-_FLOATS = {"fp8_e4m3": "fp8", "fp8_e5m2": "fp8_e5m2", "fp4": "mxfp4", "mxfp4": "mxfp4", "mx": "mxfp4", "mx6": "mxfp6"}
+_FLOATS = {
+    "fp8_e4m3": "fp8",
+    "fp8_e5m2": "fp8_e5m2",
+    "fp4": "mxfp4",
+    "fp4_e2m1": "mxfp4",
+    "mxfp4": "mxfp4",
+    "mx": "mxfp4",
+    "mx6": "mxfp6",
+}
 _INTEGERS = {"int2": 2, "int3": 3, "int4": 4, "uint4": 4, "int8": 8, "uint8": 8}
 _PARTS = ("weight", "input_tensors", "output_tensors", "bias", "target_device")
 
@@ -38,8 +46,10 @@ def _storage(c: ConfigReader) -> Storage:
     c.get(*_PARTS)
     if weight is None:
         return WIDE
-    inputs = c.section("input_tensors")
-    return Storage(_format(weight), None if inputs is None else _format(inputs, activations=True))
+    weights, inputs = _format(weight), c.section("input_tensors")
+    if inputs is None:
+        return Storage(weights)
+    return Storage(weights, weights if inputs.get("dtype") is None else _format(inputs, activations=True))
 
 
 def _format(c: ConfigReader, *, activations: bool = False) -> str:

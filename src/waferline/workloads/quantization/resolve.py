@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from waferline.errors import UnsupportedError
 from waferline.formats import get_format
-from waferline.workloads.quantization.modules import ALWAYS_WIDE, embedding_names, head_names, modules, names
-from waferline.workloads.quantization.scheme import WIDE, Rule, Scheme, Storage
+from waferline.workloads.quantization.modules import ALWAYS_WIDE, Spelling, embedding_names, head_names, modules, names
+from waferline.workloads.quantization.scheme import WIDE, Rule, Scheme, Storage, spelt
 from waferline.workloads.spec import Block, Stored, Transformer
 from waferline.workloads.stored import matrices
 
@@ -83,26 +83,32 @@ def _operator(
 ) -> dict[Storage, float]:
     shares: dict[Storage, float] = {}
     for spelling, weight in modules(block, operator):
-        at = partial(names, family, spelling, method=scheme.method, encoder=encoder)
+        at = cache(partial(_spelt, family, spelling, method=scheme.method, encoder=encoder))
         at_any = at(layers[0])
         undecided = list(layers)
-        decided: list[Storage] = []
+        decided: Counter[Storage] = Counter()
         for rule in scheme.rules:
             if not undecided:
                 break
             if rule.layered:
-                hit = [i for i in undecided if rule.names(at(i))]
+                hit = [i for i in rule.among(undecided) if rule.names(at(i))]
             else:
                 hit = undecided if rule.names(at_any) else []
-            decided += [rule.storage] * len(hit)
-            undecided = [i for i in undecided if i not in set(hit)]
-        for storage in (*decided, *[scheme.default] * len(undecided)):
-            shares[storage] = shares.get(storage, 0.0) + weight / len(layers)
+            decided[rule.storage] += len(hit)
+            undecided = [i for i in undecided if i not in hit]
+        decided[scheme.default] += len(undecided)
+        for storage, count in decided.items():
+            if count:
+                shares[storage] = shares.get(storage, 0.0) + weight * (count / len(layers))
     return shares
 
 
-def _end(scheme: Scheme, spelt: Iterator[str], otherwise: Storage) -> Storage:
-    known = list(spelt)
+def _spelt(family: str, spelling: Spelling, layer: int, *, method: str, encoder: bool) -> str:
+    return spelt(names(family, spelling, layer, method=method, encoder=encoder))
+
+
+def _end(scheme: Scheme, names_of_it: Iterator[str], otherwise: Storage) -> Storage:
+    known = spelt(names_of_it)
     rule: Rule | None = next((r for r in scheme.rules if r.names(known)), None)
     return otherwise if rule is None else rule.storage
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from reprlib import repr as shown
 
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError
@@ -25,13 +26,33 @@ def fp8(c: ConfigReader) -> Scheme:
     kind = c.text("e4m3", "fmt")
     if kind not in ("e4m3", "float8_e4m3fn", "e5m2"):
         raise UnsupportedError(f"unknown fmt {shown(kind)}", where=c.where, hint="e4m3 or e5m2")
+    whole = Storage("fp8_block" if block else "fp8", "fp8")
+    experts = list(named(["experts"], _expert_storage(c), c.where)) if c.get("expert_dtype") is not None else []
+    return Scheme("fp8", whole, (*kept(c), *experts), kv=_fp8_cache(c))
+
+
+def _expert_storage(c: ConfigReader) -> Storage:
+    """Routed experts may be narrower than the rest (DeepSeek-V4: FP4 with a scale for each 32)."""
+    kind = c.text("", "expert_dtype")
+    if kind not in ("fp4", "fp8"):
+        raise UnsupportedError(f"unknown expert_dtype {shown(kind)}", where=c.where, hint="fp4 or fp8")
+    return Storage("mxfp4" if kind == "fp4" else "fp8_block", "fp8")
+
+
+def _fp8_cache(c: ConfigReader) -> str | None:
+    """`kv_cache_scheme` as compressed-tensors writes it, or "static" as AutoFP8 does."""
+    if isinstance(c.get("kv_cache_scheme"), str):
+        return "fp8"
     cache = c.section("kv_cache_scheme")
-    return Scheme(
-        "fp8",
-        Storage("fp8_block" if block else "fp8", "fp8"),
-        tuple(kept(c)),
-        kv=None if cache is None else cache_format(cache.where, cache.size("num_bits"), cache.text("float", "type")),
-    )
+    return None if cache is None else cache_format(cache.where, cache.size("num_bits"), cache.text("float", "type"))
+
+
+def w4afp8(c: ConfigReader) -> Scheme:
+    """Routed experts in 4-bit integers multiplied in FP8, all else in FP8."""
+    scheme = fp8(c)
+    group, notes = group_of(c, "group_size", usual=128)
+    experts = named(["experts"], Storage(integer(c.where, 4, group, "_sym"), "fp8"), c.where)
+    return replace(scheme, method="w4afp8", rules=(*scheme.rules, *experts), notes=notes)
 
 
 def fbgemm_fp8(c: ConfigReader) -> Scheme:

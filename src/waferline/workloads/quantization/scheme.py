@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from reprlib import repr as shown
 
 from waferline.errors import InvalidInputError
 
 _LONGEST_PATTERN = 2000
-_GLOB = frozenset("*?[")
+_GLOB = frozenset("*?")
 _REGEX = frozenset("*+?^$()[]{}|\\")
 
 
@@ -28,15 +27,21 @@ WIDE = Storage("bf16")  # not quantised
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Modules that `names` match (a test of one module's names) are kept as `storage`. `text` is the pattern as given.
+    """Modules that `names` match are kept as `storage`. `text` is the pattern as given.
 
-    layered: the test looks at the number of the layer, so each has to be asked.
+    names: a test of all names that one module may have, as `spelt` makes one text of them.
+    layered: the test looks at the number of the layer, so each has to be asked, or layer `only` where it names one.
     """
 
     text: str
-    names: Callable[[Sequence[str]], bool]
+    names: Callable[[str], bool]
     storage: Storage
     layered: bool = True
+    only: int | None = None
+
+    def among(self, layers: Sequence[int]) -> list[int]:
+        """The layers that have to be asked."""
+        return [i for i in layers if self.only in (None, i)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +60,39 @@ class Scheme:
     notes: tuple[str, ...] = ()
 
 
-def named(patterns: Iterable[str], storage: Storage, where: str) -> Iterable[Rule]:
+def spelt(names: Iterable[str]) -> str:
+    """Names as one text, a line each, with a dot before and after: rules look through all of them at once."""
+    return "\n".join(f".{name}." for name in names)
+
+
+def _each(names: str) -> list[str]:
+    return names[1:-1].split(".\n.")
+
+
+def named(patterns: Iterable[str], storage: Storage, where: str) -> Iterator[Rule]:
     """Rules for module names as lists of modules spell them: full names, parts of one, `*` globs, and `re:` regexes."""
-    exact: set[str] = set()
+    exact: dict[int, set[str]] = {}
     for pattern in patterns:
+        numbers = [int(part) for part in pattern.split(".") if part.isdecimal() and len(part) < 6]
         if pattern.startswith("re:"):
             yield regex(pattern.removeprefix("re:"), storage, where)
         elif _GLOB & set(pattern):
-            yield _glob(pattern, storage)
-        elif any(part.isdigit() for part in pattern.split(".")):
-            exact.add(pattern.strip("."))
+            yield _glob(pattern, storage, numbers[0] if numbers else None)
+        elif numbers:
+            exact.setdefault(numbers[0], set()).add(pattern.strip("."))
         else:
             yield _part(pattern.strip("."), storage)
-    if exact:
-        yield Rule(f"{len(exact)} modules", lambda names: any(_ancestors(n) & exact for n in names), storage)
+    for layer, modules in exact.items():
+        yield Rule(f"{len(modules)} modules", _exactly(modules), storage, only=layer)
+
+
+def _exactly(modules: set[str]) -> Callable[[str], bool]:
+    return lambda names: any(f".{module}." in names and _leads(module, names) for module in modules)
+
+
+def _leads(module: str, names: str) -> bool:
+    """Whether a name is that of `module`, or of one within it."""
+    return names.startswith(f".{module}.") or f"\n.{module}." in names
 
 
 def regex(pattern: str, storage: Storage, where: str, *, anywhere: bool = False) -> Rule:
@@ -83,7 +107,7 @@ def regex(pattern: str, storage: Storage, where: str, *, anywhere: bool = False)
     except (re.error, RecursionError, OverflowError) as error:
         raise InvalidInputError(f"{shown(pattern)} is no regular expression: {error}", where=where) from None
     match = compiled.search if anywhere else compiled.match
-    return Rule(pattern, lambda names: any(match(n) for n in names), storage, _numbered(pattern))
+    return Rule(pattern, lambda names: any(match(n) for n in _each(names)), storage, _numbered(pattern))
 
 
 def is_regex(text: str) -> bool:
@@ -91,22 +115,17 @@ def is_regex(text: str) -> bool:
     return bool(_REGEX & set(text))
 
 
-def _glob(pattern: str, storage: Storage) -> Rule:
+def _glob(pattern: str, storage: Storage, only: int | None) -> Rule:
     """`*` globs match a whole name, the start of one (`layers.0.*`) or a run of its parts (`layers.*.self_attn`)."""
-    ends = (pattern, f"{pattern}.*", f"*.{pattern}", f"*.{pattern}.*")
-    return Rule(pattern, lambda names: any(fnmatchcase(n, p) for n in names for p in ends), storage, _numbered(pattern))
+    inner = "".join({"*": ".*", "?": "."}.get(c) or re.escape(c) for c in pattern)
+    compiled = re.compile(rf"^\.(?:.*\.)?{inner}\.(?:.*\.)?$", re.MULTILINE)
+    return Rule(pattern, lambda names: bool(compiled.search(names)), storage, _numbered(pattern), only)
 
 
 def _part(pattern: str, storage: Storage) -> Rule:
     """A name without the number of a layer: `lm_head`, `mlp.gate`, `self_attn`."""
-    inner = f".{pattern}."
-    return Rule(pattern, lambda names: any(inner in f".{n}." for n in names), storage, layered=False)
+    return Rule(pattern, lambda names: f".{pattern}." in names, storage, layered=False)
 
 
 def _numbered(pattern: str) -> bool:
     return any(c.isdigit() for c in pattern) or "\\d" in pattern
-
-
-def _ancestors(name: str) -> set[str]:
-    parts = name.split(".")
-    return {".".join(parts[:i]) for i in range(1, len(parts) + 1)}

@@ -24,4 +24,7 @@ def quantisation_section(c: ConfigReader) -> ConfigReader | None:
             raise FileFormatError(
                 f"unknown key {shown(key)}", where=c.where, hint="did you mean 'quantization_config'?"
             )
-    return found if found is not None and found.names() else None
+    experts = c.get("expert_dtype")  # of the experts alone, and outside the section (DeepSeek-V4)
+    if found is None or not found.names():
+        return None
+    return found if experts is None else found.merged({"expert_dtype": experts})

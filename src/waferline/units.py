@@ -71,4 +71,4 @@ SUFFIXES: tuple[tuple[str, str], ...] = (
 
 def unit_of(name: str) -> str:
     """The unit that a field's name ends in; empty for a pure number."""
-    return next((unit for suffix, unit in SUFFIXES if name.endswith(suffix)), "")
+    return next((unit for suffix, unit in SUFFIXES if f"_{name}".endswith(suffix)), "")

@@ -27,9 +27,9 @@ SIZES = [
 
 @pytest.mark.parametrize(("model", "precision", "gigabytes", "kv"), SIZES)
 def test_sizes_follow_the_published_structure(model: str, precision: str, gigabytes: float, kv: int) -> None:
-    r = wl.ServingModel().solve(model, "h200", 1000, 1, precision, output_len=0)
+    r = wl.ServingModel().solve(model, "h200", 1024, 1, precision, output_len=0)  # whole pages
     assert float(r["weights_bytes"]) / 1e9 == pytest.approx(gigabytes, rel=0.01)
-    assert float(r["kv_cache_bytes"]) / 1000 == pytest.approx(kv, rel=1e-6)
+    assert float(r["kv_cache_bytes"]) / 1024 == pytest.approx(kv, rel=1e-6)
 
 
 def test_speed_of_light_of_batch_one_decode_is_bytes_over_bandwidth() -> None:

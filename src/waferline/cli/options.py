@@ -149,6 +149,25 @@ ImageSize = Annotated[
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a video that is made.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps of a diffusion model.")]
 
+# In how much memory
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory", help="Memory of each device, where it is sold with several sizes: 64GB."),
+]
+MemoryShare = Annotated[
+    float | None,
+    typer.Option("--memory-share", help="Share of it that the engine takes: 0.95.  [default: the engine's own]"),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        parser=lambda text: counts(text)[0],
+        metavar="N",
+        help="Tokens that each sequence may grow to: 32k.  [default: prompt and output]",
+    ),
+]
+
 # Over how many devices
 Devices = Annotated[str | None, typer.Option("--devices", help="A number, or 'auto' for the fewest that fit.")]
 Tp = Annotated[int | None, typer.Option("--tp", help="Tensor-parallel degree.")]

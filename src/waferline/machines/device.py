@@ -119,6 +119,7 @@ class Device:
     notes: str = ""
     mesh: str | None = None  # name of the mesh parameter set of a wafer
     extra: Mapping[str, float] = field(default_factory=dict)
+    memory_sizes: Mapping[int, float] = field(default_factory=dict)  # GiB that it is sold with → bytes that it gives
     efficiency: Mapping[str, Any] = field(default_factory=dict)  # operator constants measured on this very machine
 
     def __post_init__(self) -> None:
@@ -143,6 +144,11 @@ class Device:
     @property
     def capacity_bytes(self) -> float:
         return self.main_memory.capacity_bytes
+
+    @property
+    def most_capacity_bytes(self) -> float:
+        """The most that any size it is sold with could give if nothing else took of it."""
+        return max([self.capacity_bytes, *(gib * 2.0**30 for gib in self.memory_sizes)])
 
     @property
     def bandwidth_bytes_per_s(self) -> float:

@@ -51,6 +51,7 @@ def device_from_record(record: Mapping[str, Any]) -> Device:
         notes=record.get("notes", ""),
         mesh=record.get("mesh"),
         extra=_floats(record.get("extra", {})),
+        memory_sizes={int(gib): float(given) for gib, given in record.get("memory_sizes", {}).items()},
         efficiency=dict(record.get("efficiency", {})),
     )
 

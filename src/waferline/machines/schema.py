@@ -92,6 +92,7 @@ class HardwareFile(_Section):
     clock_hz: Positive
     peak_flops: Annotated[dict[PeakFormat, Positive], Field(min_length=1)]
     memory: Annotated[tuple[MemorySection, ...], Field(min_length=1)]
+    memory_sizes: dict[Annotated[int, Field(ge=1)], Positive] = Field(default_factory=dict)  # GiB sold → bytes given
     links: tuple[LinkSection, ...] = ()
     power: PowerSection | None = None
     price: PriceSection | None = None
@@ -122,6 +123,16 @@ class HardwareFile(_Section):
         missing = [s for s in sections if s not in covered]
         if self.citations and missing:
             raise ValueError(f"citations: no source covers {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _sold(self) -> HardwareFile:
+        """The capacity is that of one of the sizes, and no size gives more than it has."""
+        if self.memory_sizes and self.memory[-1].capacity_bytes not in self.memory_sizes.values():
+            raise ValueError("memory_sizes: none gives the capacity of the last memory level")
+        for gib, given in self.memory_sizes.items():
+            if given > gib * 2**30:
+                raise ValueError(f"memory_sizes: {gib} GiB cannot give {given:.4g} bytes")
         return self
 
     @model_validator(mode="after")

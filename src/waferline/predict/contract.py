@@ -36,7 +36,10 @@ _MEMORY = {
     "activation_bytes": "device_activation_bytes",
     "workspace_bytes": "device_workspace_bytes",
     "total_bytes": "device_memory_bytes",
+    "usable_bytes": "usable_bytes",
     "capacity_bytes": "capacity_bytes",
+    "kv_capacity_tokens": "kv_capacity_tokens",
+    "max_batch_size": "max_batch_size",
 }
 _PHASE = ("bottleneck", "intensity_flops_per_byte", "ridge_flops_per_byte", "mfu", "mbu", "power_w")
 _PHASE_TIMES = {"prefill": ("ttft_s",), "decode": ("tpot_s", "output_tokens_per_s")}
@@ -69,7 +72,7 @@ def serving_contract(result: Result) -> dict[str, Any]:
         data["loaded"] = _pick(result, _LOADED) | {
             "speed_of_light": _pick(result, {k: v for k, v in _LOADED.items() if v != "running_sequences"}, "light_")
         }
-    data["memory"] = _pick(result, _MEMORY)
+    data["memory"] = _pick(result, _MEMORY) | {"rule": data.pop("memory_rule")}
     for phase, keys in _PHASE_TIMES.items():
         times = {k: data[k] for k in keys}
         data[phase] = {

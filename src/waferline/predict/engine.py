@@ -45,6 +45,7 @@ class Engine:
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
+    cache, page_tokens, shared_slots, embedding_on_host, logits, index_keys: see `catalog/engine_memory.yaml`.
     """
 
     name: str
@@ -69,6 +70,12 @@ class Engine:
     )
     split: str = "tensor"  # how it spreads a model over devices by itself: tensor (then stages), or whole layers
     uneven_heads: bool = False  # tensor-parallel degrees need not divide the heads: they are padded
+    cache: str = "whole"  # how sequences are held in memory: pages, groups, cells or whole (see `predict/kv_cache.py`)
+    page_tokens: float = 1.0
+    shared_slots: float = 0.0
+    embedding_on_host: bool = False
+    logits: bool = False
+    index_keys: bool = True
     max_sequences: Limit = float("inf")
     chunk_tokens: Limit = float("inf")
     residual: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -80,6 +87,18 @@ class Engine:
         """The engine with the constants it has on this vendor's machines of this kind."""
         own = self.vendors.get(f"{device.vendor.lower()} {device.kind}")
         return _with_constants(self, own) if own else self
+
+    @property
+    def pages(self) -> bool:
+        """Whether a sequence holds what its tokens need, and not its whole context from the start."""
+        return self.cache in ("pages", "groups")
+
+    @property
+    def memory_rule(self) -> str:
+        """What decides whether a model fits, in words."""
+        starts = "starts only if one sequence of the whole context fits, and runs as many as have room for their tokens"
+        rule = starts if self.pages else "allocates the whole context of every sequence when it starts"
+        return f"{self.title} takes {self.memory_share:.0%} of memory and {rule}".replace("%", " %", 1)
 
     def limits(self, device: Device, *, offline: bool = False) -> Limits:
         """What its scheduler takes on `device` when nobody says; `offline`: for a batch job instead of a server."""
@@ -123,6 +142,12 @@ class Engine:
 
 
 @by_identity
+def with_memory_share(engine: Engine, share: float) -> Engine:
+    """`engine`, told to use another share of a device's memory."""
+    return replace(engine, memory_share=share)
+
+
+@by_identity
 def _with_constants(engine: Engine, own: Mapping[str, Any]) -> Engine:
     return replace(engine, **own)
 
@@ -149,12 +174,15 @@ def limit(rules: Limit, device: Device, *, offline: bool = False) -> float:
 @cache
 def _table() -> tuple[dict[str, Engine], dict[str, str]]:
     raw, fits = read_packaged("engines.yaml"), read_packaged("engine_fits.yaml")["engines"]
+    caches = read_packaged("engine_memory.yaml")
     engines, names = {}, {}
     for name, row in raw["engines"].items():
-        row = {**row, **fits.get(name, {})}
+        memory = dict(caches["engines"].get(name, {}))
+        row = {**row, **memory, **fits.get(name, {}), "sources": row["sources"]}
         for key in (name, row["title"], *row.pop("aliases", ())):
             names[key.lower()] = name
         row["sources"] = tuple(raw["sources"][s]["url"] for s in row["sources"] if "url" in raw["sources"][s])
+        row["sources"] += tuple(caches["sources"][s]["url"] for s in memory.get("sources", ()))
         row |= {key: tuple(row[key]) for key in ("max_sequences", "chunk_tokens") if isinstance(row.get(key), list)}
         engines[name] = Engine(name=name, **row)
     return engines, names

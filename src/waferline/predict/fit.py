@@ -9,16 +9,25 @@ from typing import Any
 import numpy as np
 
 from waferline.errors import DoesNotFitError, UnsupportedError
-from waferline.formats import get_format
+from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
+<<<<<<< HEAD
 from waferline.predict.degrees import group_sizes
 from waferline.predict.engine import default_engine, get_engine
+=======
+from waferline.machines.memory_size import with_memory
+>>>>>>> 4c58fef (One memory account: what fits, how many and what is proposed follow from capacity × the engine's share, and caches are what engines allocate)
 from waferline.predict.memory import kv_elements_per_token
 from waferline.predict.serving import ServingModel, ServingResult
 from waferline.workloads.spec import Transformer
 
 # Narrower formats to propose, widest first, so that the first that fits loses least.
 NARROWER = ("fp8", "int8", "q6_k", "q5_k_m", "q4_k_m", "int4", "int3", "int2")
+<<<<<<< HEAD
+=======
+_MOST_DEVICES = 1024
+_LARGE_SHARE = 0.95  # of memory that an engine may be told to take
+>>>>>>> 4c58fef (One memory account: what fits, how many and what is proposed follow from capacity × the engine's share, and caches are what engines allocate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +53,33 @@ def smallest_group(model: Transformer, device: Device, request: Mapping[str, Any
 
 def remedies(model: Transformer, device: Device, request: Mapping[str, Any]) -> list[Remedy]:
     """Every single change that would make `request` (keyword arguments of `ServingModel.solve`) fit."""
-    found = [_more_devices(model, device, request), _narrower_format(model, device, request)]
+    found = [_more_memory(model, device, request), _larger_share(model, device, request)]
+    found += [_more_devices(model, device, request), _narrower_format(model, device, request)]
     found += [_shorter(model, device, request), _smaller_batch(model, device, request)]
     return [r for r in found if r is not None]
 
 
 def _fits(model: Transformer, device: Device, request: Mapping[str, Any]) -> bool:
     return bool(np.all(ServingModel().solve(model, device, **request)["feasible"]))
+
+
+def _more_memory(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
+    """The smallest size that the machine is sold with in which it fits."""
+    for gib, given in sorted(device.memory_sizes.items()):
+        if given > device.capacity_bytes and _fits(model, with_memory(device, f"{gib}GB")[0], request):
+            return Remedy(f"{gib} GB of memory", f"--memory {gib}GB")
+    return None
+
+
+def _larger_share(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
+    """As large a share of the memory as engines are told to take in practice."""
+    now = ServingModel().solve(model, device, **request)
+    if float(now["usable_bytes"]) >= _LARGE_SHARE * device.capacity_bytes:
+        return None
+    wider = {**request, "memory_share": _LARGE_SHARE}
+    if not _fits(model, device, wider):
+        return None
+    return Remedy(f"{_LARGE_SHARE:.0%} of memory".replace("%", " %"), f"--memory-share {_LARGE_SHARE}")
 
 
 def _more_devices(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
@@ -63,7 +92,7 @@ def _more_devices(model: Transformer, device: Device, request: Mapping[str, Any]
 
 
 def _narrower_format(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
-    now = get_format(str(request["precision"])).bits if "=" not in str(request["precision"]) else 16.0
+    now = get_format(resolve(str(request["precision"]), device.arithmetic).weights).bits
     for name in NARROWER:
         if get_format(name).bits >= now:
             continue
@@ -76,19 +105,22 @@ def _narrower_format(model: Transformer, device: Device, request: Mapping[str, A
 
 
 def _shorter(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
-    """The longest prompt, to a multiple of 256, that fits with everything else as asked."""
+    """The longest prompt, or context where one is asked, to a multiple of 256, that fits with everything else as asked."""
     if not kv_elements_per_token(model):
         return None
-    lengths = np.arange(256, int(request["seq_len"]), 256, dtype=float)[::-1]
+    name, option, least = ("seq_len", "--prompt", 256)
+    if request.get("context") is not None:
+        name, option, least = "context", "--context", int(request["seq_len"]) + int(request["output_len"])
+    start = -(-least // 256) * 256
+    lengths = np.arange(start, int(request[name]), 256, dtype=float)[::-1]
     if not lengths.size:
         return None
-    fits = np.broadcast_to(
-        ServingModel().solve(model, device, **{**request, "seq_len": lengths})["feasible"], lengths.shape
-    )
+    fits = np.broadcast_to(ServingModel().solve(model, device, **{**request, name: lengths})["feasible"], lengths.shape)
     if not fits.any():
         return None
     longest = int(lengths[np.argmax(fits)])
-    return Remedy(f"prompts of {longest} tokens", f"--prompt {longest}")
+    what = "prompts" if name == "seq_len" else "contexts"
+    return Remedy(f"{what} of {longest} tokens", f"{option} {longest}")
 
 
 def _smaller_batch(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:

@@ -5,38 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from waferline.arrays import Floats
-from waferline.elementwise import floor, maximum, minimum, where
-from waferline.formats import Precision, get_format
+from waferline.elementwise import ceil, floor, maximum, minimum, where
+from waferline.formats import Precision
 from waferline.machines.device import Device
-from waferline.predict.engine import Engine
-from waferline.workloads.mixers import state_elements_per_sequence
+from waferline.predict.engine import Engine, limit
+from waferline.predict.kv_cache import cells_bytes, held, kept_layers, least_bytes, most_in_cells
 from waferline.workloads.scenario import Parallel
-from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
+from waferline.workloads.spec import Block, FeedForward, MixtureOfExperts, Transformer
 from waferline.workloads.stored import part_bytes
 
 _RESIDUAL_BYTES = 2.0  # activations between operators
-_STATE_BYTES = 4.0  # recurrent state, fp32
+_LOGIT_BYTES = 4.0  # fp32
+_ENDLESS = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes on ONE device, the fullest of its group. Arrays over scenarios."""
+    """Bytes on ONE device, the fullest of its group, and what that leaves room for. Arrays over scenarios.
+
+    activation_bytes: of the tokens that one pass takes, and the pages that a prompt holds beyond its windows while it is read.
+    usable_bytes: what the engine takes of the device. most_sequences: those that fit one replica, 0 where the engine would not
+    start; as many fit, and one more does not. kv_capacity_tokens: tokens that a replica's cache holds, in sequences of the
+    whole context.
+    """
 
     weights_bytes: Floats
     kv_bytes: Floats
     activation_bytes: Floats
     workspace_bytes: Floats
-    kv_bytes_per_token: Floats  # of one sequence, all layers, all devices of a replica
-    sequence_bytes: Floats  # KV cache and state of one sequence
-    prompt_bytes: Floats  # activations of one sequence's prompt; those of all prompts stop growing at a full chunk
-    chunk_bytes: Floats
-
-    def most_sequences(self, capacity_bytes: float) -> Floats:
-        """The most sequences that `capacity_bytes` hold: one more does not fit."""
-        free = maximum(capacity_bytes - self.weights_bytes - self.workspace_bytes, 0.0)
-        chunked = floor(maximum(free - self.chunk_bytes, 0.0) / maximum(self.sequence_bytes, 1.0))
-        few = floor(free / maximum(self.sequence_bytes + self.prompt_bytes, 1.0))
-        return where(chunked * self.prompt_bytes >= self.chunk_bytes, chunked, few)
+    usable_bytes: float
+    most_sequences: Floats
+    kv_capacity_tokens: Floats
 
     @property
     def total_bytes(self) -> Floats:
@@ -60,46 +59,91 @@ def _expert_ranks(parallel: Parallel) -> Floats:
     return maximum(parallel.ep, 1.0) * maximum(parallel.tp / parallel.ep, 1.0)
 
 
-def footprint(
-    model: Transformer,
-    device: Device,
-    engine: Engine,
-    precision: Precision,
-    *,
-    sequences: Floats,
-    tokens: Floats,
-    prompt: Floats,
-    parallel: Parallel,
-    memory: Floats = 0.0,
-) -> Footprint:
-    """Memory of one device when `sequences` sequences hold `tokens` tokens each and prompts of `prompt` are prefilled.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a replica has to hold: sequences, the tokens of each, the context that each may grow to, and its prompt.
 
-    `memory`: encoder states whose keys and values each sequence keeps, too.
+    memory: encoder states whose keys and values a sequence keeps, too.
     """
-    parts = part_bytes(model, precision)
-    tp, pp = parallel.tp, parallel.pp
-    weights = parts["blocks"] / (tp * pp) + parts["experts"] / (_expert_ranks(parallel) * pp)
-    weights = weights + parts["tower"] / tp  # on the first stage
-    weights = weights + maximum(parts["embedding"], parts["head"]) / tp + where(pp > 1.0, 0.0, _smaller_end(parts)) / tp
-    per_sequence = kv_cache_bytes(model, precision, tokens, tp, memory)
-    width_bytes = _widest(model, tp) * _RESIDUAL_BYTES
-    chunk_tokens = engine.limits(device).chunk_tokens
-    prompt = minimum(prompt, chunk_tokens)
-    in_flight = minimum(sequences * prompt, chunk_tokens)
+
+    sequences: Floats
+    tokens: Floats
+    context: Floats
+    prompt: Floats
+    memory: Floats = 0.0
+
+
+def footprint(
+    model: Transformer, device: Device, engine: Engine, precision: Precision, asked: Asked, parallel: Parallel
+) -> Footprint:
+    """The one memory account: capacity × the engine's share against weights, workspace, activations and cache.
+
+    An engine that gives pages starts if one sequence of the whole context fits, and then runs as many as have room for their
+    tokens; any other engine has room for the whole context of every sequence from the start.
+    """
+    stage = _fullest_stage(model, parallel.pp)
+    weights = _weights(model, device, engine, precision, parallel, stage)
+    workspace = engine.reserved_bytes + (engine.wave_tokens * model.vocab_size * _LOGIT_BYTES if engine.logits else 0.0)
+    usable = device.capacity_bytes * engine.memory_share
+    free = maximum(usable - weights - workspace, 0.0)
+    kept = kept_layers(
+        model, precision, parallel.tp, asked.memory, index=engine.index_keys, chunks=engine.cache != "groups"
+    )
+    width = _widest(model, parallel.tp) * _RESIDUAL_BYTES
+    chunk, at_once = _in_a_pass(engine, device)
+    # Activations grow with the prompts that are read at once, up to those of a full pass; a scheduler reserves that pass.
+    each = (chunk if at_once else minimum(asked.prompt, chunk)) * width
+    activations = minimum(asked.sequences * each, chunk * width)
+    room = maximum(free - chunk * width, 0.0)  # for the cache, beside a full pass
+    passing: Floats = 0.0
+    if engine.cache == "cells":
+        kv = cells_bytes(engine, kept, asked.sequences, asked.context)
+        one = cells_bytes(engine, kept, 1.0, asked.context)
+        most = most_in_cells(engine, kept, room / stage, asked.context)
+    else:
+        limit_tokens = engine.limits(device).chunk_tokens
+        longest = held(engine, kept, asked.context, limit_tokens)
+        now = held(engine, kept, asked.tokens, limit_tokens) if engine.pages else longest
+        steady, passing = maximum(now.steady_bytes * stage, 1.0), now.passing_bytes * stage
+        kv, one = asked.sequences * now.steady_bytes, longest.steady_bytes + longest.passing_bytes
+        most = floor(maximum(room - passing, 0.0) / steady)
+        if not at_once:
+            most = where(most * each >= chunk * width, most, floor(free / (steady + each)))
+        most = where(one * stage <= (room if at_once else free), most, 0.0)
     return Footprint(
         weights_bytes=weights,
-        kv_bytes=sequences * per_sequence / pp,
-        activation_bytes=in_flight * width_bytes,
-        workspace_bytes=engine.reserved_bytes,
-        sequence_bytes=per_sequence / pp,
-        prompt_bytes=prompt * width_bytes,
-        chunk_bytes=chunk_tokens * width_bytes,
-        kv_bytes_per_token=kv_elements_per_token(model) * get_format(precision.kv).bytes_per_element,
+        kv_bytes=kv * stage,
+        activation_bytes=activations + passing,
+        workspace_bytes=workspace,
+        usable_bytes=usable,
+        most_sequences=most,
+        kv_capacity_tokens=(room if at_once else maximum(free - each, 0.0)) / maximum(one * stage, 1.0) * asked.context,
     )
 
 
-def _smaller_end(parts: dict[str, float]) -> float:
-    return min(parts["embedding"], parts["head"])
+def _fullest_stage(model: Transformer, pp: Floats) -> Floats:
+    """Share of the layers that the fullest of `pp` stages has."""
+    layers = float(sum(b.count for b in model.blocks))
+    return ceil(layers / pp) / layers
+
+
+def _weights(
+    model: Transformer, device: Device, engine: Engine, precision: Precision, parallel: Parallel, stage: Floats
+) -> Floats:
+    """Weights as loaded on the fullest device."""
+    parts, tp, pp = part_bytes(model, precision), parallel.tp, parallel.pp
+    weights = (parts["blocks"] / tp + parts["experts"] / _expert_ranks(parallel)) * stage
+    weights = weights + parts["tower"] / tp  # on the first stage
+    ends = (parts["embedding"], parts["head"])
+    if engine.embedding_on_host and device.kind == "gpu" and parts["head"]:
+        return weights + parts["head"] / tp
+    return weights + max(ends) / tp + where(pp > 1.0, 0.0, min(ends)) / tp
+
+
+def _in_a_pass(engine: Engine, device: Device) -> tuple[float, bool]:
+    """(tokens of a full pass, whether their activations are reserved at the start)."""
+    reserved = min(limit(engine.chunk_tokens, device), engine.wave_tokens)
+    return (reserved, True) if reserved < _ENDLESS else (engine.limits(device).chunk_tokens, False)
 
 
 def kv_elements_per_token(model: Transformer) -> int:
@@ -110,26 +154,11 @@ def kv_elements_per_token(model: Transformer) -> int:
 def kv_cache_bytes(
     model: Transformer, precision: Precision, tokens: Floats, tp: Floats, memory: Floats = 0.0
 ) -> Floats:
-    """KV cache and recurrent state of ONE sequence of `tokens` tokens on one tensor-parallel rank, all layers.
+    """The least KV cache and state that ONE sequence of `tokens` tokens has on one tensor-parallel rank, all layers.
 
     `memory`: encoder states that its cross-attention keeps keys and values of.
-
-    KV heads are copied where there are fewer of them than ranks; a latent (MLA) is copied on every rank.
     """
-    each = get_format(precision.kv).bytes_per_element
-    total: Floats = 0.0
-    for block in model.blocks:
-        if block.cross is not None:
-            total = total + block.count * block.cross.kv_elements_per_token * each * memory / tp
-        mixer = block.mixer
-        if mixer is None:
-            continue
-        if isinstance(mixer, Attention | LatentAttention):
-            kept = tokens if mixer.window is None else minimum(tokens, float(mixer.window))
-            share = minimum(tp, float(mixer.kv_heads))
-            total = total + block.count * mixer.kv_elements_per_token * each * kept / share
-        total = total + block.count * state_elements_per_sequence(mixer) * _STATE_BYTES / tp
-    return total
+    return least_bytes(kept_layers(model, precision, tp, memory), tokens)
 
 
 def _widest(model: Transformer, tp: Floats) -> Floats:

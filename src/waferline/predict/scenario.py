@@ -16,6 +16,7 @@ from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
+from waferline.machines.memory_size import with_memory
 from waferline.predict.contract import pass_contract, serving_contract
 from waferline.predict.degrees import check_degrees, degree, device_count, split
 from waferline.predict.engine import Engine, default_engine, get_engine
@@ -42,13 +43,21 @@ _USUAL_PRECISIONS = ("bf16", "fp16", "w8a8", "fp32")
 class Scenario:
     """What is asked. Numbers may be arrays, which broadcast as in NumPy; None means "not given".
 
-    model, machine: a name, a path or a loaded record. phase: serve (prefill and decode), infer (one pass) or train.
-    batch: sequences (or inputs) at once; under load clients; in training the global batch. prompt, output: tokens of each.
-    devices: how many, or "auto" for the fewest that fit. load, concurrency: as in `ServingModel.solve`. images, clips: of each
-    prompt, for the model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a
-    video of `frames` frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy,
-    grid: of a wafer. input_shape: of a network from a file that leaves sizes open. intervals: False leaves them out, for sweeps
-    that only rank.
+        model, machine: a name, a path or a loaded record. phase: serve (prefill and decode), infer (one pass) or train.
+        batch: sequences (or inputs) at once; under load clients; in training the global batch. prompt, output: tokens of each.
+    <<<<<<< HEAD
+        devices: how many, or "auto" for the fewest that fit. load, concurrency: as in `ServingModel.solve`. images, clips: of each
+        prompt, for the model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a
+        video of `frames` frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy,
+        grid: of a wafer. input_shape: of a network from a file that leaves sizes open. intervals: False leaves them out, for sweeps
+        that only rank.
+    =======
+        devices: how many, or "auto" for the fewest that fit. memory: of each device, where a machine is sold with several sizes
+        ("64GB"). load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
+        model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
+        frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
+        intervals: False leaves them out, for sweeps that only rank.
+    >>>>>>> 4c58fef (One memory account: what fits, how many and what is proposed follow from capacity × the engine's share, and caches are what engines allocate)
     """
 
     model: Any
@@ -73,6 +82,9 @@ class Scenario:
     image_size: str | None = None
     frames: int | None = None
     steps: Any = None
+    memory: str | None = None
+    memory_share: float | None = None
+    context: Any = None
     strategy: str | None = None
     grid: str | None = None
     micro_batch: Any = None
@@ -96,7 +108,7 @@ class Scenario:
 
 
 _ALWAYS = ("model", "machine", "phase", "intervals")
-_PASS = frozenset({"precision", "batch", "engine"})
+_PASS = frozenset({"precision", "batch", "engine", "memory"})
 _SERVING = {
     "kv": "kv",
     "batch": "batch_size",
@@ -111,6 +123,8 @@ _SERVING = {
     "concurrency": "concurrency",
     "images": "images",
     "clips": "clips",
+    "memory_share": "memory_share",
+    "context": "context",
 }
 _TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages")} | {
     name: name for name in ("recompute", "sharding", "stack")
@@ -118,12 +132,12 @@ _TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "vir
 _WAFER = frozenset({"precision", "kv", "batch", "prompt", "output", "devices", "strategy"})
 # Kind of answer → the fields it reads.
 READS: Mapping[str, frozenset[str]] = {
-    "serve": frozenset({*_SERVING, "precision", "prompt", "devices", "strategy", "image_size"}),
+    "serve": frozenset({*_SERVING, "precision", "prompt", "devices", "strategy", "image_size", "memory"}),
     "infer": _PASS | {"prompt"},
     "infer network": _PASS,
     "infer image": _PASS | {"image_size"},
     "denoise": _PASS | {"image_size", "frames", "steps"},
-    "train": frozenset({*_TRAINING, "precision", "batch", "prompt", "devices"}),
+    "train": frozenset({*_TRAINING, "precision", "batch", "prompt", "devices", "memory"}),
     "train network": _PASS,
     "wafer-resident": _WAFER | {"grid"},
     "weight-streaming": _WAFER,
@@ -174,11 +188,12 @@ def run(scenario: Scenario) -> Answer:
         )
     _check_degrees(spec, device, scenario)
     spec = sized(spec, scenario.image_size, scenario.frames)
+    device, bought = with_memory(device, scenario.memory)
     precision, notes = choose_precision(spec, device, scenario.precision, scenario.kv)
     asked = replace(scenario, model=spec, machine=device, precision=precision)
     answer = _ANSWERS[kind](asked)
     seen = input_notes(spec, serving=kind == "serve", inputs={"image": scenario.images, "clip": scenario.clips})
-    return replace(answer, notes=(*notes, *spec.notes, *seen, *answer.notes))
+    return replace(answer, notes=(*notes, *bought, *spec.notes, *seen, *answer.notes))
 
 
 def reads(scenario: Scenario) -> frozenset[str]:

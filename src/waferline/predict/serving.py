@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from waferline.arrays import AnyArray, Floats
-from waferline.elementwise import ceil, maximum, minimum
+from waferline.elementwise import anywhere, ceil, floor, maximum, minimum
 from waferline.errors import InvalidInputError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
-from waferline.predict.engine import Engine, default_engine, get_engine
+from waferline.predict.engine import Engine, default_engine, get_engine, with_memory_share
 from waferline.predict.load import NO_LIMIT, check_load, loaded_values
-from waferline.predict.memory import Footprint, footprint, model_weight_bytes, resident_bytes
+from waferline.predict.memory import Asked, Footprint, footprint, model_weight_bytes, resident_bytes
 from waferline.predict.operator_row import OperatorRow
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
@@ -27,7 +27,7 @@ from waferline.predict.roofline import machine_for
 from waferline.remember import by_identity
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import joined_tokens, lower_decode, lower_prefill, prompt_of
-from waferline.workloads.scenario import Parallel, common_shape, whole
+from waferline.workloads.scenario import Parallel, common_shape, real, whole
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import as_shipped
 
@@ -60,7 +60,11 @@ class ServingResult(GenerationResult):
     kv_cache_size = Field("kv_cache_bytes", "KV cache of all sequences, all devices together")
     memory_per_device = Field("device_memory_bytes", "Everything on the fullest device")
     memory_utilization = Field("memory_utilization", "That, as a share of the device's capacity")
-    max_batch_size = Field("max_batch_size", "Sequences that fit at these lengths")
+    usable_memory = Field("usable_bytes", "What the engine takes of the device's capacity")
+    max_batch_size = Field("max_batch_size", "Sequences that fit at these lengths: as many fit, one more does not")
+    kv_capacity = Field(
+        "kv_capacity_tokens", "Tokens that the caches of all replicas hold, in sequences of one context"
+    )
     prefill_bottleneck = Field("prefill_bottleneck", "compute, memory, link or overhead")
     decode_bottleneck = Field("decode_bottleneck", "compute, memory, link or overhead")
     bottleneck = Field("decode_bottleneck", "The decode bottleneck")
@@ -102,6 +106,8 @@ class ServingModel:
         concurrency: Any = NO_LIMIT,
         images: Any = None,
         clips: Any = None,
+        context: Any = None,
+        memory_share: float | None = None,
         intervals: bool = True,
     ) -> ServingResult:
         """Time, memory, energy and cost of `batch_size` requests of `seq_len` prompt and `output_len` output tokens.
@@ -112,8 +118,9 @@ class ServingModel:
         (`batch_size` clients that send a request when theirs is done), burst (all requests at once), full (a queue that
         never empties: the batch is what memory and the scheduler allow). concurrency: under load, the most sequences that
         run at once, beside what memory and the engine's scheduler allow. images, clips: inputs of the model's towers beside
-        each prompt; the tokens they become join it. intervals: False leaves the 50 % and 90 % intervals
-        of a static batch out, for sweeps that only rank.
+        each prompt; the tokens they become join it. context: tokens that a sequence may grow to, for which the
+        engine must have room (prompt and output unless given). memory_share: of a device's memory that the engine takes.
+        intervals: False leaves the 50 % and 90 % intervals of a static batch out, for sweeps that only rank.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
         spec, device = load_model(model), load_hardware(hardware)
@@ -130,15 +137,20 @@ class ServingModel:
         }
         if load != "static":
             arguments["concurrency"] = whole("concurrency", concurrency)
+        if context is not None:
+            arguments["context"] = whole("context", context)
         given = {"image": images, "clip": clips}
         inputs = {kind: whole(f"{kind}s", n, least=0) for kind, n in given.items() if n is not None}
         labels = np.asarray(precision, dtype=str)
         shape = common_shape({**arguments, **inputs, "precision": labels})
         axes = {k: v for k, v in {**arguments, **inputs, "precision": labels}.items() if np.size(v) > 1}
         arguments |= {"seq_len": arguments["seq_len"] + joined_tokens(spec, inputs), **inputs}
+        said = _context_notes(spec, arguments)
         runner = default_engine(device) if engine is None else get_engine(engine)
         if profile is not None:
             runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
+        if memory_share is not None:
+            runner = with_memory_share(runner, float(real("memory_share", memory_share, least=0.01, most=1.0)))
         case = serving_case(spec, device, runner, kv, check_load(load), intervals)
         values = over_labels(labels, arguments, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         first = str(labels.flat[0])
@@ -149,12 +161,28 @@ class ServingModel:
             about=case.about(labels),
             operators=WhenRead(lambda: case.rows(first, arguments)) if labels.size == 1 else (),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
-            notes=case.notes(first) if labels.size == 1 else (),
+            notes=(*(case.notes(first) if labels.size == 1 else ()), *said),
             not_modelled=NOT_MODELLED[load],
         )
 
 
 Arguments = Mapping[str, Floats]
+
+
+def _context_notes(model: Transformer, a: Arguments) -> tuple[str, ...]:
+    """What to say of the longest context. Raises: InvalidInputError where it is shorter than prompt and output."""
+    tokens = prompt_of(model, a["seq_len"], inputs_of(a))[0] + a["output_len"]
+    context = a.get("context", tokens)
+    if anywhere(np.asarray(context < tokens)):
+        short = np.asarray(context < tokens)
+        least, most = (np.broadcast_to(x, short.shape)[short].flat[0] for x in (context, tokens))
+        raise InvalidInputError(f"a context of {least:g} tokens is shorter than prompt and output, {most:g} tokens")
+    longest = float(np.max(context))
+    if not 0 < model.max_positions < longest:
+        return ()
+    return (f"{longest:,.0f} tokens are beyond the context of {model.max_positions:,} that {model.name} was made for",)
+
+
 # What the rest only follows from.
 _HIDDEN = frozenset(
     f"{phase}_{name}"
@@ -305,34 +333,32 @@ class ServingCase:
 
     def _memory(self, precision: Precision, a: Arguments, parallel: Parallel) -> dict[str, Any]:
         held = self.footprint(precision, a, parallel)
-        capacity = self.device.capacity_bytes
-        per_replica = held.most_sequences(capacity * self.engine.memory_share)
         return {
-            "feasible": held.total_bytes <= capacity,
+            "feasible": ceil(a["batch_size"] / parallel.dp) <= held.most_sequences,
             "weights_bytes": model_weight_bytes(self.model, precision),
             "device_weights_bytes": held.weights_bytes,
             "device_kv_bytes": held.kv_bytes,
             "device_activation_bytes": held.activation_bytes,
             "device_workspace_bytes": held.workspace_bytes,
             "device_memory_bytes": held.total_bytes,
-            "max_batch_size": per_replica * parallel.dp,
+            "max_batch_size": held.most_sequences * parallel.dp,
+            "kv_capacity_tokens": floor(held.kv_capacity_tokens * parallel.dp),
             "devices": parallel.devices,
-            "capacity_bytes": capacity,
+            "usable_bytes": held.usable_bytes,
+            "capacity_bytes": self.device.capacity_bytes,
         }
 
     def footprint(self, precision: Precision, a: Arguments, parallel: Parallel) -> Footprint:
         prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
-        return footprint(
-            self.model,
-            self.device,
-            self.engine,
-            precision,
+        tokens = prompt + a["output_len"]
+        asked = Asked(
             sequences=ceil(a["batch_size"] / parallel.dp),
-            tokens=prompt + a["output_len"],
+            tokens=tokens,
+            context=a.get("context", tokens),
             prompt=a["seq_len"],
             memory=memory,
-            parallel=parallel,
         )
+        return footprint(self.model, self.device, self.engine, precision, asked, parallel)
 
     def rows(self, label: str, a: Arguments) -> tuple[OperatorRow, ...]:
         batch = a["batch_size"]
@@ -345,6 +371,7 @@ class ServingCase:
             "hardware": self.device.name,
             "engine": self.engine.name,
             "precision": ", ".join(self.precision(x).label() for x in sorted({str(label) for label in labels.flat})),
+            "memory_rule": self.engine.memory_rule,
         }
 
     def notes(self, label: str) -> tuple[str, ...]:

@@ -20,8 +20,11 @@ MEMORY = (
     ("activations", "device_activation_bytes"),
     ("workspace", "device_workspace_bytes"),
     ("total", "device_memory_bytes"),
+    ("usable by the engine", "usable_bytes"),
     ("capacity", "capacity_bytes"),
 )
+# What fits all devices together.
+ROOM = (("largest batch", "max_batch_size"), ("tokens in the cache, at most", "kv_capacity_tokens"))
 # What a result may have, in the order of the table; every kind of answer has some of it.
 SPEED = (
     ("TTFT", "ttft_s"),
@@ -91,8 +94,9 @@ def answer_report(answer: Answer, *, explain: bool = False) -> Iterator[Block]:
 
 
 def _misfit(answer: Answer) -> Iterator[Block]:
-    need, have = value(answer.result, "device_memory_bytes"), value(answer.result, "capacity_bytes")
-    sizes = f": it needs {metric(need, 'B')} and has {metric(have, 'B')}" if have == have else ""
+    need = value(answer.result, "device_memory_bytes")
+    have = value(answer.result, "usable_bytes" if "usable_bytes" in answer.result else "capacity_bytes")
+    sizes = f": it needs {metric(need, 'B')} and has {metric(have, 'B')}" if have < need else ""
     yield f"Does not fit {answer.device.name}{sizes}.", "alarm"
     if answer.remedies:
         yield "It would fit with " + ", or ".join(f"{r.change} ({r.option})" for r in answer.remedies) + "."
@@ -102,10 +106,12 @@ def _misfit(answer: Answer) -> Iterator[Block]:
 
 def _serve(result: Result) -> Iterator[Block]:
     rows = [(name, value(result, key)) for name, key in MEMORY if key in result]
-    shown = [(name, metric(size, "B")) for name, size in rows] + [
-        ("used", percent(value(result, "memory_utilization")))
-    ]
+    shown = [(name, metric(size, "B")) for name, size in rows]
+    shown += [("used", percent(value(result, "memory_utilization")))]
+    shown += [(name, f"{value(result, key):,.0f}") for name, key in ROOM]
     yield Table("Memory of each device", ("", *right("per device")), shown)
+    yield f"{result.about['memory_rule']}.", "note"
+    yield ""
     yield _speed(result, SPEED)
     phases = [(phase, _phase(result, phase)) for phase in ("prefill", "decode")]
     yield Table("Why", WHY, [(phase, *figures) for phase, figures in phases])

@@ -16,6 +16,8 @@ _SERVE = (
     (("devices",), Column("devices", ".0f")),
     (("feasible",), Column("fits")),
     (("memory_utilization",), Column("memory", percent)),
+    (("max_batch_size",), Column("largest batch", ",.0f")),
+    (("kv_capacity_tokens",), Column("KV tokens", number)),
     (("ttft_s",), Column("TTFT", unit="s")),
     (("itl_s",), Column("TPOT", unit="s")),
     (("user_tokens_per_s",), Column("tok/s per user", number)),

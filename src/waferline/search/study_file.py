@@ -17,7 +17,7 @@ from waferline.predict.profile import Profile, load_profile
 from waferline.predict.scenario import Scenario
 
 # Fields of a scenario that are solved as arrays; every other one is a choice, solved value by value.
-NUMBERS = ("batch", "prompt", "output", "concurrency", "micro_batch", "virtual_stages")
+NUMBERS = ("batch", "prompt", "output", "concurrency", "context", "micro_batch", "virtual_stages")
 CHOICES = tuple(
     f.name for f in fields(Scenario) if f.name not in {*NUMBERS, "model", "machine", "profile", "intervals"}
 )

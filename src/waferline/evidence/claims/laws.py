@@ -69,7 +69,8 @@ class _Group:
     @property
     def capacity(self) -> FloatArray:
         levels = self.device.memory if self.device.kind == "mcu" else self.device.memory[-1:]
-        return sum(level.capacity_bytes for level in levels) * self.column("devices")
+        nearer = sum(level.capacity_bytes for level in levels[:-1])
+        return (nearer + self.device.most_capacity_bytes) * self.column("devices")
 
 
 def limits(requests: Sequence[Request]) -> list[Limit]:

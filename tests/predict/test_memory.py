@@ -1,0 +1,218 @@
+"""One memory account: what fits, how many, and what engines allocate, against the logs of the engines themselves."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from waferline.errors import InvalidInputError, UnsupportedError, WaferlineError
+from waferline.formats import format_names
+from waferline.machines.hardware import load_hardware
+from waferline.predict.compare import compare
+from waferline.predict.scenario import Scenario, run
+from waferline.predict.serving import ServingModel, ServingResult
+
+DATA = Path(__file__).parent / "data"
+MIB, GIB = 2.0**20, 2.0**30
+
+
+def serve(model: object, machine: object, prompt: object, batch: object = 1, **more: object) -> ServingResult:
+    arguments = {"precision": "bf16", "output_len": 0} | more
+    return ServingModel().solve(model, machine, prompt, batch, **arguments)  # type: ignore[arg-type]
+
+
+# model, engine, precision, kv, tokens, sequences → MiB of cache and states that the engine's log (or a formula) says
+ALLOCATED = [
+    ("gemma-3-270m.json", "llama.cpp", "bf16", None, 1024, 1, 18.0),  # 1,024 cells in all layers
+    ("gemma-3-270m.json", "llama.cpp", "bf16", None, 1536, 1, 27.0),  # windows of four slots: 1,536 cells in all layers
+    ("gemma-3-270m.json", "llama.cpp", "bf16", None, 384, 4, 27.0),
+    ("qwen3.6-27b.json", "llama.cpp", "bf16", None, 262144, 1, 16384 + 598.5 / 4),  # the log's states are of four slots
+    ("qwen3.6-27b.json", "vllm", "bf16", None, 262144, 1, 16384 + 598.5 / 4),
+    ("qwen1.5-72b.json", "vllm", "bf16", None, 8192, 1, 20.0 * 1024),
+    ("deepseek-r1", "llama.cpp", "fp8", "q8_0", 32768, 1, 1166.62),
+    ("glm-5", "llama.cpp", "fp8", None, 202752, 1, 17.18 * 1024 * 78 / 79),  # the log has the prediction layer's, too
+    ("glm-5", "vllm", "fp8", None, 202752, 1, 202752 * 78 * (576 * 2 + 132) / MIB),  # indexer keys of 132 bytes
+    ("gemma-3-27b", "vllm", "bf16", None, 131072, 1, 10.41 * 1024),
+    ("qwen3-0.6b", "vllm", "bf16", None, 40960, 1, 4.375 * 1024),
+    ("gpt-oss-20b", "vllm", "bf16", None, 8192, 32, 6.094 * 1024),
+]
+
+
+@pytest.mark.parametrize(("model", "engine", "precision", "kv", "tokens", "sequences", "mib"), ALLOCATED)
+def test_cache_is_what_the_engine_allocates(
+    model: str, engine: str, precision: str, kv: str | None, tokens: int, sequences: int, mib: float
+) -> None:
+    path = DATA / model if model.endswith(".json") else model
+    r = serve(path, "h200", tokens, sequences, precision=precision, kv=kv, engine=engine)
+    assert float(r["kv_cache_bytes"]) / MIB == pytest.approx(mib, rel=0.01)
+
+
+def test_pages_that_windows_hold_while_a_prompt_is_read_are_as_many_as_the_context() -> None:
+    """vLLM: 32 prompts of 8,192 tokens at once in all 24 layers are 12.0 GiB, though windows shrink afterwards."""
+    r = serve("gpt-oss-20b", "h100", 8192, 32, precision="fp8")
+    free = r["usable_bytes"] - r["device_weights_bytes"] - r["device_workspace_bytes"]
+    chunk = 8192 * (3 * 2880 + 2 * 2880 * 4) * 2  # activations of a full pass: residuals and four experts' products
+    each = (free - chunk) / r["kv_capacity_tokens"] * 8192
+    assert 32 * float(each) / GIB == pytest.approx(12.0, rel=0.01)
+
+
+# vLLM 0.15.1 on H100 (simulator validation runs, github.com/inference-sim): model, tensor parallelism, blocks of 16 tokens
+LOGGED_BLOCKS = [
+    ("llama-2-7b", 1, 7463),
+    ("llama-3.1-70b", 4, 30425),
+    ("mistral-nemo", 1, 19251),
+    ("mistral-nemo", 2, 48009),
+    ("qwen2.5-7b", 1, 65368),
+    ("yi-34b", 2, 20793),
+]
+
+
+@pytest.mark.parametrize(("model", "tp", "blocks"), LOGGED_BLOCKS)
+def test_cache_capacity_is_what_the_engine_logs(model: str, tp: int, blocks: int) -> None:
+    r = serve(model, "h100", 2048, precision="fp16", tp=tp)
+    assert float(r["kv_capacity_tokens"]) == pytest.approx(blocks * 16, rel=0.02)
+
+
+LAW_MODELS = ("llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gemma-3-27b", "gpt-oss-20b", "qwen3-0.6b", "jamba-v0.1")
+LAW_MACHINES = (
+    "h100",
+    "rtx-3060",
+    "raspberry-pi-5",
+    "jetson-orin-nano-super-8gb",
+    "m4-max",
+    "mi300x",
+    "xeon-8480+",
+    "cs3",
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    model=st.sampled_from(LAW_MODELS),
+    machine=st.sampled_from(LAW_MACHINES),
+    precision=st.sampled_from(("bf16", "int8", "int4", "q4_k_m")),
+    engine=st.sampled_from((None, "vllm", "llama.cpp", "sglang", "tensorrt-llm", "pytorch")),
+    degrees=st.sampled_from(({}, {"tp": 2}, {"pp": 3}, {"dp": 3}, {"tp": 4, "pp": 2}, {"tp": 8, "dp": 2})),
+    prompt=st.integers(1, 20000),
+    output=st.integers(0, 3000),
+    spare=st.integers(0, 50000),
+    share=st.sampled_from((None, 0.5, 0.95, 1.0)),
+)
+def test_as_many_fit_as_it_says_and_one_more_does_not(
+    model: str,
+    machine: str,
+    precision: str,
+    engine: str | None,
+    degrees: dict[str, int],
+    prompt: int,
+    output: int,
+    spare: int,
+    share: float | None,
+) -> None:
+    more = {"output_len": output, "precision": precision, "engine": engine, "memory_share": share, **degrees}
+    if spare:
+        more["context"] = prompt + output + spare
+    try:
+        most = int(serve(model, machine, prompt, 1, **more)["max_batch_size"])
+        around = serve(model, machine, prompt, [max(most, 1), most + 1, most + 7, 2 * most + 1], **more)
+    except UnsupportedError:
+        return  # no such format or link
+    assert np.broadcast_to(around["feasible"], (4,)).tolist() == [most > 0, False, False, False]
+    assert (around["max_batch_size"] == most).all()
+    if most:
+        assert around["device_memory_bytes"][0] <= around["usable_bytes"] * (1 + 1e-9)
+    if most > 1 and "dp" not in degrees:
+        assert around["device_memory_bytes"][1] > around["usable_bytes"] * (1 - 1e-9)
+
+
+def test_one_rule_for_every_face() -> None:
+    """70 B in FP8 leave an H100 no room for 8,192 tokens at 90 %: nothing may say that they fit; at 95 % they do."""
+    asked = Scenario(model="llama-3.3-70b", machine="h100", precision="fp8", prompt=7936)
+    answer = run(asked)
+    assert not answer.fits and answer.result["max_batch_size"] == 0
+    assert int(run(Scenario(**{**_fields(asked), "devices": "auto"})).result["devices"]) == 2
+    assert int(compare(asked, ["h100"])[0].answer.result["devices"]) == 2  # type: ignore[union-attr]
+    wider = run(Scenario(**{**_fields(asked), "memory_share": 0.95}))
+    assert wider.fits and wider.result["max_batch_size"] >= 1
+    assert "--memory-share 0.95" in [r.option for r in answer.remedies]
+
+
+def _fields(scenario: Scenario) -> dict[str, object]:
+    return {"model": scenario.model, "machine": scenario.machine, **scenario.given()}
+
+
+_OPTIONS = {"--memory": "memory", "--memory-share": "memory_share", "--devices": "devices", "--precision": "precision"}
+_OPTIONS |= {"--prompt": "prompt", "--context": "context", "--batch": "batch"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"model": "llama-3-70b", "machine": "h100", "precision": "w8a8"},
+        {"model": "llama-3-8b", "machine": "rtx-4090", "batch": 64},
+        {"model": "gemma-3-27b", "machine": "rtx-4090", "precision": "int8", "context": 100_000},
+        {"model": "gpt-oss-120b", "machine": "m4-max", "memory": "36GB"},
+        {"model": "llama-3-8b", "machine": "m4", "memory": "16GB", "precision": "int8", "prompt": 60_000},
+    ],
+)
+def test_what_is_proposed_fits_by_the_same_account(asked: dict[str, object]) -> None:
+    answer = run(Scenario(**asked))  # type: ignore[arg-type]
+    assert not answer.fits and answer.remedies
+    for remedy in answer.remedies:
+        option, value = remedy.option.split()
+        name = _OPTIONS[option]
+        as_given = value if name in ("memory", "precision", "devices") else float(value)
+        assert run(Scenario(**{**asked, name: as_given})).fits, remedy  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("machine", ["rtx-4060", "m4", "raspberry-pi-5"])
+def test_no_precision_breaks_what_does_not_fit(machine: str) -> None:
+    for precision in ("w8a8", "w4a16", "w=fp8,kv=fp8", *format_names()):
+        try:
+            answer = run(Scenario(model="deepseek-r1", machine=machine, precision=precision))
+        except WaferlineError:
+            continue  # a format that the machine lacks
+        assert not answer.fits
+
+
+def test_an_engine_with_pages_needs_room_for_one_whole_context_and_others_for_every_one() -> None:
+    machine = load_hardware("rtx-4090")
+    paged = [serve("llama-3-8b", machine, 512, 4, output_len=0, engine="vllm", context=c) for c in (512, 8192, 65536)]
+    assert [bool(r["feasible"]) for r in paged] == [True, True, False]
+    assert (
+        paged[0]["max_batch_size"] == paged[1]["max_batch_size"]
+        and paged[0]["kv_cache_bytes"] == paged[1]["kv_cache_bytes"]
+    )
+    whole = [serve("llama-3-8b", machine, 512, 4, engine="llama.cpp", context=c) for c in (512, 8192)]
+    assert whole[1]["kv_cache_bytes"] == 16 * whole[0]["kv_cache_bytes"]
+    with pytest.raises(InvalidInputError, match="shorter than prompt and output"):
+        serve("llama-3-8b", machine, [100, 600], context=512)
+
+
+def test_beyond_the_context_of_a_model_is_said() -> None:
+    notes = run(Scenario(model="llama-3-8b", machine="h100", prompt=200_000)).result.notes
+    assert any("200,256 tokens are beyond the context of 8,192" in note for note in notes)
+    assert not any("beyond" in note for note in run(Scenario(model="llama-3-8b", machine="h100")).result.notes)
+
+
+def test_a_share_is_a_share() -> None:
+    for share in (0.0, 1.5, -1.0):
+        with pytest.raises(InvalidInputError, match="memory_share"):
+            run(Scenario(model="llama-3-8b", machine="h100", memory_share=share))
+
+
+@pytest.mark.parametrize(("engine", "load"), list(itertools.product(("vllm", "llama.cpp"), ("static", "full"))))
+def test_many_points_are_the_same_as_each_alone(engine: str, load: str) -> None:
+    prompts, batches = np.array([17, 900, 40_000, 130_000]), np.array([[1], [7], [300]])
+    together = serve("gemma-3-27b", "h100", prompts, batches, engine=engine, load=load, output_len=64)
+    for i, j in np.ndindex(3, 4):
+        alone = serve(
+            "gemma-3-27b", "h100", int(prompts[j]), int(batches[i, 0]), engine=engine, load=load, output_len=64
+        )
+        for name in ("max_batch_size", "kv_capacity_tokens", "device_memory_bytes", "feasible"):
+            assert np.broadcast_to(together[name], (3, 4))[i, j] == pytest.approx(float(alone[name]), rel=1e-12), name

@@ -153,10 +153,10 @@ _OPTIONS |= {"--prompt": "prompt", "--context": "context", "--batch": "batch"}
 @pytest.mark.parametrize(
     "asked",
     [
-        {"model": "llama-3-70b", "machine": "h100", "precision": "w8a8"},
+        {"model": "llama-3-70b", "machine": "rtx-4090", "precision": "w8a8"},
         {"model": "llama-3-8b", "machine": "rtx-4090", "batch": 64},
         {"model": "gemma-3-27b", "machine": "rtx-4090", "precision": "int8", "context": 100_000},
-        {"model": "gpt-oss-120b", "machine": "m4-max", "memory": "36GB"},
+        {"model": "gpt-oss-120b", "machine": "m4-max", "memory": "48GB"},
         {"model": "llama-3-8b", "machine": "m4", "memory": "16GB", "precision": "int8", "prompt": 60_000},
     ],
 )

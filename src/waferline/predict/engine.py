@@ -45,7 +45,7 @@ class Engine:
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
-    cache, page_tokens, shared_slots, embedding_on_host, logits, index_keys: see `catalog/engine_memory.yaml`.
+    cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys: see `catalog/engine_memory.yaml`.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Engine:
     page_tokens: float = 1.0
     shared_slots: float = 0.0
     embedding_on_host: bool = False
-    logits: bool = False
+    micro_batch_tokens: float = float("inf")
     index_keys: bool = True
     max_sequences: Limit = float("inf")
     chunk_tokens: Limit = float("inf")

@@ -166,7 +166,7 @@ def cells_bytes(engine: Engine, kept: Kept, sequences: Floats, tokens: Floats) -
     for x in kept.layers:
         cells = everything
         if x.window < _ENDLESS:
-            cells = minimum(everything, _padded(x.window * slots + engine.wave_tokens, page))
+            cells = minimum(everything, _padded(x.window * slots + engine.micro_batch_tokens, page))
         total = total + x.count * (x.token_bytes * cells + sequences * x.state_bytes)
     return total
 

@@ -83,7 +83,8 @@ def footprint(
     """
     stage = _fullest_stage(model, parallel.pp)
     weights = _weights(model, device, engine, precision, parallel, stage)
-    workspace = engine.reserved_bytes + (engine.wave_tokens * model.vocab_size * _LOGIT_BYTES if engine.logits else 0.0)
+    logits = engine.micro_batch_tokens * model.vocab_size * _LOGIT_BYTES
+    workspace = engine.reserved_bytes + (logits if logits < _ENDLESS else 0.0)
     usable = device.capacity_bytes * engine.memory_share
     free = maximum(usable - weights - workspace, 0.0)
     kept = kept_layers(
@@ -142,7 +143,7 @@ def _weights(
 
 def _in_a_pass(engine: Engine, device: Device) -> tuple[float, bool]:
     """(tokens of a full pass, whether their activations are reserved at the start)."""
-    reserved = min(limit(engine.chunk_tokens, device), engine.wave_tokens)
+    reserved = min(limit(engine.chunk_tokens, device), engine.micro_batch_tokens)
     return (reserved, True) if reserved < _ENDLESS else (engine.limits(device).chunk_tokens, False)
 
 

@@ -11,23 +11,16 @@ import numpy as np
 from waferline.errors import DoesNotFitError, UnsupportedError
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
-<<<<<<< HEAD
+from waferline.machines.memory_size import with_memory
 from waferline.predict.degrees import group_sizes
 from waferline.predict.engine import default_engine, get_engine
-=======
-from waferline.machines.memory_size import with_memory
->>>>>>> 4c58fef (One memory account: what fits, how many and what is proposed follow from capacity × the engine's share, and caches are what engines allocate)
 from waferline.predict.memory import kv_elements_per_token
 from waferline.predict.serving import ServingModel, ServingResult
 from waferline.workloads.spec import Transformer
 
 # Narrower formats to propose, widest first, so that the first that fits loses least.
 NARROWER = ("fp8", "int8", "q6_k", "q5_k_m", "q4_k_m", "int4", "int3", "int2")
-<<<<<<< HEAD
-=======
-_MOST_DEVICES = 1024
 _LARGE_SHARE = 0.95  # of memory that an engine may be told to take
->>>>>>> 4c58fef (One memory account: what fits, how many and what is proposed follow from capacity × the engine's share, and caches are what engines allocate)
 
 
 @dataclass(frozen=True, slots=True)

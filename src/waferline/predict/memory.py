@@ -24,9 +24,9 @@ class Footprint:
     """Bytes on ONE device, the fullest of its group, and what that leaves room for. Arrays over scenarios.
 
     activation_bytes: of the tokens that one pass takes, and the pages that a prompt holds beyond its windows while it is read.
-    usable_bytes: what the engine takes of the device. most_sequences: those that fit one replica, 0 where the engine would not
-    start; as many fit, and one more does not. kv_capacity_tokens: tokens that a replica's cache holds, in sequences of the
-    whole context.
+    usable_bytes: what the engine takes of the device; room_bytes: what of it is left for the cache beside a full pass.
+    most_sequences: those that fit one replica, 0 where the engine would not start; as many fit, and one more does not.
+    kv_capacity_tokens: tokens that a replica's cache holds, in sequences of the whole context.
     """
 
     weights_bytes: Floats
@@ -34,6 +34,7 @@ class Footprint:
     activation_bytes: Floats
     workspace_bytes: Floats
     usable_bytes: float
+    room_bytes: Floats
     most_sequences: Floats
     kv_capacity_tokens: Floats
 
@@ -117,6 +118,7 @@ def footprint(
         activation_bytes=activations + passing,
         workspace_bytes=workspace,
         usable_bytes=usable,
+        room_bytes=room,
         most_sequences=most,
         kv_capacity_tokens=(room if at_once else maximum(free - each, 0.0)) / maximum(one * stage, 1.0) * asked.context,
     )

@@ -43,21 +43,13 @@ _USUAL_PRECISIONS = ("bf16", "fp16", "w8a8", "fp32")
 class Scenario:
     """What is asked. Numbers may be arrays, which broadcast as in NumPy; None means "not given".
 
-        model, machine: a name, a path or a loaded record. phase: serve (prefill and decode), infer (one pass) or train.
-        batch: sequences (or inputs) at once; under load clients; in training the global batch. prompt, output: tokens of each.
-    <<<<<<< HEAD
-        devices: how many, or "auto" for the fewest that fit. load, concurrency: as in `ServingModel.solve`. images, clips: of each
-        prompt, for the model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a
-        video of `frames` frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy,
-        grid: of a wafer. input_shape: of a network from a file that leaves sizes open. intervals: False leaves them out, for sweeps
-        that only rank.
-    =======
+    model, machine: a name, a path or a loaded record. phase: serve (prefill and decode), infer (one pass) or train.
+    batch: sequences (or inputs) at once; under load clients; in training the global batch. prompt, output: tokens of each.
         devices: how many, or "auto" for the fewest that fit. memory: of each device, where a machine is sold with several sizes
-        ("64GB"). load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
-        model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
-        frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
-        intervals: False leaves them out, for sweeps that only rank.
-    >>>>>>> 4c58fef (One memory account: what fits, how many and what is proposed follow from capacity × the engine's share, and caches are what engines allocate)
+    ("64GB"). load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
+    model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
+    frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
+    intervals: False leaves them out, for sweeps that only rank.
     """
 
     model: Any

@@ -11,7 +11,7 @@ from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.formats import Precision
 from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import HOST_SEQUENCES, get_engine
-from waferline.predict.memory import footprint, kv_cache_bytes
+from waferline.predict.memory import Asked, footprint, kv_cache_bytes
 from waferline.predict.scenario import Scenario, choose_precision, run
 from waferline.predict.serving import ServingCase, serving_case
 from waferline.predict.step import StepModel
@@ -139,11 +139,8 @@ def _server(case: ServingCase, label: str, parallel: Parallel, options: Served, 
 def _memory(case: ServingCase, label: str, parallel: Parallel, block: int) -> Memory:
     """What one device has for the KV cache, and what a sequence takes of it."""
     precision, engine = case.precision(label), case.engine
-    held = footprint(
-        case.model, case.device, engine, precision, sequences=1.0, tokens=1.0, prompt=1.0, parallel=parallel
-    )
-    capacity = case.device.capacity_bytes * engine.memory_share
-    capacity -= float(held.weights_bytes) + float(held.workspace_bytes) + float(held.chunk_bytes)
+    held = footprint(case.model, case.device, engine, precision, Asked(1.0, 1.0, 1.0, 1.0), parallel)
+    capacity = float(held.room_bytes)
     state, full, window, tokens = _cache_shape(case.model, precision, parallel)
     return Memory(capacity=capacity, block=block, full=full, window=window, window_tokens=tokens, state=state)
 

@@ -452,6 +452,36 @@ def test_unknown_keys_are_said() -> None:
     assert any("rotation_of_rows" in note for note in model.notes)
 
 
+def test_targets_that_name_nothing_are_said() -> None:
+    groups = {"a": _group(8, "float") | {"targets": ["re:.*self_attm.*"]}, "b": _group(8, "float")}
+    model = transformer(with_section({"quant_method": "compressed-tensors", "config_groups": groups}))
+    assert any("self_attm" in note for note in model.notes)
+    assert not transformer(str(DATA / "compressed-tensors-mixed.json")).notes
+
+
+def test_mlx_overrides_of_gpt_oss() -> None:
+    """Experts in MXFP4, all else in 8-bit groups of 64, layer by layer, as mlx-lm writes it."""
+    wide = {"group_size": 64, "bits": 8}
+    parts = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.router")
+    section = {"group_size": 32, "bits": 4, "mode": "mxfp4", "model.embed_tokens": wide, "lm_head": wide}
+    section |= {f"model.layers.{i}.{part}": wide for i in range(24) for part in parts}
+    config = json.loads((DATA / "mxfp4-experts.json").read_text()) | {
+        "quantization_config": None,
+        "quantization": section,
+    }
+    model = transformer(config)
+    assert (model.weight_format, model.notes) == ("mxfp4", ())
+    assert model.stored is not None
+    assert model.stored.head == model.stored.embedding == "int8_g64_affine"
+    formats = {name: fmt for name, fmt, _ in model.blocks[0].formats}
+    assert formats == {"attention.qkv": "int8_g64_affine", "attention.out": "int8_g64_affine", "moe.router": "bf16"}
+
+
+def test_a_section_of_nothing_but_nulls_is_no_16_bit_model() -> None:
+    with pytest.raises(FileFormatError, match="quant_method"):
+        load_model(with_section({"quant_method": None, "bits": None}))
+
+
 def test_a_float_checkpoint_has_no_section() -> None:
     assert transformer(LLAMA_8B | {"quantization_config": None}).weight_format is None
 

@@ -71,6 +71,7 @@ _MODULES: Mapping[str, tuple[Spelling, ...]] = {
             ("shared.down", _SHARED, (_DOWN,)),
         )
     },
+    "moe.router": ((_SPARSE, ("gate", "router", "router.layer", "shared_expert_gate", "gate.wg")),),
     "moe.latent_down": ((_SPARSE, ("fc1_latent_proj",)),),
     "moe.latent_up": ((_SPARSE, ("fc2_latent_proj",)),),
 }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
+from reprlib import repr as shown
 
 from waferline.errors import UnsupportedError
 from waferline.formats import get_format
@@ -55,7 +56,7 @@ def in_formats(model: Transformer, scheme: Scheme, where: str) -> Transformer:
         stored=stored,
         encoder=tuple(blocks[: len(model.encoder)]),
         blocks=tuple(blocks[len(model.encoder) :]),
-        notes=(*model.notes, *scheme.notes),
+        notes=(*model.notes, *scheme.notes, *_unmatched(model, scheme)),
     )
 
 
@@ -68,10 +69,29 @@ def _placed(model: Transformer) -> Iterator[tuple[Block, int, bool]]:
             first += block.count
 
 
+def _layers(block: Block, first: int) -> tuple[int, ...]:
+    return block.places if len(block.places) == block.count else tuple(range(first, first + block.count))
+
+
+def _unmatched(model: Transformer, scheme: Scheme) -> Iterator[str]:
+    """A note of targets that name nothing here: of another model, of a tower, or misspelt."""
+    ends = spelt((*head_names(), *embedding_names()))
+    missed = [rule for rule in scheme.rules if rule.storage != WIDE and not rule.names(ends)]
+    for block, first, encoder in _placed(model):
+        layers = _layers(block, first)
+        for spelling in (s for name, _ in matrices(model, block) for s, _ in modules(block, name)):
+            at = cache(partial(_spelt, model.family, spelling, method=scheme.method, encoder=encoder))
+            missed = [
+                r for r in missed if not any(r.names(at(i)) for i in r.among(layers if r.layered else layers[:1]))
+            ]
+    if missed:
+        yield f"{scheme.method}: no matrix here is named by " + ", ".join(shown(r.text) for r in missed[:3])
+
+
 def _block_formats(
     family: str, block: Block, first: int, scheme: Scheme, *, encoder: bool, model: Transformer
 ) -> Formats:
-    layers = block.places if len(block.places) == block.count else tuple(range(first, first + block.count))
+    layers = _layers(block, first)
     return {
         name: {WIDE: 1.0} if name in ALWAYS_WIDE else _operator(family, block, name, layers, scheme, encoder)
         for name, _ in matrices(model, block)

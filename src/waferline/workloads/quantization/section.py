@@ -25,6 +25,6 @@ def quantisation_section(c: ConfigReader) -> ConfigReader | None:
                 f"unknown key {shown(key)}", where=c.where, hint="did you mean 'quantization_config'?"
             )
     experts = c.get("expert_dtype")  # of the experts alone, and outside the section (DeepSeek-V4)
-    if found is None or not found.names():
+    if found is None or not c.get(*SECTIONS):
         return None
     return found if experts is None else found.merged({"expert_dtype": experts})

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from waferline.errors import InvalidInputError
+from waferline.errors import InvalidInputError, WaferlineError
 from waferline.predict.scenario import Scenario, run
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.families.towers import TEXT, towers_read, with_towers
@@ -244,3 +246,43 @@ def test_the_list_of_what_is_read_names_every_multimodal_type() -> None:
         "audioflamingo3",
     }
     assert all(row["assumes"] for row in towers_read())
+
+
+def _mutations(config: dict[str, Any], draw: Any) -> dict[str, Any]:
+    """`config` with a few keys of its sections dropped or given another value."""
+    sections = [key for key, value in config.items() if isinstance(value, dict)]
+    changed = {key: dict(value) if key in sections else value for key, value in config.items()}
+    for _ in range(draw(st.integers(1, 3))):
+        place = changed[draw(st.sampled_from(sections))]
+        key = draw(st.sampled_from(sorted(place)))
+        if draw(st.booleans()):
+            place.pop(key)
+        else:
+            place[key] = draw(_JUNK)
+        if not place:
+            break
+    return changed
+
+
+_JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 10**9),
+    st.floats(),
+    st.text(max_size=3),
+    st.lists(st.integers(0, 9), max_size=3),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(DEFAULTS)), st.data())
+def test_whatever_a_section_holds_the_answer_is_a_model_or_a_named_error(kind: str, data: st.DataObject) -> None:
+    config = _mutations(DEFAULTS[kind]["config"], data.draw)
+    try:
+        model = load_model(config)
+    except WaferlineError as error:
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(model, Transformer)
+        assert model.towers or model.metadata["not_counted"]
+        assert all(tower.params > 0 and tower.tokens > 0 for tower in model.towers)

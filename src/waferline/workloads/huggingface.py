@@ -14,6 +14,7 @@ from typing import Any
 from waferline.errors import InvalidInputError, UnsupportedError, nearest
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import FAMILIES
+from waferline.workloads.families.images import PAIRS
 from waferline.workloads.families.towers import TEXT, with_towers
 from waferline.workloads.quantization.section import SECTIONS, quantisation_section
 from waferline.workloads.spec import ModelSpec, Transformer
@@ -61,6 +62,11 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     """
     if not isinstance(data, Mapping):
         raise InvalidInputError(f"a model configuration is a mapping, not {type(data).__name__}", where=where)
+    thinker = data.get("thinker_config")
+    if isinstance(thinker, Mapping):  # Qwen Omni: beside it a model that speaks
+        spec = from_config(thinker, name, f"{where}: thinker_config")
+        unread = filter(None, (spec.metadata.get("not_counted"), "the talker and its decoder of speech"))
+        return replace(spec, metadata={**spec.metadata, "not_counted": " and ".join(unread)})
     section, place, family = _decoder(data, where)
     c = ConfigReader({**_DEFAULTS.get(family, {})} | {k: v for k, v in section.items() if v is not None}, place)
     spec = FAMILIES[family](c)
@@ -82,7 +88,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
 def _decoder(data: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, str]:
     """The mapping that describes the decoder, its place, and its family."""
     top = data.get("model_type") or data.get("_class_name")  # the second is diffusers'
-    for key in _SECTIONS:
+    for key in () if top in PAIRS else _SECTIONS:  # a pair of encoders reads both of its sections
         section = data.get(key)
         if not isinstance(section, Mapping):
             continue

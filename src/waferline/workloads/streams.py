@@ -113,7 +113,8 @@ class Grid:
         patches = squares * self.merge**2 + self.extra
         tokens = self.pooled or squares + down * self.row_ends
         rows = {"patch": patches, "token": tokens, "text": self.text, "joint": patches + self.text}
-        return rows | {"frame": 2 * patches, "vectors": self.vectors, "once": 1}
+        fewer = {f"patch{4**i}": max(patches // 4**i, 1) for i in (1, 2, 3)}  # a network that halves both sides (Swin)
+        return rows | fewer | {"frame": 2 * patches, "vectors": self.vectors, "once": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,16 @@ def hd_mlp(j: Join) -> tuple[Stage, ...]:
     return (_stage((j.width, j.hidden, True), (j.hidden, j.hidden, True), params=2 * j.width),)
 
 
+def resampler(j: Join) -> tuple[Stage, ...]:
+    """ERNIE 4.5 VL: pairs of matrices over merged patches, over two frames of them, and a matrix into the decoder."""
+    merged = j.merged
+    return (
+        _stage((merged, merged, True), (merged, merged, True), params=2 * merged, name="space"),
+        _stage((2 * merged, merged, True), (merged, merged, True), params=2 * merged, name="time"),
+        _stage((merged, j.hidden, True), params=j.hidden),
+    )
+
+
 def stacked(j: Join) -> tuple[Stage, ...]:
     """Voxtral: four frames a token, two matrices without biases."""
     return (_stage((j.section.size("intermediate_size"), j.hidden, False), (j.hidden, j.hidden, False)),)

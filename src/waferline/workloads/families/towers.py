@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from waferline.catalog.yaml_file import read_packaged
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import projectors as to
 from waferline.workloads.families.audio_encoders import AUDIO_ENCODERS, audio_tower
+from waferline.workloads.families.conformers import CONFORMERS, conformer_tower
 from waferline.workloads.families.mllama import mllama_tower
-from waferline.workloads.families.vision_encoders import TRAITS, vision_body
+from waferline.workloads.families.mobilenet import ASSUMES, mobilenet_tower
+from waferline.workloads.families.vision_encoders import TRAITS, section_of, vision_body
 from waferline.workloads.spec import Transformer
 from waferline.workloads.streams import StreamNet, Tower
 
@@ -54,6 +55,14 @@ _IDEFICS = Sight(
     to.linear, "idefics3_vision", "llama", "cut into 4x4 pieces and a thumbnail", merge=("scale_factor", 2), cut=(4, 16)
 )
 _INTERN = "cut into pieces (12 at most) and a thumbnail; 2x2 when nobody says"
+_PHI4 = Sight(
+    to.hd_mlp,
+    "phi4_multimodal_vision",
+    "phi3",
+    "2x2 pieces of 36 at most, and a thumbnail",
+    merge=("crop_merge", 2),
+    cut=(2, 36),
+)
 _KIMI = Sight(to.merger, "moonvit", "deepseek_v3", _DYNAMIC)
 
 VISION: Mapping[str, Sight] = {
@@ -83,12 +92,15 @@ VISION: Mapping[str, Sight] = {
     "qwen2_5_omni_thinker": replace(_QWEN25, vision="qwen2_5_omni_vision_encoder"),
     "qwen3_vl": _QWEN3,
     "qwen3_vl_moe": replace(_QWEN3, text="qwen3_moe"),
+    "qwen3_omni_moe_thinker": replace(_QWEN3, vision="qwen3_omni_moe_vision_encoder", text="qwen3_moe"),
     "qwen3_5": _QWEN35,
     "qwen3_5_moe": replace(_QWEN35, text="qwen3_5_moe_text"),
     "glm4v": _GLM,
     "glm4v_moe": replace(_GLM, text="glm4_moe"),
     "glm46v": _GLM,
     "glm_ocr": replace(_GLM, vision="glm_ocr_vision"),
+    "ernie4_5_vl_moe": Sight(to.resampler, "ernie4_5_vl_moe_vision", "ernie4_5_moe", _DYNAMIC),
+    "ernie4_5_moe_vl": Sight(to.resampler, "ernie4_5_vl_moe_vision", "ernie4_5_moe", _DYNAMIC),
     "idefics3": _IDEFICS,
     # Published checkpoints merge 4 patches a side; the class says 2, and they all write it.
     "smolvlm": replace(_IDEFICS, vision="smolvlm_vision", merge=("scale_factor", 4)),
@@ -103,15 +115,26 @@ VISION: Mapping[str, Sight] = {
     "lfm2_vl": Sight(
         to.lfm, "siglip2_vision_model", "lfm2", "256 patches of the encoder, 2x2 a token", merge=("downsample_factor", 2)
     ),
-    "phi4_multimodal": Sight(
-        to.hd_mlp, "phi4_multimodal_vision", "phi3", "2x2 pieces of 36 at most, and a thumbnail", merge=("crop_merge", 2),
-        cut=(2, 36),
-    ),
+    "phi4mm": _PHI4,
+    "phi4_multimodal": _PHI4,
     "kimi_vl": _KIMI,
     "kimi_k25": replace(_KIMI, vision="kimi_k25_vision", text="kimi_k2"),
     "paddleocr_vl": Sight(to.merger, "paddleocr_vl_vision", "ernie4_5", _DYNAMIC),
 }  # fmt: skip
 
+# Audio encoder of each multimodal model, where its section does not name one.
+HEARS: Mapping[str, str] = {
+    "qwen2_audio": "qwen2_audio_encoder",
+    "qwen2_5_omni_thinker": "qwen2_5_omni_audio_encoder",
+    "voxtral": "voxtral_encoder",
+    "audioflamingo3": "audioflamingo3_encoder",
+    "gemma3n": "gemma3n_audio",
+    "gemma4": "gemma4_audio",
+    "phi4_multimodal": "phi4_multimodal_audio",
+    "phi4mm": "phi4_multimodal_audio",
+}
+# Models whose own code builds both towers without a section that says so.
+_UNSAID = ("phi4mm",)
 # Decoder of each multimodal model, where its file does not name one.
 TEXT: Mapping[str, str] = {
     **{name: sight.text for name, sight in VISION.items()},
@@ -121,6 +144,7 @@ TEXT: Mapping[str, str] = {
     "audioflamingo3": "qwen2",
     "qwen2_vl_text": "qwen2",
     "qwen2_5_omni_text": "qwen2",
+    "qwen3_omni_moe_text": "qwen3_moe",
     "glm4v_text": "glm4",
 }
 
@@ -131,7 +155,7 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
     towers: list[Tower] = []
     unread: list[str] = []
     for key, reader in (("vision_config", _vision), ("audio_config", _audio)):
-        section = data.get(key)
+        section = data.get(key, {} if top in _UNSAID else None)
         if not isinstance(section, Mapping) or (not section and top not in VISION):
             continue
         tower = reader(top, section, data, spec, f"{where}: {key}")
@@ -140,6 +164,8 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
             unread.append(f"the {key.split('_')[0]} tower ({kind}, in {top})")
         else:
             towers.append(tower)
+    if top == "phi4mm":
+        unread.append("the low-rank adapters of vision and speech")
     metadata = dict(spec.metadata)
     if unread:
         metadata["not_counted"] = " and ".join(unread)
@@ -148,17 +174,13 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
     return replace(spec, towers=tuple(towers), metadata=metadata)
 
 
-def _section(section: Mapping[str, Any], kind: str, where: str) -> ConfigReader:
-    """The section over what its class assumes."""
-    assumed = read_packaged("tower_defaults.yaml")["classes"].get(kind, {})
-    return ConfigReader({**assumed} | {k: v for k, v in section.items() if v is not None}, where)
-
-
 def _vision(
     top: str, section: Mapping[str, Any], data: Mapping[str, Any], spec: Transformer, where: str
 ) -> Tower | None:
     if top == "mllama":
-        return mllama_tower(_section(section, "mllama_vision_model", where), spec)
+        return mllama_tower(section_of(section, "mllama_vision_model", where), spec)
+    if top == "gemma3n":
+        return mobilenet_tower(section_of(section, "gemma3n_vision", where), spec)
     sight = VISION.get(top)
     if sight is None:
         return None
@@ -167,7 +189,7 @@ def _vision(
     traits = TRAITS.get(kind)
     if traits is None:
         return None
-    c, whole = _section(section, kind, where), ConfigReader(data, where)
+    c, whole = section_of(section, kind, where), ConfigReader(data, where)
     body = vision_body(c, traits)
     merge = body.grid.merge
     if sight.merge is not None:
@@ -201,28 +223,26 @@ def _merge(whole: ConfigReader, key: str, usual: int) -> int:
 def _audio(
     top: str, section: Mapping[str, Any], data: Mapping[str, Any], spec: Transformer, where: str
 ) -> Tower | None:
-    row = AUDIO_ENCODERS.get(str(section.get("model_type")))
-    if row is None:
-        return None
-    c = _section(section, str(section["model_type"]), where)
-    return audio_tower(row, c, ConfigReader(data, where), spec, top)
+    kind = str(section.get("model_type") or HEARS.get(top))
+    c = section_of(section, kind, where)
+    if kind in CONFORMERS:
+        return conformer_tower(CONFORMERS[kind], c, spec, top)
+    row = AUDIO_ENCODERS.get(kind)
+    return None if row is None else audio_tower(row, c, ConfigReader(data, where), spec, top)
 
 
 def towers_read() -> list[dict[str, str]]:
     """What is read, as data: the `model_type` of each multimodal model, its tower, and what is assumed of an input."""
-    seen = [
-        {"model_type": name, "tower": s.vision, "input": "image", "assumes": s.assumes} for name, s in VISION.items()
+    alone = {
+        "mllama": ("mllama_vision_model", "4 tiles, seen by cross-attention"),
+        "gemma3n": ("gemma3n_vision", ASSUMES),
+    }
+    sees = {name: (sight.vision, sight.assumes) for name, sight in VISION.items()} | alone
+    rules = {name: row.assumes for name, row in AUDIO_ENCODERS.items()}
+    rules |= {name: row.assumes for name, row in CONFORMERS.items()}
+    hears = {name: (encoder, rules[encoder]) for name, encoder in HEARS.items()}
+    return [
+        {"model_type": name, "input": kind, "tower": tower, "assumes": assumes}
+        for kind, rows in (("image", sees), ("clip", hears))
+        for name, (tower, assumes) in sorted(rows.items())
     ]
-    seen.append(
-        {
-            "model_type": "mllama",
-            "tower": "mllama_vision_model",
-            "input": "image",
-            "assumes": "4 tiles, by cross-attention",
-        }
-    )
-    heard = [
-        {"model_type": "any", "tower": name, "input": "clip", "assumes": row.assumes}
-        for name, row in AUDIO_ENCODERS.items()
-    ]
-    return seen + heard

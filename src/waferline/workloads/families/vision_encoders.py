@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.streams import Grid, Matrix, Scores, Stage
 
 _DYNAMIC_SIDE = 1024  # pixels of the standard image of an encoder that takes any size
-_WIDTH = ("hidden_size",)
-_LAYERS = ("num_hidden_layers", "depth", "num_layers")
-_HEADS = ("num_attention_heads", "num_heads", "attention_heads")
-_INNER = ("intermediate_size", "mlp_dim")
+_WIDTH = ("hidden_size", "vt_hidden_size")
+_LAYERS = ("num_hidden_layers", "depth", "num_layers", "vt_num_hidden_layers")
+_HEADS = ("num_attention_heads", "num_heads", "attention_heads", "vt_num_attention_heads")
+_INNER = ("intermediate_size", "mlp_dim", "vt_intermediate_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,12 @@ TRAITS: Mapping[str, VisionTraits] = {
     "deit": VisionTraits(cls=2),
     "ijepa": VisionTraits(),
 }  # fmt: skip
+
+
+def section_of(section: Mapping[str, Any], kind: str, where: str) -> ConfigReader:
+    """A section over what the class of its `kind` assumes."""
+    assumed = read_packaged("tower_defaults.yaml")["classes"].get(kind, {})
+    return ConfigReader({**assumed} | {k: v for k, v in section.items() if v is not None}, where)
 
 
 @dataclass(frozen=True, slots=True)

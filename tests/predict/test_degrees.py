@@ -100,7 +100,13 @@ def test_groups_are_formed_the_engines_own_way(
 
 
 def test_auto_keeps_degrees_that_are_given() -> None:
-    asked = {"model": "llama-3-70b", "machine": "rtx-4090", "precision": "q4_k_m", "devices": "auto", "memory_share": 0.95}
+    asked = {
+        "model": "llama-3-70b",
+        "machine": "rtx-4090",
+        "precision": "q4_k_m",
+        "devices": "auto",
+        "memory_share": 0.95,
+    }
     assert float(run(Scenario(**asked, tp=2)).result["devices"]) == 2
     with pytest.raises(InvalidInputError, match="tp 3"):
         run(Scenario(**asked, tp=3))

@@ -14,6 +14,7 @@ PAGES = {
     "studies": "docs.pages.studies",
     "peers": "docs.pages.peers",
     "kernels": "docs.pages.kernels",
+    "serving": "docs.pages.serving",
     "readme": "docs.pages.readme",
 }
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 # In this order: the page of operators is written from the fits before it, engines are fitted over operators, loads over engines.
-FITS = ("operators", "transfer", "card", "engines", "loads", "training", "wafer")
+FITS = ("operators", "transfer", "card", "engines", "loads", "serving", "training", "wafer")
 
 
 def main(arguments: list[str]) -> int:

@@ -43,12 +43,21 @@ def check_file(
     activation_format and kv_format say what was run; an empty cell is not stated. id, source, url, locator, kind, complete,
     suspect, missing, notes, engine_version, operation, cores_or_grid and unit may follow. Values are in SI units. An unknown
     column is an error.
+
+    A file of serving runs (columns arrival, rate_per_s or concurrency, requests, ttft_mean_s, tpot_mean_s, ...) is simulated run by
+    run; each latency and rate that a run states is scored.
     """
-    from waferline.evidence.rows import read_rows
+    from waferline.evidence.rows import header_of, read_rows
+    from waferline.evidence.serving_runs import MARKS, check_runs, read_runs
     from waferline.report.evidence import evidence_report
 
     groupings = _known(by or ["source", "machine", "phase", "metric"])
-    report = _checked(read_rows(file))
+    if set(MARKS) <= set(header_of(file)):
+        runs = read_runs(file)
+        with progress("simulating", len(runs)) as advance:
+            report = check_runs(runs, advance)
+    else:
+        report = _checked(read_rows(file))
     emit(as_json, report, lambda: evidence_report(report, groupings, worst))
 
 

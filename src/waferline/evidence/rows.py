@@ -114,6 +114,15 @@ def iterate_rows(path: str | Path) -> Iterator[Row]:
         raise FileFormatError(f"line {line + 1}: malformed CSV: {error}", where=str(path)) from None
 
 
+def header_of(path: str | Path) -> list[str]:
+    """The column names of a file; none where it has no readable first line."""
+    try:
+        with _open(Path(path)) as file:
+            return [name.strip() for name in next(csv.reader(file), [])]
+    except (OSError, EOFError, UnicodeError, csv.Error, zlib.error):
+        return []
+
+
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Rows as CSV, compressed when the name ends in `.gz` (byte for byte the same for the same rows)."""
     path = Path(path)

@@ -45,6 +45,11 @@ class Scheduler:
         """Rows up to which prompts run inside graphs."""
         return int(self.rules.get("graphed", 0))
 
+    @property
+    def overlap(self) -> bool:
+        """Whether the host time of sequences hides behind the step before."""
+        return bool(self.rules.get("overlap", False))
+
     def on(self, engine: Engine, device: Device, *, sequences: int | None = None, tokens: int | None = None) -> Rules:
         """The rules on a device; `sequences` and `tokens` of a step where the user sets them."""
         limits = engine.limits(device)

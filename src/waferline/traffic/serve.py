@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from waferline.arrays import AnyArray
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.formats import Precision
 from waferline.machines.hardware import load_hardware
@@ -26,6 +27,7 @@ from waferline.workloads.load import load_model
 from waferline.workloads.scenario import Parallel, whole
 from waferline.workloads.spec import Transformer
 
+FATES = ("arrival", "first", "last", "admitted", "computed", "made", "held", "preempted")  # what a run writes
 MOST_OUTPUT = 10_000_000_000  # tokens of a run: some minutes
 TRACE_BLOCK = 512  # tokens that a block hash of a published trace stands for (Mooncake)
 _LONG = 1 << 20  # tokens: beyond every window
@@ -104,19 +106,31 @@ class Server:
     def run(self, requests: Requests, replicas: int) -> list[tuple[Any, ...]]:
         """Run the requests, spread over replicas in turn; their fates are written into them."""
         found = []
-        for first in range(replicas):
-            mine = (
-                requests if replicas == 1 else Requests(*(np.ascontiguousarray(a[first::replicas]) for a in requests))
-            )
-            found.append(serve(mine, self.rules, self.memory, self.steps))
-            for everyone, part in zip(requests, mine, strict=True):
-                everyone[first::replicas] = part
-            if found[-1][-1] >= 0:
-                r = int(found[-1][-1])
+        home = replica_of(requests.then, replicas)
+        for replica in range(replicas):
+            own = np.flatnonzero(home == replica)
+            mine = Requests(*(np.ascontiguousarray(a[own]) for a in requests))
+            here = np.full(len(home) + 1, -1)  # the last one is for requests that nobody follows
+            here[own] = np.arange(own.size)
+            found.append(serve(mine._replace(then=here[mine.then]), self.rules, self.memory, self.steps))
+            for name in FATES:
+                getattr(requests, name)[own] = getattr(mine, name)
+            if (stuck := int(found[-1][-1])) >= 0:
                 raise DoesNotFitError(
-                    f"a request of {mine.prompt[r]} prompt and {mine.output[r]} output tokens fits no empty memory of the engine"
+                    f"a request of {mine.prompt[stuck]} prompt and {mine.output[stuck]} output tokens fits no empty memory"
                 )
         return found
+
+
+def replica_of(then: AnyArray, replicas: int) -> AnyArray:
+    """The replica of every request: in turn, and a client's next one stays where it was."""
+    home = np.arange(then.size) % replicas
+    followed = np.zeros(then.size, bool)
+    followed[then[then >= 0]] = True
+    home[~followed] = np.arange(np.count_nonzero(~followed)) % replicas
+    for r in np.flatnonzero(then >= 0) if replicas > 1 else ():
+        home[then[r]] = home[r]
+    return home
 
 
 def _server(case: ServingCase, label: str, parallel: Parallel, options: Served, longest: int) -> Server:
@@ -133,7 +147,8 @@ def _server(case: ServingCase, label: str, parallel: Parallel, options: Served, 
     model = StepModel.of(case, label, parallel)
     surface = model.surface(rules.max_sequences, max(most_rows, 2), longest, scheduler.graphed)
     tables = {name: getattr(surface, name) for name in Steps._fields if name != "host_sequences"}
-    return Server(scheduler, rules, memory, Steps(**tables, host_sequences=HOST_SEQUENCES))
+    hidden = 0.0 if scheduler.overlap else HOST_SEQUENCES
+    return Server(scheduler, rules, memory, Steps(**tables, host_sequences=hidden))
 
 
 def _memory(case: ServingCase, label: str, parallel: Parallel, block: int) -> Memory:

@@ -72,7 +72,8 @@ class Traffic:
     def sent(self) -> Requests:
         """The requests, fresh."""
         if self.trace is not None:
-            return requests_of(*(self.trace[name] for name in ("arrival_s", "prompt_tokens", "output_tokens")))
+            columns = (self.trace[name] for name in ("arrival_s", "prompt_tokens", "output_tokens"))
+            return requests_of(*columns, shared=self.trace.get("shared_tokens"))
         random = np.random.default_rng(self.seed)
         n = self.requests
         prompt, output = lengths(self.prompt, n, random, "prompt"), lengths(self.output, n, random, "output")

@@ -1,0 +1,235 @@
+"""Published runs of served models: each is simulated, and every latency and rate that it states is scored.
+
+A run is a row of a CSV with the arrival process and latency statistics in columns of their own; its entries become rows of the
+one report, with the metric's column as the metric.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from waferline.catalog.yaml_file import read_packaged
+from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
+from waferline.evidence.check import Report
+from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
+from waferline.evidence.outcome import Outcome
+from waferline.evidence.request import Refusal
+from waferline.evidence.rows import Row
+from waferline.predict.scenario import Scenario
+from waferline.simulate.serving.traffic import Traffic
+from waferline.traffic.serve import Served, simulate_serving
+
+METRICS = (
+    *(f"{name}_{kind}_s" for name in ("ttft", "tpot", "itl", "e2e") for kind in ("mean", "p50", "p90", "p95", "p99")),
+    "request_per_s", "output_tokens_per_s", "total_tokens_per_s",
+)  # fmt: skip
+MARKS = ("arrival", "ttft_mean_s", "model", "hardware")  # columns that tell such a file from rows of single values
+_MOST_REQUESTS = 4000  # of an open load: its percentiles stand long before
+_ROUNDS = 8  # of a closed load whose length nobody states, each client asks so often
+_BUNDLED_S = 1e-3  # a median gap below: the client received tokens in bundles
+_STAGES = " then "
+_ASSUMED_PROMPT = 500  # tokens, where a run does not state them
+_VARIED = "cv=1"  # the spread of lengths of which a mean alone is stated: about that of ShareGPT's
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One published run: its cells by column, as text."""
+
+    cells: Mapping[str, str]
+
+    def number(self, name: str) -> float | None:
+        """A stated number; None where the cell is empty. Raises: FileFormatError for another text."""
+        text = self.cells.get(name) or ""
+        try:
+            return float(text) if text else None
+        except ValueError:
+            raise FileFormatError(f"{self.cells.get('id')}: {name} is not a number: '{text}'") from None
+
+    def count(self, name: str) -> int | None:
+        value = self.number(name)
+        return None if value is None else round(value)
+
+
+def read_runs(path: str | Path) -> list[Run]:
+    """The runs of a `.csv` or `.csv.gz`. Raises: FileFormatError."""
+    opened = gzip.open if Path(path).suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", newline="") as file:
+            return [Run(row) for row in csv.DictReader(file)]
+    except (OSError, EOFError, UnicodeError, csv.Error) as error:
+        raise FileFormatError(f"cannot be read: {error}", where=str(path)) from None
+
+
+def check_runs(runs: Sequence[Run], progress: Callable[[int], None] | None = None) -> Report:
+    """Simulate every run; each metric that it states becomes an outcome, predicted or refused."""
+    outcomes: list[Outcome] = []
+    for run in runs:
+        rows = list(_rows(run))
+        try:
+            found = _simulated(run) if rows else None
+        except FileFormatError as error:
+            found = Refusal("cell", str(error))
+        for row in rows:
+            if isinstance(found, Refusal) or found is None:
+                refusal = found or Refusal("metric", "the run states no latency or rate")
+                outcomes.append(Outcome(row=row, refused=refusal.reason, refused_kind=refusal.kind))
+                continue
+            values, assumed = found
+            outcomes.append(_outcome(row, values, assumed))
+        if progress is not None:
+            progress(1)
+    return Report(tuple(outcomes))
+
+
+def _rows(run: Run) -> Iterator[Row]:
+    """A row for every metric that the run states."""
+    cells = run.cells
+    shared: dict[str, Any] = {
+        name: cells.get(name) or "" for name in ("id", "hardware", "model", "source", "url", "engine", "engine_version")
+    }
+    for metric in METRICS:
+        value = run.number(metric)
+        bundled = metric.startswith("itl_p") and value is not None and value < _BUNDLED_S
+        if value is not None and value > 0.0:
+            yield Row(
+                **shared,
+                phase="serve",
+                metric=metric,
+                value=value,
+                weight_format=cells.get("weight_format") or "",
+                devices=run.number("devices"),
+                complete=not cells.get("missing"),
+                missing=cells.get("missing") or "",
+                suspect=cells.get("suspect") or ("tokens came in bundles" if bundled else ""),
+            )
+
+
+def _outcome(row: Row, values: Mapping[str, Any], assumed: tuple[str, ...]) -> Outcome:
+    value = values.get(row.metric)
+    if value is None:
+        return Outcome(row=row, refused="requests of one token have no such latency", refused_kind="metric")
+    low, high = (value * np.exp(q) for q in _residual(row.metric))
+    return Outcome(row=row, predicted=value, low90=float(low), high90=float(high), tier="simulated", assumed=assumed)
+
+
+def residual_class(metric: str) -> str:
+    """The class of metrics whose errors are alike: ttft, tpot, itl and e2e, tails of them apart, and rates."""
+    if metric.endswith("_per_s"):
+        return "rate"
+    name, kind = metric.split("_")[:2]
+    return f"{name}_tail" if kind in ("p90", "p95", "p99") else name
+
+
+@cache
+def _residual(metric: str) -> tuple[float, float]:
+    """5 % and 95 % quantiles of log(measured / simulated) of published runs, of this class of metric."""
+    low, high = read_packaged("serving_fits.yaml")["residual"][residual_class(metric)]
+    return float(low), float(high)
+
+
+def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
+    """What the simulator says of a run, and what was assumed."""
+    cells = run.cells
+    if cells.get("disaggregated") and not cells["disaggregated"].startswith("no"):
+        return Refusal("load", "prefill and decode on machines of their own are not simulated")
+    if cells.get("speculative"):
+        return Refusal("load", "speculative decoding is not simulated")
+    row = next(_rows(run))
+    spec = model_spec(row.model)
+    if isinstance(spec, Refusal):
+        return spec
+    machine = hardware_name(row.hardware)
+    if isinstance(machine, Refusal):
+        return machine
+    engine, why = engine_name(row, machine[0])
+    precision = precision_of(row, engine)
+    if isinstance(precision, Refusal):
+        return precision
+    traffic = _traffic(run)
+    if isinstance(traffic, Refusal):
+        return traffic
+    load, told = traffic
+    tp, dp = (run.count(name) or 1 for name in ("tp", "dp"))
+    devices = run.count("devices") or 1
+    if tp * dp < devices and devices % dp == 0:
+        told = (*told, f"tp {devices // dp}: what {devices} devices leave")
+        tp = devices // dp
+    ep = tp * dp if cells.get("ep") == "tp*dp" else run.count("ep") or 1
+    asked = Scenario(
+        model=spec,
+        machine=machine[0],
+        precision=precision[0],
+        tp=tp,
+        dp=dp if dp > 1 else None,
+        ep=ep if ep > 1 else None,
+        engine=engine,
+        intervals=False,
+    )
+    served = Served(max_num_seqs=run.count("max_num_seqs"), max_num_batched_tokens=run.count("max_num_batched_tokens"))
+    shipped = ""
+    try:
+        try:
+            outcome = simulate_serving(asked, load, served)
+        except DoesNotFitError:  # a table's "bf16" of a model that ships in fp8 says what it was trained in
+            if getattr(spec, "weight_format", None) is None:
+                raise
+            shipped = f"weights as shipped: in {precision[0]} they do not fit"
+            outcome = simulate_serving(replace(asked, precision=None), load, served)
+    except WaferlineError as error:
+        return Refusal("engine", str(error))
+    told = (*told, shipped)
+    return outcome.values, tuple(text for text in (machine[1], why, precision[2], *told) if text)
+
+
+def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
+    """The load of a run, and what was assumed of it."""
+    prompt, output = run.count("input_tokens"), run.count("output_tokens")
+    told: list[str] = []
+    if output is None:
+        return Refusal("lengths", "output length not stated")
+    if prompt is None:
+        prompt = _ASSUMED_PROMPT
+        told.append(f"prompts of {prompt} tokens")
+    varied = (run.cells.get("workload") or "random") != "random" and not run.cells.get("shared_prefix_tokens")
+    lengths = {"prompt": f"lognormal:{prompt},{_VARIED}", "output": f"lognormal:{output},{_VARIED}"} if varied else {
+        "prompt": str(prompt), "output": str(output)}  # fmt: skip
+    if varied:
+        told.append("lengths spread like ShareGPT's")
+    shared: dict[str, Any] = {**lengths, "shared": run.count("shared_prefix_tokens") or 0}
+    requests, arrival = run.count("requests"), run.cells.get("arrival") or ""
+    rates = [float(r) for r in (run.cells.get("rate_per_s") or "").split(_STAGES) if r]
+    clients = run.count("concurrency")
+    if "steady" in arrival and clients:
+        return Traffic(requests=clients * _ROUNDS, clients=clients, **shared), tuple(told)
+    if arrival.startswith("all at once") and requests:
+        return Traffic(requests=requests, **shared), tuple(told)
+    if arrival.startswith(("closed", "sequential")) and clients:
+        return Traffic(requests=requests or clients * _ROUNDS, clients=clients, **shared), tuple(told)
+    if rates:
+        return _open(rates, min(requests or _MOST_REQUESTS, _MOST_REQUESTS), shared), tuple(told)
+    return Refusal("load", f"arrivals: {arrival or 'not stated'}")
+
+
+def _open(rates: Sequence[float], requests: int, shared: Mapping[str, Any]) -> Traffic:
+    """An open load; stages of several rates, of equal time, follow one another."""
+    if len(rates) == 1:
+        return Traffic(requests=requests, rate_per_s=rates[0], **shared)
+    parts = [Traffic(requests=max(int(requests * r / sum(rates)), 1), rate_per_s=r, seed=i, **shared).sent()
+             for i, r in enumerate(rates)]  # fmt: skip
+    ends = np.cumsum([0.0, *(float(p.arrival[-1]) for p in parts[:-1])])
+    trace = {
+        "arrival_s": np.concatenate([p.arrival + end for p, end in zip(parts, ends, strict=True)]),
+        "prompt_tokens": np.concatenate([p.prompt for p in parts]),
+        "output_tokens": np.concatenate([p.output for p in parts]),
+        "shared_tokens": np.concatenate([p.shared for p in parts]),
+    }
+    return replace(Traffic(), trace=trace)

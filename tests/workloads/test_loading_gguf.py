@@ -13,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waferline.errors import FileFormatError, UnsupportedError, WaferlineError
+from waferline.formats import get_format, resolve
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
+from waferline.workloads.lower import lower_decode
 from waferline.workloads.spec import LatentAttention, MixtureOfExperts, Transformer
+from waferline.workloads.weights import as_shipped
 
 H, FFN, LAYERS, HEADS, KV, VOCAB, EXPERTS = 64, 128, 2, 4, 2, 96, 4
 Q4_0, Q8_0, F16, F32 = (gguf.GGMLQuantizationType[name] for name in ("Q4_0", "Q8_0", "F16", "F32"))
@@ -101,11 +104,11 @@ def write(
     for name, shape in tensors.items():
         default = F32 if len(shape) == 1 else Q8_0 if "_exps" in name else F16 if "embd" in name else Q4_0
         kind = (types or {}).get(name, default)
-        values = np.zeros(shape, np.float32)
+        block, size = gguf.GGML_QUANT_SIZES[kind]
         if kind in (F16, F32):
-            writer.add_tensor(name, values.astype(np.float16 if kind == F16 else np.float32))
+            writer.add_tensor(name, np.zeros(shape, np.float16 if kind == F16 else np.float32))
         else:
-            writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+            writer.add_tensor(name, np.zeros((*shape[:-1], shape[-1] // block * size), np.uint8), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -212,10 +215,60 @@ def test_experts_and_latent_attention_are_seen(tmp_path: Path) -> None:
     assert model.weight_bytes_exact["experts"] == LAYERS * EXPERTS * 3 * H * FFN // 32 * 34
 
 
-def test_a_mixture_is_named_by_its_file_type(tmp_path: Path) -> None:
-    shapes = ends() | layers(attention, dense)
-    kind = int(gguf.LlamaFileType.MOSTLY_Q4_K_M)
-    assert load(write(tmp_path / "m.gguf", "llama", common(), shapes, file_type=kind)).weight_format == "q4_k_m"
+WIDE = {"embedding_length": 256, "feed_forward_length": 512, "attention.head_count": 4, "attention.head_count_kv": 2}
+
+
+def mixture(path: Path, file_type: int, kinds: Mapping[str, str]) -> Transformer:
+    """A model wide enough for blocks of 256, its matrices in the format of the first name they start with."""
+    names = {"attn_q": (256, 256), "attn_k": (128, 256), "attn_v": (128, 256), "attn_output": (256, 256)}
+    names |= {"ffn_gate": (512, 256), "ffn_up": (512, 256), "ffn_down": (256, 512)}
+    shapes = {f"blk.{i}.{n}.weight": shape for i in range(LAYERS) for n, shape in names.items()}
+    shapes |= {f"blk.{i}.{n}_norm.weight": (256,) for i in range(LAYERS) for n in ("attn", "ffn")}
+    shapes |= {"token_embd.weight": (VOCAB, 256), "output_norm.weight": (256,), "output.weight": (VOCAB, 256)}
+    types = {
+        name: gguf.GGMLQuantizationType[next(k for start, k in kinds.items() if start in name)]
+        for name, shape in shapes.items()
+        if len(shape) > 1
+    }
+    return load(write(path, "llama", common() | WIDE, shapes, types=types, file_type=file_type))
+
+
+def test_the_format_is_that_of_the_tensors(tmp_path: Path) -> None:
+    """A recipe is believed when the tensors are of it; `file_type` alone says nothing."""
+    kind = gguf.LlamaFileType
+    for file_type, kinds, expected in (
+        (kind.MOSTLY_Q4_K_M, {"ffn_down": "Q6_K", "": "Q4_K"}, "q4_k_m"),
+        (kind.MOSTLY_Q4_K_M, {"token_embd": "Q6_K", "": "Q3_K"}, "q3_k"),
+        (kind.ALL_F32, {"": "Q3_K"}, "q3_k"),
+        (kind.MOSTLY_F16, {"": "IQ2_XXS"}, "iq2_xxs"),
+        (kind.MOSTLY_Q8_0, {"": "F16"}, "fp16"),
+    ):
+        model = mixture(tmp_path / "m.gguf", int(file_type), kinds)
+        assert model.weight_format == expected
+        precision = resolve(expected, lambda name: name)
+        assert get_format(precision.kv).bits == 16
+
+
+def test_each_operator_has_the_formats_of_its_tensors(tmp_path: Path) -> None:
+    model = mixture(
+        tmp_path / "m.gguf", 0, {"token_embd": "Q8_0", "output.w": "Q6_K", "attn_v": "F16", "ffn": "Q2_K", "": "Q4_K"}
+    )
+    assert model.stored is not None
+    assert (model.weight_format, model.stored.embedding, model.stored.head) == ("q2_k", "q8_0", "q6_k")
+    shares = {(op, fmt): share for op, fmt, share in model.blocks[0].formats}
+    assert shares["ffn.down", "q2_k"] == 1.0
+    assert (shares["attention.qkv", "q4_k"], shares["attention.qkv", "bf16"]) == (0.75, 0.25)
+    assert dict(model.stored.activations)["q4_k"] == "int8"
+    read = sum(
+        float(op.count * op.weight_bytes)
+        for op in lower_decode(
+            model, batch=1, context=1, precision=as_shipped(model, resolve("q2_k", lambda name: name))
+        )
+    )
+    held = model.weight_bytes_exact
+    assert held is not None
+    norms = (2 * LAYERS + 1) * 256 * 4
+    assert read == pytest.approx(held["blocks"] + held["head"] - norms)
 
 
 def test_equal_values_for_each_layer_are_one(tmp_path: Path) -> None:
@@ -228,11 +281,12 @@ def test_equal_values_for_each_layer_are_one(tmp_path: Path) -> None:
     ("architecture", "fields", "error", "message"),
     [
         ("lama", common(), UnsupportedError, "nearest: llama"),
-        ("llama", common() | {"split.count": 3}, UnsupportedError, "one of 3 parts"),
-        ("llama", common(block_count=3), FileFormatError, "the tensors hold"),
-        ("llama", common(block_count=0), WaferlineError, "num_hidden_layers"),
-        ("llama", common(embedding_length=65), WaferlineError, "multiple"),
-        ("llama", common() | {"attention.head_count_kv": [1, 2]}, UnsupportedError, "layer to layer"),
+        ("llama", common() | {"split.count": 3}, FileFormatError, "part 1 of 3, and its name does not say so"),
+        ("llama", common(block_count=3), FileFormatError, "the header says 3 layers, the tensors are of 2"),
+        ("llama", common(block_count=0), WaferlineError, "'block_count' is 0"),
+        ("llama", common(embedding_length=65), FileFormatError, "rows of 64, the header says 65"),
+        ("llama", common() | {"attention.head_count_kv": [1, 2]}, FileFormatError, "layer 0: 64 rows of 'attn_q'"),
+        ("llama", common() | {"attention.head_count_kv": [2]}, FileFormatError, "none for layer 1"),
     ],
 )
 def test_what_does_not_describe_the_tensors_is_refused(

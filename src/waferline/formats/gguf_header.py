@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +20,10 @@ from waferline.errors import FileFormatError, UnsupportedError
 from waferline.formats.codec import codecs
 from waferline.formats.tensors import TensorFile, TensorInfo
 
+T = TypeVar("T")
+
 MAGIC = b"GGUF"
+GENERAL = "general."
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 MAX_DIMENSIONS = 8
@@ -94,10 +98,22 @@ def open_gguf(path: Path) -> TensorFile:
 
     Raises: FileFormatError naming the file and the first thing wrong; UnsupportedError for big-endian files.
     """
+    return _mapped(path, lambda cursor: _parse(cursor, path))
+
+
+def first_fields(path: Path) -> dict[str, GGUFField]:
+    """The metadata in front of the first key that is not general: what a file is, without its tokens and tensors.
+
+    Raises: as `open_gguf`.
+    """
+    return _mapped(path, lambda cursor: _fields(cursor, _counts(cursor)[1], only=GENERAL))
+
+
+def _mapped(path: Path, read: Callable[[_Cursor], T]) -> T:
     where = str(path)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _parse(_Cursor(data, where), path)
+            return read(_Cursor(data, where))
     except OSError as error:
         raise FileFormatError(f"cannot be read: {error.strerror}", where=where) from None
     except ValueError as error:
@@ -106,7 +122,8 @@ def open_gguf(path: Path) -> TensorFile:
         raise FileFormatError("an empty file is not a GGUF file", where=where) from None
 
 
-def _parse(cursor: _Cursor, path: Path) -> TensorFile:
+def _counts(cursor: _Cursor) -> tuple[int, int]:
+    """The numbers of tensors and of metadata fields, behind the magic number and the version."""
     if cursor.take(4, "the magic number") != MAGIC:
         raise FileFormatError("not a GGUF file: it does not start with 'GGUF'", where=cursor.where)
     version = cursor.number("I", "the version")
@@ -114,16 +131,27 @@ def _parse(cursor: _Cursor, path: Path) -> TensorFile:
         if version.to_bytes(4, "little")[::-1] in {v.to_bytes(4, "little") for v in VERSIONS}:
             raise UnsupportedError("big-endian GGUF files are not read", where=cursor.where)
         raise FileFormatError(f"GGUF version {version}", where=cursor.where, hint="versions 2 and 3 are read")
-    tensor_count = cursor.count("the number of tensors", 24)
-    field_count = cursor.count("the number of metadata fields", 13)
+    return cursor.count("the number of tensors", 24), cursor.count("the number of metadata fields", 13)
+
+
+def _fields(cursor: _Cursor, count: int, only: str = "") -> dict[str, GGUFField]:
+    """`count` metadata fields, or those before the first whose key does not start with `only`."""
     fields: dict[str, GGUFField] = {}
-    for _ in range(field_count):
+    for _ in range(count):
         key = cursor.text("a metadata key")
+        if not key.startswith(only):
+            break
         type_id = cursor.number("I", f"the type of '{key}'")
         value, item_id = cursor.value(type_id, f"'{key}'")
         if key in fields:
             raise cursor.fail(f"metadata key '{key}' appears twice")
         fields[key] = GGUFField(value, type_id, item_id)
+    return fields
+
+
+def _parse(cursor: _Cursor, path: Path) -> TensorFile:
+    tensor_count, field_count = _counts(cursor)
+    fields = _fields(cursor, field_count)
     descriptions = [_description(cursor) for _ in range(tensor_count)]
     alignment = _alignment(fields, cursor)
     start = -(-cursor.at // alignment) * alignment

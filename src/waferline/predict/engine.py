@@ -14,6 +14,7 @@ from waferline.elementwise import maximum, minimum
 from waferline.errors import unknown
 from waferline.machines.device import Device
 from waferline.remember import by_identity
+from waferline.workloads.spec import ModelSpec
 
 PASSES = ("prefill", "decode")
 HOST_SEQUENCES = (
@@ -214,6 +215,9 @@ def _earlier(version: str, limit: str) -> bool:
     return tuple(int(x or 0) for x in numbers.groups()) < tuple(int(x or 0) for x in bound.groups())
 
 
-def default_engine(device: Device) -> Engine:
-    """The engine usually run on a machine of this kind."""
-    return get_engine(read_packaged("engines.yaml")["default"][device.kind])
+def default_engine(device: Device, model: ModelSpec | None = None) -> Engine:
+    """The engine usually run on a machine of this kind, or the one whose form the files of `model` have."""
+    facts = read_packaged("engines.yaml")
+    usual = get_engine(facts["default"][device.kind])
+    own = facts["containers"].get(getattr(model, "metadata", {}).get("container"))
+    return get_engine(own) if own is not None and usual.step_s else usual

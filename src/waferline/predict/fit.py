@@ -36,7 +36,7 @@ def smallest_group(model: Transformer, device: Device, request: Mapping[str, Any
 
     Raises: DoesNotFitError when no group of up to 1,024 devices does.
     """
-    engine = default_engine(device) if request.get("engine") is None else get_engine(str(request["engine"]))
+    engine = default_engine(device, model) if request.get("engine") is None else get_engine(str(request["engine"]))
     for tp, pp in group_sizes(model, device, engine, request):
         result = ServingModel().solve(model, device, **{**request, "tp": tp, "pp": pp})
         if bool(np.all(result["feasible"])):

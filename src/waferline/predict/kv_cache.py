@@ -73,8 +73,8 @@ def kept_layers(
     counts: dict[tuple[Any, ...], int] = {}
     fixed: Floats = 0.0
     for block in model.blocks:
-        if block.mixer is not None:
-            kind = _kind(block.mixer, chunks)
+        for mixer in block.mixers:
+            kind = _kind(mixer, chunks)
             counts[kind] = counts.get(kind, 0) + block.count
         if block.cross is not None:
             fixed = fixed + block.count * block.cross.kv_elements_per_token * each * memory / tp

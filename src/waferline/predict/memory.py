@@ -151,7 +151,7 @@ def _in_a_pass(engine: Engine, device: Device) -> tuple[float, bool]:
 
 def kv_elements_per_token(model: Transformer) -> int:
     """Elements of KV cache that one token adds, all layers."""
-    return sum(b.count * b.mixer.kv_elements_per_token for b in model.blocks if b.mixer is not None)
+    return sum(b.count * m.kv_elements_per_token for b in model.blocks for m in b.mixers)
 
 
 def kv_cache_bytes(

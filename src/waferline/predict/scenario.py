@@ -167,7 +167,7 @@ def run(scenario: Scenario) -> Answer:
     degrees that the model cannot be cut into), UnsupportedError, DoesNotFitError.
     """
     spec = load_model(scenario.model, input_shape=scenario.input_shape)  # refuses a shape that it would not read
-    scenario, device = replace(scenario, input_shape=None), load_hardware(scenario.machine)
+    scenario, device = replace(scenario, model=spec, input_shape=None), load_hardware(scenario.machine)
     if scenario.phase not in PHASES:
         raise unknown("phase", scenario.phase, PHASES)
     kind = _kind(spec, device, scenario)
@@ -244,7 +244,7 @@ def _check_degrees(spec: ModelSpec, device: Device, scenario: Scenario) -> None:
 
 
 def _engine(device: Device, scenario: Scenario) -> Engine:
-    return default_engine(device) if scenario.engine is None else get_engine(scenario.engine)
+    return default_engine(device, scenario.model) if scenario.engine is None else get_engine(scenario.engine)
 
 
 def _rest(device: Device, scenario: Scenario) -> tuple[str, dict[str, Any]]:

@@ -146,7 +146,7 @@ class ServingModel:
         axes = {k: v for k, v in {**arguments, **inputs, "precision": labels}.items() if np.size(v) > 1}
         arguments |= {"seq_len": arguments["seq_len"] + joined_tokens(spec, inputs), **inputs}
         said = _context_notes(spec, arguments)
-        runner = default_engine(device) if engine is None else get_engine(engine)
+        runner = default_engine(device, spec) if engine is None else get_engine(engine)
         if profile is not None:
             runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
         if memory_share is not None:

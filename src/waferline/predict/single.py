@@ -96,8 +96,8 @@ class SingleNodeModel:
             raise InvalidInputError(f"steps would not be read: {spec.name} is no diffusion model that makes images")
         labels = np.asarray(precision, dtype=str)
         common_shape({**a, "precision": labels})
-        runner = default_engine(device) if engine is None else get_engine(engine)
-        if engine is None and device.kind in ("gpu", "tpu", "npu"):
+        runner = default_engine(device, spec) if engine is None else get_engine(engine)
+        if engine is None and runner is default_engine(device) and device.kind in ("gpu", "tpu", "npu"):
             runner = get_engine("static")
         case = _Case(spec, device, runner, phase)
         values = over_labels(labels, a, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))

@@ -22,6 +22,7 @@ from waferline.workloads.spec import (
     Mixer,
     MixtureOfExperts,
     ModelSpec,
+    Recurrent,
     StateSpace,
     Transformer,
 )
@@ -94,7 +95,7 @@ def _transformer(t: Transformer) -> ParameterCount:
     # A decoder with a narrow table (OPT-350M) projects into and out of it; an encoder (ELECTRA) into it alone, with a
     # bias, and keeps positions and norm at the narrow width.
     position_width = t.hidden_size if t.has_head else width
-    embedding = table + (t.learned_positions + t.token_types) * position_width
+    embedding = table + (t.learned_positions + t.token_types) * position_width + t.lookup_params
     projections = 0 if width == t.hidden_size else t.hidden_size * (2 * width if t.has_head else width + 1)
     head = 0 if t.tied_embeddings or not t.has_head else table
     head += t.vocab_size * t.head_bias + t.head_classes * (t.hidden_size + 1)
@@ -110,7 +111,7 @@ def _transformer(t: Transformer) -> ParameterCount:
         tower=sum(tower.params for tower in t.towers),
     )
     for block in (*t.encoder, *t.blocks):
-        count += layer_count(block, t.hidden_size, norm) * (block.distinct or block.count)
+        count += layer_count(block, t.hidden_size, norm) * (block.count if block.distinct is None else block.distinct)
     return count
 
 
@@ -120,18 +121,20 @@ def _norm_size(t: Transformer) -> int:
 
 def layer_count(block: Block, hidden: int, norm: int) -> ParameterCount:
     """Parameters of one layer of `block`; `norm` is the size of one norm."""
-    attention = sum(_MIXERS[type(m)](m, hidden) for m in (block.mixer, block.cross) if m is not None)
-    count = ParameterCount(attention=attention, norms=norm * block.norms)
+    attention = sum(_MIXERS[type(m)](m, hidden) for m in (*block.mixers, block.cross) if m is not None)
+    count = ParameterCount(attention=attention, norms=norm * block.norms, other=block.side)
     return count if block.ffn is None else count + _FFNS[type(block.ffn)](block.ffn, hidden)
 
 
 def _attention(a: Attention, hidden: int) -> int:
-    q, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    q, out = a.heads * a.head_dim, a.heads * a.v_head_dim
+    k = 0 if a.shared_kv else a.kv_heads * a.head_dim
+    v = 0 if a.shared_kv or a.value_is_key else a.kv_heads * a.v_head_dim
     key_bias = a.qkv_bias if a.key_bias is None else a.key_bias
-    weights = hidden * (q * (2 if a.output_gate else 1) + 2 * kv) + q * hidden
-    biases = a.qkv_bias * (q + kv) + key_bias * kv + a.out_bias * hidden
-    norms = 2 * a.head_dim * a.qk_norm + (q + kv) * a.qk_norm_full + a.inner_norm * q
-    return weights + biases + norms + a.sinks * a.heads
+    weights = hidden * (q * (2 if a.output_gate else 1) + k + v) + out * hidden
+    biases = a.qkv_bias * (q + v) + key_bias * k + a.out_bias * hidden
+    norms = (1 if a.shared_kv else 2) * a.head_dim * a.qk_norm + (q + k) * a.qk_norm_full + a.inner_norm * out
+    return weights + biases + norms + a.sinks * a.heads + a.head_gate * a.heads * hidden
 
 
 def _latent_attention(a: LatentAttention, hidden: int) -> int:
@@ -156,7 +159,7 @@ def _state_space(s: StateSpace, hidden: int) -> int:
         channels = s.inner + 2 * s.groups * s.state
         projected = s.inner + channels + s.heads
         conv = channels * (s.conv_kernel + s.conv_bias)
-        return hidden * projected + s.proj_bias * projected + conv + 3 * s.heads + s.inner + out
+        return hidden * projected + s.proj_bias * projected + conv + 3 * s.heads + s.gated_norm * s.inner + out
     rank = s.dt_rank or 0
     conv = s.inner * (s.conv_kernel + s.conv_bias)
     low_rank = s.inner * (rank + 2 * s.state) + (rank + 1) * s.inner
@@ -169,6 +172,10 @@ def _linear_attention(a: LinearAttention, hidden: int) -> int:
     projections = hidden * (2 * keys + 2 * values + 2 * a.value_heads)  # q, k, v, output gate; β and α per value head
     conv = (2 * keys + values) * a.conv_kernel
     return projections + conv + 2 * a.value_heads + a.value_dim + values * hidden
+
+
+def _recurrent(r: Recurrent, hidden: int) -> int:
+    return hidden * (r.inputs + r.outputs) + r.conv_channels * r.conv_kernel + r.low_rank + r.small
 
 
 def _matrices(hidden: int, intermediate: int, gated: bool, bias: bool) -> int:
@@ -199,5 +206,6 @@ _MIXERS: dict[type[Mixer], Callable[[Any, int], int]] = {
     LatentAttention: _latent_attention,
     StateSpace: _state_space,
     LinearAttention: _linear_attention,
+    Recurrent: _recurrent,
 }
 _FFNS: dict[type[Ffn], Callable[[Any, int], ParameterCount]] = {FeedForward: _feed_forward, MixtureOfExperts: _mixture}

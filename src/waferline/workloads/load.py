@@ -11,6 +11,7 @@ from typing import Any
 from waferline.catalog.names import slug
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import FileFormatError, InvalidInputError, UnknownNameError
+from waferline.formats.gguf_set import holds_gguf
 from waferline.workloads.huggingface import from_config
 from waferline.workloads.model_file import model_from_facts
 from waferline.workloads.models import catalog_model
@@ -29,7 +30,7 @@ def load_model(source: Any, *, input_shape: str | None = None) -> ModelSpec:
     """The model that `source` names or holds.
 
     `source`: a catalogue name (`llama-3-8b`), the path of a Hugging Face `config.json` or of a directory with one, a
-    `.gguf` file, a network as `.onnx`, `.tflite` or `.pt2`
+    `.gguf` file (any part of a split one) or a directory with one model in GGUF, a network as `.onnx`, `.tflite` or `.pt2`
     file or as a PyTorch module, a `.yaml` file in the catalogue's form, a configuration as a mapping, or a model (returned
     as it is). `input_shape`: sizes that a network leaves open, such as `1x3x224x224` or `pixels=1x3x224x224,mask=1x77`.
     Raises: UnknownNameError, FileFormatError, InvalidInputError or UnsupportedError, each naming what and where.
@@ -85,7 +86,12 @@ def _is_model_folder(text: str) -> bool:
     """A directory is meant when it holds a model, or when the text cannot be a bare name."""
     if not text.strip() or not os.path.isdir(text):  # noqa: PTH112  Path.is_dir raises for a name too long for a path
         return False
-    return Path(text, _CONFIG).is_file() or Path(text, _DENOISER).is_file() or len(Path(text).parts) > 1
+    return (
+        Path(text, _CONFIG).is_file()
+        or Path(text, _DENOISER).is_file()
+        or len(Path(text).parts) > 1
+        or holds_gguf(Path(text))
+    )
 
 
 def _from_path(path: Path) -> ModelSpec:
@@ -94,6 +100,8 @@ def _from_path(path: Path) -> ModelSpec:
         if not inside.is_file() and (path / _DENOISER).is_file():  # a diffusers pipeline
             inside = path / _DENOISER
         if not inside.is_file():
+            if holds_gguf(path):
+                return _from_gguf(path)
             raise FileFormatError(f"directory has no {_CONFIG}", where=str(path))
         return _named(_from_folder(inside), path.resolve().name)
     suffix = path.suffix.lower()
@@ -116,7 +124,7 @@ def _folder(config: Path) -> Path:
 
 
 def _from_gguf(path: Path) -> ModelSpec:
-    from waferline.workloads.gguf_model import from_gguf  # the gguf package takes a while to import
+    from waferline.workloads.gguf.model import from_gguf  # the gguf package takes a while to import
 
     return from_gguf(path)
 

@@ -194,13 +194,15 @@ def layer(model: Transformer, block: Block, b: Builder, p: Pass, prefix: str = "
     if block.norms:
         norms = count * block.norms
         operators.append(b.streaming("norm", "norm", p.tokens * hidden, passes=4, count=norms, flops_each=6))
-    if block.mixer is not None:
-        operators += mixers.LOWER[type(block.mixer)](b, block.mixer, hidden, count, p)
-        reductions += 1
+    for mixer in block.mixers:
+        operators += mixers.LOWER[type(mixer)](b, mixer, hidden, count, p)
+    reductions += bool(block.mixers)
     if block.cross is not None:
         p = replace(p, memory=maximum(p.memory, 1.0))
         operators += mixers.cross_attention(b, block.cross, hidden, count, p)
         reductions += 1
+    if block.side:
+        operators.append(b.gemm("side", p.tokens, block.side / hidden, hidden, count=count))
     if block.ffn is not None:
         operators += feed_forward.LOWER[type(block.ffn)](b, block.ffn, hidden, count, p)
         reductions += 1

@@ -10,7 +10,7 @@ from waferline.elementwise import maximum, minimum, where
 from waferline.workloads.build import Builder, cached_tokens, causal_pairs
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel
-from waferline.workloads.spec import Attention, LatentAttention, LinearAttention, Mixer, StateSpace
+from waferline.workloads.spec import Attention, LatentAttention, LinearAttention, Mixer, Recurrent, StateSpace
 
 _STATE_BYTES = 4.0  # recurrent states are kept in fp32 (mamba_ssm and fla kernels)
 
@@ -43,20 +43,24 @@ def attention(b: Builder, a: Attention, hidden: int, count: Floats, p: Pass) -> 
     """Projections, rotary embedding, KV append, attention and output projection of one rank."""
     tp = p.parallel.tp
     heads, kv_heads = shard(a.heads, tp), shard(a.kv_heads, tp)
-    queries = heads * (2 if a.output_gate else 1)
-    yield b.gemm("attention.qkv", p.tokens, (queries + 2 * kv_heads) * a.head_dim, hidden, count=count)
+    queries = heads * a.head_dim * (2 if a.output_gate else 1) + heads * a.head_gate
+    keys = 0.0 if a.shared_kv else kv_heads * a.head_dim
+    values = 0.0 if a.shared_kv or a.value_is_key else kv_heads * a.v_head_dim
+    kept = 0.0 if a.shared_kv else kv_heads * (a.head_dim + a.v_head_dim)
+    yield b.gemm("attention.qkv", p.tokens, queries + keys + values, hidden, count=count)
     yield b.streaming(
-        "attention.rope", "elementwise", p.tokens * (heads + kv_heads) * a.head_dim, passes=2, count=count, flops_each=6
+        "attention.rope", "elementwise", p.tokens * (heads * a.head_dim + keys), passes=2, count=count, flops_each=6
     )
-    yield b.operator(
-        "attention.kv_append",
-        "elementwise",
-        count=count,
-        kv_bytes=p.tokens * 2 * kv_heads * a.head_dim * b.kv_bytes,
-        shape={"elements": p.tokens * 2 * kv_heads * a.head_dim},
-    )
+    if not a.shared_kv:
+        yield b.operator(
+            "attention.kv_append",
+            "elementwise",
+            count=count,
+            kv_bytes=p.tokens * kept * b.kv_bytes,
+            shape={"elements": p.tokens * kept},
+        )
     yield _softmax_attention(b, a, heads, kv_heads, count, p)
-    yield b.gemm("attention.out", p.tokens, hidden, heads * a.head_dim, count=count)
+    yield b.gemm("attention.out", p.tokens, hidden, heads * a.v_head_dim, count=count)
 
 
 def _softmax_attention(b: Builder, a: Attention, heads: Floats, kv_heads: Floats, count: Floats, p: Pass) -> Operator:
@@ -78,7 +82,7 @@ def _softmax_attention(b: Builder, a: Attention, heads: Floats, kv_heads: Floats
         kv_heads=kv_heads,
         head_dim=a.head_dim,
         v_head_dim=a.v_head_dim,
-        kv_elements=2 * kv_heads * a.head_dim,
+        kv_elements=kv_heads * (a.head_dim + a.v_head_dim),
         count=count,
     )
 
@@ -204,6 +208,22 @@ def linear_attention(b: Builder, s: LinearAttention, hidden: int, count: Floats,
     yield b.gemm("mixer.out", p.tokens, hidden, values, count=count)
 
 
+def recurrent(b: Builder, r: Recurrent, hidden: int, count: Floats, p: Pass) -> Iterator[Operator]:
+    """Projections, gates through their bottleneck, short convolution, recurrence and output projection of one rank."""
+    tp = p.parallel.tp
+    channels = shard(r.conv_channels, tp)
+    yield b.gemm("mixer.in", p.tokens, shard(r.inputs, tp), hidden, count=count)
+    if r.low_rank:
+        yield b.gemm("mixer.low_rank", p.tokens, shard(r.low_rank / hidden, tp), hidden, count=count)
+    if r.conv_channels:
+        yield b.streaming(
+            "mixer.conv", "elementwise", p.tokens * channels, passes=2, count=count, flops_each=2 * r.conv_kernel
+        )
+    if r.state:
+        yield _scan(b, shard(r.state, tp), p.tokens * shard(r.inputs, tp), 8.0, count, p)
+    yield b.gemm("mixer.out", p.tokens, hidden, shard(r.outputs, tp), count=count)
+
+
 def _scan(b: Builder, state: Floats, streamed: Floats, flops_each: float, count: Floats, p: Pass) -> Operator:
     """Recurrent update of `state` elements per sequence: `flops_each` per element and token; the state is read and written."""
     return b.operator(
@@ -223,6 +243,7 @@ LOWER: dict[type[Mixer], Callable[..., Iterator[Operator]]] = {
     LatentAttention: latent_attention,
     StateSpace: state_space,
     LinearAttention: linear_attention,
+    Recurrent: recurrent,
 }
 
 
@@ -233,4 +254,6 @@ def state_elements_per_sequence(mixer: Mixer) -> int:
     if isinstance(mixer, LinearAttention):
         channels = 2 * mixer.key_heads * mixer.key_dim + mixer.value_heads * mixer.value_dim
         return mixer.value_heads * mixer.value_dim * mixer.key_dim + channels * mixer.conv_kernel
+    if isinstance(mixer, Recurrent):
+        return mixer.state + mixer.conv_channels * max(mixer.conv_kernel - 1, 0)
     return 0

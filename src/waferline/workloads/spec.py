@@ -34,15 +34,19 @@ class Attention:
     output_gate: bool = False  # the query projection is twice as wide; its second half gates the output (Qwen3-Next)
     chunked: bool = False  # `window` is a chunk that starts at multiples of itself (Llama 4)
     inner_norm: bool = False  # a norm of heads * head_dim before the output projection (BitNet)
+    value_dim: int | None = None  # width of a value head where it is not head_dim (MiMo-V2)
+    value_is_key: bool = False  # no value projection: the key is cached as value, too (global layers of Gemma 4)
+    shared_kv: bool = False  # keys and values are those of an earlier layer: no projections, no cache (Gemma 3n)
+    head_gate: bool = False  # one sigmoid gate a head on the output (Laguna, Step 3.5)
 
     @property
     def v_head_dim(self) -> int:
-        return self.head_dim
+        return self.value_dim or self.head_dim
 
     @property
     def kv_elements_per_token(self) -> int:
         """Elements of KV cache one token adds in one layer."""
-        return 2 * self.kv_heads * self.head_dim
+        return 0 if self.shared_kv else self.kv_heads * (self.head_dim + self.v_head_dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class StateSpace:
     conv_bias: bool = True
     proj_bias: bool = False
     inner_norms: bool = False  # Jamba: norms on dt, B and C
+    gated_norm: bool = True  # Mamba-2: a norm of `inner` before the output projection (Falcon-H1 has none)
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -106,6 +111,25 @@ class LinearAttention:
     key_dim: int
     value_dim: int
     conv_kernel: int = 4
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrent:
+    """Any other mixer whose state does not grow: Kimi Delta Attention, lightning attention, mLSTM, RWKV, RG-LRU, and the
+    gated short convolution of LFM2 (which keeps a few inputs and no state). Said by its sizes alone.
+    """
+
+    inputs: int  # width of all projections of the hidden state
+    outputs: int  # width that the output projection reads
+    state: int = 0  # elements of state that one sequence keeps
+    conv_channels: int = 0
+    conv_kernel: int = 0
+    low_rank: int = 0  # weights of further projections: gates and decays through a bottleneck
+    small: int = 0  # parameters that multiply no matrix: norms, decays, biases
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -141,7 +165,7 @@ class MixtureOfExperts:
     latent: int | None = None  # routed experts work at this width, between a down and an up projection (Nemotron 3)
 
 
-Mixer = Attention | LatentAttention | StateSpace | LinearAttention
+Mixer = Attention | LatentAttention | StateSpace | LinearAttention | Recurrent
 Ffn = FeedForward | MixtureOfExperts
 
 
@@ -156,10 +180,19 @@ class Block:
     norms: int = 2  # norms of `hidden_size` in each layer
     distinct: int | None = None  # sets of weights that the layers share between them (ALBERT); None: one each
     parallel: bool = False  # mixer and feed-forward read the same input (GPT-J, Falcon): one all-reduce instead of two
+    beside: Mixer | None = None  # a second mixer on the same input (Falcon-H1: attention beside Mamba-2)
+    side: int = (
+        0  # further weights every token meets: per-layer inputs, LAuReL, hyper-connections, small gates and scales
+    )
     places: tuple[int, ...] = field(default=(), compare=False)  # of these layers in the stack; (): not said
     # Operators whose weights the checkpoint keeps in another format than its `weight_format`: operator, format, and the
     # share of its elements, over all `count` layers. "bf16" stands for any 16-bit format.
     formats: tuple[tuple[str, str, float], ...] = ()
+
+    @property
+    def mixers(self) -> tuple[Mixer, ...]:
+        """The mixers over the sequence itself: none, one, or two side by side."""
+        return tuple(m for m in (self.mixer, self.beside) if m is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +232,13 @@ class Transformer:
     position_params: int = 0  # other learned position parameters (T5: relative biases)
     token_types: int = 0  # rows of the segment table (BERT)
     embedding_size: int | None = None  # factorised embedding (OPT-350m); None: hidden_size
+    lookup_params: int = 0  # tables beside the embedding that are only looked up (Gemma 3n: per-layer embeddings)
     embedding_norm: bool = False  # a norm right after the embedding (BERT, BLOOM)
     norm_bias: bool = False  # LayerNorm (weight and bias) rather than RMSNorm
     norm_weight: bool = True  # False: norms without parameters (OLMo)
     final_norm: bool = True
     head_bias: bool = False
-    max_positions: int = 0
+    max_positions: int = 0  # trained context in tokens, as rope scaling extends it; 0: not said
     fixed_tokens: int = 0  # ViT: patches + class token; 0: the caller says
     stem_params: int = 0  # patch or audio convolutions in front
     stem_flops: int = 0  # of that stem, per input

@@ -223,6 +223,19 @@ def test_a_tower_that_is_not_known_is_said() -> None:
     assert any("eye_of_newt" in note for note in run(Scenario(model=strange, machine="h100")).notes)
 
 
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"mm_vision_tower": "openai/clip-vit-large-patch14-336"}, "mm_vision_tower"),
+        ({"visual": {"width": 1664, "layers": 48}}, "visual"),
+        ({"model_type": "qwen2_vl"}, "no section"),
+    ],
+)
+def test_a_tower_that_stands_elsewhere_is_said(extra: dict[str, Any], said: str) -> None:
+    config = {k: v for k, v in QWEN25_VL_7B.items() if k != "vision_config"} | {"model_type": "qwen2"} | extra
+    assert any(said in note for note in run(Scenario(model=config, machine="h100")).notes)
+
+
 def test_images_are_refused_where_nothing_sees_them() -> None:
     with pytest.raises(InvalidInputError, match="images would not be read"):
         run(Scenario(model="llama-3-8b", machine="h100", images=1))

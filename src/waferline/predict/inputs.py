@@ -41,9 +41,24 @@ def _pixels(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def input_notes(spec: ModelSpec, *, serving: bool, inputs: Mapping[str, Any]) -> tuple[str, ...]:
-    """What to say of the towers of `spec`: what they weigh, what an input becomes, and what is not counted."""
-    return tuple(_notes(spec, serving, inputs)) if isinstance(spec, Transformer | StreamNet) else ()
+def input_notes(spec: ModelSpec, *, serving: bool, inputs: Mapping[str, Any], prompt: Any = None) -> tuple[str, ...]:
+    """What to say of what `spec` reads: its towers, what an input becomes, where the prompt goes, and what is not counted."""
+    if not isinstance(spec, Transformer | StreamNet):
+        return ()
+    return (*_prompt(spec, prompt), *_notes(spec, serving, inputs)) if serving else tuple(_notes(spec, serving, inputs))
+
+
+def _prompt(spec: Transformer | StreamNet, prompt: Any) -> Iterator[str]:
+    """Of an encoder-decoder: what its encoder reads."""
+    if not isinstance(spec, Transformer) or not spec.encoder:
+        return
+    if not spec.encoder_tokens:
+        yield "the encoder reads the prompt, once; the decoder starts from one token and keeps the encoder's keys and values"
+        return
+    usual = (
+        f"; prompt {spec.usual_prompt}: what the decoder starts from" if prompt is None and spec.usual_prompt else ""
+    )
+    yield f"the encoder reads {spec.encoder_tokens:,} frames for each prompt{usual}"
 
 
 def _notes(spec: Transformer | StreamNet, serving: bool, inputs: Mapping[str, Any]) -> Iterator[str]:

@@ -184,7 +184,9 @@ def run(scenario: Scenario) -> Answer:
     precision, notes = choose_precision(spec, device, scenario.precision, scenario.kv)
     asked = replace(scenario, model=spec, machine=device, precision=precision)
     answer = _ANSWERS[kind](asked)
-    seen = input_notes(spec, serving=kind == "serve", inputs={"image": scenario.images, "clip": scenario.clips})
+    seen = input_notes(
+        spec, serving=kind == "serve", inputs={"image": scenario.images, "clip": scenario.clips}, prompt=scenario.prompt
+    )
     return replace(answer, notes=(*notes, *bought, *spec.notes, *seen, *answer.notes))
 
 

@@ -133,6 +133,8 @@ HEARS: Mapping[str, str] = {
     "phi4_multimodal": "phi4_multimodal_audio",
     "phi4mm": "phi4_multimodal_audio",
 }
+# Parts of a key that speak of a tower: `visual`, `img_processor`, `speech_config`.
+_WORDS = ("vision", "visual", "image_", "img_", "audio", "speech", "vit_")
 # Models whose own code builds both towers without a section that says so.
 _UNSAID = ("phi4mm",)
 # Decoder of each multimodal model, where its file does not name one.
@@ -164,6 +166,7 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
             unread.append(f"the {key.split('_')[0]} tower ({kind}, in {top})")
         else:
             towers.append(tower)
+    unread += _elsewhere(data, top, bool(towers or unread))
     if top == "phi4mm":
         unread.append("the low-rank adapters of vision and speech")
     metadata = dict(spec.metadata)
@@ -172,6 +175,17 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
     elif towers:
         metadata.pop("not_counted", None)
     return replace(spec, towers=tuple(towers), metadata=metadata)
+
+
+def _elsewhere(data: Mapping[str, Any], top: str, found: bool) -> list[str]:
+    """Towers that a file means and does not describe in a section that is read: under another key, by name, or not at all."""
+    known = ("vision_config", "audio_config")
+    other = [k for k, v in data.items() if isinstance(v, Mapping) and k not in known and any(w in k for w in _WORDS)]
+    named = [k for k in ("mm_vision_tower", "vision_tower") if isinstance(data.get(k), str)]
+    if other or named:
+        return [f"the tower under '{key}'" for key in (*other, *named)]
+    sees = top in VISION or top in HEARS or top in ("mllama", "gemma3n")
+    return [f"the towers of {top}, of which the file has no section"] if sees and not found else []
 
 
 def _vision(

@@ -482,6 +482,12 @@ def test_a_section_of_nothing_but_nulls_is_no_16_bit_model() -> None:
         load_model(with_section({"quant_method": None, "bits": None}))
 
 
+def test_a_checkpoint_that_keeps_32_bits_is_said() -> None:
+    assert "32 bits" in transformer(LLAMA_8B | {"torch_dtype": "float32"}).notes[0]
+    assert not transformer(LLAMA_8B | {"torch_dtype": "bfloat16"}).notes
+    assert not transformer(with_section(SECTIONS["gptq"]) | {"dtype": "float32"}).notes
+
+
 def test_a_float_checkpoint_has_no_section() -> None:
     assert transformer(LLAMA_8B | {"quantization_config": None}).weight_format is None
 

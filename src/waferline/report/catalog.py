@@ -134,10 +134,11 @@ _WORDS = {"StateSpace": "state space", "LinearAttention": "linear attention"}
 
 
 def weights_in(spec: ModelSpec) -> dict[str, float]:
-    """Bytes of all weights in formats that people ask for; how a checkpoint spreads its own formats is in `predict`."""
+    """Bytes of all weights: as the checkpoint ships, where it is quantised, and in formats that people ask for."""
     if not isinstance(spec, Transformer):
         return {}
-    return {name: model_weight_bytes(spec, resolve(name, lambda fmt: fmt)) for name in _ASKED_FOR}
+    names = ((spec.weight_format,) if spec.weight_format else ()) + _ASKED_FOR
+    return {name: model_weight_bytes(spec, resolve(name, lambda fmt: fmt)) for name in names}
 
 
 def model_page(spec: ModelSpec) -> Iterator[Block]:

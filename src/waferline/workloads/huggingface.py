@@ -16,7 +16,7 @@ from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import FAMILIES
 from waferline.workloads.families.images import PAIRS
 from waferline.workloads.families.towers import TEXT, with_towers
-from waferline.workloads.quantization.section import SECTIONS, quantisation_section
+from waferline.workloads.quantization.section import SECTIONS, quantisation_section, wide_notes
 from waferline.workloads.spec import ModelSpec, Transformer
 
 _SECTIONS = ("text_config", "llm_config", "language_config")  # where multimodal configurations keep the decoder
@@ -70,7 +70,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     section, place, family = _decoder(data, where)
     c = ConfigReader({**_DEFAULTS.get(family, {})} | {k: v for k, v in section.items() if v is not None}, place)
     spec = FAMILIES[family](c)
-    quantized = quantisation_section(c)
+    quantized, notes = quantisation_section(c), wide_notes(c)
     c.finish(ignore=("text_config", "vision_config"))
     metadata = {"model_type": str(data.get("model_type"))}
     if section is not data:
@@ -79,7 +79,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     if isinstance(spec, Transformer):
         spec = with_towers(spec, data, where)
     if quantized is None or not isinstance(spec, Transformer):
-        return spec
+        return replace(spec, notes=(*spec.notes, *notes)) if notes and isinstance(spec, Transformer) else spec
     from waferline.workloads.quantization.methods import quantised  # NumPy, for checkpoints that are quantised alone
 
     return quantised(spec, quantized)

@@ -28,3 +28,11 @@ def quantisation_section(c: ConfigReader) -> ConfigReader | None:
     if found is None or not c.get(*SECTIONS):
         return None
     return found if experts is None else found.merged({"expert_dtype": experts})
+
+
+def wide_notes(c: ConfigReader) -> tuple[str, ...]:
+    """What to say of a checkpoint that is not quantised: one in 32 bits is loaded in 16."""
+    dtype = c.get("torch_dtype", "dtype")
+    if isinstance(dtype, str) and dtype.removeprefix("torch.") in ("float32", "float"):
+        return ("the checkpoint keeps 32 bits a weight: engines load it in 16; --precision fp32 keeps them",)
+    return ()

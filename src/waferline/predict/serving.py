@@ -249,9 +249,8 @@ class ServingCase:
 
     def precision(self, label: str) -> Precision:
         if label not in self.precisions:
-            self.precisions[label] = as_shipped(
-                self.model, resolve(label, self.device.arithmetic, kv=self.kv), self.device.arithmetic
-            )
+            asked = resolve(label, self.device.arithmetic, kv=self.kv or self.engine.cache_format)
+            self.precisions[label] = as_shipped(self.model, asked, self.device.arithmetic)
         return self.precisions[label]
 
     def _settings(self, precision: Precision, parallel: Parallel, keep: bool) -> dict[str, Any]:

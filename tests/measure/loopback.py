@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -22,9 +23,13 @@ class Handler(BaseHTTPRequestHandler):
         """Silent."""
 
     def do_GET(self) -> None:
-        body = json.dumps({"data": [{"id": "toy"}]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        self.server.models(self, {})  # type: ignore[attr-defined]
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """A whole answer at once."""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -65,7 +70,7 @@ def timed(first_s: float, gap_s: float, *, usage: bool = True, per_chunk: int = 
         due = time.perf_counter() + first_s
         for _ in range(0, tokens, per_chunk):
             time.sleep(max(0.0, due - time.perf_counter()))
-            handler.token()
+            handler.token("x" * per_chunk)
             due += gap_s
         if usage and "stream_options" in request:
             counted = {"prompt_tokens": 2 * len(content.split()), "completion_tokens": tokens}
@@ -87,7 +92,7 @@ def trickles(handler: Handler, request: dict[str, Any]) -> None:
     handler.start()
     for _ in range(200):
         handler.token()
-        time.sleep(0.05)
+        time.sleep(0.12)
 
 
 def drops(handler: Handler, request: dict[str, Any]) -> None:
@@ -146,24 +151,101 @@ def says_nothing(handler: Handler, request: dict[str, Any]) -> None:
     handler.finish()
 
 
-def fails(handler: Handler, request: dict[str, Any]) -> None:
-    body = b'{"error": "no capacity"}'
-    handler.send_response(503)
-    handler.send_header("Content-Length", str(len(body)))
+def answers(status: int, body: bytes = b"", **headers: str) -> Writer:
+    """One whole answer, whatever was asked."""
+    return lambda handler, request: handler.answer(status, body, **headers)
+
+
+def lists(name: str) -> Writer:
+    """A list with one model of that name."""
+    return answers(200, json.dumps({"data": [{"id": name}]}).encode())
+
+
+def says(*events: Any, text: str = "x", chunks: int = 2) -> Writer:
+    """A stream of `chunks` chunks of text, then these events, then its end."""
+
+    def write(handler: Handler, request: dict[str, Any]) -> None:
+        handler.start()
+        for _ in range(chunks):
+            handler.token(text)
+        for event in (*events, "[DONE]"):
+            handler.event(event)
+        handler.finish()
+
+    return write
+
+
+def counts(completion: Any, prompt: Any = 16, chunks: int = 2) -> Writer:
+    """Claims so many tokens for `chunks` one-letter chunks."""
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return says({"choices": [], "usage": usage}, chunks=chunks)
+
+
+def compressed(handler: Handler, request: dict[str, Any]) -> None:
+    """A gigabyte of blanks in a megabyte, as gzip that nobody asked for."""
+    handler.answer(200, BOMB, Content_Encoding="gzip", Content_Type="text/event-stream")
+
+
+BOMB = gzip.compress(gzip.compress(b" " * 2**26) * 16)  # small here; unfolded once it is still gzip
+DEEP = "[" * 100_000
+ESCAPES = "\x1b]0;owned\x07\x1b[2J"
+
+
+def endless(piece: bytes) -> Writer:
+    """`piece` again and again, as fast as it is taken, until the other end hangs up."""
+
+    def write(handler: Handler, request: dict[str, Any]) -> None:
+        handler.start()
+        while True:
+            handler.send(piece)
+
+    return write
+
+
+def drips(handler: Handler, request: dict[str, Any]) -> None:
+    """A byte every now and then: always alive, never done."""
+    handler.start()
+    for byte in b'data: {"choices": [{"text": "' * 20:
+        handler.send(bytes([byte]))
+        time.sleep(0.05)
+
+
+def endless_error(handler: Handler, request: dict[str, Any]) -> None:
+    handler.send_response(500)
+    handler.send_header("Transfer-Encoding", "chunked")
     handler.end_headers()
-    handler.wfile.write(body)
+    while True:
+        handler.send(b"no " * 2**14)
+
+
+def huge_header(handler: Handler, request: dict[str, Any]) -> None:
+    handler.answer(200, X_Long="x" * 2**20)
+
+
+def no_http(handler: Handler, request: dict[str, Any]) -> None:
+    handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+    handler.close_connection = True
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    writer: Writer
+    models: Writer
+    seen: list[tuple[str, dict[str, Any]]]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """The other end hung up, as it should."""
 
 
 @contextmanager
-def serving(writer: Writer) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
+def serving(writer: Writer, models: Writer | None = None) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
     """A server on a free loopback port: (base URL, requests seen)."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.writer, server.seen = writer, []  # type: ignore[attr-defined]
+    server = _Server(("127.0.0.1", 0), Handler)
+    server.writer, server.models, server.seen = writer, models or lists("toy"), []
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1", server.seen  # type: ignore[attr-defined]
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1", server.seen
     finally:
         server.shutdown()
         server.server_close()

@@ -26,8 +26,8 @@ from waferline.measure.resident import (
     judge,
     measure_resident_solve_throughput,
 )
-from waferline.measure.resident.cpu import CpuSolver
 from waferline.measure.resident.shapes import RIDGE, Inputs
+from waferline.measure.resident.solvers import CpuSolver
 from waferline.measure.resident.verdict import judge_rate
 
 SMALL = EncodeShape("small", 300, 40)
@@ -69,7 +69,7 @@ def test_the_oracle_refuses_what_is_not_positive_definite() -> None:
 def test_the_cpu_as_a_device_agrees_with_the_oracle(p: int) -> None:
     shape = EncodeShape("x", 700, p)
     inputs = Inputs.of(shape)
-    solver = CpuSolver(Cpu(1), RIDGE)
+    solver = CpuSolver(Cpu(1))
     solver.stage(inputs.x)
     w = inputs.weights(3)
     wanted = cpu_oracle_normal_equations_solve(inputs.x, w, inputs.rhs, RIDGE)
@@ -102,16 +102,25 @@ def test_no_gpu_is_undetermined_and_never_met() -> None:
     assert caught.value.exit_code == 4
 
 
+STAGING: dict[str, Exception] = {
+    "staging": RuntimeError("out of device memory"),
+    "memory": MemoryError(),
+    "value": ValueError("an array is too big"),
+    "algebra": np.linalg.LinAlgError("SVD did not converge"),
+    "elsewhere": NotEngaged("X lies on the host"),
+}
+
+
 class BadSolver(CpuSolver):
     """A solver that goes wrong in a chosen way at a chosen solve; the arithmetic before it is real."""
 
     def __init__(self, how: str, at: int) -> None:
-        super().__init__(Cpu(1, "bad:0"), RIDGE)
+        super().__init__(Cpu(1, "bad:0"))
         self.how, self.left = how, at
 
     def stage(self, x: np.ndarray) -> None:
-        if self.how == "staging":
-            raise RuntimeError("out of device memory")
+        if self.how in STAGING:
+            raise STAGING[self.how]
         super().stage(x)
 
     def solve(self, w: np.ndarray, rhs: np.ndarray) -> np.ndarray:
@@ -131,6 +140,10 @@ class BadSolver(CpuSolver):
     ("how", "at", "reason"),
     [
         ("staging", 0, "device-lost"),
+        ("memory", 0, "out-of-memory"),
+        ("value", 0, "failed"),
+        ("algebra", 0, "failed"),
+        ("elsewhere", 0, "not-engaged"),
         ("lost", 0, "device-lost"),
         ("lost", 4, "device-lost"),
         ("host", 3, "not-engaged"),
@@ -189,8 +202,12 @@ def test_shapes_and_devices_by_name() -> None:
     assert encode_shape("12x34") == EncodeShape("12x34", 12, 34)
     with pytest.raises(UnknownNameError, match="sae-2k-2048"):
         encode_shape("sae-2k")
-    with pytest.raises(InvalidInputError):
-        encode_shape("0x4")
+    for shape in ("0x4", "4x0"):
+        with pytest.raises(InvalidInputError):
+            encode_shape(shape)
+    for shape in ("²x4", "9" * 5000 + "x4", "x", "4x", "-4x4"):
+        with pytest.raises(UnknownNameError):
+            encode_shape(shape)
     with pytest.raises(UnknownNameError):
         measure_resident_solve_throughput(SMALL, 5, device="tpu")
     with pytest.raises(InvalidInputError):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waferline.errors import FileFormatError, InvalidInputError, RefusedError
-from waferline.measure.rows import evidence_rows
+from waferline.measure.rows import evidence_rows, rows_csv
 from waferline.measure.server import Load, Target, measure_server
 from waferline.measure.server.guidellm import read_guidellm
 from waferline.measure.server.prompt import prompt_of, words_for
@@ -98,7 +102,28 @@ def test_several_tokens_a_chunk_are_noticed() -> None:
         (toy.error_event, "rubbish"),
         (toy.endless_line, "rubbish"),
         (toy.says_nothing, "empty"),
-        (toy.fails, "http"),
+        (toy.answers(503, b'{"error": "no capacity"}'), "http"),
+        (toy.answers(429, b"slow down", Retry_After="3600"), "http"),
+        (toy.answers(500), "http"),
+        (toy.answers(307, Location="http://127.0.0.1:9/"), "http"),
+        (toy.answers(500, b"x" * 2**24), "http"),
+        (toy.endless_error, "http"),
+        (toy.compressed, "rubbish"),
+        (toy.answers(500, toy.BOMB, Content_Encoding="gzip"), "http"),
+        (toy.says(toy.DEEP), "rubbish"),
+        (toy.says({"choices": [3]}), "rubbish"),
+        (toy.says({"choices": [{"text": 3}]}), "rubbish"),
+        (toy.says({"choices": [{"text": "x"}] * 1000}), "rubbish"),
+        (toy.says({"choices": [{"delta": [1]}]}), "rubbish"),
+        (toy.endless(b": " + b"x" * 2**19 + b"\n"), "rubbish"),
+        (toy.drips, "timeout"),
+        (toy.huge_header, "dropped"),
+        (toy.no_http, "dropped"),
+        (toy.endless(b'data: {"choices": [{"text": "x"}]}\n\n'), "lying"),
+        (toy.says(chunks=8), "lying"),  # two more than were asked for, uncounted
+        *((toy.counts(n), "lying") for n in (10**30, 10**6, 7, 5, 0, -1, 2.0, True, "2", [2])),
+        (toy.counts(1, chunks=5), "lying"),
+        *((toy.counts(2, prompt=n), "lying") for n in (10**30, 10**6, 1, -1, 3.5, "8")),
     ],
 )
 def test_every_fault_is_named_and_counted(writer: toy.Writer, fault: str) -> None:
@@ -112,6 +137,7 @@ def test_every_fault_is_named_and_counted(writer: toy.Writer, fault: str) -> Non
     with toy.serving(write) as (url, _):
         limits = {"timeout_s": 0.5, "stall_s": 0.3} if fault in ("stall", "timeout") else {}
         (result,) = measure_server(target(url, **limits), [Load(5, concurrency=5, warmups=0)], **QUICK)
+    assert all(len(sample) < 320 and sample.isprintable() for sample in result.summary["error_samples"])
     assert result.summary["errors"] == {fault: 5}
     assert result.summary["error_rate"] == 1.0
     assert not result.engaged
@@ -138,6 +164,88 @@ def test_some_faults_among_answers_are_reported_not_dropped() -> None:
     (row,) = evidence_rows([result.to_json()])
     assert row["metric"] == "output_tokens_per_s"
     assert row["suspect"]
+
+
+def test_one_lie_among_answers_is_no_measurement() -> None:
+    healthy, liar = toy.timed(0.0, 0.0), toy.counts(10**6)
+    calls = iter(range(100))
+
+    def write(handler: toy.Handler, request: dict) -> None:  # type: ignore[type-arg]
+        (liar if next(calls) == 9 else healthy)(handler, request)
+
+    with toy.serving(write) as (url, _):
+        (result,) = measure_server(target(url), [Load(16, warmups=0)], **QUICK)
+    assert (result.summary["answered"], result.engaged) == (15, False)
+    assert list(evidence_rows([result.to_json()])) == []
+    with pytest.raises(RefusedError, match="1e\\+06 tokens in 2 chunks"):
+        result.required()
+
+
+def test_silent_tokens_are_no_lie() -> None:
+    """What has no text (the end of a sequence, again and again) comes in chunks of its own, and counts."""
+
+    def write(handler: toy.Handler, request: dict) -> None:  # type: ignore[type-arg]
+        silent = [{"choices": [{"text": ""}]}] * (request["max_tokens"] - 1)
+        usage = {"choices": [], "usage": {"completion_tokens": request["max_tokens"]}}
+        toy.says(*silent, usage, chunks=1)(handler, request)
+
+    with toy.serving(write) as (url, _):
+        (result,) = measure_server(target(url), [Load(5, warmups=0)], **QUICK)
+    assert result.engaged and result.summary["output_tokens"] == 30
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        toy.answers(200, b"{"),
+        toy.answers(200, toy.DEEP.encode()),
+        toy.answers(200, json.dumps({"data": {"id": 3}}).encode()),
+        toy.answers(200, b'{"data": []}'),
+        toy.answers(401),
+        toy.answers(302, Location="/v1/models"),
+        toy.compressed,
+        toy.endless(b" " * 2**16),
+        toy.stalls,
+        toy.drips,
+        toy.no_http,
+    ],
+)
+def test_a_list_of_models_that_is_none_costs_a_moment_and_no_measurement(models: toy.Writer) -> None:
+    with toy.serving(toy.timed(0.0, 0.0), models) as (url, seen):
+        started = time.perf_counter()
+        (result,) = measure_server(target(url, stall_s=0.4), [Load(5, warmups=0)], **QUICK)
+    assert time.perf_counter() - started < 4.0
+    assert result.engaged and result.target.model == ""
+    assert {request["model"] for _, request in seen} == {"default"}
+
+
+@pytest.mark.parametrize("name", [toy.ESCAPES, "a\nb", "x" * 10**5])
+def test_a_name_that_is_none_is_refused_on_one_line(name: str) -> None:
+    with toy.serving(toy.timed(0.0, 0.0), toy.lists(name)) as (url, _):
+        with pytest.raises(RefusedError) as caught:
+            measure_server(target(url), [Load(5)], **QUICK)
+        (result,) = measure_server(target(url, model="mine"), [Load(5)], **QUICK)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
+    assert result.engaged
+
+
+@pytest.mark.parametrize("writer", [toy.answers(500, toy.ESCAPES.encode()), toy.says({"error": toy.ESCAPES})])
+def test_what_a_server_says_steers_no_terminal(writer: toy.Writer) -> None:
+    with toy.serving(writer) as (url, _), pytest.raises(RefusedError) as caught:
+        measure_server(target(url), [Load(5)], **QUICK)
+    assert str(caught.value).isprintable()
+
+
+def test_a_name_cannot_become_a_formula() -> None:
+    with toy.serving(toy.timed(0.0, 0.0), toy.lists("=cmd|'/C calc'!A0")) as (url, _):
+        (result,) = measure_server(target(url), [Load(5)], **QUICK)
+    (row,) = csv.DictReader(io.StringIO(rows_csv(evidence_rows([result.to_json()]))))
+    assert row["model"] == "'=cmd|'/C calc'!A0"
+
+
+def test_tls_that_is_none_is_refused() -> None:
+    with toy.serving(toy.timed(0.0, 0.0)) as (url, _), pytest.raises(RefusedError, match="connect"):
+        measure_server(target(url.replace("http:", "https:")), [Load(5)], **QUICK)
 
 
 def test_a_server_that_is_down_is_refused() -> None:
@@ -178,6 +286,12 @@ def test_a_server_that_refuses_unknown_options_is_asked_without() -> None:
         lambda: Target("127.0.0.1:8080"),
         lambda: Target("http://127.0.0.1", endpoint="embeddings"),
         lambda: Target("http://127.0.0.1", timeout_s=0.0),
+        lambda: Target("http://127.0.0.1", timeout_s=float("nan")),
+        lambda: Target("http://127.0.0.1", stall_s=float("inf")),
+        lambda: Target("http://"),
+        lambda: Target("http://127.0.0.1:99999/v1"),
+        lambda: Target("http://[::1/v1"),
+        lambda: Target("http://127.0.0.1", key="two\nlines"),
         lambda: measure_server(Target("http://127.0.0.1:9"), [Load(5)], prompt_tokens=0),
         lambda: measure_server(Target("http://127.0.0.1:9"), [Load(5)], output_tokens=-1),
     ],
@@ -246,6 +360,46 @@ def test_guidellm_reports_are_read_in_seconds(tmp_path: Path) -> None:
     assert second["load"]["rate_per_s"] == 4.0
 
 
+_WRONG = (None, True, -1.0, 10**400, float("nan"), float("inf"), "3", [], [1], {}, {"a": 1})
+
+
+def _places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Where everything in nested data lies."""
+    inner: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [path, *(place for key, each in inner for place in _places(each, (*path, key)))]
+
+
+def test_anything_wrong_in_a_guidellm_report_is_a_typed_error_or_a_sane_answer(tmp_path: Path) -> None:
+    path = tmp_path / "g.json"
+    for place in _places(json.loads(json.dumps(_guidellm()))):
+        for wrong in _WRONG:
+            data: object = json.loads(json.dumps(_guidellm()))
+            if place:
+                holder: object = data
+                for key in place[:-1]:
+                    holder = holder[key]  # type: ignore[index]
+                holder[place[-1]] = wrong  # type: ignore[index]
+            else:
+                data = wrong
+            path.write_text(json.dumps(data))
+            try:
+                found = read_guidellm(path)
+            except FileFormatError as error:
+                assert str(error).isprintable()
+                continue
+            for summary in found:
+                times = [v for key in ("ttft_s", "itl_s", "latency_s") for v in (summary[key] or {}).values()]
+                rates = [summary[key] for key in ("output_tokens_per_s", "requests_per_s")]
+                assert all(0 <= v < math.inf for v in times + rates if v is not None)
+    path.write_text('{"benchmarks": ' + "[" * 100_000)
+    with pytest.raises(FileFormatError, match="deep"):
+        read_guidellm(path)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"benchmarks": 3}', '{"benchmarks": [{}]}', '{"benchmarks": [3]}'])
 def test_what_is_no_guidellm_report_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "g.json"
@@ -254,3 +408,18 @@ def test_what_is_no_guidellm_report_is_named(tmp_path: Path, text: str) -> None:
         read_guidellm(path)
     with pytest.raises(FileFormatError):
         read_guidellm(tmp_path / "absent.json")
+
+
+def test_a_record_that_lacks_what_a_measurement_has_is_no_row() -> None:
+    with toy.serving(toy.timed(0.0, 0.0)) as (url, _):
+        (result,) = measure_server(target(url), [Load(5)], **QUICK)
+    record = json.loads(json.dumps(result.to_json()))
+    assert len(list(evidence_rows([record]))) == 1
+    for place in _places({key: record[key] for key in ("check", "conditions", "machine", "detail")})[1:]:
+        holder = damaged = json.loads(json.dumps(record))
+        for key in place[:-1]:
+            holder = holder[key]
+        holder[place[-1]] = None
+        assert len(list(evidence_rows([damaged]))) <= 1
+    del record["machine"]
+    assert list(evidence_rows([record, {"engaged": True}, {}])) == []

@@ -237,14 +237,15 @@ def export(
 ) -> None:
     """Write stored measurements as evidence rows."""
     from waferline.files import write_text
-    from waferline.measure.rows import evidence_rows, rows_csv
+    from waferline.measure.rows import evidence_rows, is_measurement, rows_csv
     from waferline.measure.store import read
     from waferline.report import measured
 
     kept = read(store)
     rows = list(evidence_rows(kept.records))
     write_text(output, rows_csv(rows))
-    data = {"rows": len(rows), "skipped": kept.skipped, "output": str(output)}
+    odd = sum(r["engaged"] and not is_measurement(r) for r in kept.records)
+    data = {"rows": len(rows), "skipped": kept.skipped + odd, "output": str(output)}
     emit(as_json, data, lambda: measured.written(data))
 
 

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from waferline.text import csv_cell
+
 # The schema of published measurements; a row that leaves a column empty has not stated it.
 COLUMNS = (
     "id", "source", "url", "locator", "kind", "hardware", "devices", "model", "phase", "weight_format",
@@ -28,31 +30,61 @@ _COPIED = (
     "output_tokens", "tp", "pp", "ep", "dp", "engine", "engine_version", "operation",
 )  # fmt: skip
 _SOURCE = "waferline measure"
+# What a measurement has at least, whichever version wrote it.
+_NUMBER = int | float
+_MEASURED: Mapping[str, Any] = {
+    "name": str,
+    "device": str,
+    "started": str,
+    "median_s": _NUMBER,
+    "spread": _NUMBER,
+    "repeats": _NUMBER,
+    "work": {},
+    "rates": {},
+    "check": {"reference": str, "error": _NUMBER},
+    "conditions": {"warnings": list},
+    "machine": {"digest": str, "cpu": str, "cores": _NUMBER, "isa": str},
+}
 
 
 def evidence_rows(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows of all records that measured something; refusals yield none.
+    """Rows of all records that measured something; refusals, and what lacks what a measurement has, yield none.
 
     A token rate becomes the metric of that name; everything else is `latency` in seconds, its rates in the notes.
     A disturbed measurement is marked `suspect` with what disturbed it.
     """
     for record in records:
-        if not record["engaged"]:
+        if not is_measurement(record):
             continue
-        named = [(metric, record["rates"][f"{u}_per_s"]) for u, metric in _RATES.items() if u in record["work"]]
+        rates = record["rates"]
+        named = [(metric, rates[f"{unit}_per_s"]) for unit, metric in _RATES.items() if f"{unit}_per_s" in rates]
         for metric, value in named or [("latency_s", record["median_s"])]:
             yield _row(record, metric, value)
 
 
+def is_measurement(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of something that ran, with all that a row needs."""
+    return record.get("engaged") is True and _is_like(record, _MEASURED)
+
+
+def _is_like(value: Any, wanted: Any) -> bool:
+    """Whether `value` has the keys of `wanted` with values of those types."""
+    if not isinstance(wanted, Mapping):
+        return isinstance(value, wanted)
+    return isinstance(value, dict) and all(_is_like(value.get(key), kind) for key, kind in wanted.items())
+
+
 def _row(record: Mapping[str, Any], metric: str, value: float) -> dict[str, Any]:
-    subject: Mapping[str, Any] = record.get("detail", {}).get("evidence", {})
+    detail = record.get("detail")
+    subject = detail.get("evidence") if isinstance(detail, Mapping) else None
+    subject = subject if isinstance(subject, Mapping) else {}
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     row |= {key: subject[key] for key in _COPIED if subject.get(key) is not None}
     machine = record["machine"]
     row["hardware"] = row["hardware"] or f"this-{machine['digest']}"
     row["model"] = row["model"] or record["name"]
     row["engine"] = row["engine"] or "waferline"
-    row["engine_version"] = row["engine_version"] or machine.get("versions", {}).get("waferline", "")
+    row["engine_version"] = row["engine_version"] or (machine.get("versions") or {}).get("waferline", "")
     row["phase"] = row["phase"] or "operator"
     row |= {
         "source": _SOURCE,
@@ -60,7 +92,7 @@ def _row(record: Mapping[str, Any], metric: str, value: float) -> dict[str, Any]
         "kind": "measured",
         "metric": metric,
         "value": value,
-        "suspect": "; ".join(record["conditions"]["warnings"]),
+        "suspect": "; ".join(map(str, record["conditions"]["warnings"])),
         "notes": _notes(record),
     }
     row["id"] = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
@@ -79,9 +111,9 @@ def _notes(record: Mapping[str, Any]) -> str:
 
 
 def rows_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV text with a header."""
+    """Rows as CSV text with a header. A spreadsheet takes no cell for a formula: a server may have chosen the name in it."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
     return out.getvalue()

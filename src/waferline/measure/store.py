@@ -78,4 +78,6 @@ def _record(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and "engaged" in record else None
+    if not isinstance(record, dict) or not isinstance(record.get("engaged"), bool):
+        return None
+    return record

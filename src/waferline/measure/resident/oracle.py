@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError, RefusedError
@@ -25,7 +26,8 @@ def cpu_oracle_normal_equations_solve(x: FloatArray, w: FloatArray, rhs: FloatAr
     gram = scaled.T @ scaled
     gram[np.diag_indices(p)] += ridge
     factor = _cholesky(gram)
-    return _backward(factor, _forward(factor, rhs))
+    half = solve_triangular(factor, rhs, lower=True, check_finite=False)
+    return np.asarray(solve_triangular(factor, half, lower=True, trans="T", check_finite=False), np.float64)
 
 
 def _cholesky(a: FloatArray) -> FloatArray:
@@ -44,17 +46,3 @@ def _cholesky(a: FloatArray) -> FloatArray:
             panel[:j, j] = 0.0
         factor[j0:, j0:j1] = panel
     return factor
-
-
-def _forward(factor: FloatArray, rhs: FloatArray) -> FloatArray:
-    y = rhs.astype(np.float64).copy()
-    for j in range(len(y)):
-        y[j] = (y[j] - factor[j, :j] @ y[:j]) / factor[j, j]
-    return y
-
-
-def _backward(factor: FloatArray, y: FloatArray) -> FloatArray:
-    beta = y.copy()
-    for j in range(len(y) - 1, -1, -1):
-        beta[j] = (beta[j] - factor[j + 1 :, j] @ beta[j + 1 :]) / factor[j, j]
-    return beta

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from waferline.arrays import FloatArray
-from waferline.errors import InvalidInputError, unknown
-from waferline.measure.contract import FEWEST_REPEATS, Check, Measurement, Outcome, Refusal, relative_error, required
-from waferline.measure.engine import Cpu, DeviceLost, NotEngaged, Plan, measure
-from waferline.measure.fingerprint import fingerprint
+from waferline.errors import InvalidInputError
+from waferline.measure.contract import FEWEST_REPEATS, Check, Measurement, Outcome, relative_error, required
+from waferline.measure.engine import Plan, measure
 from waferline.measure.resident.oracle import cpu_oracle_normal_equations_solve
 from waferline.measure.resident.shapes import RIDGE, EncodeShape, Inputs
-from waferline.measure.resident.solver import Solver
+from waferline.measure.resident.solvers import Solver, solver_of
 from waferline.measure.resident.verdict import Verdict, judge, verdict_json
 
 PARITY = 1e-9  # largest distance from the oracle, relative to its largest coefficient
@@ -38,27 +37,26 @@ class ResidentResult:
     def measured_rows_per_s(self) -> float:
         return self.outcome.rate("rows")
 
+    @property
+    def measured_flops_per_s(self) -> float:
+        """The honest companion of rows/s, which rewards few unknowns."""
+        return self.outcome.rate("flops")
+
     def required(self) -> Measurement:
         """The measurement. Raises: RefusedError or DoesNotFitError where there is none."""
         return required(self.outcome)
 
     def to_json(self) -> dict[str, Any]:
         """The result as data: the record with its verdict; the rate is 0 where the device was not engaged."""
-        spread = self.outcome.spread if isinstance(self.outcome, Measurement) else None
         return {
-            "shape": {"label": self.shape.label, "n": self.shape.n, "p": self.shape.p},
+            "shape": self.shape.to_json(),
             "engaged": self.engaged,
             "measured_rows_per_s": self.measured_rows_per_s,
             "measured_flops_per_s": self.measured_flops_per_s,
-            "spread": spread,
+            "spread": self.outcome.spread if isinstance(self.outcome, Measurement) else None,
             **verdict_json(self.verdict),
             "record": self.outcome.to_json(),
         }
-
-    @property
-    def measured_flops_per_s(self) -> float:
-        """The honest companion of rows/s, which rewards few unknowns."""
-        return self.outcome.rate("flops")
 
 
 def measure_resident_solve_throughput(
@@ -67,7 +65,7 @@ def measure_resident_solve_throughput(
     *,
     device: str = "cuda",
     solver: Solver | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> ResidentResult:
     """Rows per second of device-resident normal-equation solves, judged against the deployment target.
 
@@ -81,78 +79,35 @@ def measure_resident_solve_throughput(
         raise InvalidInputError(f"{reps} repeats", where="reps", hint=f"at least {FEWEST_REPEATS}")
     if shape.n < 1 or shape.p < 1:
         raise InvalidInputError(f"shape {shape.n}x{shape.p}", where="shape", hint="sizes of at least 1")
-    if progress is not None:
-        progress(f"{shape.label}: {reps} solves on {device}")
-    outcome = _measure(shape, reps, solver or _solver(device))
+    progress(f"{shape.label}: {reps} solves on {device}")
+    outcome = _measure(shape, reps, solver or solver_of(device))
     return ResidentResult(shape, outcome, judge(outcome))
 
 
 def _measure(shape: EncodeShape, reps: int, solver: Solver) -> Outcome:
-    name = f"resident solve {shape.label} ({shape.n}x{shape.p})"
-
-    def refuse(reason: Any, explanation: str) -> Refusal:
-        return Refusal(
-            name=name,
-            device=solver.device.name,
-            reason=reason,
-            explanation=explanation,
-            machine=fingerprint().to_json(),
-        )
-
-    missing = solver.device.unavailable()
-    if missing is not None:
-        return refuse("no-device", missing)
-    solver.fits(shape)
-    inputs = Inputs.of(shape)
-    try:
-        solver.stage(inputs.x)
-    except (DeviceLost, RuntimeError) as error:
-        return refuse("device-lost", f"staging X failed: {str(error).splitlines()[0] if str(error) else 'no reason'}")
-    except NotEngaged as error:
-        return refuse("not-engaged", str(error))
+    staged: list[Inputs] = []
     used: list[FloatArray] = []  # weights of the solve whose result is checked
 
     def arguments(call: int) -> tuple[FloatArray, FloatArray]:
-        used[:] = [inputs.weights(call)]
-        return used[0], inputs.rhs
+        if not staged:  # here, so that what fails in staging is refused like what fails in a solve
+            solver.fits(shape)
+            staged.append(Inputs.of(shape))
+            solver.stage(staged[0].x)
+        used[:] = [staged[0].weights(call)]
+        return used[0], staged[0].rhs
 
     def check(beta: Any) -> Check:
-        wanted = cpu_oracle_normal_equations_solve(inputs.x, used[0], inputs.rhs, RIDGE)
-        return Check("the CPU oracle (left-looking Cholesky, fp64)", relative_error(_on_host(beta), wanted), PARITY)
+        wanted = cpu_oracle_normal_equations_solve(staged[0].x, used[0], staged[0].rhs, RIDGE)
+        got = np.asarray(beta.cpu() if hasattr(beta, "cpu") else beta, np.float64)
+        return Check("the CPU oracle (left-looking Cholesky, fp64)", relative_error(got, wanted), PARITY)
 
     return measure(
         solver.solve,
-        name=name,
+        name=f"resident solve {shape.label} ({shape.n}x{shape.p})",
         check=check,
         inputs=arguments,
         device=solver.device,
         plan=Plan(repeats=reps, warmups=1, least_s=0.0, most_s=_MOST_S),
         work={"rows": float(shape.n), "flops": shape.flops},
-        detail={"shape": {"label": shape.label, "n": shape.n, "p": shape.p}, "ridge": RIDGE, "precision": "fp64"},
+        detail={"shape": shape.to_json(), "ridge": RIDGE, "precision": "fp64"},
     )
-
-
-def _on_host(beta: Any) -> FloatArray:
-    return np.asarray(beta.cpu() if hasattr(beta, "cpu") else beta, np.float64)
-
-
-def _solver(device: str) -> Solver:
-    if device not in _SOLVERS:
-        raise unknown("device", device, _SOLVERS)
-    return _SOLVERS[device]()
-
-
-def _cpu() -> Solver:
-    from waferline.kernels.cpu.threads import available_threads
-    from waferline.measure.resident.cpu import CpuSolver
-
-    return CpuSolver(Cpu(available_threads()), RIDGE)
-
-
-def _cuda() -> Solver:
-    from waferline.measure.resident.cuda import cuda_solver
-
-    return cuda_solver(RIDGE)
-
-
-_SOLVERS: Mapping[str, Callable[[], Solver]] = {"cuda": _cuda, "cpu": _cpu}

@@ -8,6 +8,7 @@ import numpy as np
 
 from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError, unknown
+from waferline.text import is_count
 
 RIDGE = 1e-3  # λ: XᵀWX alone is singular where p > n
 _X_SCALE = 0.05
@@ -35,6 +36,9 @@ class EncodeShape:
         """X, the weighted X and the Gram matrix with its factor, on the device."""
         return 8.0 * (2.0 * self.n * self.p + 2.0 * self.p**2)
 
+    def to_json(self) -> dict[str, object]:
+        return {"label": self.label, "n": self.n, "p": self.p}
+
 
 CANONICAL_ENCODE_SHAPES = (
     EncodeShape("sae-2k-2048", 2000, 2048),
@@ -52,7 +56,7 @@ def encode_shape(text: str) -> EncodeShape:
     if text in by_label:
         return by_label[text]
     n, _, p = text.lower().partition("x")
-    if not (n.isdigit() and p.isdigit()):
+    if not (is_count(n) and is_count(p)):
         raise unknown("shape", text, by_label)
     if not int(n) or not int(p):
         raise InvalidInputError(f"{text} has a size of 0", where="shape")

@@ -31,8 +31,7 @@ class _Judged:
     @property
     def fraction(self) -> float:
         """Of the target; 0 for a rate that is not finite and positive, infinity too."""
-        valid = math.isfinite(self.rows_per_s) and self.rows_per_s > 0
-        return self.rows_per_s / self.gate.rows_per_s if valid else 0.0
+        return self.rows_per_s / self.gate.rows_per_s if 0 < self.rows_per_s < math.inf else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +88,5 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 def judge_rate(device: str, rows_per_s: float, gate: Gate) -> Met | Unmet:
     """Met at the target and above; a rate that is zero, negative, NaN or infinite is unmet."""
-    meets = math.isfinite(rows_per_s) and rows_per_s > 0 and rows_per_s >= gate.rows_per_s
+    meets = 0 < rows_per_s < math.inf and rows_per_s >= gate.rows_per_s
     return (Met if meets else Unmet)(device, rows_per_s, gate)

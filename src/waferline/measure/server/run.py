@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,16 +17,19 @@ from waferline.measure.fingerprint import fingerprint
 from waferline.measure.server.load import MOST_IN_FLIGHT, Load, offer
 from waferline.measure.server.prompt import prompt_of, words_for
 from waferline.measure.server.statistics import summarise
-from waferline.measure.server.stream import Answer, Failure, Target, ask
+from waferline.measure.server.stream import RUBBISH, Answer, Failure, Target, ask, body_of
 
 _MOST_TOKENS = 2**20
+_MOST_LIST_BYTES = 2**22  # a router that lists hundreds of models sends half a megabyte
+_LONGEST_NAME = 256
 _WARMUP_SEED, _SEED_STEP = 10**9, 10**6  # so that no two requests of a session share a prompt
 _BAD_REQUEST = ("400", "422")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerResult:
-    """One load on one server. Not `engaged`, and without rates, when fewer than five requests were answered."""
+    """One load on one server. Not `engaged`, and without rates, when fewer than five requests were answered, or when one
+    answer was a lie: whoever miscounts once is believed nowhere."""
 
     target: Target
     load: Load
@@ -36,7 +40,7 @@ class ServerResult:
 
     @property
     def engaged(self) -> bool:
-        return bool(self.summary["answered"] >= FEWEST_REPEATS)
+        return bool(self.summary["answered"] >= FEWEST_REPEATS and "lying" not in self.summary["errors"])
 
     def required(self) -> None:
         """Raises: RefusedError when this is no measurement."""
@@ -46,7 +50,8 @@ class ServerResult:
     def error(self) -> RefusedError:
         """The refusal as an error with exit code 4."""
         faults = ", ".join(f"{n} {kind}" for kind, n in self.summary["errors"].items()) or "none sent"
-        sample = next(iter(self.summary["error_samples"]), "")
+        samples = self.summary["error_samples"]
+        sample = next((s for s in samples if s.startswith("lying")), next(iter(samples), ""))
         return RefusedError(
             f"{self.summary['answered']} of {self.summary['requests']} requests were answered, {FEWEST_REPEATS} needed: "
             f"{faults}",
@@ -162,13 +167,24 @@ async def _run(
 
 
 async def _first_model(client: httpx.AsyncClient, target: Target) -> str:
-    """The name of the first model the server lists; empty where it lists none."""
+    """The name of the first model the server lists; empty where it lists none.
+
+    Raises: RefusedError for a name that nobody would give a model: it would stand in every record.
+    """
     try:
-        answer = await client.get(target.url.rstrip("/") + "/models", timeout=target.stall_s)
-        names = [m["id"] for m in answer.json()["data"]]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        async with (
+            asyncio.timeout(target.stall_s),
+            client.stream(
+                "GET", target.url.rstrip("/") + "/models", headers=target.headers, timeout=target.stall_s
+            ) as answer,
+        ):
+            listed = json.loads(await body_of(answer, _MOST_LIST_BYTES))["data"]
+        name = str(listed[0]["id"]) if listed else ""
+    except (httpx.HTTPError, TimeoutError, *RUBBISH):
         return ""
-    return str(names[0]) if names else ""
+    if not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise RefusedError(f"the server calls its model '{name}'", where=target.url, hint="name it with --served-model")
+    return name
 
 
 async def _learn(

@@ -42,6 +42,11 @@ def variant(name: str) -> Transformer:
         ("llama-3.1-8b:Q4_K_M", "llama-3.1-8b", "q4_k_m", None),
         ("Qwen3-8B-exl3-4.0bpw", "qwen3-8b", "exl3_4", None),
         ("Intel/Qwen3-8B-int4-AutoRound", "qwen3-8b", "gptq", None),
+        ("RedHatAI/Qwen3-32B-NVFP4A16", "qwen3-32b", "nvfp4", None),
+        ("RedHatAI/Qwen3-8B-FP8-BLOCK", "qwen3-8b", "fp8_block", None),
+        ("amd/Llama-3.3-70B-Instruct-MXFP4-Preview", "llama-3.3-70b", "mxfp4", None),
+        ("Qwen3-8B-int4-g32", "qwen3-8b", "int4_g32_sym", None),
+        ("microsoft/bitnet-b1.58-2B-4T-gguf", "bitnet-b1.58-2b", "ternary", None),
         ("openai/gpt-oss-20b-mxfp4", "gpt-oss-20b", "mxfp4", 13.76),
     ],
 )

@@ -21,7 +21,7 @@ _PARTS = re.compile(r"[-_:./ ]+")
 # Words that say nothing of sizes: how the model was tuned, or how its format was made.
 _WORDS = """
 instruct it chat hf base dynamic static block quantized unsloth marlin sym asym dwq qat ud imatrix i1 kv tensorrt vllm
-latest model text quant ct
+latest model text quant ct preview
 """
 _SILENT = frozenset(_WORDS.split())
 # A tag of llama.cpp, also with its parts joined by hyphens.
@@ -69,17 +69,30 @@ _SECTIONS: tuple[tuple[str, Section], ...] = (
     (r"w4a16|int4", _INT4),
     (r"w8a8|int8", _INT8),
     (r"w8a16", _compressed(8, "int", False, strategy="channel")),
-    (r"mxfp4", {"quant_method": "quark", "exclude": ["lm_head"], "global_quant_config": {"weight": {"dtype": "fp4"}}}),
+    (
+        r"mxfp4",
+        {
+            "quant_method": "quark",
+            "exclude": ["lm_head"],
+            "global_quant_config": {"weight": {"dtype": "fp4"}, "input_tensors": {"dtype": "fp4"}},
+        },
+    ),
+    (r"nvfp4a16", _modelopt("W4A16_NVFP4", None)),
     (r"nvfp4|fp4", _modelopt("NVFP4", "FP8")),
     (r"mxfp8", _modelopt("MXFP8", None)),
     (r"fp8", {"quant_method": "fp8"}),
 )
 # Makers whose own FP8 repositories keep a scale for each block of 128 x 128; those of others keep one a tensor or a row.
-_BLOCKS = re.compile(r"^(?!redhatai|neuralmagic|nvidia|amd|unsloth).*(qwen3|deepseek|glm-?[45]|minimax|kimi|mimo)")
+_BLOCKS = re.compile(
+    r"^(?!redhatai|neuralmagic|nvidia|amd|unsloth).*(qwen3|deepseek|glm-?[45]|minimax|kimi|mimo)|fp8-block"
+)
+# Makers whose FP8 files are calibrated for a cache in FP8, too.
+_CACHES = re.compile(r"^nvidia/|fp8-kv")
+_GROUP = re.compile(r"(?:^|-)g(\d{2,3})(?:-|$)")
 _MLX = re.compile(r"([2-8])-?bit")
 _EXLLAMA = re.compile(r"(?:exl([23]))?-?(\d(?:-\d{1,2})?)-?bpw(?:-.*exl([23]))?")
 _KNOWN = re.compile(
-    r"gptq|awq|auto|round|autoround|hqq|bnb|nf4|int[48]|w[48]a(?:8|16)|nvfp4|fp4|mxfp[48]|fp8|mlx|[2-8]bit|bit|gguf|exl[23]"
+    r"gptq|awq|auto|round|autoround|hqq|bnb|nf4|int[48]|w[48]a(?:8|16)|nvfp4(?:a16)?|fp4|mxfp[48]|fp8|mlx|[2-8]bit|bit|gguf|exl[23]"
     r"|\d{1,2}bpw|bpw|g\d+|i?q\d|[kmsl01]|x{1,2}s|xl|nl|f16|bf16|f32|fp16|tq\d|\d{1,2}"
 )
 
@@ -127,8 +140,8 @@ def _in_format(model: Transformer, suffix: str, name: str) -> tuple[Transformer,
         return model, ""
     own = model.stored.method if model.stored is not None else ""
     if (match := _GGUF.search(text)) or "gguf" in words:
-        if own == "mxfp4":
-            return model, f" as it ships: its GGUF files keep the experts in {model.weight_format}, too"
+        if own in ("mxfp4", "bitnet"):
+            return model, f" as it ships: files of such names keep {model.weight_format}, too"
         tag = match[1].replace("-", "_") if match else _USUAL_TAG
         fmt = get_format(_TAGS.get(tag, tag)).name
         said = f" in {fmt}" + ("" if match else ", the usual tag") + (f", near to {tag}" if tag in _TAGS else "")
@@ -150,11 +163,19 @@ def _section(text: str, name: str) -> Section | None:
         bits = float(match[2].replace("-", "."))
         return {"quant_method": f"exl{match[1] or match[3] or 3}", "bits": bits, "head_bits": 6}
     found = next((given for pattern, given in _SECTIONS if re.search(pattern, text)), None)
+    group = _GROUP.search(text)
+    if found is _INT4 and group:
+        return _compressed(4, "int", False, strategy="group", group_size=int(group[1]))
+    if found is not None and found["quant_method"] == "fp8":
+        return _modelopt("FP8", "FP8") if _CACHES.search(name) else {**found, **_blocks(name)}
     if found is not None:
-        blocks = found["quant_method"] == "fp8" and _BLOCKS.search(name)
-        return {**found, "weight_block_size": [128, 128]} if blocks else found
+        return {**found, "group_size": int(group[1])} if group and "group_size" in found else found
     match = _MLX.search(text)
     return {"bits": int(match[1]), "group_size": 64} if match else None
+
+
+def _blocks(name: str) -> Section:
+    return {"weight_block_size": [128, 128]} if _BLOCKS.search(name) else {}
 
 
 def _plain(model: Transformer, weight_format: str | None) -> Transformer:

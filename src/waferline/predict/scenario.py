@@ -181,7 +181,9 @@ def run(scenario: Scenario) -> Answer:
     _check_degrees(spec, device, scenario)
     spec = sized(spec, scenario.image_size, scenario.frames)
     device, bought = with_memory(device, scenario.memory)
-    precision, notes = choose_precision(spec, device, scenario.precision, scenario.kv)
+    precision, notes = choose_precision(
+        spec, device, scenario.precision, scenario.kv, training=scenario.phase == "train"
+    )
     asked = replace(scenario, model=spec, machine=device, precision=precision)
     answer = _ANSWERS[kind](asked)
     seen = input_notes(
@@ -257,12 +259,12 @@ def _rest(device: Device, scenario: Scenario) -> tuple[str, dict[str, Any]]:
 
 
 def choose_precision(
-    model: ModelSpec, device: Device, asked: Any, kv: str | None = None
+    model: ModelSpec, device: Device, asked: Any, kv: str | None = None, *, training: bool = False
 ) -> tuple[Any, tuple[str, ...]]:
     """The precision to use, and notes that say what it is beside what the checkpoint ships in.
 
     Without a wish it is what the checkpoint ships in: as it says where the machine computes that, else its weights in 16-bit
-    arithmetic, as engines do. `kv`: the format of the KV cache that was asked for, which wins over the checkpoint's.
+    arithmetic, as engines do; nobody trains integers or 4 bits. `kv`: the format of the cache that was asked for, which wins.
     """
     shipped = model.weight_format if isinstance(model, Transformer) else None
     if asked is not None:
@@ -272,7 +274,7 @@ def choose_precision(
         if isinstance(asked, str):
             resolve(asked, device.arithmetic)
         return asked, _beside_shipped(model, labels) if shipped else ()
-    if shipped is not None:
+    if shipped is not None and not (training and get_format(shipped).family != "fp8"):
         assert isinstance(model, Transformer)
         return _shipped_precision(model, device, kv)
     stored = model.precision if isinstance(model, ConvNet) else None

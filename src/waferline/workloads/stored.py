@@ -57,12 +57,15 @@ def _as_stored(model: Transformer, precision: Precision) -> dict[str, float]:
     parts = {part: n * _WIDE_BYTES for part, n in elements.items()}
     parts["embedding"] = elements["embedding"] * get_format(model.stored.embedding).bytes_per_element
     parts["head"] = elements["head"] * get_format(precision.head).bytes_per_element
+    counted, saved = dict.fromkeys(parts, 0.0), dict.fromkeys(parts, 0.0)
     for block in (*model.encoder, *model.blocks):
         own = dict[str, list[tuple[str, float]]]()
         for name, fmt, share in block.formats:
             own.setdefault(name, []).append((fmt, share))
         for name, count in matrices(model, block):
             part = "experts" if name == "moe.experts" else "blocks"
+            counted[part] += count
             for fmt, share in own.get(name, [(precision.weights, 1.0)]):
-                parts[part] += count * share * (get_format(fmt).bytes_per_element - _WIDE_BYTES)
-    return parts
+                saved[part] += count * share * (_WIDE_BYTES - get_format(fmt).bytes_per_element)
+    # Layers that share their weights run them more often than they are stored.
+    return {part: n - saved[part] * min(1.0, elements[part] / max(counted[part], 1.0)) for part, n in parts.items()}

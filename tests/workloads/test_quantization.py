@@ -425,6 +425,7 @@ def test_other_formats_of_one_checkpoint_keep_the_units_they_have() -> None:
         ({"quant_method": "compressed-tensors", "ignore": ["re:.*"]}, UnsupportedError, "quantises none"),
         (SECTIONS["compressed-tensors"] | {"ignore": ["re:.*"]}, UnsupportedError, "quantises none"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP5"}, UnsupportedError, "NVFP4"),
+        (SECTIONS["modelopt"] | {"group_size": 32}, UnsupportedError, "groups of 32"),
         ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, FileFormatError, "quantized_layers"),
         ({"quant_method": "torchao", "quant_type": "int4_weight_onl"}, UnsupportedError, "int4weightonly"),
         ({"quant_method": "exl3", "bits": 40.0, "head_bits": 6}, InvalidInputError, "between 1 and 8"),
@@ -445,6 +446,11 @@ def test_methods_that_are_not_read_are_refused_by_name(method: str) -> None:
 def test_a_section_under_another_name_is_no_16_bit_model(key: str) -> None:
     with pytest.raises(FileFormatError, match="quantization_config"):
         load_model(LLAMA_8B | {key: SECTIONS["gptq"]})
+
+
+def test_sparse_files_are_said() -> None:
+    model = transformer(with_section(SECTIONS["compressed-tensors"] | {"format": "marlin-24"}))
+    assert "format marlin-24 is counted dense" in model.notes
 
 
 def test_unknown_keys_are_said() -> None:

@@ -12,6 +12,10 @@ from waferline.workloads.quantization.scheme import WIDE, Rule, Scheme, Storage,
 from waferline.workloads.quantization.storage import cache_format, integer, kept, texts
 
 _FLOAT4 = {16: "nvfp4", 32: "mxfp4"}
+_DENSE = frozenset(
+    ["dense", "int-quantized", "float-quantized", "naive-quantized", "pack-quantized", "mixed-precision"]
+)
+_DENSE |= {"nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized"}
 # Classes that stand for modules here; any other class with Linear in its name is a linear one.
 _CLASSES = {"Embedding": "embedding", "Attention": "self_attn", "MLP": "mlp", "MoE": "mlp", "Experts": "experts"}
 
@@ -149,8 +153,7 @@ def _class(target: str, where: str) -> str:
 
 
 def _sparsity(c: ConfigReader) -> tuple[str, ...]:
+    """Notes of a file that leaves zeros out, or packs them in a way that is not known."""
     sparse = c.section("sparsity_config")
-    if sparse is None or not sparse.names():
-        return ()
-    form = sparse.text("dense", "format")
-    return () if form == "dense" else (f"sparsity ({form}) is counted dense: as many bytes as without it",)
+    forms = [c.text("dense", "format"), sparse.text("dense", "format") if sparse is not None else "dense"]
+    return tuple(f"format {form} is counted dense" for form in forms if form not in _DENSE)

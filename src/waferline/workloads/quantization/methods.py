@@ -115,7 +115,12 @@ METHODS: tuple[Method, ...] = (
         "two bits a weight as packed; quantization_mode online keeps the file at 16 bits",
     ),
     Method(("eetq",), runtime.eetq, "weights, modules_to_not_convert", "8-bit integers, one scale a row"),
-    Method(("quanto",), runtime.quanto, "weights, activations, modules_to_not_convert", "groups of 128"),
+    Method(
+        ("quanto",),
+        runtime.quanto,
+        "weights, activations, modules_to_not_convert",
+        "groups of 128, a scale and a shift each",
+    ),
 )
 # Known by name and not read: their sizes follow from codebooks or from code of their own.
 REFUSED = (

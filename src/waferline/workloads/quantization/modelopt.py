@@ -37,7 +37,7 @@ _ALGORITHMS: dict[str, tuple[str, str | None]] = {
     "INT8_SQ": ("int8", "int8"),
     "UNQUANTIZED": (WIDE.weights, None),
 }
-_USUAL_GROUP = 128
+_USUAL_GROUP, _NVFP4_GROUP = 128, 16
 
 
 def read(c: ConfigReader) -> Scheme:
@@ -87,6 +87,8 @@ def _storage(c: ConfigReader, algorithm: str) -> tuple[Storage, tuple[str, ...]]
     group, notes = group_of(c, "group_size", usual=_USUAL_GROUP if "{}" in weights else None)
     if "{}" in weights:
         weights = integer(c.where, 4, group, "_sym")
+    elif weights == "nvfp4" and group not in (None, _NVFP4_GROUP):
+        raise UnsupportedError(f"NVFP4 in groups of {group}", where=c.where, hint=f"it has {_NVFP4_GROUP}")
     return Storage(weights, activations), notes
 
 

@@ -138,7 +138,7 @@ def eetq(c: ConfigReader) -> Scheme:
     return Scheme("eetq", Storage("int8"), tuple(kept(c)))
 
 
-_QUANTO = {"float8": "fp8", "int8": "int8", "int4": "int4_g128", "int2": "int2_g128"}
+_QUANTO = {"float8": "fp8", "int8": "int8", "int4": "int4_g128_affine", "int2": "int2_g128_affine"}
 
 
 def quanto(c: ConfigReader) -> Scheme:

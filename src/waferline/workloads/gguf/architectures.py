@@ -34,7 +34,8 @@ class Architecture:
     """`model_type` names the family; `experts` that of the same architecture with experts.
 
     `parallel`: mixer and feed-forward part read the same input, though there are two norms. `bare_norms`: norms without
-    weights. Windows apply where the file has a window: others keep llama.cpp's full cache.
+    weights. Windows apply where the file has a window: others keep llama.cpp's full cache. kv_layers: layers from there on
+    use keys and values of earlier ones, where the file does not say how many do.
     """
 
     model_type: str
@@ -43,6 +44,7 @@ class Architecture:
     experts: str | None = None
     parallel: bool = False
     bare_norms: int = 0
+    kv_layers: int | None = None
 
 
 A = Architecture
@@ -62,6 +64,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "chatglm": A("chatglm"),
     "codeshell": A("codeshell"),
     "cohere2": A("cohere2", windows=Windows(4)),
+    "cohere2moe": A("cohere2_moe"),
     "command-r": A("cohere"),
     "dbrx": A("dbrx"),
     "deci": A("nemotron-nas"),
@@ -82,7 +85,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "gemma-embedding": A("gemma3_text", "encoder", Windows(6)),
     "gemma2": A("gemma2", windows=Windows(2, size=4096)),
     "gemma3": A("gemma3_text", windows=Windows(6)),
-    "gemma3n": A("gemma3n_text", windows=Windows(5)),
+    "gemma3n": A("gemma3n_text", windows=Windows(5), kv_layers=20),
     "gemma4": A("gemma4_text"),
     "glm-dsa": A("glm_moe_dsa"),
     "glm4": A("glm4"),
@@ -98,6 +101,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "hunyuan-dense": A("hunyuan_v1_dense"),
     "hunyuan-moe": A("hunyuan_v1_moe"),
     "hunyuan_vl": A("hunyuan_v1_dense"),
+    "hy_v3": A("hy_v3"),
     "internlm2": A("internlm2"),
     "jais": A("jais"),
     "jais2": A("jais2"),
@@ -105,6 +109,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "jina-bert-v2": A("bert", "encoder"),
     "jina-bert-v3": A("xlm-roberta", "encoder"),
     "kimi-linear": A("kimi_linear"),
+    "laguna": A("laguna", windows=Windows(4, dense_first=True)),
     "lfm2": A("lfm2"),
     "lfm2moe": A("lfm2_moe"),
     "llama": A("llama", experts="mixtral"),
@@ -113,6 +118,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "maincoder": A("maincoder"),
     "mamba": A("mamba"),
     "mamba2": A("mamba2"),
+    "mellum": A("mellum"),
     "mimo2": A("mimo_v2_flash"),
     "minicpm": A("minicpm"),
     "minicpm3": A("minicpm3"),

@@ -14,10 +14,11 @@ _OF_HEADS = ("attn_q_norm.", "attn_k_norm.")  # as wide as the model by accident
 class Layer:
     """Tensors by their name after `blk.N.`. `where` names the file in errors."""
 
-    __slots__ = ("_left", "number", "where")
+    __slots__ = ("_left", "number", "unused", "where")
 
     def __init__(self, tensors: Mapping[str, TensorInfo], number: int, where: str) -> None:
         self._left, self.number, self.where = dict(tensors), number, where
+        self.unused = 0  # weights that are stored and that no pass reads
 
     def has(self, *names: str) -> bool:
         """Whether one of these is there and not taken."""

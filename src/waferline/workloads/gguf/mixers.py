@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from waferline.workloads.gguf.architectures import ARCHITECTURES
 from waferline.workloads.gguf.header import Header
 from waferline.workloads.gguf.layer import Layer, divided
 from waferline.workloads.spec import Attention, LatentAttention, LinearAttention, Mixer, Recurrent, StateSpace
@@ -29,7 +30,7 @@ def attention(layer: Layer, header: Header, hidden: int) -> Attention:
         raise layer.wrong(f"{heads} query heads cannot share {groups} key/value heads equally")
     fused = layer.matrix("attn_qkv.weight")
     if fused:
-        width = value = divided(layer, fused[0], heads + 2 * groups, "rows of 'attn_qkv'")
+        width, value = _fused_widths(layer, header, fused[0], heads, groups)
         rows, has_value = heads * width, True
         bias = layer.elements("attn_qkv.bias") > 0
     else:
@@ -39,7 +40,8 @@ def attention(layer: Layer, header: Header, hidden: int) -> Attention:
         width = divided(layer, keys[0], groups, "rows of 'attn_k'") if keys else key_length
         value = divided(layer, values[0], groups, "rows of 'attn_v'") if values else width
         has_value = values is not None
-        if not keys and not values:
+        if layer.number >= first_borrowing(header) or not (keys or values):
+            layer.unused += sum(found[0] * found[1] for found in (keys, values) if found)
             return _borrowed(layer, rows, heads, groups)
         bias = layer.all("attn_q.bias", "attn_k.bias", "attn_v.bias")
     if rows not in (heads * width, 2 * heads * width):
@@ -56,9 +58,29 @@ def attention(layer: Layer, header: Header, hidden: int) -> Attention:
     return _finished(layer, read)
 
 
+def _fused_widths(layer: Layer, header: Header, rows: int, heads: int, groups: int) -> tuple[int, int]:
+    """Widths of a key and of a value head in one matrix: as the header says them, if they fit, else equal ones."""
+    for end in ("", "_swa"):
+        key, value = (header.whole(f"attention.{name}_length{end}", layer.number) for name in ("key", "value"))
+        if key and value and rows == (heads + groups) * key + groups * value:
+            return key, value
+    width = divided(layer, rows, heads + 2 * groups, "rows of 'attn_qkv'")
+    return width, width
+
+
+def first_borrowing(header: Header) -> int:
+    """The first of the last layers that use keys and values of earlier ones."""
+    shared = header.whole("attention.shared_kv_layers")
+    if shared is not None:
+        return header.layers() - shared
+    usual = ARCHITECTURES[header.architecture].kv_layers
+    return header.layers() if usual is None else usual
+
+
 def _borrowed(layer: Layer, rows: int, heads: int, groups: int) -> Attention:
     """A layer without keys and values of its own attends to those of an earlier one (Gemma 3n)."""
     width = divided(layer, rows, heads, "rows of 'attn_q'")
+    layer.unused += layer.elements("attn_k_norm.weight")
     return _finished(layer, Attention(heads, groups, width, shared_kv=True))
 
 
@@ -104,7 +126,10 @@ def latent(layer: Layer, header: Header, hidden: int) -> LatentAttention:
     query = layer.need("attn_q_b.weight") if query_down else layer.need("attn_q.weight")
     width = divided(layer, query[0], heads, "rows of the query projection")
     value = divided(layer, layer.need("attn_output.weight")[1], heads, "columns of 'attn_output'")
-    up = layer.elements("attn_kv_b.weight") or layer.elements("attn_k_b.weight") + layer.elements("attn_v_b.weight")
+    whole, halves = layer.elements("attn_kv_b.weight"), layer.elements("attn_k_b.weight")
+    halves += layer.elements("attn_v_b.weight")
+    up = whole or halves
+    layer.unused += halves if whole else 0
     if rope < 0 or width <= rope or up != rank * heads * (width - rope + value):
         raise layer.wrong("the latent attention's tensors are not of the sizes that the header says")
     index = layer.matrix("indexer.attn_q_b.weight")

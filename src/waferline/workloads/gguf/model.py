@@ -19,7 +19,7 @@ from waferline.workloads.counts import parameter_count
 from waferline.workloads.gguf.architectures import ARCHITECTURES, Architecture
 from waferline.workloads.gguf.header import Header
 from waferline.workloads.gguf.stack import ENCODER, POSITIONS, STACKS, read_stack
-from waferline.workloads.gguf.stored import NOT_WEIGHTS, is_weight, main_format, stored, stored_bytes, with_formats
+from waferline.workloads.gguf.stored import is_weight, main_format, stored, stored_bytes, with_formats
 from waferline.workloads.spec import MixtureOfExperts, Transformer
 
 _MAX_MISMATCH = 0.005  # scales of quantisers ride along in some files; more than this is another structure
@@ -46,7 +46,7 @@ def from_gguf(path: str | Path) -> Transformer:
 
 
 def _transformer(files: GGUFSet, header: Header, architecture: Architecture) -> Transformer:
-    tensors = {t.name: t for t in files.tensors if not t.name.startswith(NOT_WEIGHTS)}
+    tensors = {t.name: t for t in files.tensors if is_weight(t)}
     table = tensors.get("token_embd.weight")
     if table is None or len(table.shape) != 2:
         raise FileFormatError("no 'token_embd.weight' matrix", where=files.where)
@@ -86,7 +86,7 @@ def _transformer(files: GGUFSet, header: Header, architecture: Architecture) -> 
         final_norm=bool(final) or architecture.bare_norms > 0,
         head_bias="output.bias" in tensors,
         max_positions=header.whole("context_length") or 0,
-        extra_params=main.predicted,
+        extra_params=main.unused + encoder.unused + decoder.unused,
     )
     return _with_the_rest(spec, tensors)
 

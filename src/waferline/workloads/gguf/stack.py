@@ -30,10 +30,10 @@ _SIDE = ("inp_gate.", "proj.", "laurel_l.", "laurel_r.", "altup_", "attn_output.
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Layers in order, each with the biases of its norms; `predicted`: parameters of layers that no pass runs."""
+    """Layers in order, each with the biases of its norms; `unused`: parameters that no pass reads."""
 
     layers: tuple[tuple[Block, int], ...] = ()
-    predicted: int = 0
+    unused: int = 0
 
     @property
     def norm_bias(self) -> bool:
@@ -57,10 +57,10 @@ def read_stack(tensors: Mapping[str, TensorInfo], header: Header, architecture: 
     if sorted(layers) != list(range(count)):
         raise FileFormatError(f"the header says {count} layers, the tensors are of {len(layers)}", where=header.where)
     predicted = {n for n, held in layers.items() if any(rest.startswith(_PREDICTION) for rest in held)}
-    read = tuple(
-        _block(Layer(layers[n], n, header.where), header, architecture) for n in sorted(layers.keys() - predicted)
-    )
-    return Stack(read, sum(t.weights for n in predicted for t in layers[n].values()))
+    read = [Layer(layers[n], n, header.where) for n in sorted(layers.keys() - predicted)]
+    blocks = tuple(_block(layer, header, architecture) for layer in read)
+    unused = sum(t.weights for n in predicted for t in layers[n].values())
+    return Stack(blocks, unused + sum(layer.unused for layer in read))
 
 
 def _sorted(tensors: Mapping[str, TensorInfo], name: str) -> dict[int, dict[str, TensorInfo]]:

@@ -101,7 +101,7 @@ def _weights(files: GGUFSet, *parts: str) -> dict[str, int]:
 def stored(files: GGUFSet, main: str) -> Stored:
     """What stands beside the layers, and that block formats meet 8-bit activations, as in llama.cpp's kernels."""
     weights = _weights(files, "blocks", "experts", "head", "embedding")
-    packed = [name for name in sorted(weights) if name in format_names() and get_format(name).packed]
+    packed = [name for name in sorted({main, *weights}) if name in format_names() and get_format(name).packed]
     embedding = _most(_weights(files, "embedding")) or main
     head = _most(_weights(files, "head")) or embedding  # tied: the table is read as the head
     return Stored("gguf", head, embedding, tuple((name, get_format(name).activations[0]) for name in packed))

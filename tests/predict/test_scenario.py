@@ -46,7 +46,10 @@ GIVEN = [f.name for f in fields(Scenario) if f.name not in ("model", "machine", 
 @pytest.mark.parametrize("kind", READS)
 def test_every_field_is_read_or_refused(kind: str) -> None:
     asked = ASKED[kind]
-    assert reads(Scenario(**asked, **({"load": "closed", "images": 1} if kind == "serve" else {}))) == READS[kind]
+    assert (
+        reads(Scenario(**asked, **({"load": "closed", "images": 1, "offload": "auto"} if kind == "serve" else {})))
+        == READS[kind]
+    )
     for name in GIVEN:
         nonsense = Scenario(**{**asked, name: "nonsense"})
         if name == "strategy":

@@ -26,6 +26,8 @@ def compare(
     image_size: options.ImageSize = None,
     frames: options.Frames = None,
     steps: options.Steps = None,
+    offload: options.Offload = None,
+    host: options.Host = None,
     phase: options.Phase = "serve",
     input_shape: options.InputShape = None,
     as_json: options.Json = False,
@@ -57,6 +59,8 @@ def compare(
         image_size=image_size,
         frames=frames,
         steps=steps,
+        offload=offload,
+        host=host,
         phase=phase,
         input_shape=input_shape,
     )

@@ -183,6 +183,22 @@ Grid = Annotated[
     typer.Option("--grid", help="Wafers: cores of a square region, such as 360x360.  [default: the fastest that fits]"),
 ]
 
+# What does not stay on the device
+Offload = Annotated[
+    str | None,
+    typer.Option(
+        "--offload",
+        help="What a CPU beside the device holds: experts, experts=36 (of the first layers), layers=20 (llama.cpp's -ngl: these "
+        "stay), cpu-layers=12, kv, weights=10GB (read over the link), auto.",
+    ),
+]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host", help="That CPU: a machine or a file.  [default: a usual one]", autocompletion=complete_machine
+    ),
+]
+
 # Training
 MicroBatch = Annotated[int | None, typer.Option("--micro-batch", help="Training: sequences per micro-batch.")]
 Recompute = Annotated[str | None, typer.Option("--recompute", help="Training: none, selective or full.")]

@@ -43,6 +43,7 @@ _MEMORY = {
 }
 _PHASE = ("bottleneck", "intensity_flops_per_byte", "ridge_flops_per_byte", "mfu", "mbu", "power_w")
 _PHASE_TIMES = {"prefill": ("ttft_s",), "decode": ("tpot_s", "output_tokens_per_s")}
+_HOST = ("host_weights_bytes", "host_kv_bytes", "host_memory_bytes", "host_capacity_bytes")
 
 
 def _pick(result: Result, keys: Mapping[str, str], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from waferline.errors import DoesNotFitError, UnsupportedError
+from waferline.errors import DoesNotFitError, UnsupportedError, WaferlineError
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.memory_size import with_memory
@@ -48,7 +48,11 @@ def remedies(model: Transformer, device: Device, request: Mapping[str, Any]) -> 
     """Every single change that would make `request` (keyword arguments of `ServingModel.solve`) fit."""
     found = [_more_memory(model, device, request), _larger_share(model, device, request)]
     found += [_more_devices(model, device, request), _narrower_format(model, device, request)]
-    found += [_shorter(model, device, request), _smaller_batch(model, device, request)]
+    found += [
+        _offloaded(model, device, request),
+        _shorter(model, device, request),
+        _smaller_batch(model, device, request),
+    ]
     return [r for r in found if r is not None]
 
 
@@ -94,6 +98,18 @@ def _narrower_format(model: Transformer, device: Device, request: Mapping[str, A
                 return Remedy(f"{name} weights ({get_format(name).bits:g} bits each)", f"--precision {name}")
         except UnsupportedError:
             continue
+    return None
+
+
+def _offloaded(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
+    """What llama.cpp would leave to the CPU beside the device."""
+    if request.get("offload") is not None:
+        return None
+    try:
+        if _fits(model, device, {**request, "engine": None, "offload": "auto"}):
+            return Remedy("a part left to its host", "--offload auto")
+    except WaferlineError:
+        pass
     return None
 
 

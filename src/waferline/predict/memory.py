@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from waferline.arrays import Floats
-from waferline.elementwise import ceil, floor, maximum, minimum, where
+from waferline.elementwise import both, ceil, floor, maximum, minimum, where
 from waferline.formats import Precision
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine, limit
 from waferline.predict.kv_cache import cells_bytes, held, kept_layers, least_bytes, most_in_cells
+from waferline.workloads.placement import AT_HOME, Placement
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Block, FeedForward, MixtureOfExperts, Transformer
 from waferline.workloads.stored import part_bytes
@@ -17,6 +19,7 @@ from waferline.workloads.stored import part_bytes
 _RESIDUAL_BYTES = 2.0  # activations between operators
 _LOGIT_BYTES = 4.0  # fp32
 _ENDLESS = float("inf")
+_BOUNDLESS_BYTES = 1e15  # more than any host holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Footprint:
     usable_bytes: what the engine takes of the device; room_bytes: what of it is left for the cache beside a full pass.
     most_sequences: those that fit one replica, 0 where the engine would not start; as many fit, and one more does not.
     kv_capacity_tokens: tokens that a replica's cache holds, in sequences of the whole context.
+    host_weights_bytes, host_kv_bytes: what the CPU beside the devices holds of a replica instead.
     """
 
     weights_bytes: Floats
@@ -37,6 +41,8 @@ class Footprint:
     room_bytes: Floats
     most_sequences: Floats
     kv_capacity_tokens: Floats
+    host_weights_bytes: Floats = 0.0
+    host_kv_bytes: Floats = 0.0
 
     @property
     def total_bytes(self) -> Floats:
@@ -48,9 +54,9 @@ def model_weight_bytes(model: Transformer, precision: Precision) -> float:
     return float(sum(part_bytes(model, precision).values()))
 
 
-def resident_bytes(model: Transformer, precision: Precision, parallel: Parallel) -> Floats:
+def resident_bytes(model: Transformer, precision: Precision, parallel: Parallel, away: Placement = AT_HOME) -> Floats:
     """Weights that one device of a replica works on, on average: what a nearer memory level would have to hold."""
-    parts = part_bytes(model, precision)
+    parts = _at_home(part_bytes(model, precision), away)
     dense = sum(parts.values()) - parts["experts"] - parts["tower"]
     return dense / (parallel.tp * parallel.pp) + parts["experts"] / (_expert_ranks(parallel) * parallel.pp)
 
@@ -75,15 +81,26 @@ class Asked:
 
 
 def footprint(
-    model: Transformer, device: Device, engine: Engine, precision: Precision, asked: Asked, parallel: Parallel
+    model: Transformer,
+    device: Device,
+    engine: Engine,
+    precision: Precision,
+    asked: Asked,
+    parallel: Parallel,
+    away: Placement = AT_HOME,
+    host: Device | None = None,
 ) -> Footprint:
     """The one memory account: capacity × the engine's share against weights, workspace, activations and cache.
 
     An engine that gives pages starts if one sequence of the whole context fits, and then runs as many as have room for their
-    tokens; any other engine has room for the whole context of every sequence from the start.
+    tokens; any other engine has room for the whole context of every sequence from the start. `away`: what `host` holds instead,
+    where as many sequences must fit, too.
     """
     stage = _fullest_stage(model, parallel.pp)
-    weights = _weights(model, device, engine, precision, parallel, stage)
+    weights = _weights(model, device, engine, precision, parallel, stage, away)
+    host_weights = _on_host(model, device, engine, precision, parallel, away) if host is not None else 0.0
+    hosted = maximum(away.layers, away.cache)  # share of the cache
+    share = stage * (1.0 - hosted)
     logits = engine.micro_batch_tokens * model.vocab_size * _LOGIT_BYTES
     workspace = engine.reserved_bytes + (logits if logits < _ENDLESS else 0.0)
     usable = device.capacity_bytes * engine.memory_share
@@ -101,26 +118,35 @@ def footprint(
     if engine.cache == "cells":
         kv = cells_bytes(engine, kept, asked.sequences, asked.context)
         one = cells_bytes(engine, kept, 1.0, asked.context)
-        most = most_in_cells(engine, kept, room / stage, asked.context)
+        most_of = lambda bytes_, of: most_in_cells(engine, kept, _over(bytes_, of), asked.context)  # noqa: E731
+        most = most_of(room, share)
     else:
         limit_tokens = engine.limits(device).chunk_tokens
         longest = held(engine, kept, asked.context, limit_tokens)
         now = held(engine, kept, asked.tokens, limit_tokens) if engine.pages else longest
-        steady, passing = maximum(now.steady_bytes * stage, 1.0), now.passing_bytes * stage
+        steady, passing = maximum(now.steady_bytes * share, 1.0), now.passing_bytes * share
         kv, one = asked.sequences * now.steady_bytes, longest.steady_bytes + longest.passing_bytes
+        most_of = lambda bytes_, of: floor(_over(bytes_, maximum(now.steady_bytes * of, 1.0)))  # noqa: E731
         most = floor(maximum(room - passing, 0.0) / steady)
         if not at_once:
             most = where(most * each >= chunk * width, most, floor(free / (steady + each)))
-        most = where(one * stage <= (room if at_once else free), most, 0.0)
+        most = where(one * share <= (room if at_once else free), most, 0.0)
+    if host is not None:
+        left = host.capacity_bytes - host_weights
+        most = minimum(most, most_of(maximum(left, 0.0), hosted))
+        starts = usable - weights - workspace >= (chunk * width if at_once else each)  # a device without a cache, too
+        most = where(both(starts, left >= 0.0), most, 0.0)
     return Footprint(
         weights_bytes=weights,
-        kv_bytes=kv * stage,
+        kv_bytes=kv * share,
         activation_bytes=activations + passing,
         workspace_bytes=workspace,
         usable_bytes=usable,
         room_bytes=room,
         most_sequences=most,
-        kv_capacity_tokens=(room if at_once else maximum(free - each, 0.0)) / maximum(one * stage, 1.0) * asked.context,
+        kv_capacity_tokens=(room if at_once else maximum(free - each, 0.0)) / maximum(one * share, 1.0) * asked.context,
+        host_weights_bytes=host_weights,
+        host_kv_bytes=kv * hosted,
     )
 
 
@@ -130,17 +156,51 @@ def _fullest_stage(model: Transformer, pp: Floats) -> Floats:
     return ceil(layers / pp) / layers
 
 
+def _over(free_bytes: Floats, share: Floats) -> Floats:
+    """`free_bytes` of a share, as bytes of the whole; no more than numbers can count where the share is nothing."""
+    return minimum(free_bytes / maximum(share, 1e-9), _BOUNDLESS_BYTES)
+
+
+def _at_home(parts: Mapping[str, float], away: Placement) -> dict[str, Floats]:
+    """Bytes of parts that devices hold."""
+    kept = {"blocks": away.layers, "experts": maximum(away.layers, away.experts), "head": away.head}
+    return {part: size * (1.0 - kept.get(part, 0.0)) * (1.0 - away.streamed) for part, size in parts.items()}
+
+
+def _on_host(
+    model: Transformer, device: Device, engine: Engine, precision: Precision, parallel: Parallel, away: Placement
+) -> Floats:
+    """Weights that the host holds for all devices beside it; the embedding among them where the engine leaves it there."""
+    parts = dict(part_bytes(model, precision))
+    if engine.embedding_on_host and device.kind == "gpu" and parts["head"]:
+        own, parts["embedding"] = parts["embedding"], 0.0
+    else:
+        own = 0.0
+    return own + (sum(parts.values()) - sum(_at_home(parts, away).values())) * parallel.dp
+
+
 def _weights(
-    model: Transformer, device: Device, engine: Engine, precision: Precision, parallel: Parallel, stage: Floats
+    model: Transformer,
+    device: Device,
+    engine: Engine,
+    precision: Precision,
+    parallel: Parallel,
+    stage: Floats,
+    away: Placement,
 ) -> Floats:
     """Weights as loaded on the fullest device."""
-    parts, tp, pp = part_bytes(model, precision), parallel.tp, parallel.pp
+    parts, tp, pp = _at_home(part_bytes(model, precision), away), parallel.tp, parallel.pp
     weights = (parts["blocks"] / tp + parts["experts"] / _expert_ranks(parallel)) * stage
     weights = weights + parts["tower"] / tp  # on the first stage
     ends = (parts["embedding"], parts["head"])
-    if engine.embedding_on_host and device.kind == "gpu" and parts["head"]:
+    if engine.embedding_on_host and device.kind == "gpu" and part_bytes(model, precision)["head"]:
         return weights + parts["head"] / tp
-    return weights + max(ends) / tp + where(pp > 1.0, 0.0, min(ends)) / tp
+    return weights + maximum(*ends) / tp + where(pp > 1.0, 0.0, minimum(*ends)) / tp
+
+
+def pass_tokens(engine: Engine, device: Device) -> float:
+    """Tokens that one pass takes: prompts beyond it need the weights again."""
+    return _in_a_pass(engine, device)[0]
 
 
 def _in_a_pass(engine: Engine, device: Device) -> tuple[float, bool]:

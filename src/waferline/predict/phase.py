@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray, Floats
-from waferline.elementwise import maximum, where
+from waferline.elementwise import maximum, minimum, where
 from waferline.predict.efficiency.intervals import QUANTILES, Regime, shares
 from waferline.predict.engine import Engine
 from waferline.predict.operator_row import OperatorRow
@@ -28,7 +28,8 @@ class Phase:
     """One pass on one device group. Floats or arrays over scenarios.
 
     time_s, light_s: expected seconds and the speed-of-light bound. compute_s, memory_s, link_s, overhead_s: the roofs'
-    own sums (they overlap, so they do not add up to `time_s`). flops, bytes: of one device. log_q: quantiles of
+    own sums (they overlap, so they do not add up to `time_s`). host_s: what the CPU beside the device runs. flops, bytes: of
+    one device. log_q: quantiles of
     log(measured / predicted) of the whole pass, from those of its operators; empty where nobody asked. tier: how well its
     large parts are known. timed: the operators inside the engine, where they were asked for.
     """
@@ -39,6 +40,7 @@ class Phase:
     memory_s: Floats
     link_s: Floats
     overhead_s: Floats
+    host_s: Floats
     flops: Floats
     bytes: Floats
     log_q: tuple[Floats, ...]
@@ -47,8 +49,8 @@ class Phase:
 
     @property
     def bottleneck(self) -> str | AnyArray:
-        """What takes most of the pass: compute, memory, link or overhead."""
-        roofs = (self.compute_s, self.memory_s, self.link_s, self.overhead_s)
+        """What takes most of the pass: compute, memory, link, overhead or the host."""
+        roofs = (self.compute_s, self.memory_s, self.link_s, self.overhead_s, self.host_s)
         longest: Floats = roofs[0]
         code: Any = np.int8(0)
         for i, roof in enumerate(roofs[1:], start=1):
@@ -107,11 +109,49 @@ class _Sum:
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A machine with the engine whose kernels run on it.
+
+    stages: of a host, how many pipeline stages it runs operators for, one after the other. splits: of a host, whether the pass
+    goes to and fro between it and the device: no graph of the whole pass can be replayed then.
+    """
+
+    machine: Machine
+    engine: Engine
+    stages: Floats = 1.0
+    splits: Any = False
+
+    def without_graph(self, engine: Engine) -> Engine:
+        """`engine` where it cannot replay a graph: operators take what they take alone."""
+        alone = where(self.splits, max(engine.decode_excess, 1.0), engine.decode_excess)
+        return replace(engine, decode_excess=alone)
+
+    def seconds(self, t: Timed, *, decode: bool) -> Floats:
+        """Seconds of one operator inside the engine, weights that come over the host's link included."""
+        op, device = t.operator, self.machine.device
+        if op.place == "link":
+            return t.expected_s
+        inside = self.engine.operator_s(
+            op.kind,
+            t.expected_s,
+            t.light_s if op.place in ("device", "host") else minimum(t.light_s, t.expected_s),
+            decode=decode,
+            flops=op.flops,
+            moved_bytes=op.bytes,
+            unit_clocks=device.units * device.clock_hz,
+        )
+        if op.place == "copied":
+            return maximum(inside + t.wire_s, t.light_s)
+        return maximum(maximum(inside, t.wire_s), t.light_s) if op.place == "streamed" else inside
+
+
 def run_phase(
     operators: Iterable[Operator],
     machine: Machine,
     engine: Engine,
     *,
+    host: Runner | None = None,
     layers: float,
     resident_bytes: Floats = np.inf,
     sequences: Floats | None = None,
@@ -121,41 +161,44 @@ def run_phase(
     """Time every operator on the machine inside the engine and add up, with the engine's host time for `layers` layers.
 
     `sequences`: of a decode step, the sequences it adds a token to; None says that the pass is no decode step.
-    intervals: False leaves `log_q` empty. keep: True keeps every operator with its times.
+    `host`: what runs the operators that are placed there. intervals: False leaves `log_q` empty. keep: True keeps every operator
+    with its times.
     """
     device = machine.device
     engine = engine.running_on(device)
-    unit_clocks, decode = device.units * device.clock_hz, sequences is not None
-    total, light, busy, link, moved, kernels, experts = (_Sum() for _ in range(7))
+    if host is not None:
+        engine, host = host.without_graph(engine), replace(host, engine=host.without_graph(host.engine))
+    here, decode = Runner(machine, engine), sequences is not None
+    total, light, busy, link, moved, kernels, experts, hosted, hosted_light = (_Sum() for _ in range(9))
     flops_at: dict[float, _Sum] = {}  # by the peak they are done at
-    known = _Known(engine.residual.get("decode" if decode else "prefill") if intervals else ())
+    whole = engine.residual.get("decode" if decode else "prefill") if intervals else ()
+    known = _Known(whole if host is None or not intervals else None)
     kept: list[Timed] = []
     for op in operators:
-        t = time_operator(op, machine, resident_bytes=resident_bytes)
+        runner = here if host is None or op.place != "host" else host
+        t = time_operator(op, runner.machine, resident_bytes=resident_bytes if runner is here else np.inf)
         count, op_bytes = op.count, op.bytes
-        seconds = engine.operator_s(
-            op.kind,
-            t.expected_s,
-            t.light_s,
-            decode=decode,
-            flops=op.flops,
-            moved_bytes=op_bytes,
-            unit_clocks=unit_clocks,
-        )
-        total.add(count, seconds)
-        light.add(count, t.light_s)
-        if op.kind == "collective":
+        seconds = runner.seconds(t, decode=decode)
+        if op.place == "host":
+            hosted.add(count, seconds)
+            hosted_light.add(count, t.light_s)
+            kernels.add(count, 1.0)
+        elif op.kind == "collective":
             busy.add(count, t.link_s)
             link.add(count, t.link_s)
             kernels.add(count, where(seconds > 0.0, 1.0, 0.0))  # a collective of one rank is none
         else:
-            peak = machine.kernel(op)[0].device.peak_flops
+            peak = runner.machine.kernel(op)[0].device.peak_flops
             flops_at.setdefault(peak, _Sum()).add(count, op.flops)
             moved.add(count, op_bytes)
-            busy.add(count, maximum(t.compute_s, t.memory_s))
+            link.add(count, t.link_s)
+            busy.add(count, maximum(maximum(t.compute_s, t.memory_s), t.link_s))
             kernels.add(count, 1.0)
-            if op.kind == "moe":
-                experts.add(count, 1.0)
+        if op.place != "host":
+            total.add(count, seconds)
+            light.add(count, t.light_s)
+        if op.kind == "moe":
+            experts.add(count, 1.0)
         known.add(t, count, seconds)
         if keep:
             kept.append(t._replace(expected_s=seconds))
@@ -165,22 +208,32 @@ def run_phase(
         expert_layers=experts.total(),
         sequences=0.0 if sequences is None else sequences,
     )
-    operators_s, moved_bytes = total.total(), moved.total()
-    time_s = operators_s + host_s
+    operators_s, moved_bytes, hosted_s = total.total() + hosted.total(), moved.total(), hosted.total()
+    # The stages of a pipeline share the host: it is done when it has run the operators of all of them.
+    stages = 1.0 if host is None else host.stages
+    time_s = maximum(operators_s + host_s, stages * hosted_s)
     flops = {peak: part.total() for peak, part in flops_at.items()}
     return Phase(
         time_s=time_s,
-        light_s=light.total(),
+        light_s=maximum(light.total() + hosted_light.total(), stages * hosted_light.total()),
         compute_s=sum(part / peak for peak, part in flops.items()),
         memory_s=moved_bytes / device.bandwidth_bytes_per_s,
         link_s=link.total(),
-        overhead_s=time_s - busy.total(),
+        overhead_s=time_s - busy.total() - hosted_s,
+        host_s=hosted_s,
         flops=sum(flops.values()),
         bytes=moved_bytes,
-        log_q=known.log_quantiles(time_s),
+        log_q=known.log_quantiles(time_s) if host is None else _either(host.splits, known.log_quantiles(time_s), whole),
         tier=known.tier(operators_s),
         timed=tuple(kept),
     )
+
+
+def _either(splits: Any, parts: tuple[Floats, ...], whole: Iterable[float] | None) -> tuple[Floats, ...]:
+    """Quantiles of a pass from its parts where it is split, and of whole passes where it is not."""
+    if whole is None or not parts:
+        return parts
+    return tuple(where(splits, part, own) for part, own in zip(parts, whole, strict=True))
 
 
 class _Known:

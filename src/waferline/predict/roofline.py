@@ -23,7 +23,13 @@ from waferline.predict.kinds import KINDS
 from waferline.remember import by_identity
 from waferline.workloads.operator import Operator
 
-BOUNDS = ("compute", "memory", "link", "overhead")  # what can bind an operator; order of the codes in `Timed.bound`
+BOUNDS = (
+    "compute",
+    "memory",
+    "link",
+    "overhead",
+    "host",
+)  # what can bind an operator; order of the codes in `Timed.bound`
 
 # Bytes that cross one rank's link in one direction, as a multiple of the buffer (Thakur 2005, ring lower bounds).
 _WIRE: Mapping[str, Callable[[Floats], Floats]] = {
@@ -49,6 +55,7 @@ class Timed(NamedTuple):
 
     compute_s, memory_s, link_s: what the machine's peaks alone would take with all traffic. light_s: the bound, in which
     activations that caches can hold are free. record: the constants used, with their residuals on held-out measurements.
+    wire_s: what weights take to come over the host's link, to be added.
     """
 
     operator: Operator
@@ -60,10 +67,13 @@ class Timed(NamedTuple):
     tier: str
     record: Record
     parts: tuple[tuple[Record, str, Floats], ...] = ()  # of a collective on two links: constants, tier, seconds of each
+    wire_s: Floats = 0.0
 
     @property
     def bound(self) -> AnyArray:
         """Index into `BOUNDS`: the roof that binds; overhead where the time to expect is over twice the roofs."""
+        if self.operator.place == "host":
+            return np.asarray(BOUNDS.index("host"))
         roofs = np.stack(np.broadcast_arrays(self.compute_s, self.memory_s, self.link_s))
         binding = np.argmax(roofs, axis=0)
         return np.asarray(np.where(self.expected_s * _BUSY_SHARE > np.maximum(roofs.max(axis=0), 1e-30), 3, binding))
@@ -153,7 +163,7 @@ def time_operator(op: Operator, machine: Machine, *, resident_bytes: Floats = np
     level's bandwidth bounds the operator. Raises: UnsupportedError when the device lacks the arithmetic or the link.
     """
     if op.kind == "collective":
-        return _time_collective(op, machine)
+        return _time_collective(op, machine) if op.place == "device" else _time_hand_over(op, machine)
     kernel, highest_flops, kept_bytes = machine.kernel(op)
     sheet, weight_bytes = kernel.device, op.weight_bytes
     compute_s = op.flops / sheet.peak_flops
@@ -164,7 +174,8 @@ def time_operator(op: Operator, machine: Machine, *, resident_bytes: Floats = np
     least_bytes = weight_bytes + op.kv_bytes + maximum(op.activation_bytes - kept_bytes, 0.0)
     light_s = maximum(op.flops / highest_flops, least_bytes / machine.level_bandwidth(resident_bytes))
     expected_s = maximum(kernel.expected_s(op, kernel, compute_s, memory_s), light_s)
-    return Timed(op, compute_s, memory_s, 0.0, light_s, expected_s, kernel.tier, kernel.record)
+    timed = Timed(op, compute_s, memory_s, 0.0, light_s, expected_s, kernel.tier, kernel.record)
+    return timed if op.place in ("device", "host") else _over_host_link(timed, machine, op.flops / highest_flops)
 
 
 def _highest_peak(device: Device, arithmetic: str) -> float:
@@ -223,6 +234,30 @@ def _time_collective(op: Operator, machine: Machine) -> Timed:
         raise _no_link(device, ranks, inside)
     record, tier, _ = parts[-1]
     return Timed(op, 0.0, 0.0, light_s, light_s, maximum(expected_s, light_s), tier, record, tuple(parts))
+
+
+def host_link(device: Device) -> Link:
+    """The link to the CPU beside the device. Raises: UnsupportedError where they share one memory or there is none."""
+    found = device.link("host")
+    if found is None:
+        raise UnsupportedError(f"{device.name} has no host beside it", hint="what it cannot hold has nowhere to go")
+    return found
+
+
+def _time_hand_over(op: Operator, machine: Machine) -> Timed:
+    """Activations that cross the link to the host, one way."""
+    light_s, expected_s, (record, tier) = _over(host_link(machine.device), "p2p", op.shape["bytes"], 2.0, machine)
+    return Timed(op, 0.0, 0.0, light_s, light_s, maximum(expected_s, light_s), tier, record)
+
+
+def _over_host_link(t: Timed, machine: Machine, compute_s: Floats) -> Timed:
+    """An operator whose weights the host holds. Bound: they cross the link once while nothing but arithmetic is left to do."""
+    op, link = t.operator, host_link(machine.device)
+    least = op.weight_bytes * least_weights(op) if op.kind == "moe" else op.weight_bytes
+    light_s = maximum(compute_s, least / link.bandwidth_bytes_per_s)
+    moved = op.weight_bytes * op.shape["passes"]
+    _, wire_s, _ = _over(link, "p2p", moved, 2.0, machine)
+    return t._replace(light_s=light_s, link_s=moved / link.bandwidth_bytes_per_s, wire_s=wire_s)
 
 
 def _no_link(device: Device, ranks: Floats, inside: float) -> UnsupportedError:

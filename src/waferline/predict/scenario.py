@@ -22,6 +22,7 @@ from waferline.predict.degrees import check_degrees, degree, device_count, split
 from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.fit import Remedy, remedies, smallest_group
 from waferline.predict.inputs import input_notes, sized
+from waferline.predict.offload import usual_engine
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
@@ -77,6 +78,8 @@ class Scenario:
     memory: str | None = None
     memory_share: float | None = None
     context: Any = None
+    offload: str | None = None
+    host: Any = None
     strategy: str | None = None
     grid: str | None = None
     micro_batch: Any = None
@@ -117,6 +120,8 @@ _SERVING = {
     "clips": "clips",
     "memory_share": "memory_share",
     "context": "context",
+    "offload": "offload",
+    "host": "host",
 }
 _TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages")} | {
     name: name for name in ("recompute", "sharding", "stack")
@@ -178,6 +183,7 @@ def run(scenario: Scenario) -> Answer:
             f"{', '.join(sorted(unread))} would not be read: {_called(kind, spec, device)}",
             hint=f"it reads {', '.join(sorted(read))}",
         )
+    scenario, taken = _with_engine(scenario)
     _check_degrees(spec, device, scenario)
     spec = sized(spec, scenario.image_size, scenario.frames)
     device, bought = with_memory(device, scenario.memory)
@@ -189,7 +195,15 @@ def run(scenario: Scenario) -> Answer:
     seen = input_notes(
         spec, serving=kind == "serve", inputs={"image": scenario.images, "clip": scenario.clips}, prompt=scenario.prompt
     )
-    return replace(answer, notes=(*notes, *bought, *spec.notes, *seen, *answer.notes))
+    return replace(answer, notes=(*notes, *taken, *bought, *spec.notes, *seen, *answer.notes))
+
+
+def _with_engine(scenario: Scenario) -> tuple[Scenario, tuple[str, ...]]:
+    """The scenario with the engine that does the offload asked for, where nobody names one, and a note that says so."""
+    if scenario.offload is None or scenario.engine is not None:
+        return scenario, ()
+    engine = usual_engine(scenario.offload)
+    return replace(scenario, engine=engine), (f"engine {engine}: it does this offload; --engine changes it",)
 
 
 def reads(scenario: Scenario) -> frozenset[str]:
@@ -200,8 +214,10 @@ def reads(scenario: Scenario) -> frozenset[str]:
 
 
 def _read_by(kind: str, scenario: Scenario, spec: ModelSpec) -> frozenset[str]:
-    """Less what this very question leaves unread: a limit on sequences of a static batch, images that no tower sees."""
+    """Less what this very question leaves unread: a limit on sequences of a static batch, images that no tower sees, a host
+    that gets nothing."""
     unread = {"concurrency"} if scenario.load in (None, "static") else set()
+    unread |= {"host"} if scenario.offload is None else set()
     if kind == "serve":
         kinds = {tower.kind for tower in getattr(spec, "towers", ())}
         unread |= set() if "clip" in kinds else {"clips"}

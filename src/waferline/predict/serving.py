@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from waferline.arrays import AnyArray, Floats
 from waferline.elementwise import anywhere, ceil, floor, maximum, minimum
-from waferline.errors import InvalidInputError
+from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
@@ -18,8 +18,20 @@ from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine, with_memory_share
 from waferline.predict.load import NO_LIMIT, check_load, loaded_values
 from waferline.predict.memory import Asked, Footprint, footprint, model_weight_bytes, resident_bytes
+from waferline.predict.offload import (
+    Offload,
+    check_engine,
+    computed_on,
+    engine_rules,
+    host_of,
+    least_placement,
+    parse_offload,
+    placement,
+    said,
+    usual_engine,
+)
 from waferline.predict.operator_row import OperatorRow
-from waferline.predict.phase import INTERVALS, Phase, run_phase
+from waferline.predict.phase import INTERVALS, Phase, Runner, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.profile import Profile, load_profile
 from waferline.predict.result import Field, Fields, GenerationResult, WhenRead, merged_sources
@@ -27,6 +39,8 @@ from waferline.predict.roofline import machine_for
 from waferline.remember import by_identity
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import joined_tokens, lower_decode, lower_prefill, prompt_of
+from waferline.workloads.operator import Operator
+from waferline.workloads.placement import AT_HOME, Placement, place
 from waferline.workloads.scenario import Parallel, common_shape, real, whole
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import as_shipped
@@ -108,6 +122,8 @@ class ServingModel:
         clips: Any = None,
         context: Any = None,
         memory_share: float | None = None,
+        offload: str | None = None,
+        host: Any = None,
         intervals: bool = True,
     ) -> ServingResult:
         """Time, memory, energy and cost of `batch_size` requests of `seq_len` prompt and `output_len` output tokens.
@@ -120,6 +136,7 @@ class ServingModel:
         run at once, beside what memory and the engine's scheduler allow. images, clips: inputs of the model's towers beside
         each prompt; the tokens they become join it. context: tokens that a sequence may grow to, for which the
         engine must have room (prompt and output unless given). memory_share: of a device's memory that the engine takes.
+        offload: what leaves the device (see `catalog/offload.yaml`), to `host`: a CPU, the machine's usual one unless given.
         intervals: False leaves the 50 % and 90 % intervals of a static batch out, for sweeps that only rank.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
@@ -146,12 +163,16 @@ class ServingModel:
         axes = {k: v for k, v in {**arguments, **inputs, "precision": labels}.items() if np.size(v) > 1}
         arguments |= {"seq_len": arguments["seq_len"] + joined_tokens(spec, inputs), **inputs}
         said = _context_notes(spec, arguments)
+        if engine is None and offload is not None:
+            engine = usual_engine(offload)
         runner = default_engine(device, spec) if engine is None else get_engine(engine)
         if profile is not None:
             runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
         if memory_share is not None:
             runner = with_memory_share(runner, float(real("memory_share", memory_share, least=0.01, most=1.0)))
-        case = serving_case(spec, device, runner, kv, check_load(load), intervals)
+        beside, assumed = (None, "") if offload is None else host_of(device, host)
+        case = serving_case(spec, device, runner, kv, check_load(load), intervals, offload or "", beside)
+        case.check_offload(arguments)
         values = over_labels(labels, arguments, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         first = str(labels.flat[0])
         return ServingResult(
@@ -161,7 +182,11 @@ class ServingModel:
             about=case.about(labels),
             operators=WhenRead(lambda: case.rows(first, arguments)) if labels.size == 1 else (),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
-            notes=(*(case.notes(first) if labels.size == 1 else ()), *said),
+            notes=(
+                *(case.notes(first) if labels.size == 1 else ()),
+                *case.offload_notes(first, arguments, assumed),
+                *said,
+            ),
             not_modelled=NOT_MODELLED[load],
         )
 
@@ -245,6 +270,8 @@ class ServingCase:
     kv: str | None
     load: str = "static"
     intervals: bool = True
+    offload: str = ""
+    host: Device | None = None
     precisions: dict[str, Precision] = field(default_factory=dict)  # by label, resolved once
 
     def precision(self, label: str) -> Precision:
@@ -253,12 +280,50 @@ class ServingCase:
             self.precisions[label] = as_shipped(self.model, asked, self.device.arithmetic)
         return self.precisions[label]
 
-    def _settings(self, precision: Precision, parallel: Parallel, keep: bool) -> dict[str, Any]:
-        return {
+    @property
+    def asked_offload(self) -> Offload:
+        return parse_offload(self.offload, self.model)
+
+    def check_offload(self, a: Arguments) -> None:
+        """Raises: InvalidInputError, UnsupportedError where the host cannot do what is asked of it."""
+        if self.host is None:
+            return
+        asked = self.asked_offload
+        check_engine(self.offload, self.engine)
+        if not asked.runs_on_host:
+            return
+        ranks = a["tp"] * a["dp"]
+        if anywhere(np.asarray(ranks > 1.0)):
+            raise UnsupportedError(
+                "a host runs the layers of one device, or of stages of layers, not of tp or dp ranks"
+            )
+
+    def away(self, precision: Precision, a: Arguments) -> Placement:
+        """What of the model the host holds and runs."""
+        if self.host is None:
+            return AT_HOME
+        asked, rules = self.asked_offload, engine_rules(self.engine, self.device)
+        if not asked.auto:
+            return placement(asked, self.model, rules, self._footprint(precision, a, rules).weights_bytes)
+        enough = ceil(a["batch_size"] / a["dp"])
+        return least_placement(self.model, rules, lambda p: self._footprint(precision, a, p).most_sequences >= enough)
+
+    def _placed(
+        self, operators: Iterable[Operator], precision: Precision, a: Arguments, batch: Floats, keep: bool
+    ) -> tuple[Iterable[Operator], dict[str, Any]]:
+        """The operators where they run, and what `run_phase` needs to know."""
+        parallel, away, runner = parallel_of(a), self.away(precision, a), None
+        if self.host is not None:
+            host = self.host
+            operators = [computed_on(op, host) for op in place(operators, away)]
+            stages = minimum(ceil(batch / a["dp"]), a["pp"])
+            runner = Runner(machine_for(host, self.engine.kernels), self.engine.running_on(host), stages, away.splits)
+        return operators, {
             "machine": machine_for(self.device, self.engine.kernels),
             "engine": self.engine,
+            "host": runner,
             "layers": float(sum(b.count for b in self.model.blocks)),
-            "resident_bytes": resident_bytes(self.model, precision, parallel),
+            "resident_bytes": resident_bytes(self.model, precision, parallel, away),
             "intervals": self.intervals,
             "keep": keep,
         }
@@ -268,10 +333,10 @@ class ServingCase:
         precision, parallel = self.precision(label), parallel_of(a)
         local = ceil(batch / (a["dp"] * a["pp"]))
         inputs = inputs_of(a)
-        operators = lower_prefill(
+        operators: Iterable[Operator] = lower_prefill(
             self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel, inputs=inputs
         )
-        settings = self._settings(precision, parallel, keep)
+        operators, settings = self._placed(operators, precision, a, batch, keep)
         settings["layers"] += sum(b.count for b in self.model.encoder)
         settings["layers"] += sum(
             t.net.layers * minimum(inputs[t.kind], 1.0) for t in self.model.towers if t.kind in inputs
@@ -284,10 +349,11 @@ class ServingCase:
         local = ceil(batch / (a["dp"] * a["pp"]))
         prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
         context = prompt + (a["output_len"] + 1.0) / 2.0
-        operators = lower_decode(
+        operators: Iterable[Operator] = lower_decode(
             self.model, batch=local, context=context, precision=precision, parallel=parallel, memory=memory
         )
-        return run_phase(operators, sequences=local, **self._settings(precision, parallel, keep))
+        operators, settings = self._placed(operators, precision, a, batch, keep)
+        return run_phase(operators, sequences=local, **settings)
 
     def values(self, label: str, a: Arguments) -> Values:
         """What the operators and the memory say; the rest follows from it (`_DERIVED`)."""
@@ -331,8 +397,16 @@ class ServingCase:
         return (a["pp"] + waves * pieces - 1.0) / (a["pp"] * pieces)
 
     def _memory(self, precision: Precision, a: Arguments, parallel: Parallel) -> dict[str, Any]:
-        held = self.footprint(precision, a, parallel)
-        return {
+        held = self._footprint(precision, a, self.away(precision, a))
+        beside = {}
+        if self.host is not None:
+            beside = {
+                "host_weights_bytes": held.host_weights_bytes,
+                "host_kv_bytes": held.host_kv_bytes,
+                "host_memory_bytes": held.host_weights_bytes + held.host_kv_bytes,
+                "host_capacity_bytes": self.host.capacity_bytes,
+            }
+        return beside | {
             "feasible": ceil(a["batch_size"] / parallel.dp) <= held.most_sequences,
             "weights_bytes": model_weight_bytes(self.model, precision),
             "device_weights_bytes": held.weights_bytes,
@@ -347,7 +421,8 @@ class ServingCase:
             "capacity_bytes": self.device.capacity_bytes,
         }
 
-    def footprint(self, precision: Precision, a: Arguments, parallel: Parallel) -> Footprint:
+    def _footprint(self, precision: Precision, a: Arguments, away: Placement) -> Footprint:
+        parallel = parallel_of(a)
         prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
         tokens = prompt + a["output_len"]
         asked = Asked(
@@ -357,7 +432,7 @@ class ServingCase:
             prompt=a["seq_len"],
             memory=memory,
         )
-        return footprint(self.model, self.device, self.engine, precision, asked, parallel)
+        return footprint(self.model, self.device, self.engine, precision, asked, parallel, away, self.host)
 
     def rows(self, label: str, a: Arguments) -> tuple[OperatorRow, ...]:
         batch = a["batch_size"]
@@ -383,6 +458,13 @@ class ServingCase:
             notes.append(f"weights are dequantised to {precision.activations}: fewer bytes, the same arithmetic roof")
         return tuple(notes)
 
+    def offload_notes(self, label: str, a: Arguments, assumed: str) -> tuple[str, ...]:
+        """What runs where, and on which host when nobody said."""
+        if self.host is None:
+            return ()
+        away = self.away(self.precision(label), a)
+        return tuple(note for note in (said(away, self.model, self.host), assumed) if note)
+
 
 def inputs_of(a: Arguments) -> dict[str, Floats]:
     """Inputs of towers beside each prompt, by kind."""
@@ -395,7 +477,14 @@ def parallel_of(a: Arguments) -> Parallel:
 
 @by_identity
 def serving_case(
-    model: Transformer, device: Device, engine: Engine, kv: str | None, load: str, intervals: bool
+    model: Transformer,
+    device: Device,
+    engine: Engine,
+    kv: str | None,
+    load: str,
+    intervals: bool,
+    offload: str = "",
+    host: Device | None = None,
 ) -> ServingCase:
     """The case of these records, remembered with what was looked up for it."""
-    return ServingCase(model, device, engine, kv, load, intervals)
+    return ServingCase(model, device, engine, kv, load, intervals, offload, host)

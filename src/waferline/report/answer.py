@@ -25,6 +25,12 @@ MEMORY = (
 )
 # What fits all devices together.
 ROOM = (("largest batch", "max_batch_size"), ("tokens in the cache, at most", "kv_capacity_tokens"))
+HOST_MEMORY = (
+    ("weights", "host_weights_bytes"),
+    ("KV cache", "host_kv_bytes"),
+    ("total", "host_memory_bytes"),
+    ("capacity", "host_capacity_bytes"),
+)
 # What a result may have, in the order of the table; every kind of answer has some of it.
 SPEED = (
     ("TTFT", "ttft_s"),
@@ -112,6 +118,9 @@ def _serve(result: Result) -> Iterator[Block]:
     yield Table("Memory of each device", ("", *right("per device")), shown)
     yield f"{result.about['memory_rule']}.", "note"
     yield ""
+    if "host_memory_bytes" in result:
+        beside = [(name, metric(value(result, key), "B")) for name, key in HOST_MEMORY]
+        yield Table("Memory of the host", ("", *right("of a replica")), beside)
     yield _speed(result, SPEED)
     phases = [(phase, _phase(result, phase)) for phase in ("prefill", "decode")]
     yield Table("Why", WHY, [(phase, *figures) for phase, figures in phases])

@@ -65,6 +65,8 @@ def simulate_serving(scenario: Scenario, traffic: Traffic, options: Served | Non
     for name in ("prompt", "output", "batch", "load", "concurrency"):
         if getattr(scenario, name) is not None:
             raise InvalidInputError(f"{name} would not be read: the traffic says it")
+    if scenario.offload is not None:
+        raise InvalidInputError("offload would not be read: requests are simulated on devices that hold the model")
     spec, device = load_model(scenario.model), load_hardware(scenario.machine)
     if not isinstance(spec, Transformer) or not spec.has_head:
         raise InvalidInputError(f"{spec.name} does not generate tokens")

@@ -25,6 +25,10 @@ OpKind = Literal[
     "collective",  # operation in `name` suffix; shape: bytes, ranks, span (devices of the group that they are part of)
 ]
 
+# Where an operator runs. host: on the CPU beside the device. copied, streamed: on the device, with weights that the host holds
+# and that are copied first, or read in passing, over the link between them (shape: passes). link: a hand-over on that link.
+Place = Literal["device", "host", "copied", "streamed", "link"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
@@ -50,6 +54,7 @@ class Operator:
     kv: str
     shape: Mapping[str, Floats] = field(default_factory=dict)
     operation: str = ""  # of a collective: all_reduce, all_gather, reduce_scatter, all_to_all, p2p
+    place: Place = "device"
 
     @property
     def bytes(self) -> Floats:

@@ -146,7 +146,13 @@ def _fields(scenario: Scenario) -> dict[str, object]:
     return {"model": scenario.model, "machine": scenario.machine, **scenario.given()}
 
 
-_OPTIONS = {"--memory": "memory", "--memory-share": "memory_share", "--devices": "devices", "--precision": "precision"}
+_OPTIONS = {
+    "--memory": "memory",
+    "--memory-share": "memory_share",
+    "--devices": "devices",
+    "--precision": "precision",
+    "--offload": "offload",
+}
 _OPTIONS |= {"--prompt": "prompt", "--context": "context", "--batch": "batch"}
 
 
@@ -155,6 +161,7 @@ _OPTIONS |= {"--prompt": "prompt", "--context": "context", "--batch": "batch"}
     [
         {"model": "llama-3-70b", "machine": "rtx-4090", "precision": "w8a8"},
         {"model": "llama-3-8b", "machine": "rtx-4090", "batch": 64},
+        {"model": "llama-3-70b", "machine": "rtx-4090", "precision": "q4_k_m"},
         {"model": "gemma-3-27b", "machine": "rtx-4090", "precision": "int8", "context": 100_000},
         {"model": "gpt-oss-120b", "machine": "m4-max", "memory": "48GB"},
         {"model": "llama-3-8b", "machine": "m4", "memory": "16GB", "precision": "int8", "prompt": 60_000},
@@ -166,7 +173,7 @@ def test_what_is_proposed_fits_by_the_same_account(asked: dict[str, object]) -> 
     for remedy in answer.remedies:
         option, value = remedy.option.split()
         name = _OPTIONS[option]
-        as_given = value if name in ("memory", "precision", "devices") else float(value)
+        as_given = value if name in ("memory", "precision", "devices", "offload") else float(value)
         assert run(Scenario(**{**asked, name: as_given})).fits, remedy  # type: ignore[arg-type]
 
 

@@ -102,15 +102,15 @@ def _narrower_format(model: Transformer, device: Device, request: Mapping[str, A
 
 
 def _offloaded(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
-    """What llama.cpp would leave to the CPU beside the device."""
-    if request.get("offload") is not None:
+    """What llama.cpp would leave to the CPU beside the device, of weights in a format that it reads."""
+    weights = get_format(resolve(str(request["precision"]), device.arithmetic).weights)
+    if request.get("offload") is not None or not (weights.bits >= 16 or weights.source == "llamacpp"):
         return None
     try:
-        if _fits(model, device, {**request, "engine": None, "offload": "auto"}):
-            return Remedy("a part left to its host", "--offload auto")
-    except WaferlineError:
-        pass
-    return None
+        fits = _fits(model, device, {**request, "offload": "auto"})
+    except WaferlineError:  # no host beside it, ranks that a host does not serve, an engine that leaves nothing to one
+        return None
+    return Remedy("a part left to its host", "--offload auto") if fits else None
 
 
 def _shorter(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:

@@ -61,16 +61,16 @@ def check_degrees(model: Transformer, device: Device, engine: Engine, degrees: M
     Raises: InvalidInputError, UnsupportedError.
     """
     tp, pp, ep, dp = (degrees[name] for name in ("tp", "pp", "ep", "dp"))
+    reach = device.reach("scale-up")
+    if device.link("scale-out") is None and anywhere(tp * pp > float(reach)):
+        joined = f"it joins {reach} at most" if reach > 1 else "it has no link to others"
+        raise UnsupportedError(f"{device.name} has no link for {_shown(tp * pp)} devices", hint=joined)
     for unmet in _unmet_heads(model, engine, tp):
         raise InvalidInputError(f"tp {_shown(tp)} does not divide the {unmet} of {model.name}")
     layers = _layers(model)
     if anywhere(pp > float(layers)):
         raise InvalidInputError(f"pp {_shown(pp)} is more than the {layers} layers of {model.name}")
     _check_experts(model, ep, tp * dp)
-    reach = device.reach("scale-up")
-    if device.link("scale-out") is None and anywhere(tp * pp > float(reach)):
-        joined = f"it joins {reach} at most" if reach > 1 else "it has no link to others"
-        raise UnsupportedError(f"{device.name} has no link for {_shown(tp * pp)} devices", hint=joined)
 
 
 def _check_experts(model: Transformer, ep: Floats, ranks: Floats) -> None:

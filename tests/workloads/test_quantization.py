@@ -277,6 +277,15 @@ def test_parts_that_stay_wide(section: dict[str, Any], wide: set[str], narrow: s
     assert all(bits[name] == {False} for name in narrow)
 
 
+def test_llama_cpp_has_files_of_its_own() -> None:
+    """gpt-oss-20b as its log shows it: experts in MXFP4, other matrices in Q8_0, 11.27 GiB."""
+    asked = {"model": "gpt-oss-20b", "batch": 1, "prompt": 128, "output": 8}
+    answer = run(Scenario(machine="m2-max", **asked))
+    assert float(answer.result["weights_bytes"]) == pytest.approx(11.27 * 2**30, rel=0.005)
+    assert any("all else in q8_0" in note for note in answer.notes)
+    assert float(run(Scenario(machine="h100", **asked)).result["weights_bytes"]) == pytest.approx(13.76e9, rel=0.005)
+
+
 def test_layers_by_number_are_those_layers() -> None:
     """Two of 32 layers at 16 bits: a sixteenth of the executions, and of the bytes."""
     section = SECTIONS["awq"] | {"modules_to_not_convert": ["model.layers.0", "model.layers.31.self_attn"]}

@@ -28,6 +28,7 @@ from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
 from waferline.predict.training import TrainingModel
 from waferline.workloads.load import load_model
+from waferline.workloads.quantization.converted import as_gguf
 from waferline.workloads.scenario import whole
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
@@ -186,6 +187,8 @@ def run(scenario: Scenario) -> Answer:
     scenario, taken = _with_engine(scenario)
     _check_degrees(spec, device, scenario)
     spec = sized(spec, scenario.image_size, scenario.frames)
+    if isinstance(spec, Transformer) and _engine(device, scenario).cache == "cells":  # llama.cpp reads files of its own
+        spec = as_gguf(spec)
     device, bought = with_memory(device, scenario.memory)
     precision, notes = choose_precision(
         spec, device, scenario.precision, scenario.kv, training=scenario.phase == "train"

@@ -15,7 +15,10 @@ from waferline.errors import UnknownNameError
 from waferline.formats import get_format
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.models import catalog_model, find_model
-from waferline.workloads.spec import Block, ModelSpec, Transformer
+from waferline.workloads.quantization.converted import as_gguf
+from waferline.workloads.quantization.methods import quantised
+from waferline.workloads.quantization.resolve import without_formats
+from waferline.workloads.spec import ModelSpec, Transformer
 
 _PARTS = re.compile(r"[-_:./ ]+")
 # Words that say nothing of sizes: how the model was tuned, or how its format was made.
@@ -141,14 +144,15 @@ def _in_format(model: Transformer, suffix: str, name: str) -> tuple[Transformer,
     own = model.stored.method if model.stored is not None else ""
     if (match := _GGUF.search(text)) or "gguf" in words:
         if own in ("mxfp4", "bitnet"):
-            return model, f" as it ships: files of such names keep {model.weight_format}, too"
+            return as_gguf(model), f": files of such names keep {model.weight_format}"
         tag = match[1].replace("-", "_") if match else _USUAL_TAG
         fmt = get_format(_TAGS.get(tag, tag)).name
         said = f" in {fmt}" + ("" if match else ", the usual tag") + (f", near to {tag}" if tag in _TAGS else "")
-        return _plain(model, fmt), said
+        container = {**model.metadata, "container": "gguf"}
+        return replace(without_formats(model), weight_format=fmt, metadata=container), said
     section = _section(text, name)
     if section is None:
-        return (_plain(model, None), " in 16 bits") if words[0] in ("bf16", "fp16", "f16") else None
+        return (without_formats(model), " in 16 bits") if words[0] in ("bf16", "fp16", "f16") else None
     if own and own in text:
         return model, " as it ships"
     made = _quantised(model, section)
@@ -178,23 +182,5 @@ def _blocks(name: str) -> Section:
     return {"weight_block_size": [128, 128]} if _BLOCKS.search(name) else {}
 
 
-def _plain(model: Transformer, weight_format: str | None) -> Transformer:
-    """The model without what its own checkpoint says of formats."""
-
-    def bare(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-        return tuple(replace(b, formats=()) for b in blocks)
-
-    return replace(
-        model,
-        blocks=bare(model.blocks),
-        encoder=bare(model.encoder),
-        stored=None,
-        weight_format=weight_format,
-        weight_bytes_exact=None,
-    )
-
-
 def _quantised(model: Transformer, section: Section) -> Transformer:
-    from waferline.workloads.quantization.methods import quantised  # NumPy
-
-    return quantised(_plain(model, None), ConfigReader(section, f"{model.name}: format of its name"))
+    return quantised(without_formats(model), ConfigReader(section, f"{model.name}: format of its name"))

@@ -60,6 +60,16 @@ def in_formats(model: Transformer, scheme: Scheme, where: str) -> Transformer:
     )
 
 
+def without_formats(model: Transformer) -> Transformer:
+    """The model without what its checkpoint says of formats: in 16 bits."""
+
+    def bare(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+        return tuple(replace(b, formats=()) for b in blocks)
+
+    wide = replace(model, stored=None, weight_format=None, weight_bytes_exact=None)
+    return replace(wide, blocks=bare(model.blocks), encoder=bare(model.encoder))
+
+
 def _placed(model: Transformer) -> Iterator[tuple[Block, int, bool]]:
     """(block, number of its first layer where it does not say, whether it is of the encoder)."""
     for side, encoder in ((model.encoder, True), (model.blocks, False)):

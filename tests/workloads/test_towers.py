@@ -289,3 +289,30 @@ def test_whatever_a_section_holds_the_answer_is_a_model_or_a_named_error(kind: s
         assert isinstance(model, Transformer)
         assert model.towers or model.metadata["not_counted"]
         assert all(tower.params > 0 and tower.tokens > 0 for tower in model.towers)
+
+
+def test_llama_cpp_loads_a_tower_for_images_alone() -> None:
+    text, seen = (
+        run(Scenario(model="gemma-3-4b", machine="m2-ultra", engine="llama.cpp", images=n)) for n in (None, 1)
+    )
+    more = float(seen.result["weights_bytes"]) - float(text.result["weights_bytes"])
+    assert more == 2 * parameter_count(load_model("gemma-3-4b")).tower
+    assert any("not part of this answer" in note for note in text.notes)
+
+
+# Parameters of the whole checkpoint, as its publisher counts them.
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("llama-4-scout", 108_641_793_536),
+        ("llama-4-maverick", 401_583_781_376),
+        ("gemma-3-4b", 4_300_079_472),
+        ("gemma-3-12b", 12_187_325_040),
+        ("gemma-3-27b", 27_432_406_640),
+        ("llava-1.5-7b", 7_063_427_072),
+        ("qwen2.5-vl-7b", 8_292_166_656),
+        ("smolvlm-500m", 507_482_304),
+    ],
+)
+def test_whole_checkpoints_of_the_catalogue(name: str, whole: int) -> None:
+    assert parameter_count(load_model(name)).with_towers == whole

@@ -46,7 +46,8 @@ class Engine:
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
-    cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, cache_format: `engine_memory.yaml`.
+    cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format:
+    `engine_memory.yaml`.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Engine:
     embedding_on_host: bool = False
     micro_batch_tokens: float = float("inf")
     index_keys: bool = True
+    towers_apart: bool = False
     cache_format: str | None = None
     max_sequences: Limit = float("inf")
     chunk_tokens: Limit = float("inf")

@@ -41,11 +41,18 @@ def _pixels(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def input_notes(spec: ModelSpec, *, serving: bool, inputs: Mapping[str, Any], prompt: Any = None) -> tuple[str, ...]:
-    """What to say of what `spec` reads: its towers, what an input becomes, where the prompt goes, and what is not counted."""
+def input_notes(
+    spec: ModelSpec, *, serving: bool, inputs: Mapping[str, Any], prompt: Any = None, apart: bool = False
+) -> tuple[str, ...]:
+    """What to say of what `spec` reads: its towers, what an input becomes, where the prompt goes, and what is not counted.
+
+    apart: the engine loads towers from files of their own, where there is something for them.
+    """
     if not isinstance(spec, Transformer | StreamNet):
         return ()
-    return (*_prompt(spec, prompt), *_notes(spec, serving, inputs)) if serving else tuple(_notes(spec, serving, inputs))
+    asked = {kind for kind, number in inputs.items() if number is not None}
+    loaded = serving and (bool(asked) or not apart)
+    return (*(_prompt(spec, prompt) if serving else ()), *_notes(spec, loaded, asked))
 
 
 def _prompt(spec: Transformer | StreamNet, prompt: Any) -> Iterator[str]:
@@ -61,9 +68,9 @@ def _prompt(spec: Transformer | StreamNet, prompt: Any) -> Iterator[str]:
     yield f"the encoder reads {spec.encoder_tokens:,} frames for each prompt{usual}"
 
 
-def _notes(spec: Transformer | StreamNet, serving: bool, inputs: Mapping[str, Any]) -> Iterator[str]:
+def _notes(spec: Transformer | StreamNet, loaded: bool, asked: set[str]) -> Iterator[str]:
     for tower in getattr(spec, "towers", ()):
-        yield _said(tower, asked=inputs.get(tower.kind) is not None) if serving else _left_out(tower)
+        yield _said(tower, asked=tower.kind in asked) if loaded else _left_out(tower)
     if isinstance(spec, StreamNet):
         yield from _sizes(spec)
     missing = spec.metadata.get("not_counted")
@@ -96,4 +103,5 @@ def _said(tower: Tower, *, asked: bool) -> str:
 
 
 def _left_out(tower: Tower) -> str:
-    return f"the {_NAMES[tower.kind][0]} tower ({tower.params / _SHOWN:.2f} G parameters) is not part of this answer"
+    what, _, option = _NAMES[tower.kind]
+    return f"the {what} tower ({tower.params / _SHOWN:.2f} G parameters) is not part of this answer; of serving with {option} it is"

@@ -195,9 +195,9 @@ def run(scenario: Scenario) -> Answer:
     )
     asked = replace(scenario, model=spec, machine=device, precision=precision)
     answer = _ANSWERS[kind](asked)
-    seen = input_notes(
-        spec, serving=kind == "serve", inputs={"image": scenario.images, "clip": scenario.clips}, prompt=scenario.prompt
-    )
+    inputs = {"image": scenario.images, "clip": scenario.clips}
+    apart = kind == "serve" and _engine(device, asked).towers_apart
+    seen = input_notes(spec, serving=kind == "serve", inputs=inputs, prompt=scenario.prompt, apart=apart)
     return replace(answer, notes=(*notes, *taken, *bought, *spec.notes, *seen, *answer.notes))
 
 

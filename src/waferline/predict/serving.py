@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -166,6 +166,8 @@ class ServingModel:
         if engine is None and offload is not None:
             engine = usual_engine(offload)
         runner = default_engine(device, spec) if engine is None else get_engine(engine)
+        if runner.towers_apart and not inputs:
+            spec = without_towers(spec)
         if profile is not None:
             runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
         if memory_share is not None:
@@ -464,6 +466,12 @@ class ServingCase:
             return ()
         away = self.away(self.precision(label), a)
         return tuple(note for note in (said(away, self.model, self.host), assumed) if note)
+
+
+@by_identity
+def without_towers(model: Transformer) -> Transformer:
+    """`model` as an engine loads it that keeps towers in files of their own."""
+    return replace(model, towers=()) if model.towers else model
 
 
 def inputs_of(a: Arguments) -> dict[str, Floats]:

@@ -124,6 +124,9 @@ def test_compare_keeps_every_machine(capsys: pytest.CaptureFixture[str]) -> None
         ("predict llama-3-8b --on h100 --engine vlm", ("vlm", "vllm")),
         ("predict llama-3-8b --on h100 --bacth 3", ("--bacth",)),
         ("predict llama-3-8b --on l4 --devices 64", ("l4",)),
+        ("predict llama-3-8b --on h100 --memory 64GB", ("64GB", "80GB")),
+        ("predict llama-3-8b --on h100 --memory-share 1.5", ("memory_share", "1.5")),
+        ("predict llama-3-8b --on h100 --context 1k", ("1000", "2304")),
         ("predict /nowhere/config.json --on h100", ("/nowhere/config.json",)),
         ("predict llama-3-8b", ("--on",)),
         ("compare llama-3-8b --on ,", ("--on",)),
@@ -151,3 +154,19 @@ def test_broken_files_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         code, _, err = cli(capsys, "predict", model_arg, "--on", machine_arg)
         assert code == 2 and len(err.strip().splitlines()) == 1
         assert "config.json" in err or "model.gguf" in err or "mine.yaml" in err
+
+
+def test_how_many_fit_is_in_every_table_and_in_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = cli(capsys, "predict", "gpt-oss-20b", "--on", "m4", "--memory", "24GB", "--context", "8k")
+    assert code == 0 and "largest batch" in out and "tokens in the cache, at most" in out and "whole context" in out
+    code, out, _ = cli(capsys, "compare", "llama-3-8b", "--on", "h100,rtx-4090", "--memory-share", "0.8")
+    assert code == 0 and "largest" in out and "KV" in out
+    code, out, _ = cli(capsys, "predict", "llama-3-8b", "--on", "h100", "--json")
+    memory = json.loads(out)["memory"]
+    assert memory["usable_bytes"] == pytest.approx(0.9 * memory["capacity_bytes"]) and "whole context" in memory["rule"]
+    assert memory["max_batch_size"] == memory["kv_capacity_tokens"] // 2304
+
+
+def test_what_does_not_fit_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = cli(capsys, "predict", "gpt-oss-20b", "--on", "m4", "--memory", "16GB")
+    assert code == 3 and "Does not fit" in out and "--memory 24GB" in out and "suppose that it fitted" in out

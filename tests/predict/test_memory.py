@@ -153,7 +153,7 @@ _OPTIONS = {
     "--precision": "precision",
     "--offload": "offload",
 }
-_OPTIONS |= {"--prompt": "prompt", "--context": "context", "--batch": "batch"}
+_OPTIONS |= {"--tp": "tp", "--pp": "pp", "--prompt": "prompt", "--context": "context", "--batch": "batch"}
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,8 @@ _OPTIONS |= {"--prompt": "prompt", "--context": "context", "--batch": "batch"}
         {"model": "llama-3-70b", "machine": "rtx-4090", "precision": "w8a8"},
         {"model": "llama-3-8b", "machine": "rtx-4090", "batch": 64},
         {"model": "llama-3-70b", "machine": "rtx-4090", "precision": "q4_k_m"},
+        {"model": "llama-3.1-405b", "machine": "h100", "precision": "bf16"},
+        {"model": "llama-3-70b", "machine": "rtx-4090", "precision": "bf16", "devices": 4},
         {"model": "gemma-3-27b", "machine": "rtx-4090", "precision": "int8", "context": 100_000},
         {"model": "gpt-oss-120b", "machine": "m4-max", "memory": "48GB"},
         {"model": "llama-3-8b", "machine": "m4", "memory": "16GB", "precision": "int8", "prompt": 60_000},
@@ -171,10 +173,22 @@ def test_what_is_proposed_fits_by_the_same_account(asked: dict[str, object]) -> 
     answer = run(Scenario(**asked))  # type: ignore[arg-type]
     assert not answer.fits and answer.remedies
     for remedy in answer.remedies:
-        option, value = remedy.option.split()
-        name = _OPTIONS[option]
-        as_given = value if name in ("memory", "precision", "devices", "offload") else float(value)
-        assert run(Scenario(**{**asked, name: as_given})).fits, remedy  # type: ignore[arg-type]
+        words = remedy.option.split()
+        change = {
+            _OPTIONS[option]: _as_given(option, value) for option, value in zip(words[::2], words[1::2], strict=True)
+        }
+        assert run(Scenario(**{**asked, **change})).fits, remedy  # type: ignore[arg-type]
+
+
+def _as_given(option: str, value: str) -> object:
+    return value if option in ("--memory", "--precision", "--devices", "--offload") else float(value)
+
+
+def test_more_devices_are_proposed_as_the_engine_spreads_them() -> None:
+    asked = {"model": "gemma-3-27b", "machine": "rtx-4090", "precision": "int4", "context": 131072}
+    for engine in ("llama.cpp", "vllm"):
+        found = run(Scenario(**asked, engine=engine)).remedies
+        assert "--devices 2" in [remedy.option for remedy in found], engine
 
 
 @pytest.mark.parametrize("machine", ["rtx-4060", "m4", "raspberry-pi-5"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,18 +36,29 @@ def smallest_group(model: Transformer, device: Device, request: Mapping[str, Any
 
     Raises: DoesNotFitError when no group of up to 1,024 devices does.
     """
+    return _smallest(model, device, request)[1]
+
+
+def _smallest(model: Transformer, device: Device, request: Mapping[str, Any]) -> tuple[tuple[int, int], ServingResult]:
+    """((tp, pp), answer) of the smallest group that holds the request."""
     engine = default_engine(device, model) if request.get("engine") is None else get_engine(str(request["engine"]))
     for tp, pp in group_sizes(model, device, engine, request):
         result = ServingModel().solve(model, device, **{**request, "tp": tp, "pp": pp})
         if bool(np.all(result["feasible"])):
-            return result
+            return (tp, pp), result
     raise DoesNotFitError(f"{model.name} does not fit any group of {device.name} that its links can form")
 
 
-def remedies(model: Transformer, device: Device, request: Mapping[str, Any]) -> list[Remedy]:
-    """Every single change that would make `request` (keyword arguments of `ServingModel.solve`) fit."""
+def remedies(
+    model: Transformer, device: Device, request: Mapping[str, Any], derived: Collection[str] = ()
+) -> list[Remedy]:
+    """Every single change that would make `request` (keyword arguments of `ServingModel.solve`) fit.
+
+    derived: degrees that nobody gave, which another number of devices changes.
+    """
+    free = {name: value for name, value in request.items() if name not in derived}
     found = [_more_memory(model, device, request), _larger_share(model, device, request)]
-    found += [_more_devices(model, device, request), _narrower_format(model, device, request)]
+    found += [_more_devices(model, device, free), _narrower_format(model, device, request)]
     found += [
         _offloaded(model, device, request),
         _shorter(model, device, request),
@@ -81,11 +92,13 @@ def _larger_share(model: Transformer, device: Device, request: Mapping[str, Any]
 
 def _more_devices(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
     try:
-        result = smallest_group(model, device, request)
+        (tp, pp), result = _smallest(model, device, request)
     except (DoesNotFitError, UnsupportedError):
         return None
     devices = int(result["devices"])
-    return Remedy(f"{devices} devices", f"--devices {devices}") if devices > 1 else None
+    if devices == 1:
+        return None
+    return Remedy(f"{devices} devices", f"--tp {tp} --pp {pp}" if tp > 1 < pp else f"--devices {devices}")
 
 
 def _narrower_format(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:

@@ -366,7 +366,11 @@ def _serve(s: Scenario) -> Answer:
     arguments[rest] = split(s.devices, given, rest)
     result = ServingModel().solve(model, device, **arguments)
     fits = bool(np.all(result["feasible"]))
-    found = () if fits or result.shape else tuple(remedies(model, device, arguments))
+    found = (
+        ()
+        if fits or result.shape
+        else tuple(remedies(model, device, arguments, () if given[rest] is not None else (rest,)))
+    )
     return Answer("serve", model, device, result, found)
 
 

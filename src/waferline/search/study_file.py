@@ -134,6 +134,10 @@ def _axis(name: str, value: Any, where: str) -> Sequence[Any]:
         return values
     numeric = name in (*NUMBERS, *_DEGREES)
     for item in values:
+        if name == "memory_share":
+            if not isinstance(item, float | int) or not 0 < item <= 1:
+                raise FileFormatError(f"axis '{name}': {item!r} is not a share above 0 and up to 1", where=where)
+            continue
         if numeric and not (_is_whole(item) and least <= item < 2**53):
             raise FileFormatError(f"axis '{name}': {item!r} is not a whole number of at least {least}", where=where)
         if not numeric and not (isinstance(item, str) and item):

@@ -111,6 +111,9 @@ def test_units_round_trip(value: float) -> None:
         ("b_bytes", "byte", "GiB"),
         ("c_w", "watt", "kW"),
         ("d_usd", "usd", "usd"),
+        ("samples_per_s", "sample/s", "sample/hour"),
+        ("tokens_per_s", "token/s", "token/ms"),
+        ("throughput_tokens_per_s", "token/s", "token/minute"),
     ):
         assert unit_of(name) == unit
         there = quantity(value, unit).to(other)

@@ -123,7 +123,7 @@ def test_compare_keeps_every_machine(capsys: pytest.CaptureFixture[str]) -> None
         ("predict llama-3-8b --on h100 --devices many", ("many",)),
         ("predict llama-3-8b --on h100 --engine vlm", ("vlm", "vllm")),
         ("predict llama-3-8b --on h100 --bacth 3", ("--bacth",)),
-        ("predict llama-3-8b --on l4 --devices 64", ("64", "32 heads")),
+        ("predict llama-3-8b --on l4 --devices 64", ("l4",)),
         ("predict llama-3-8b --on h100 --memory 64GB", ("64GB", "80GB")),
         ("predict llama-3-8b --on h100 --memory-share 1.5", ("memory_share", "1.5")),
         ("predict llama-3-8b --on h100 --context 1k", ("1000", "2304")),

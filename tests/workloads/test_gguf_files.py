@@ -176,3 +176,10 @@ def test_damaged_parts_give_a_model_or_a_named_error(
         assert "\n" not in str(error)
     else:
         assert parameter_count(found).total > 0
+
+
+def test_a_blob_without_an_ending_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    """Ollama calls the files of models by their hashes."""
+    blob = model(tmp_path / "m.gguf").rename(tmp_path / "sha256-6a0746a1ec1a")
+    assert load(str(blob)).family == "llama"
+    assert load(blob).family == "llama"

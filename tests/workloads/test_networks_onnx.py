@@ -292,3 +292,32 @@ def test_damaged_files_give_a_model_or_a_named_error(
         assert "\n" not in str(error)
     else:
         assert parameter_count(model).macs >= 0
+
+
+def test_a_branch_that_sizes_decide_is_taken(tmp_path: Path) -> None:
+    """As PyTorch exports squeeze: the condition compares a size with one."""
+    w = Writer((1, 4, 6))
+    out = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("a", "b")]
+    then = helper.make_graph([helper.make_node("MatMul", ["x", w.weight(6, 5)], ["a"])], "then", [], [out[0]])
+    other = helper.make_graph([helper.make_node("MatMul", ["x", w.weight(6, 9)], ["b"])], "else", [], [out[1]])
+    same = w.add("Equal", w.add("Gather", w.add("Shape", "x"), w.numbers(0)), w.numbers(1))
+    model = load(w.save(tmp_path / "m.onnx", w.add("If", same, then_branch=then, else_branch=other)))
+    assert parameter_count(model).macs == 4 * 6 * 5
+    w = Writer((1, 4, 6))
+    asked = w.add("ReduceSum", "x", keepdims=0)
+    branch = w.add("If", w.add("Cast", asked, to=TensorProto.BOOL), then_branch=then, else_branch=other)
+    with pytest.raises(UnsupportedError, match="control flow"):
+        load(w.save(tmp_path / "m.onnx", branch))
+
+
+def test_operators_of_onnxruntime(tmp_path: Path) -> None:
+    w = Writer((1, 8, 6, 6))
+    y = w.add(
+        "FusedConv", "x", w.weight(4, 8, 3, 3), w.weight(4), domain="com.microsoft", activation="Relu", channels=4
+    )
+    rows = w.add("Reshape", y, w.numbers([1, 16, 4]))
+    attended = w.add("MultiHeadAttention", rows, rows, rows, domain="com.microsoft", num_heads=2)
+    packed = w.weight(12, 1, 2, kind=TensorProto.UINT8)
+    z = w.add("MatMulNBits", attended, packed, w.weight(12), domain="com.microsoft", K=4, N=12, bits=4, block_size=16)
+    model = load(w.save(tmp_path / "m.onnx", z))
+    assert parameter_count(model).macs == 16 * 4 * 72 + 2 * 2 * 16 * 16 * 2 + 16 * 4 * 12

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,6 +92,17 @@ class _Cursor:
             return np.frombuffer(self.take(n * dtype.itemsize, what), dtype).tolist(), item_id
         n = self.count(f"length of {what}", 8)
         return [self.value(item_id, what, depth + 1)[0] for _ in range(n)], item_id
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file starts as GGUF files do, whatever it is called."""
+    if not os.path.isfile(path):  # noqa: PTH113  Path.is_file raises for a name too long for a path
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def open_gguf(path: Path) -> TensorFile:

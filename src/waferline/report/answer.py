@@ -54,6 +54,7 @@ PASS = (
     ("arithmetic intensity", "intensity_flops_per_byte"),
     ("ridge point", "ridge_flops_per_byte"),
     ("weights", "weights_bytes"),
+    ("activations alive at once", "activation_bytes"),
     ("memory", "device_memory_bytes"),
     ("power", "power_w"),
     ("bottleneck", "bottleneck"),

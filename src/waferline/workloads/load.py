@@ -11,7 +11,9 @@ from typing import Any
 from waferline.catalog.names import slug
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import FileFormatError, InvalidInputError, UnknownNameError
+from waferline.formats.gguf_header import is_gguf
 from waferline.formats.gguf_set import holds_gguf
+from waferline.workloads.file_kinds import FILE_KINDS, GGUF, ONNX, TFLITE, TORCH
 from waferline.workloads.huggingface import from_config
 from waferline.workloads.model_file import model_from_facts
 from waferline.workloads.models import catalog_model
@@ -22,8 +24,8 @@ from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
 
 _CONFIG = "config.json"
 _DENOISER = "transformer/config.json"
-_NETWORKS = (".onnx", ".tflite", ".pt2")
-_FILES = (".json", ".gguf", ".yaml", ".yml", *_NETWORKS)
+_FILES = tuple(suffix for kind in FILE_KINDS for suffix in kind.suffixes)
+_NETWORKS = (*ONNX.suffixes, *TFLITE.suffixes, *TORCH.suffixes)
 
 
 def load_model(source: Any, *, input_shape: str | None = None) -> ModelSpec:
@@ -53,6 +55,8 @@ def load_model(source: Any, *, input_shape: str | None = None) -> ModelSpec:
         raise InvalidInputError(f"a model is a name, a path or a mapping, not {type(source).__name__}")
     if not isinstance(source, str) or source.lower().endswith(_FILES) or _is_model_folder(source):
         return _from_path(Path(source))
+    if is_gguf(Path(source)):  # Ollama's blobs are called by their hash
+        return _from_gguf(Path(source))
     return _by_name(source)
 
 
@@ -75,11 +79,9 @@ def _from_network(path: Path, input_shape: str | None) -> ModelSpec:
     return _READERS[path.suffix.lower()](path, input_shape)
 
 
-_READERS: Mapping[str, Callable[[Path, str | None], ConvNet]] = {
-    ".onnx": from_onnx,
-    ".tflite": from_tflite,
-    ".pt2": from_torch,
-}
+_READERS: Mapping[str, Callable[[Path, str | None], ConvNet]] = dict(
+    zip(_NETWORKS, (from_onnx, from_tflite, from_torch), strict=True)
+)
 
 
 def _is_model_folder(text: str) -> bool:
@@ -105,7 +107,7 @@ def _from_path(path: Path) -> ModelSpec:
             raise FileFormatError(f"directory has no {_CONFIG}", where=str(path))
         return _named(_from_folder(inside), path.resolve().name)
     suffix = path.suffix.lower()
-    if suffix == ".gguf":
+    if suffix in GGUF.suffixes or is_gguf(path):
         if path.exists() and not path.is_file():
             raise FileFormatError("cannot be read: not a regular file", where=str(path))
         return _from_gguf(path)

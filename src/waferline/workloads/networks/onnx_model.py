@@ -20,7 +20,7 @@ from waferline.errors import FileFormatError, UnsupportedError, WaferlineError
 from waferline.workloads.networks.graph import BITS, Graph, Step, Tensor, network
 from waferline.workloads.networks.input_shape import input_shapes
 from waferline.workloads.networks.needs import needs
-from waferline.workloads.networks.onnx_ops import BUFFER_INPUTS, CUSTOM, Node, steps_of
+from waferline.workloads.networks.onnx_ops import BUFFER_INPUTS, CUSTOM, FUSED, Node, steps_of
 from waferline.workloads.spec import ConvNet
 
 _SMALL = 4096  # elements of a tensor whose numbers are followed: shapes, axes, indices
@@ -136,9 +136,11 @@ class _Reader:
 
     def _node(self, node: Any, index: int, buffers: set[str]) -> list[Step]:
         """The steps of a node; none where its result is a constant."""
+        if node.op_type == "If" and node.input[0] in self.numbers:
+            return self._branch(node, index, buffers)
         if node.op_type in _CONTROL:
             raise UnsupportedError(f"control flow ('{node.op_type}') is not read", where=self.where)
-        if node.domain not in _STANDARD and node.op_type not in CUSTOM:
+        if node.domain not in _STANDARD and node.op_type not in CUSTOM and node.op_type not in FUSED:
             name = f"{node.domain}.{node.op_type}"
             raise UnsupportedError(f"operator {shown(name)} is not read", where=self.where)
         given = [name for name in node.input if name]
@@ -165,6 +167,17 @@ class _Reader:
             buffers.update(origin for n in node.input[position : position + 1] for origin in self.stored.get(n, ()))
         return steps
 
+    def _branch(self, node: Any, index: int, buffers: set[str]) -> list[Step]:
+        """The steps of the branch that is taken, where the condition follows from sizes alone."""
+        taken = "then_branch" if bool(np.all(self.numbers[node.input[0]])) else "else_branch"
+        branch = _attributes(self.onnx, node).get(taken)
+        if branch is None or len(branch.output) != len(node.output):
+            raise FileFormatError(f"'If' {shown(node.name)} has no such branch", where=self.where)
+        self._initializers(branch.initializer)
+        rename = self.onnx.helper.make_node
+        named = [rename("Identity", [a.name], [b]) for a, b in zip(branch.output, node.output, strict=True)]
+        return [step for inner in (*branch.node, *named) for step in self._node(inner, index, buffers)]
+
     def _tensor(self, name: str) -> Tensor:
         """The tensor of any name: an activation, or a constant under the shape it has there."""
         return self.tensors[name] if name in self.tensors else _tensor(self.types[name], self._format)
@@ -180,7 +193,9 @@ class _Reader:
 
     def _infer(self, node: Any, label: str) -> None:
         """Types of a node's outputs, and their numbers where they are small and follow from known ones."""
-        if node.domain not in _STANDARD:
+        if node.domain not in _STANDARD and node.op_type in FUSED:
+            node = _plain(self.onnx, node)
+        elif node.domain not in _STANDARD:
             CUSTOM[node.op_type](node, self.types)
             return
         onnx = self.onnx
@@ -252,6 +267,13 @@ def _alone(onnx: Any, node: Any, types: Mapping[str, Any], model: Any) -> Any:
     outputs = [make.make_value_info(n, types[n]) for n in node.output if n]
     graph = make.make_graph([node], "one", inputs, outputs)
     return make.make_model(graph, opset_imports=list(model.opset_import), ir_version=max(model.ir_version, 4))
+
+
+def _plain(onnx: Any, node: Any) -> Any:
+    """The standard operator that a fused one is, without its activation function."""
+    plain = onnx.NodeProto(op_type=FUSED[node.op_type], input=node.input[:3], output=node.output, name=node.name)
+    plain.attribute.extend(a for a in node.attribute if not a.name.startswith("activation"))
+    return plain
 
 
 def _dimensions(value: Any) -> tuple[int | str, ...]:

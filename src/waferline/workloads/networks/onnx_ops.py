@@ -137,7 +137,17 @@ def _attention(node: Node) -> list[Step]:
     return [node.step("gemm", *arithmetic.attention(q[0], q[1], q[2], k[2] + past, q[3], v[3]))]
 
 
+def _multi_head(node: Node) -> list[Step]:
+    """onnxruntime's MultiHeadAttention: queries (batch, length, all heads), keys and values alike, no cache before."""
+    q, k, heads = node.shape(0), node.shape(1), node.attributes["num_heads"]
+    if len(q) != 3 or len(k) != 3 or q[-1] % heads:
+        raise UnsupportedError("packed or four-dimensional keys of MultiHeadAttention are not read")
+    width = q[-1] // heads
+    return [node.step("gemm", *arithmetic.attention(q[0], heads, q[1], k[1], width, node.shape(2)[-1] // heads))]
+
+
 _PRODUCTS: Mapping[str, Callable[[Node], list[Step]]] = {
+    "MultiHeadAttention": _multi_head,
     "Conv": _conv,
     "FusedConv": _conv,
     "ConvInteger": _conv,
@@ -147,7 +157,6 @@ _PRODUCTS: Mapping[str, Callable[[Node], list[Step]]] = {
     "Gemm": _gemm,
     "FusedGemm": _gemm,
     "MatMul": _matmul,
-    "FusedMatMul": _matmul,
     "MatMulInteger": _matmul,
     "QLinearMatMul": lambda node: _matmul(node, 0, 3),
     "MatMulNBits": _matmul_nbits,
@@ -180,6 +189,8 @@ _STREAMS: Mapping[StepKind, tuple[str, ...]] = {
         *("OneHot", "ReverseSequence", "Trilu", "Compress"),
     ),
 }
+# Operators of onnxruntime that are a standard one with an activation function fused to it → that one.
+FUSED: Mapping[str, str] = {"FusedConv": "Conv", "FusedGemm": "Gemm"}
 # Inputs that are stored and not learned: running statistics, scales and zero points.
 BUFFER_INPUTS: Mapping[str, tuple[int, ...]] = {
     "BatchNormalization": (3, 4),
@@ -190,7 +201,9 @@ BUFFER_INPUTS: Mapping[str, tuple[int, ...]] = {
     "ConvInteger": (2, 3),
     "MatMulInteger": (2, 3),
     "MatMulNBits": (2, 3, 4),
-    "QLinearAdd": (1, 2, 4, 5, 6, 7),
+    **dict.fromkeys(("QLinearAdd", "QLinearMul"), (1, 2, 4, 5, 6, 7)),
+    **dict.fromkeys(("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"), (1, 2, 3, 4)),
+    "QLinearGlobalAveragePool": (1, 2, 3, 4),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), (4, 5, 6)),  # lengths and initial states
     "Reshape": (1,),
     "Pad": (1, 2),
@@ -212,9 +225,27 @@ def _like_matmul(node: Any, types: dict[str, Any]) -> None:
     types[node.output[0]] = kind
 
 
+def _broadcast(node: Any, types: dict[str, Any]) -> None:
+    """Of two tensors between their scales: the one with more dimensions and elements."""
+    pair = [types[node.input[0]], types[node.input[3]]]
+    sizes = [[d.dim_value for d in kind.tensor_type.shape.dim] for kind in pair]
+    types[node.output[0]] = pair[0] if (len(sizes[0]), prod(sizes[0])) >= (len(sizes[1]), prod(sizes[1])) else pair[1]
+
+
+def _pooled(node: Any, types: dict[str, Any]) -> None:
+    kind = type(types[node.input[0]])()
+    kind.CopyFrom(types[node.input[0]])
+    for size in kind.tensor_type.shape.dim[2:]:
+        size.dim_value = 1
+    types[node.output[0]] = kind
+
+
 # Operators outside the standard whose output's type follows from their inputs' without a schema.
 CUSTOM: Mapping[str, Callable[[Any, dict[str, Any]], None]] = {
     **dict.fromkeys(("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "SimplifiedLayerNormalization"), _like_first),
-    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "QLinearAdd"), _like_first),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _like_first),
+    **dict.fromkeys(("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "MultiHeadAttention"), _like_first),
+    **dict.fromkeys(("QLinearAdd", "QLinearMul"), _broadcast),
+    "QLinearGlobalAveragePool": _pooled,
     "MatMulNBits": _like_matmul,
 }

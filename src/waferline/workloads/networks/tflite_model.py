@@ -24,6 +24,17 @@ from waferline.workloads.spec import ConvNet
 _IDENTIFIER = b"TFL3"
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, OverflowError, UnicodeDecodeError, AttributeError)
 _CONTROL = ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE")
+# Operators that multiply matrices in ways that no reader here counts.
+_UNCOUNTED = (
+    "RNN",
+    "SEQUENCE_RNN",
+    "CONV_3D_TRANSPOSE",
+    "CONVOLUTION",
+    "DOT_GENERAL",
+    "BIDIRECTIONAL",
+    "DELEGATE",
+    "PLACEHOLDER",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,8 @@ def _step(
         )
     if op in _CONTROL:
         raise UnsupportedError(f"control flow ('{op}') is not read", where=where)
+    if op == "?" or any(word in op for word in _UNCOUNTED):
+        raise UnsupportedError(f"operator '{op}' is not read", where=where)
     inputs = tuple(names[i] if i >= 0 else "" for i in _vector(raw.InputsAsNumpy()))
     outputs = tuple(names[i] for i in _vector(raw.OutputsAsNumpy()))
     label = f"{op.lower()}{index}"

@@ -286,6 +286,11 @@ def test_llama_cpp_has_files_of_its_own() -> None:
     assert float(run(Scenario(machine="h100", **asked)).result["weights_bytes"]) == pytest.approx(13.76e9, rel=0.005)
 
 
+def test_files_of_one_engine_run_in_it() -> None:
+    answer = run(Scenario(model=with_section(SECTIONS["exl3"]), machine="rtx-4090", batch=1, prompt=128, output=8))
+    assert answer.result.about["engine"] == "exllama"
+
+
 def test_layers_by_number_are_those_layers() -> None:
     """Two of 32 layers at 16 bits: a sixteenth of the executions, and of the bytes."""
     section = SECTIONS["awq"] | {"modules_to_not_convert": ["model.layers.0", "model.layers.31.self_attn"]}

@@ -137,6 +137,8 @@ REFUSED = (
     "marlin",
     "fouroversix",
 )
+# Files that one engine alone reads (catalog/engines.yaml: containers).
+_OF_ONE_ENGINE = ("mlx", "exl2", "exl3")
 _BY_NAME = {name: method for method in METHODS for name in method.names}
 _SIGNS = (  # how a section that does not name its method is known
     ("compressed-tensors", ("config_groups",)),
@@ -187,7 +189,8 @@ def quantised(model: Transformer, section: ConfigReader) -> Transformer:
     unread = [k for k in section.unread(_SILENT) if not k.startswith("_")]
     if unread and name != "mlx":
         scheme = replace(scheme, notes=(*scheme.notes, f"{name}: not known and not read: {', '.join(unread[:5])}"))
-    return in_formats(model, scheme, section.where)
+    made = in_formats(model, scheme, section.where)
+    return replace(made, metadata={**made.metadata, "container": name}) if name in _OF_ONE_ENGINE else made
 
 
 def _method(section: ConfigReader) -> str:

@@ -14,13 +14,9 @@ from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import minimum, number
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
-from waferline.formats import get_format
 from waferline.machines.device import Device
-from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import Engine
 from waferline.predict.memory import pass_tokens
-from waferline.predict.roofline import host_link
-from waferline.workloads.operator import Operator
 from waferline.workloads.placement import NEVER, Placement, expert_layers, layer_count
 from waferline.workloads.spec import Transformer
 
@@ -185,60 +181,3 @@ def _steps(model: Transformer) -> np.ndarray[Any, np.dtype[np.float64]]:
     layers, experts = layer_count(model), expert_layers(model)
     of_experts = [(0.0, float(n)) for n in range(experts + 1)]
     return np.array(of_experts + [(float(n), float(experts)) for n in range(1, layers + 1)])
-
-
-def host_of(device: Device, named: Any) -> tuple[Device, str]:
-    """The CPU beside `device`, and what was assumed to say so.
-
-    Raises: UnsupportedError where nothing is beside it, or the one named is no CPU.
-    """
-    host_link(device)
-    if named is not None:
-        host = load_hardware(named)
-        if host.kind != "cpu":
-            raise UnsupportedError(f"{host.name} is no CPU: it cannot be the host of {device.name}")
-        return host, ""
-    for row in read_packaged("offload.yaml")["hosts"].values():
-        if row.get("group", device.group) == device.group and any(n in device.name for n in row.get("names", [""])):
-            host = load_hardware(row["host"])
-            why = row.get("reason")
-            return host, f"host {host.name}: assumed, {why}; --host changes it" if why else ""
-    raise UnsupportedError(f"nobody says which CPU is beside {device.name}", hint="name it with --host")
-
-
-def computed_on(op: Operator, host: Device) -> Operator:
-    """An operator of the host in arithmetic that it has: 16 bits where it lacks the device's."""
-    if op.place != "host":
-        return op
-    try:
-        host.arithmetic(get_format(op.activations).arithmetic)
-    except UnsupportedError:
-        return replace(op, activations="bf16")
-    return op
-
-
-def said(p: Placement, model: Transformer, host: Device) -> str:
-    """What runs where, in words; of many points the range."""
-    layers, experts = layer_count(model), expert_layers(model)
-    parts = [
-        _counted(p.layers, layers, "layers"),
-        _counted(p.experts, experts, "layers' experts") if experts else "",
-        "the cache and attention" if p.cache else "",
-        "the output" if p.head else "",
-    ]
-    runs = [part for part in parts if part]
-    text = f"{host.name} holds and runs {', '.join(runs)}" if runs else ""
-    if runs and p.copy_tokens < NEVER:
-        text += f"; passes of {p.copy_tokens:g} rows and more copy its weights to the device, {p.piece_tokens:g} tokens at a time"
-    if np.any(np.asarray(p.streamed) > 0.0):
-        share = float(np.max(p.streamed))
-        text = f"{host.name} holds {share:.0%} of the weights, which the device reads over its link".replace("%", " %")
-    return f"offload: {text or 'nothing leaves the device'}"
-
-
-def _counted(share: Floats, of: int, what: str) -> str:
-    counts = np.unique(np.rint(np.asarray(share) * of))
-    if not counts.any():
-        return ""
-    span = f"{counts[0]:g}" if len(counts) == 1 else f"{counts[0]:g} to {counts[-1]:g}"
-    return f"{span} of {of} {what}"

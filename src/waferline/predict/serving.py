@@ -10,28 +10,18 @@ import numpy as np
 
 from waferline.arrays import AnyArray, Floats
 from waferline.elementwise import anywhere, ceil, floor, maximum, minimum
-from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.errors import InvalidInputError
 from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
+from waferline.predict.beside import Beside, beside
 from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine, with_memory_share
 from waferline.predict.load import NO_LIMIT, check_load, loaded_values
 from waferline.predict.memory import Asked, Footprint, footprint, model_weight_bytes, resident_bytes
-from waferline.predict.offload import (
-    Offload,
-    check_engine,
-    computed_on,
-    engine_rules,
-    host_of,
-    least_placement,
-    parse_offload,
-    placement,
-    said,
-    usual_engine,
-)
+from waferline.predict.offload import usual_engine
 from waferline.predict.operator_row import OperatorRow
-from waferline.predict.phase import INTERVALS, Phase, Runner, run_phase
+from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.profile import Profile, load_profile
 from waferline.predict.result import Field, Fields, GenerationResult, WhenRead, merged_sources
@@ -40,7 +30,7 @@ from waferline.remember import by_identity
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import joined_tokens, lower_decode, lower_prefill, prompt_of
 from waferline.workloads.operator import Operator
-from waferline.workloads.placement import AT_HOME, Placement, place
+from waferline.workloads.placement import AT_HOME, Placement
 from waferline.workloads.scenario import Parallel, common_shape, real, whole
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import as_shipped
@@ -172,9 +162,10 @@ class ServingModel:
             runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
         if memory_share is not None:
             runner = with_memory_share(runner, float(real("memory_share", memory_share, least=0.01, most=1.0)))
-        beside, assumed = (None, "") if offload is None else host_of(device, host)
-        case = serving_case(spec, device, runner, kv, check_load(load), intervals, offload or "", beside)
-        case.check_offload(arguments)
+        left = beside(spec, device, runner, offload, host)
+        if left is not None:
+            left.check(parallel_of(arguments))
+        case = serving_case(spec, device, runner, kv, check_load(load), intervals, left)
         values = over_labels(labels, arguments, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         first = str(labels.flat[0])
         return ServingResult(
@@ -186,7 +177,7 @@ class ServingModel:
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
             notes=(
                 *(case.notes(first) if labels.size == 1 else ()),
-                *case.offload_notes(first, arguments, assumed),
+                *(left.notes(case.away(case.precision(first), arguments)) if left is not None else ()),
                 *said,
             ),
             not_modelled=NOT_MODELLED[load],
@@ -272,8 +263,7 @@ class ServingCase:
     kv: str | None
     load: str = "static"
     intervals: bool = True
-    offload: str = ""
-    host: Device | None = None
+    beside: Beside | None = None
     precisions: dict[str, Precision] = field(default_factory=dict)  # by label, resolved once
 
     def precision(self, label: str) -> Precision:
@@ -282,44 +272,20 @@ class ServingCase:
             self.precisions[label] = as_shipped(self.model, asked, self.device.arithmetic)
         return self.precisions[label]
 
-    @property
-    def asked_offload(self) -> Offload:
-        return parse_offload(self.offload, self.model)
-
-    def check_offload(self, a: Arguments) -> None:
-        """Raises: InvalidInputError, UnsupportedError where the host cannot do what is asked of it."""
-        if self.host is None:
-            return
-        asked = self.asked_offload
-        check_engine(self.offload, self.engine)
-        if not asked.runs_on_host:
-            return
-        ranks = a["tp"] * a["dp"]
-        if anywhere(np.asarray(ranks > 1.0)):
-            raise UnsupportedError(
-                "a host runs the layers of one device, or of stages of layers, not of tp or dp ranks"
-            )
-
     def away(self, precision: Precision, a: Arguments) -> Placement:
-        """What of the model the host holds and runs."""
-        if self.host is None:
+        """What of the model a host holds and runs."""
+        if self.beside is None:
             return AT_HOME
-        asked, rules = self.asked_offload, engine_rules(self.engine, self.device)
-        if not asked.auto:
-            return placement(asked, self.model, rules, self._footprint(precision, a, rules).weights_bytes)
-        enough = ceil(a["batch_size"] / a["dp"])
-        return least_placement(self.model, rules, lambda p: self._footprint(precision, a, p).most_sequences >= enough)
+        return self.beside.away(lambda p: self._footprint(precision, a, p), ceil(a["batch_size"] / a["dp"]))
 
     def _placed(
         self, operators: Iterable[Operator], precision: Precision, a: Arguments, batch: Floats, keep: bool
     ) -> tuple[Iterable[Operator], dict[str, Any]]:
         """The operators where they run, and what `run_phase` needs to know."""
         parallel, away, runner = parallel_of(a), self.away(precision, a), None
-        if self.host is not None:
-            host = self.host
-            operators = [computed_on(op, host) for op in place(operators, away)]
-            stages = minimum(ceil(batch / a["dp"]), a["pp"])
-            runner = Runner(machine_for(host, self.engine.kernels), self.engine.running_on(host), stages, away.splits)
+        if self.beside is not None:
+            operators = self.beside.placed(operators, away)
+            runner = self.beside.runner(self.engine, away, minimum(ceil(batch / a["dp"]), a["pp"]))
         return operators, {
             "machine": machine_for(self.device, self.engine.kernels),
             "engine": self.engine,
@@ -400,15 +366,8 @@ class ServingCase:
 
     def _memory(self, precision: Precision, a: Arguments, parallel: Parallel) -> dict[str, Any]:
         held = self._footprint(precision, a, self.away(precision, a))
-        beside = {}
-        if self.host is not None:
-            beside = {
-                "host_weights_bytes": held.host_weights_bytes,
-                "host_kv_bytes": held.host_kv_bytes,
-                "host_memory_bytes": held.host_weights_bytes + held.host_kv_bytes,
-                "host_capacity_bytes": self.host.capacity_bytes,
-            }
-        return beside | {
+        there = {} if self.beside is None else self.beside.memory(held)
+        return there | {
             "feasible": ceil(a["batch_size"] / parallel.dp) <= held.most_sequences,
             "weights_bytes": model_weight_bytes(self.model, precision),
             "device_weights_bytes": held.weights_bytes,
@@ -434,7 +393,8 @@ class ServingCase:
             prompt=a["seq_len"],
             memory=memory,
         )
-        return footprint(self.model, self.device, self.engine, precision, asked, parallel, away, self.host)
+        host = None if self.beside is None else self.beside.host
+        return footprint(self.model, self.device, self.engine, precision, asked, parallel, away, host)
 
     def rows(self, label: str, a: Arguments) -> tuple[OperatorRow, ...]:
         batch = a["batch_size"]
@@ -460,13 +420,6 @@ class ServingCase:
             notes.append(f"weights are dequantised to {precision.activations}: fewer bytes, the same arithmetic roof")
         return tuple(notes)
 
-    def offload_notes(self, label: str, a: Arguments, assumed: str) -> tuple[str, ...]:
-        """What runs where, and on which host when nobody said."""
-        if self.host is None:
-            return ()
-        away = self.away(self.precision(label), a)
-        return tuple(note for note in (said(away, self.model, self.host), assumed) if note)
-
 
 @by_identity
 def without_towers(model: Transformer) -> Transformer:
@@ -491,8 +444,7 @@ def serving_case(
     kv: str | None,
     load: str,
     intervals: bool,
-    offload: str = "",
-    host: Device | None = None,
+    beside: Beside | None = None,
 ) -> ServingCase:
     """The case of these records, remembered with what was looked up for it."""
-    return ServingCase(model, device, engine, kv, load, intervals, offload, host)
+    return ServingCase(model, device, engine, kv, load, intervals, beside)

@@ -52,7 +52,7 @@ def input_notes(
         return ()
     asked = {kind for kind, number in inputs.items() if number is not None}
     loaded = serving and (bool(asked) or not apart)
-    return (*(_prompt(spec, prompt) if serving else ()), *_notes(spec, loaded, asked))
+    return (*(_prompt(spec, prompt) if serving else ()), *_notes(spec, loaded, asked, apart))
 
 
 def _prompt(spec: Transformer | StreamNet, prompt: Any) -> Iterator[str]:
@@ -68,9 +68,9 @@ def _prompt(spec: Transformer | StreamNet, prompt: Any) -> Iterator[str]:
     yield f"the encoder reads {spec.encoder_tokens:,} frames for each prompt{usual}"
 
 
-def _notes(spec: Transformer | StreamNet, loaded: bool, asked: set[str]) -> Iterator[str]:
+def _notes(spec: Transformer | StreamNet, loaded: bool, asked: set[str], apart: bool) -> Iterator[str]:
     for tower in getattr(spec, "towers", ()):
-        yield _said(tower, asked=tower.kind in asked) if loaded else _left_out(tower)
+        yield _said(tower, asked=tower.kind in asked) if loaded else _left_out(tower, apart)
     if isinstance(spec, StreamNet):
         yield from _sizes(spec)
     missing = spec.metadata.get("not_counted")
@@ -102,6 +102,7 @@ def _said(tower: Tower, *, asked: bool) -> str:
     return f"the {what} tower, {size}, is in the weights; {option} N adds its time, and for each {one} {tokens}"
 
 
-def _left_out(tower: Tower) -> str:
+def _left_out(tower: Tower, apart: bool) -> str:
     what, _, option = _NAMES[tower.kind]
-    return f"the {what} tower ({tower.params / _SHOWN:.2f} G parameters) is not part of this answer; of serving with {option} it is"
+    where = f"; it is a file of its own, which {option} N loads" if apart else ""
+    return f"the {what} tower ({tower.params / _SHOWN:.2f} G parameters) is not part of this answer{where}"

@@ -17,7 +17,18 @@ from waferline.predict.profile import Profile, load_profile
 from waferline.predict.scenario import Scenario
 
 # Fields of a scenario that are solved as arrays; every other one is a choice, solved value by value.
-NUMBERS = ("batch", "prompt", "output", "concurrency", "context", "micro_batch", "virtual_stages")
+NUMBERS = (
+    "batch",
+    "prompt",
+    "output",
+    "concurrency",
+    "context",
+    "images",
+    "clips",
+    "steps",
+    "micro_batch",
+    "virtual_stages",
+)
 CHOICES = tuple(
     f.name for f in fields(Scenario) if f.name not in {*NUMBERS, "model", "machine", "profile", "intervals"}
 )
@@ -122,7 +133,7 @@ def _one(name: str, data: Mapping[str, Any], where: str) -> Any:
 
 
 def _axis(name: str, value: Any, where: str) -> Sequence[Any]:
-    least = 0 if name == "output" else 1
+    least = 0 if name in ("output", "images", "clips") else 1
     values: Sequence[Any]
     if isinstance(value, dict) and name in (*NUMBERS, *_DEGREES):
         values = _range(name, value, where)

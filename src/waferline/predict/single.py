@@ -27,7 +27,7 @@ from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import common_shape, whole
-from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
+from waferline.workloads.spec import ConvNet, ModelSpec, Transformer, Work
 from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import weight_elements
 
@@ -133,6 +133,8 @@ class _Case:
             self.model, batch=a["batch_size"], tokens=a["seq_len"], precision=precision, training=training
         )
         layers = float(len(operators))
+        if isinstance(self.model, ConvNet) and self.model.precision is not None:
+            layers = float(sum(isinstance(w, Work) and w.macs > 0 and w.weight_bytes > 0 for w in self.model.layers))
         if training:
             operators = [_with_backward(op) for op in operators]
         if isinstance(self.model, StreamNet):

@@ -56,7 +56,7 @@ def stored_format(precision: str) -> str:
 
 
 def _work(w: Work, b: Builder, batch: Floats, stored: bool) -> Operator:
-    """`batch` times what the file states: more rows for a matrix of weights, more products of activations alone."""
+    """`batch` times what the file states, as more rows of activations."""
     count = float(w.count)
     weight_bytes: Floats = float(w.weight_bytes) if stored else _weights(w) * b.weight_bytes
     if w.kind == "gather":  # rows of a table, not the table
@@ -72,13 +72,14 @@ def _work(w: Work, b: Builder, batch: Floats, stored: bool) -> Operator:
             shape={"elements": batch * w.output_elements},
         )
     has_weights = w.weight_bytes > 0
-    rows, times = (batch * w.m, count) if has_weights else (float(w.m), batch * count)
+    # Products of activations alone are one batched kernel; those with weights that follow one another are as many.
+    rows, times = (batch * w.m, count) if has_weights else (batch * (w.m * count), 1.0)
     return b.operator(
         w.name,
         w.kind,
         count=times,
         flops=2.0 * rows * w.n * w.k * w.groups,
-        weight_bytes=weight_bytes / count,
+        weight_bytes=weight_bytes / times,
         activation_bytes=moved / times,
         shape={"m": rows, "n": w.n, "k": w.k} | ({"groups": float(w.groups)} if w.kind == "conv" else {}),
         weights=None if has_weights else b.precision.activations,

@@ -61,7 +61,8 @@ class Step:
     """One operator: the matrix products it makes, or a stream over its output; `constants` are weights by name.
 
     `view`: the output is the input under another shape. `kernel`: input elements that each output element takes.
-    `fuses`: runtimes make it part of the step in front of it, if nothing else reads that one.
+    `fuses`: runtimes make it part of the step in front of it, if nothing else reads that one. `folds`: another order or part
+    of its input, which runtimes let the next step read as it is; it has memory of its own and takes no time.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Step:
     view: bool = False
     kernel: int = 1
     fuses: bool = False
+    folds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,9 @@ def network(graph: Graph, title: str, where: str) -> ConvNet:
 
 
 def _fused(graph: Graph) -> tuple[Step, ...]:
-    """The steps with norms, activation functions and sums made part of the step before whose only reader they are.
+    """The steps with norms, activation functions, sums and other views made part of the step before whose only reader they are.
 
-    A sum of two goes to the later of them, which then reads the earlier one, too.
+    A sum of two goes to the later of them, which then reads the earlier one, too. What has more or fewer elements stays apart.
     """
     readers: dict[str, int] = {}
     for name in (*graph.outputs, *(name for step in graph.steps for name in step.reads)):
@@ -128,7 +130,7 @@ def _fused(graph: Graph) -> tuple[Step, ...]:
     made: dict[str, int] = {}  # what can be fused to → its place
     place: dict[str, int] = {}  # of the step that writes a tensor
     for step in graph.steps:
-        alone = [name for name in step.reads if name in made and readers[name] == 1] if step.fuses else []
+        alone = [name for name in step.reads if _joins(graph, step, name) and name in made and readers[name] == 1]
         at = max((made[name] for name in alone), default=-1)
         onto = next((name for name in alone if made[name] == at), "")
         others = tuple(name for name in step.reads if name != onto)
@@ -138,7 +140,7 @@ def _fused(graph: Graph) -> tuple[Step, ...]:
                 before,
                 reads=tuple(dict.fromkeys((*before.reads, *others))),
                 writes=step.writes,
-                constants=tuple(dict.fromkeys((*before.constants, *step.constants))),
+                constants=tuple(dict.fromkeys((*before.constants, *(step.constants if step.fuses else ())))),
             )
         else:
             at = len(steps)
@@ -149,12 +151,18 @@ def _fused(graph: Graph) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _joins(graph: Graph, step: Step, name: str) -> bool:
+    """Whether a step may be made part of the one that writes `name`."""
+    alike = len(step.writes) == 1 and graph.tensors[step.writes[0]].elements == graph.tensors[name].elements
+    return alike and (step.fuses or step.view or step.folds)
+
+
 def _works(graph: Graph) -> list[Work]:
     """One record for each matrix product, one for each other step; a constant belongs to the first that reads it."""
     works: list[Work] = []
     seen: set[str] = set()
     for step in graph.steps:
-        if step.view:
+        if step.view or step.folds:
             continue
         own = [name for name in step.constants if name not in seen]
         seen.update(own)

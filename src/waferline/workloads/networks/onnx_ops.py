@@ -65,7 +65,10 @@ def steps_of(node: Node) -> list[Step]:
         kernel = prod(node.attributes.get("kernel_shape", ())) or prod(node.shape(0)[2:])
         return [node.step("elementwise", kernel=max(1, kernel))]
     kind: StepKind = next((kind for kind, names in _STREAMS.items() if node.op in names), "elementwise")
-    return [replace(node.step(kind), fuses=node.op in _FUSES)]
+    one_row = node.op == "Gather" and node.constant(1) and not node.shape(1)  # a part of its input, as Slice is
+    return [
+        replace(node.step(kind), fuses=node.op in _FUSES, folds=(node.op in _FOLDS or one_row) and not node.constant(0))
+    ]
 
 
 def _conv(node: Node, x: int = 0, w: int = 1) -> list[Step]:
@@ -175,6 +178,7 @@ _FUSES = (
     *("BatchNormalization", "Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu"),
     *("Gelu", "Mish", "Softplus", "Selu", "Add", "Mul"),
 )
+_FOLDS = ("Transpose", "Slice", "Split")
 _POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 _STREAMS: Mapping[StepKind, tuple[str, ...]] = {
     "norm": (

@@ -112,6 +112,18 @@ def test_auto_keeps_degrees_that_are_given() -> None:
         run(Scenario(**asked, tp=3))
 
 
+def test_macs_meet_over_thunderbolt_5_and_older_ones_do_not() -> None:
+    pair, four = _all_reduce("m3-ultra-80c", 2.0), _all_reduce("m3-ultra-80c", 4.0)
+    assert pair >= 64e6 / 10e9 and four >= 64e6 * 1.5 / 30e9
+    assert load_hardware("m2-ultra-76c").reach("scale-up") == 1
+    assert run(Scenario(model="deepseek-v3", machine="m3-ultra-80c", precision="int4", devices="auto")).fits
+
+
+def test_auto_spreads_experts_over_ranks_that_exist() -> None:
+    asked = Scenario(model="mixtral-8x7b", machine="h100", precision="bf16", devices="auto", ep=4)
+    assert float(run(asked).result["devices"]) == 4
+
+
 def test_layers_are_split_and_the_faster_card_is_faster() -> None:
     """Published, llama.cpp, Llama 3 70B Q4_K_M on two RTX 4090: 19.06 tok/s over 1,024 tokens (XiongjieDai, May 2024)."""
     rate = {}

@@ -55,10 +55,12 @@ def split(devices: Any, given: Mapping[str, Any], rest: str) -> Any:
     return given[rest] if is_given else count / others
 
 
-def check_degrees(model: Transformer, device: Device, engine: Engine, degrees: Mapping[str, Floats]) -> None:
+def check_degrees(
+    model: Transformer, device: Device, engine: Engine, degrees: Mapping[str, Floats], *, is_open: bool = False
+) -> None:
     """Refuse degrees (tp, pp, ep, dp) that `engine` cannot cut the model into, and groups that no link joins.
 
-    Raises: InvalidInputError, UnsupportedError.
+    `is_open`: tp and pp are yet to be found. Raises: InvalidInputError, UnsupportedError.
     """
     tp, pp, ep, dp = (degrees[name] for name in ("tp", "pp", "ep", "dp"))
     reach = device.reach("scale-up")
@@ -70,7 +72,7 @@ def check_degrees(model: Transformer, device: Device, engine: Engine, degrees: M
     layers = _layers(model)
     if anywhere(pp > float(layers)):
         raise InvalidInputError(f"pp {_shown(pp)} is more than the {layers} layers of {model.name}")
-    _check_experts(model, ep, tp * dp)
+    _check_experts(model, ep, ep if is_open else tp * dp)
 
 
 def _check_experts(model: Transformer, ep: Floats, ranks: Floats) -> None:
@@ -120,9 +122,10 @@ def group_sizes(
     else:
         tps = [fixed_tp] if fixed_tp else _tensor_degrees(model, engine, reach)
         stages = [2**i for i in range(11) if 2**i <= min(_layers(model), _MOST_DEVICES // tps[-1])]
-    if fixed_pp:
-        return [(tp, fixed_pp) for tp in tps]
-    far = device.link("scale-out") is not None
+    far, ranks = device.link("scale-out") is not None, float(given.get("dp") or 1) / float(given.get("ep") or 1)
+    tps = [tp for tp in tps if (tp * ranks).is_integer()]  # experts are spread over ranks that exist
+    if fixed_pp or not tps:
+        return [(tp, fixed_pp or 1) for tp in tps]
     return [(tp, 1) for tp in tps] + [(tps[-1], pp) for pp in stages if pp > 1 and (far or tps[-1] * pp <= reach)]
 
 

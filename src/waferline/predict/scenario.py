@@ -263,7 +263,7 @@ def _check_degrees(spec: ModelSpec, device: Device, scenario: Scenario) -> None:
     if scenario.devices not in (None, "auto"):
         rest, others = _rest(device, scenario)
         degrees[rest] = degree(split(scenario.devices, others, rest), rest)
-    check_degrees(spec, device, _engine(device, scenario), degrees)
+    check_degrees(spec, device, _engine(device, scenario), degrees, is_open=scenario.devices == "auto")
 
 
 def _engine(device: Device, scenario: Scenario) -> Engine:

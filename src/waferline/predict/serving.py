@@ -44,6 +44,7 @@ _NOT_MODELLED = (
     "clock throttling, and other tenants of the same host",
     "measured power: energy follows assumed shares of the power limit",
 )
+_HOST_NOT_MODELLED = "what a host draws and costs, and copies from memory that is not pinned"
 # What each load leaves out, beside that.
 NOT_MODELLED: Mapping[str, tuple[str, ...]] = {
     "static": (
@@ -180,7 +181,7 @@ class ServingModel:
                 *(left.notes(case.away(case.precision(first), arguments)) if left is not None else ()),
                 *said,
             ),
-            not_modelled=NOT_MODELLED[load],
+            not_modelled=NOT_MODELLED[load] if left is None else (*NOT_MODELLED[load], _HOST_NOT_MODELLED),
         )
 
 

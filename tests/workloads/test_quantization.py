@@ -513,7 +513,23 @@ def test_a_float_checkpoint_has_no_section() -> None:
 
 
 # A mutation of a section: what is done to which of its values, however deep.
-_WRONG: tuple[Any, ...] = (None, True, -1, 0, 3.5, "", "x", [], {}, [None], {"a": 1}, 10**12, float("nan"), ["re:("])
+_WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    3.5,
+    "",
+    "x",
+    [],
+    {},
+    [None],
+    {"a": 1},
+    10**12,
+    10**400,
+    float("nan"),
+    ["re:("],
+)
 
 
 def _places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -620,6 +636,25 @@ def test_an_index_gives_the_total(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert stored_gb(tmp_path) == pytest.approx(5.73, rel=1e-6)
     assert any("index" in note for note in transformer(tmp_path).notes)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"metadata": {"total_size": "5"}},
+        {"metadata": {"total_size": True}},
+        {"metadata": {"total_size": -1}},
+        {"metadata": []},
+        {"metadata": {"total_size": 10**400}},
+        {"weight_map": {"a": "../../etc/passwd"}},
+        {"weight_map": {"a": 5}},
+        {},
+    ],
+)
+def test_an_index_that_says_nothing_changes_nothing(tmp_path: Path, index: dict[str, Any]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(with_section(SECTIONS["awq"])))
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert transformer(tmp_path).weight_bytes_exact is None
 
 
 @pytest.mark.parametrize(

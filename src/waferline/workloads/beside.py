@@ -16,7 +16,8 @@ from waferline.workloads.quantization.section import SECTIONS
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import weight_elements
 
-INDEX = "model.safetensors.index.json"
+_INDEX = "model.safetensors.index.json"
+_TORCH_INDEX = "pytorch_model.bin.index.json"  # of files that are not opened; its total counts all the same
 _MAX_INDEX_BYTES = 1 << 26  # a mixture of 384 experts in 61 layers has some 20 MB
 # Files that hold the quantisation of a configuration that has none, and the method where the file does not name it.
 _SECTION_FILES = (
@@ -47,6 +48,7 @@ _QUANTISED = (
     ".weight_scale_2",
     ".absmax",
 )
+_MAX_BYTES = 1e15
 _APART = 0.03  # of the bytes of the structure: beyond it, files and structure are said to disagree
 _WIDE_BYTES = 2
 
@@ -83,11 +85,12 @@ def with_stored_sizes(model: Transformer, folder: Path) -> Transformer:
 
     Raises: UnsupportedError when the files hold quantised tensors of which the configuration says nothing.
     """
-    index = _index(folder / INDEX)
+    index = _index(folder / _INDEX)
     files, missing = _files(folder, index)
     if not files:
-        total = index.get("metadata", {}).get("total_size") if index else None
-        return model if not isinstance(total, int | float) else _as_indexed(model, float(total))
+        total = (index or _index(folder / _TORCH_INDEX)).get("metadata", {}).get("total_size")
+        sized = isinstance(total, int | float) and not isinstance(total, bool) and 0 < total < _MAX_BYTES
+        return _as_indexed(model, float(total)) if sized else model
     tensors = [t for path in files for t in read_header(path)]
     if missing:
         note = f"{len(missing)} of {len(missing) + len(files)} files of weights are not here: sizes are those of the structure"

@@ -13,6 +13,7 @@ from waferline.errors import FileFormatError, InvalidInputError
 MAX_SIZE = 10**8
 MAX_LAYERS = 10_000
 _MAX_KEYS = 5_000
+_ENDLESS = 10**300
 _MAX_EDITS = 2  # a key this close to one that was looked for and not found is a misspelling of it
 
 
@@ -72,7 +73,7 @@ class ConfigReader:
         value = self.get(*keys)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
             self._refuse(f"'{self._present(keys)}' must be a finite number, not {shown(value)}")
         return float(value)
 
@@ -150,7 +151,7 @@ class ConfigReader:
     def _whole(self, value: Any, key: str, least: int, most: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._refuse(f"'{key}' must be a whole number, not {shown(value)}")
-        if not math.isfinite(value) or value != int(value):
+        if not _finite(value) or value != int(value):
             self._refuse(f"'{key}' must be a whole number, not {shown(value)}")
         if not least <= value <= most:
             self._refuse(f"'{key}' must be between {least} and {most}, not {shown(value)}")
@@ -158,6 +159,11 @@ class ConfigReader:
 
     def _refuse(self, message: str) -> None:
         raise InvalidInputError(message, where=self.where)
+
+
+def _finite(value: float) -> bool:
+    """Whether the value is a number that arithmetic can take: not infinite, not NaN, no integer of hundreds of digits."""
+    return abs(value) < _ENDLESS if isinstance(value, int) else math.isfinite(value)
 
 
 def _edits(a: str, b: str) -> bool:

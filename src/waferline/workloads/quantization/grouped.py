@@ -118,7 +118,10 @@ _MLX_KEYS = ("bits", "group_size", "mode", "quant_method", "quantize_activations
 def mlx(c: ConfigReader) -> Scheme:
     """Every linear module and the embedding in one width; keys that are modules' paths say what differs there."""
     storage = _mlx_storage(c)
-    return Scheme("mlx", storage, tuple(_mlx_rules(c, storage)), head=storage, embedding=storage)
+    rules = tuple(_mlx_rules(c, storage))
+    other = [name for name in c.names() if not (name in _MLX_KEYS or "." in name or name == "lm_head")]
+    notes = (f"mlx: not known and not read: {', '.join(other[:5])}",) if other else ()
+    return Scheme("mlx", storage, rules, head=storage, embedding=storage, notes=notes)
 
 
 def _mlx_storage(c: ConfigReader) -> Storage:

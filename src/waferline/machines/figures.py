@@ -40,6 +40,8 @@ def _plain(device: Device) -> Iterator[tuple[str, str, str, float | None, str]]:
     for level in device.memory:
         yield "memory", level.name, f"memory.{level.name}.capacity_bytes", level.capacity_bytes, "B"
         yield "memory", level.name, f"memory.{level.name}.bandwidth_bytes_per_s", level.bandwidth_bytes_per_s, "B/s"
+    for gib, given in device.memory_sizes.items():
+        yield "memory", "", f"memory_sizes.{gib}GB", given, "B"
     for link in device.links:
         name = f"links.{link.name} ({link.scope})"
         yield "links", link.name, f"{name}.bandwidth_bytes_per_s", link.bandwidth_bytes_per_s, "B/s"

@@ -33,7 +33,7 @@ from waferline.workloads.placement import NEVER, Placement, expert_layers, layer
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
 
-Holds = Callable[[Placement], Footprint]  # the memory of a device and its host when that much is left to the host
+Holds = Callable[[Placement], Footprint]  # the memory of a device when that much is left to its host
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
-from waferline.elementwise import minimum, number
+from waferline.elementwise import anywhere, floor, minimum, number, where
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
@@ -165,15 +165,21 @@ def _moved(model: Transformer, p: Placement, layers: Floats, experts: Floats) ->
 def least_placement(model: Transformer, rules: Placement, fits: Callable[[Placement], Any]) -> Placement:
     """As little on the host as fits, at each point: experts of layer after layer, then whole layers; all of it if nothing does.
 
-    `fits`: whether a placement does; its shares have one axis more than the scenarios, in front.
+    `fits`: whether the device holds what a placement leaves on it; it does from some step on.
     """
     steps = _steps(model)
-    axes = np.ndim(np.asarray(fits(rules)))
-    layers, experts = (column.reshape((-1,) + (1,) * axes) for column in steps.T)
-    good = np.array(fits(_moved(model, rules, layers, experts)))
-    good[-1] = True
-    n_layers, n_experts = (np.take(column, np.argmax(good, axis=0)) for column in steps.T)
-    return _moved(model, rules, number(n_layers), number(n_experts))
+
+    def at(step: Floats) -> Placement:
+        layers, experts = (number(np.take(column, np.asarray(step, dtype=int))) for column in steps.T)
+        return _moved(model, rules, layers, experts)
+
+    high = where(fits(at(0.0)), 0.0, float(len(steps) - 1))
+    low = 0.0 * high
+    while anywhere(low < high):
+        middle = floor((low + high) / 2.0)
+        ok = fits(at(middle))
+        low, high = where(ok, low, minimum(middle + 1.0, high)), where(ok, middle, high)
+    return at(high)
 
 
 def _steps(model: Transformer) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -277,7 +277,7 @@ class ServingCase:
         """What of the model a host holds and runs."""
         if self.beside is None:
             return AT_HOME
-        return self.beside.away(lambda p: self._footprint(precision, a, p), ceil(a["batch_size"] / a["dp"]))
+        return self.beside.away(lambda p: self._footprint(precision, a, p, None), ceil(a["batch_size"] / a["dp"]))
 
     def _placed(
         self, operators: Iterable[Operator], precision: Precision, a: Arguments, batch: Floats, keep: bool
@@ -366,7 +366,8 @@ class ServingCase:
         return (a["pp"] + waves * pieces - 1.0) / (a["pp"] * pieces)
 
     def _memory(self, precision: Precision, a: Arguments, parallel: Parallel) -> dict[str, Any]:
-        held = self._footprint(precision, a, self.away(precision, a))
+        host = None if self.beside is None else self.beside.host
+        held = self._footprint(precision, a, self.away(precision, a), host)
         there = {} if self.beside is None else self.beside.memory(held)
         return there | {
             "feasible": ceil(a["batch_size"] / parallel.dp) <= held.most_sequences,
@@ -383,7 +384,7 @@ class ServingCase:
             "capacity_bytes": self.device.capacity_bytes,
         }
 
-    def _footprint(self, precision: Precision, a: Arguments, away: Placement) -> Footprint:
+    def _footprint(self, precision: Precision, a: Arguments, away: Placement, host: Device | None) -> Footprint:
         parallel = parallel_of(a)
         prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
         tokens = prompt + a["output_len"]
@@ -394,7 +395,6 @@ class ServingCase:
             prompt=a["seq_len"],
             memory=memory,
         )
-        host = None if self.beside is None else self.beside.host
         return footprint(self.model, self.device, self.engine, precision, asked, parallel, away, host)
 
     def rows(self, label: str, a: Arguments) -> tuple[OperatorRow, ...]:

@@ -113,3 +113,14 @@ def test_what_is_not_read_is_refused() -> None:
 
 def test_the_list_of_what_is_read_is_whole() -> None:
     assert {row["class"] for row in diffusion_read()} == set(FAMILIES)
+
+
+def test_pixart_alpha_under_its_first_class() -> None:
+    config = DIFFUSERS["PixArtTransformer2DModel:1024"]["config"] | {"caption_channels": 4096}
+    older = config | {"_class_name": "Transformer2DModel"}
+    count = parameter_count(load_model(older)).total
+    assert (
+        count == parameter_count(load_model(config)).total == pytest.approx(611e6, rel=0.001)
+    )  # as its authors count it
+    with pytest.raises(UnsupportedError, match="ada_norm_zero"):
+        load_model(older | {"norm_type": "ada_norm_zero"})

@@ -316,3 +316,17 @@ def test_llama_cpp_loads_a_tower_for_images_alone() -> None:
 )
 def test_whole_checkpoints_of_the_catalogue(name: str, whole: int) -> None:
     assert parameter_count(load_model(name)).with_towers == whole
+
+
+# Structures of published checkpoints, with the parameters of their files: exactly, or as a card rounds them.
+CHECKPOINTS = json.loads((Path(__file__).parent / "data" / "multimodal_checkpoints.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", sorted(CHECKPOINTS))
+def test_published_checkpoints(name: str) -> None:
+    counted, published = (
+        parameter_count(load_model(CHECKPOINTS[name]["config"])).with_towers,
+        CHECKPOINTS[name]["parameters"],
+    )
+    assert counted == published if isinstance(published, int) else counted == pytest.approx(published, rel=0.001)
+    assert "not_counted" not in load_model(CHECKPOINTS[name]["config"]).metadata

@@ -51,6 +51,7 @@ USUAL: Mapping[str, Usual] = {
     "QwenImageTransformer2DModel": Usual(1024, 1024, text=256, steps=50, passes=2),
     "SD3Transformer2DModel": Usual(1024, 1024, text=77 + 256, steps=28, passes=2),
     "PixArtTransformer2DModel": Usual(1024, 1024, text=300, steps=20, passes=2),
+    "Transformer2DModel": Usual(1024, 1024, text=120, steps=20, passes=2),
     "WanTransformer3DModel": Usual(1280, 720, text=512, steps=50, passes=2, frames=81, frame_stride=4),
     "HunyuanVideoTransformer3DModel": Usual(1280, 720, text=256, steps=50, frames=129, frame_stride=4),
     "LTXVideoTransformer3DModel": Usual(704, 512, text=128, steps=50, passes=2, frames=161, pixels=32, frame_stride=8),
@@ -250,7 +251,17 @@ def _across(count: int, d: int, heads: int, inner: int, text: int, params: int, 
     return Stage("layer", count, matrices, scores, width=d, norms=3, inner=inner, params=params)
 
 
-def _pixart(c: ConfigReader) -> StreamNet:
+def _older(c: ConfigReader) -> StreamNet:
+    """The class of PixArt-α's first files, which holds other models, too."""
+    norm = c.text("", "norm_type")
+    if norm != "ada_norm_single":
+        raise UnsupportedError(
+            f"a Transformer2DModel with norm_type '{norm}' is not read", where=c.where, hint="PixArt is"
+        )
+    return _pixart(c, "Transformer2DModel")
+
+
+def _pixart(c: ConfigReader, name: str = "PixArtTransformer2DModel") -> StreamNet:
     """PixArt-α and Σ: one modulation for all layers, a small table in each."""
     d, heads, _ = _sizes(c, 16, 72)
     side, patch = c.size_or(128, "sample_size"), c.size_or(2, "patch_size")
@@ -261,7 +272,7 @@ def _pixart(c: ConfigReader) -> StreamNet:
     caption = c.optional("caption_channels")
     if caption:
         extra += (Matrix("text0", caption, d, rows="text", bias=True), Matrix("text1", d, d, rows="text", bias=True))
-    usual = USUAL["PixArtTransformer2DModel"]
+    usual = USUAL[name]
     ends = _ends(
         c.size_or(4, "in_channels") * patch**2, d, 0, c.size_or(8, "out_channels") * patch**2, *extra, params=2 * d
     )
@@ -418,6 +429,7 @@ FAMILIES: dict[str, Family] = {
     "QwenImageTransformer2DModel": _qwen_image,
     "SD3Transformer2DModel": _sd3,
     "PixArtTransformer2DModel": _pixart,
+    "Transformer2DModel": _older,
     "WanTransformer3DModel": _wan,
     "LTXVideoTransformer3DModel": _ltx,
     "HunyuanVideoTransformer3DModel": _hunyuan,

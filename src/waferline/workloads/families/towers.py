@@ -18,7 +18,7 @@ from waferline.workloads.families.mllama import mllama_tower
 from waferline.workloads.families.mobilenet import ASSUMES, mobilenet_tower
 from waferline.workloads.families.vision_encoders import TRAITS, section_of, vision_body
 from waferline.workloads.spec import Transformer
-from waferline.workloads.streams import StreamNet, Tower
+from waferline.workloads.streams import Stage, StreamNet, Tower
 
 _DYNAMIC = "any size, in squares of patches; 1024x1024 when nobody says"
 _FIXED = "scaled to the encoder's size"
@@ -166,9 +166,9 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
             unread.append(f"the {key.split('_')[0]} tower ({kind}, in {top})")
         else:
             towers.append(tower)
-    unread += _elsewhere(data, top, bool(towers or unread))
+    unread += [] if top in _UNSAID else _elsewhere(data, top, bool(towers or unread))
     if top == "phi4mm":
-        unread.append("the low-rank adapters of vision and speech")
+        towers = [_with_adapter(tower, data, where) for tower in towers]
     metadata = dict(spec.metadata)
     if unread:
         metadata["not_counted"] = " and ".join(unread)
@@ -177,10 +177,28 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
     return replace(spec, towers=tuple(towers), metadata=metadata)
 
 
+def _with_adapter(tower: Tower, data: Mapping[str, Any], where: str) -> Tower:
+    """Phi-4 multimodal's own files: the decoder has a low-rank adapter of each matrix for vision, and one for speech."""
+    key = "vision_lora" if tower.kind == "image" else "speech_lora"
+    section, c = data.get(key), ConfigReader(data, where)
+    if not isinstance(section, Mapping):
+        return tower
+    rank, d = ConfigReader(section, f"{where}: {key}").size("r"), c.size("hidden_size")
+    heads, inner = c.size("num_attention_heads"), c.size("intermediate_size")
+    qkv = d + 2 * d // heads * c.size_or(heads, "num_key_value_heads")
+    widths = (d + qkv) + 2 * d + (d + 2 * inner) + (inner + d)
+    adapter = Stage("adapter", params=c.layers("num_hidden_layers") * rank * widths)
+    return replace(tower, net=replace(tower.net, stages=(*tower.net.stages, adapter)))
+
+
 def _elsewhere(data: Mapping[str, Any], top: str, found: bool) -> list[str]:
     """Towers that a file means and does not describe in a section that is read: under another key, by name, or not at all."""
     known = ("vision_config", "audio_config")
-    other = [k for k, v in data.items() if isinstance(v, Mapping) and k not in known and any(w in k for w in _WORDS)]
+    other = [
+        k
+        for k, v in data.items()
+        if isinstance(v, Mapping) and k not in known and "lora" not in k and any(w in k for w in _WORDS)
+    ]
     named = [k for k in ("mm_vision_tower", "vision_tower") if isinstance(data.get(k), str)]
     if other or named:
         return [f"the tower under '{key}'" for key in (*other, *named)]

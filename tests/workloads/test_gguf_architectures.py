@@ -11,9 +11,10 @@ import gguf
 import numpy as np
 import pytest
 
+from waferline.errors import UnsupportedError
 from waferline.predict.memory import kv_elements_per_token
 from waferline.workloads.counts import parameter_count
-from waferline.workloads.gguf.architectures import ARCHITECTURES
+from waferline.workloads.gguf.architectures import ARCHITECTURES, UNREAD
 from waferline.workloads.huggingface import from_config
 from waferline.workloads.load import load_model
 from waferline.workloads.mixers import state_elements_per_sequence
@@ -552,5 +553,12 @@ def test_encoder_and_decoder(tmp_path: Path) -> None:
 
 def test_the_table_names_architectures_that_exist() -> None:
     """Those that the package does not list are in llama.cpp's src/llama-arch.cpp."""
-    newer = {"cohere2moe", "deepseek32", "hy_v3", "laguna", "mellum"}
-    assert set(ARCHITECTURES) - set(gguf.MODEL_ARCH_NAMES.values()) == newer
+    newer = {"cohere2moe", "deepseek32", "deepseek4", "hy_v3", "laguna", "mellum"}
+    assert {*ARCHITECTURES, *UNREAD} - newer == set(gguf.MODEL_ARCH_NAMES.values()) - newer
+    assert not ARCHITECTURES.keys() & UNREAD.keys()
+
+
+def test_what_is_not_read_says_why(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.gguf", "dream", {"block_count": 1}, ends() | layers(1, attention(), DENSE))
+    with pytest.raises(UnsupportedError, match="'dream' is not read: it fills in all tokens at once"):
+        load(path)

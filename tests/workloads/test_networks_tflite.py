@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError, WaferlineError
 from waferline.predict.scenario import Scenario, run
+from waferline.report.answer import answer_report
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import ConvNet
@@ -186,6 +187,8 @@ def test_flash_and_sram_are_two_memories(tmp_path: Path) -> None:
     wide = Writer(1, 256, 256, 1)
     activations = wide.save(tmp_path / "activations.tflite", wide.conv(wide.input, 2))  # 197 kB in 147 kB of SRAM
     small = Writer(1, 8, 8, 1)
+    said = "".join(str(line) for line in answer_report(run(Scenario(model=weights, machine="stm32g0b1"))))
+    assert "617 kB of weights for flash of 524 kB" in said
     for path, fits in (
         (weights, False),
         (activations, False),

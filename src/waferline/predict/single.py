@@ -166,7 +166,12 @@ class _Case:
         peak = self.device.peak(get_format(precision.activations).arithmetic)
         activations = self._activation_bytes(precision, a)
         memory = self.weight_bytes(precision) + self._state_bytes() + activations + self.engine.reserved_bytes
-        utilization = self._utilization(self.weight_bytes(precision), activations, memory)
+        utilization = memory / self._capacity_bytes()
+        split = self._flash_and_sram() if self.phase == "infer" else {}
+        if split:  # a microcontroller keeps weights in flash and activations in SRAM
+            utilization = maximum(
+                self.weight_bytes(precision) / split["flash_bytes"], activations / split["sram_bytes"]
+            )
         out: dict[str, Any] = {
             "latency_s": latency,
             "light_latency_s": light,
@@ -183,6 +188,7 @@ class _Case:
             "device_memory_bytes": memory,
             "memory_utilization": utilization,
             "feasible": utilization <= 1.0,
+            **split,
         }
         if "steps" in a:
             out |= {"step_time_s": latency / steps, "light_step_time_s": light / steps}
@@ -191,15 +197,18 @@ class _Case:
         out |= self._expense(phase, out)
         return {name: np.asarray(value) for name, value in out.items()}
 
-    def _utilization(self, weights: float, activations: Floats, total: Floats) -> Floats:
-        """The fullest memory's share: a microcontroller keeps weights in flash and activations in SRAM, others all in one."""
-        levels = {
-            is_flash: sum(m.capacity_bytes for m in self.device.memory if ("flash" in m.name) == is_flash)
-            for is_flash in (True, False)
-        }
-        if self.device.kind != "mcu" or self.phase == "train" or not all(levels.values()):
-            return total / (sum(levels.values()) if self.device.kind == "mcu" else self.device.capacity_bytes)
-        return maximum(weights / levels[True], activations / levels[False])
+    def _capacity_bytes(self) -> float:
+        """Main memory; of a microcontroller all levels."""
+        if self.device.kind == "mcu":
+            return sum(level.capacity_bytes for level in self.device.memory)
+        return self.device.capacity_bytes
+
+    def _flash_and_sram(self) -> dict[str, float]:
+        """What a microcontroller has of either; empty where its memory is one."""
+        parts = {"flash_bytes": 0.0, "sram_bytes": 0.0}
+        for level in self.device.memory:
+            parts["flash_bytes" if "flash" in level.name else "sram_bytes"] += level.capacity_bytes
+        return parts if self.device.kind == "mcu" and all(parts.values()) else {}
 
     def _state_bytes(self) -> float:
         """Gradients and optimizer states of training."""

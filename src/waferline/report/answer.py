@@ -100,10 +100,20 @@ def answer_report(answer: Answer, *, explain: bool = False) -> Iterator[Block]:
         yield "not modelled: " + "; ".join(result.not_modelled), "note"
 
 
+# What a microcontroller keeps apart: what it is and where, bytes needed and there.
+_SPLIT = (
+    ("weights for flash", "weights_bytes", "flash_bytes"),
+    ("activations for SRAM", "activation_bytes", "sram_bytes"),
+)
+
+
 def _misfit(answer: Answer) -> Iterator[Block]:
     need = value(answer.result, "device_memory_bytes")
     have = value(answer.result, "usable_bytes" if "usable_bytes" in answer.result else "capacity_bytes")
     sizes = f": it needs {metric(need, 'B')} and has {metric(have, 'B')}" if have < need else ""
+    parts = [(w, value(answer.result, a), value(answer.result, b)) for w, a, b in _SPLIT if b in answer.result]
+    too_much = [f"{metric(n, 'B')} of {what} of {metric(h, 'B')}" for what, n, h in parts if n > h]
+    sizes = f": {' and '.join(too_much)}" if too_much else sizes
     yield f"Does not fit {answer.device.name}{sizes}.", "alarm"
     if answer.remedies:
         yield "It would fit with " + ", or ".join(f"{r.change} ({r.option})" for r in answer.remedies) + "."

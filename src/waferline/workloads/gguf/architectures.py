@@ -172,3 +172,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "t5encoder": A("t5", "encoder"),
     "xverse": A("xverse"),
 }
+# Architectures that llama.cpp has and that are not read, and why.
+UNREAD: Mapping[str, str] = {
+    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "it fills in all tokens at once, step by step"),
+    "chameleon": "llama.cpp itself has it in part only",
+    "clip": "it is the tower of another model",
+    "cogvlm": "images have weights of their own in every layer",
+    "deepseek4": "its caches of compressed tokens are not modelled",
+    "grovemoe": "its experts share further ones in groups",
+    "plamo2": "its state-space layers are of a kind of their own",
+    "wavtokenizer-dec": "it decodes audio, not tokens",
+}

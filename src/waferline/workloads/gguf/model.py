@@ -16,7 +16,7 @@ from waferline.errors import FileFormatError, UnsupportedError, nearest
 from waferline.formats.gguf_set import GGUFSet, open_set
 from waferline.formats.tensors import TensorInfo
 from waferline.workloads.counts import parameter_count
-from waferline.workloads.gguf.architectures import ARCHITECTURES, Architecture
+from waferline.workloads.gguf.architectures import ARCHITECTURES, UNREAD, Architecture
 from waferline.workloads.gguf.header import Header
 from waferline.workloads.gguf.stack import ENCODER, POSITIONS, STACKS, read_stack
 from waferline.workloads.gguf.stored import is_weight, main_format, stored, stored_bytes, with_formats
@@ -36,6 +36,8 @@ def from_gguf(path: str | Path) -> Transformer:
     name = files.metadata.get("general.architecture")
     if not isinstance(name, str):
         raise FileFormatError("no 'general.architecture' in the header", where=files.where)
+    if name in UNREAD:
+        raise UnsupportedError(f"architecture '{name}' is not read: {UNREAD[name]}", where=files.where)
     if name not in ARCHITECTURES:
         close = nearest(name, ARCHITECTURES)
         hint = f"nearest: {', '.join(close)}" if close else f"{len(ARCHITECTURES)} are known, such as llama, qwen3"

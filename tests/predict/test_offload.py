@@ -206,3 +206,8 @@ def test_every_technique_names_an_engine_and_a_source() -> None:
         )
         assert result.about["engine"] == row["engines"][0]
         assert row["source"] and row["does"]
+
+
+def test_every_technique_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "offload.md").read_text(encoding="utf-8")
+    assert all(f"`{name}" in text for name in techniques())

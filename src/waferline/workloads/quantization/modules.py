@@ -83,6 +83,24 @@ _LINEAR_IN: tuple[Spelling, ...] = (
     (_LINEAR, ("in_proj_a", "in_proj_ba", "f_a_proj")),
 )
 ALWAYS_WIDE = ("moe.router",)
+# Families whose feed-forward parts are called `mlp` and nothing else, by the start of their names.
+_MLP = (
+    "llama",
+    "qwen",
+    "mistral",
+    "gemma",
+    "phi3",
+    "glm",
+    "deepseek",
+    "kimi",
+    "gpt_oss",
+    "olmo",
+    "ernie",
+    "smollm",
+    "seed",
+)
+_NOT_MLP = frozenset(["llama4_text", "kimi_linear"])
+_ELSEWHERE = ("feed_forward", "ffn", "feedforward", "block_sparse_moe")
 
 
 def modules(block: Block, operator: str) -> tuple[tuple[Spelling, float], ...]:
@@ -116,10 +134,14 @@ def names(family: str, spelling: Spelling, layer: int, *, method: str, encoder: 
 
 
 def _usual(family: str, places: Sequence[str]) -> Sequence[str]:
-    """Nemotron-H calls every part of a layer a mixer, and nobody else calls its feed-forward part that."""
+    """The places that a family uses: Nemotron-H calls every part of a layer a mixer, and most call the dense part `mlp`."""
     if family == "nemotron_h":
-        return [p for p in places if p.partition(".")[0] == "mixer"] or places
-    return [p for p in places if p != "mixer" and not p.startswith("mixer.")] or places
+        found = [p for p in places if p.partition(".")[0] == "mixer"]
+    elif family.startswith(_MLP) and family not in _NOT_MLP:
+        found = [p for p in places if p.partition(".")[0] not in ("mixer", *_ELSEWHERE)]
+    else:
+        found = [p for p in places if p.partition(".")[0] != "mixer"]
+    return found or places
 
 
 def head_names() -> Iterator[str]:

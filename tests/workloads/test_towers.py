@@ -62,6 +62,19 @@ SMOLVLM_500M = {
         "patch_size": 16,
     },
 }
+LLAVA_15_7B = {  # the decoder's sizes are those of its class
+    "model_type": "llava",
+    "text_config": {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064},
+    "vision_config": {
+        "model_type": "clip_vision_model",
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 336,
+        "patch_size": 14,
+    },
+}
 LLAMA_32_11B_VISION = {
     "model_type": "mllama",
     "text_config": {
@@ -144,6 +157,7 @@ def test_decoder_and_tower_are_the_whole_model(kind: str) -> None:
     [
         (QWEN25_VL_7B, 7.62e9, 8_292_166_656),
         (SMOLVLM_500M, 0.409e9, 507_482_304),
+        (LLAVA_15_7B, 6.74e9, 7_063_427_072),
         (LLAMA_32_11B_VISION, 9.78e9, 10_670_220_835),
         (GEMMA_3_4B, 3.88e9, 4_300_079_472),
     ],
@@ -216,6 +230,12 @@ def test_a_tower_is_said_with_and_without_images() -> None:
     without, with_one = (run(Scenario(model=QWEN25_VL_7B, machine="h100", images=n)).notes for n in (None, 1))
     assert any("0.68 G parameters" in note and "--images" in note for note in without)
     assert any("1,369 tokens" in note for note in with_one)
+
+
+def test_sizes_that_a_section_leaves_to_its_class_are_said() -> None:
+    assert any(
+        "hidden_size 4096, intermediate_size 11008" in n for n in run(Scenario(model=LLAVA_15_7B, machine="h100")).notes
+    )
 
 
 def test_a_tower_that_is_not_known_is_said() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from reprlib import repr as shown
 from typing import Any
 
+from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError, nearest
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import FAMILIES
@@ -68,7 +69,9 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         unread = filter(None, (spec.metadata.get("not_counted"), "the talker and its decoder of speech"))
         return replace(spec, metadata={**spec.metadata, "not_counted": " and ".join(unread)})
     section, place, family = _decoder(data, where)
-    c = ConfigReader({**_DEFAULTS.get(family, {})} | {k: v for k, v in section.items() if v is not None}, place)
+    assumed = _left_out(section, family) if section is not data else {}
+    given = {k: v for k, v in section.items() if v is not None}
+    c = ConfigReader({**_DEFAULTS.get(family, {}), **assumed, **given}, place)
     spec = FAMILIES[family](c)
     quantized, notes = quantisation_section(c), wide_notes(c)
     c.finish(ignore=("text_config", "vision_config"))
@@ -77,12 +80,23 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         metadata["not_counted"] = "vision or audio tower"
     spec = replace(spec, name=name, title=name, family=family, metadata={**spec.metadata, **metadata})
     if isinstance(spec, Transformer):
-        spec = with_towers(spec, data, where)
+        spec = with_towers(replace(spec, notes=(*spec.notes, *_assumption(assumed))), data, where)
     if quantized is None or not isinstance(spec, Transformer):
         return replace(spec, notes=(*spec.notes, *notes)) if notes and isinstance(spec, Transformer) else spec
     from waferline.workloads.quantization.methods import quantised  # NumPy, for checkpoints that are quantised alone
 
     return quantised(spec, quantized)
+
+
+def _left_out(section: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """Sizes that a decoder's section leaves to its class: transformers writes there only what differs."""
+    known: Mapping[str, Any] = read_packaged("tower_defaults.yaml")["decoders"].get(family, {})
+    return {key: value for key, value in known.items() if key not in section}
+
+
+def _assumption(assumed: Mapping[str, Any]) -> tuple[str, ...]:
+    said = ", ".join(f"{key} {value}" for key, value in assumed.items())
+    return (f"the decoder's section leaves to its class: {said}",) if said else ()
 
 
 def _decoder(data: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, str]:

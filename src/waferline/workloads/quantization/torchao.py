@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from reprlib import repr as shown
 from typing import Any
 
@@ -127,8 +127,3 @@ def _width(data: ConfigReader, key: str) -> int:
     if match is None:
         raise InvalidInputError(f"'{key}' must name a width, not {shown(value)}", where=data.where)
     return int(match[1])
-
-
-def kinds() -> Iterator[str]:
-    """The classes that are read."""
-    yield from sorted(_CLASSES)

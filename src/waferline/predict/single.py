@@ -97,8 +97,9 @@ class SingleNodeModel:
         labels = np.asarray(precision, dtype=str)
         common_shape({**a, "precision": labels})
         runner = default_engine(device, spec) if engine is None else get_engine(engine)
-        if engine is None and runner is default_engine(device) and device.kind in ("gpu", "tpu", "npu"):
-            runner = get_engine("static")
+        accelerated = runner is default_engine(device) and device.kind in ("gpu", "tpu", "npu")
+        if engine is None and (accelerated or (isinstance(spec, ConvNet) and runner.step_s)):
+            runner = get_engine("static")  # engines of language models run no other networks
         case = _Case(spec, device, runner, phase)
         values = over_labels(labels, a, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         label = str(labels.flat[0])

@@ -9,6 +9,7 @@ import pytest
 
 from waferline.errors import InvalidInputError, UnknownNameError, UnsupportedError
 from waferline.machines.hardware import load_hardware
+from waferline.predict.compare import compare
 from waferline.predict.offload import techniques
 from waferline.predict.result import Result
 from waferline.predict.scenario import Answer, Scenario, run
@@ -206,6 +207,16 @@ def test_every_technique_names_an_engine_and_a_source() -> None:
         )
         assert result.about["engine"] == row["engines"][0]
         assert row["source"] and row["does"]
+
+
+def test_data_and_comparisons_say_it() -> None:
+    data = _asked("qwen3-30b-a3b", offload="experts=36", host=HOST).to_json()
+    assert data["memory"]["host_weights_bytes"] > data["memory"]["weights_bytes"] and data["bottleneck"] == "host"
+    assert any(row["bound"] == "host" for row in data["operators"])
+    asked = Scenario(model="qwen3-30b-a3b", machine=None, precision="q4_k_m", offload="auto")
+    card, mac = compare(asked, ["rtx-2080", "m4-max"])
+    assert card.answer is not None and card.answer.fits and card.answer.result.about["engine"] == "llama.cpp"
+    assert mac.answer is not None and any(note == "offload not read here" for note in mac.answer.notes)
 
 
 def test_every_technique_is_in_the_documentation() -> None:

@@ -40,10 +40,10 @@ _MEMORY = {
     "capacity_bytes": "capacity_bytes",
     "kv_capacity_tokens": "kv_capacity_tokens",
     "max_batch_size": "max_batch_size",
+    **{key: key for key in ("host_weights_bytes", "host_kv_bytes", "host_memory_bytes", "host_capacity_bytes")},
 }
 _PHASE = ("bottleneck", "intensity_flops_per_byte", "ridge_flops_per_byte", "mfu", "mbu", "power_w")
 _PHASE_TIMES = {"prefill": ("ttft_s",), "decode": ("tpot_s", "output_tokens_per_s")}
-_HOST = ("host_weights_bytes", "host_kv_bytes", "host_memory_bytes", "host_capacity_bytes")
 
 
 def _pick(result: Result, keys: Mapping[str, str], prefix: str = "") -> dict[str, Any]:

@@ -213,7 +213,8 @@ def reads(scenario: Scenario) -> frozenset[str]:
     """The fields that the answer to `scenario` reads. Raises: as `run`, for names."""
     spec = load_model(scenario.model, input_shape=scenario.input_shape)
     device = load_hardware(scenario.machine)
-    return _read_by(_kind(spec, device, scenario), scenario, spec)
+    beside = {"offload", "host"} if device.link("host") is None else set()  # nothing is beside it
+    return _read_by(_kind(spec, device, scenario), scenario, spec) - beside
 
 
 def _read_by(kind: str, scenario: Scenario, spec: ModelSpec) -> frozenset[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from waferline.workloads.families import (
     classic,
     dense,
@@ -28,5 +31,9 @@ FAMILIES: dict[str, Family] = merged(
     vision.FAMILIES,
     images.FAMILIES,
     diffusion.FAMILIES,
-    {"mllama_text_model": mllama_text},
+    # Decoders that only stand inside multimodal files.
+    {
+        "mllama_text_model": mllama_text,
+        "glm4v_text": partial(dense.dense, t=replace(dense.TRAITS["glm4"], qkv_bias=True)),
+    },
 )

@@ -50,7 +50,7 @@ _QWEN2 = Sight(to.merger, "qwen2_vl_vision", "qwen2", _DYNAMIC)
 _QWEN25 = Sight(to.rms_merger, "qwen2_5_vl_vision", "qwen2", _DYNAMIC)
 _QWEN3 = Sight(to.deepstack, "qwen3_vl_vision", "qwen3", _DYNAMIC)
 _QWEN35 = Sight(to.merger, "qwen3_5_vision", "qwen3_5_text", _DYNAMIC)
-_GLM = Sight(to.downsample, "glm4v_vision", "glm4", _DYNAMIC)
+_GLM = Sight(to.downsample, "glm4v_vision", "glm4v_text", _DYNAMIC)
 _IDEFICS = Sight(
     to.linear, "idefics3_vision", "llama", "cut into 4x4 pieces and a thumbnail", merge=("scale_factor", 2), cut=(4, 16)
 )
@@ -147,7 +147,6 @@ TEXT: Mapping[str, str] = {
     "qwen2_vl_text": "qwen2",
     "qwen2_5_omni_text": "qwen2",
     "qwen3_omni_moe_text": "qwen3_moe",
-    "glm4v_text": "glm4",
 }
 
 

@@ -146,13 +146,6 @@ def test_a_nested_section_inherits_what_is_said_outside() -> None:
     assert (model.vocab_size, model.tied_embeddings, model.weight_format) == (500, True, "fp8")
 
 
-def test_minimax_text_01_is_not_taken_for_m2() -> None:
-    moe = LLAMA | {"model_type": "minimax", "num_local_experts": 4, "num_experts_per_tok": 2}
-    assert read(moe | {"attn_type_list": [1] * 4}).family == "minimax"
-    with pytest.raises(UnsupportedError, match="lightning"):
-        read(moe | {"attn_type_list": [0, 0, 0, 1]})
-
-
 def test_equal_layers_become_one_block() -> None:
     assert [b.count for b in read(MIXTRAL).blocks] == [4]
 
@@ -203,9 +196,11 @@ def test_a_misspelt_key_is_named_with_the_right_one(old: str, new: str) -> None:
         read(renamed(old, new))
 
 
-def test_a_missing_key_is_named() -> None:
+def test_a_missing_key_is_what_the_class_assumes_and_said_or_named() -> None:
+    silent = {key: value for key, value in LLAMA.items() if key != "vocab_size"}
+    assert read(silent).vocab_size == 32000 and "vocab_size 32000" in read(silent).notes[0]
     with pytest.raises(FileFormatError, match=r"config\.json: missing key 'vocab_size'"):
-        read({key: value for key, value in LLAMA.items() if key != "vocab_size"})
+        read(silent | {"model_type": "internlm2"})  # no class of transformers'
 
 
 def test_keys_that_say_nothing_about_sizes_are_left_alone() -> None:

@@ -233,9 +233,8 @@ def test_a_tower_is_said_with_and_without_images() -> None:
 
 
 def test_sizes_that_a_section_leaves_to_its_class_are_said() -> None:
-    assert any(
-        "hidden_size 4096, intermediate_size 11008" in n for n in run(Scenario(model=LLAVA_15_7B, machine="h100")).notes
-    )
+    notes = run(Scenario(model=LLAVA_15_7B, machine="h100")).notes
+    assert any("hidden_size 4096" in n and "intermediate_size 11008" in n for n in notes)
 
 
 def test_a_tower_that_is_not_known_is_said() -> None:

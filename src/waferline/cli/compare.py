@@ -30,6 +30,7 @@ def compare(
     host: options.Host = None,
     phase: options.Phase = "serve",
     input_shape: options.InputShape = None,
+    assume: options.Assume = None,
     as_json: options.Json = False,
 ) -> None:
     """MODEL on several machines: devices needed, speed, bottleneck, energy and cost."""
@@ -63,6 +64,7 @@ def compare(
         host=host,
         phase=phase,
         input_shape=input_shape,
+        assume=assume,
     )
     rows = compare_machines(scenario, machines)
     emit(as_json, rows, lambda: comparison_report(rows))

@@ -125,6 +125,9 @@ Output = Annotated[
         "--output", parser=counts, metavar="N[,N...]", help="Tokens generated for each sequence.  [default: 256]"
     ),
 ]
+Assume = Annotated[
+    str | None, typer.Option("--assume", help="llama-like: read a configuration of an unknown model_type as a Llama.")
+]
 InputShape = Annotated[
     str | None,
     typer.Option("--input-shape", help="Sizes that a network's file leaves open: 1x3x224x224, or NAME=SHAPE,..."),

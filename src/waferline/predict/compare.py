@@ -51,8 +51,8 @@ def compare(scenario: Scenario, machines: Sequence[Any]) -> list[Row]:
     Unknown names raise; what one machine cannot do is a refused row of its own, and what its answer would not read is left
     out there and said.
     """
-    model = load_model(scenario.model, input_shape=scenario.input_shape)
-    scenario = replace(scenario, input_shape=None)
+    model = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
+    scenario = replace(scenario, input_shape=None, assume=None)
     rows = []
     for device in [load_hardware(machine) for machine in machines]:
         precision, why = nearest_precision(device, scenario.precision)

@@ -16,12 +16,10 @@ from waferline.arrays import Floats
 from waferline.elementwise import anywhere, ceil, floor, maximum, minimum, where
 from waferline.formats import Precision, get_format
 from waferline.predict.engine import Engine
-from waferline.workloads.mixers import state_elements_per_sequence
+from waferline.workloads.mixers import index_key_bytes, state_elements_per_sequence
 from waferline.workloads.spec import Attention, LatentAttention, Mixer, Transformer
 
 _STATE_BYTES = 4.0  # recurrent state, fp32
-_INDEX_GROUP = 128.0  # indexer keys are FP8 with one fp32 scale for so many elements (DeepSeek-V3.2)
-_INDEX_SCALE_BYTES = 4.0
 _ENDLESS = float("inf")
 _ALIKE = 1.25  # vLLM: kinds of layers whose counts differ by less share pages without splitting
 
@@ -80,25 +78,19 @@ def kept_layers(
             fixed = fixed + block.count * block.cross.kv_elements_per_token * each * memory / tp
     layers = []
     for (elements, indexer, window, heads, state), count in counts.items():
-        keys = _index_bytes(indexer) if index and indexer else 0.0
-        per_token = elements * each / minimum(tp, heads) + keys
+        per_token = elements * each / minimum(tp, heads) + (indexer if index else 0.0)  # every rank has the index
         if elements or state:
             layers.append(Layers(count, per_token, window, state * _STATE_BYTES / tp))
     return Kept(tuple(layers), fixed)
 
 
 def _kind(mixer: Mixer, chunks: bool) -> tuple[Any, ...]:
-    """What layers that keep the same agree in: elements of a token and of its indexer key, window, KV heads, state."""
+    """What layers that keep the same agree in: elements of a token, bytes of its indexer key, window, KV heads, state."""
     if not isinstance(mixer, Attention | LatentAttention):
-        return (0, 0, _ENDLESS, 1.0, state_elements_per_sequence(mixer))
-    indexer = mixer.index_head_dim if isinstance(mixer, LatentAttention) else 0
+        return (0, 0.0, _ENDLESS, 1.0, state_elements_per_sequence(mixer))
     everything = mixer.window is None or (getattr(mixer, "chunked", False) and not chunks)
     window = _ENDLESS if everything else float(mixer.window or 0)
-    return (mixer.kv_elements_per_token - indexer, indexer, window, float(mixer.kv_heads), 0)
-
-
-def _index_bytes(elements: int) -> float:
-    return elements + _INDEX_SCALE_BYTES * elements / _INDEX_GROUP
+    return (mixer.kv_elements_per_token, index_key_bytes(mixer), window, float(mixer.kv_heads), 0)
 
 
 def least_bytes(kept: Kept, tokens: Floats) -> Floats:

@@ -89,6 +89,7 @@ class Scenario:
     sharding: str | None = None
     stack: str | None = None
     input_shape: str | None = None
+    assume: str | None = None
     intervals: bool = True
 
     def given(self) -> dict[str, Any]:
@@ -172,8 +173,9 @@ def run(scenario: Scenario) -> Answer:
     Raises: UnknownNameError, FileFormatError, InvalidInputError (also for a field that the answer would not read, and for
     degrees that the model cannot be cut into), UnsupportedError, DoesNotFitError.
     """
-    spec = load_model(scenario.model, input_shape=scenario.input_shape)  # refuses a shape that it would not read
-    scenario, device = replace(scenario, model=spec, input_shape=None), load_hardware(scenario.machine)
+    # Refuses a shape or an assumption that it would not read.
+    spec = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
+    scenario, device = replace(scenario, model=spec, input_shape=None, assume=None), load_hardware(scenario.machine)
     if scenario.phase not in PHASES:
         raise unknown("phase", scenario.phase, PHASES)
     kind = _kind(spec, device, scenario)
@@ -211,7 +213,7 @@ def _with_engine(scenario: Scenario) -> tuple[Scenario, tuple[str, ...]]:
 
 def reads(scenario: Scenario) -> frozenset[str]:
     """The fields that the answer to `scenario` reads. Raises: as `run`, for names."""
-    spec = load_model(scenario.model, input_shape=scenario.input_shape)
+    spec = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
     device = load_hardware(scenario.machine)
     beside = {"offload", "host"} if device.link("host") is None else set()  # nothing is beside it
     return _read_by(_kind(spec, device, scenario), scenario, spec) - beside

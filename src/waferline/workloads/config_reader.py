@@ -20,26 +20,39 @@ _MAX_EDITS = 2  # a key this close to one that was looked for and not found is a
 class ConfigReader:
     """A mapping read key by key. It remembers what was asked for, so that `finish` can name misspelt keys.
 
-    A key may be given with aliases (`n_embd` for `hidden_size`): the first present one counts. JSON null is "absent".
+    A key may be given with aliases (`n_embd` for `hidden_size`): the first present one counts. JSON null is "absent", and
+    not even a default stands for it. `defaults`: what the configuration class assumes where the file is silent; `assumed`
+    holds what was taken for keys that the file does not have.
     """
 
-    __slots__ = ("_absent", "_asked", "_data", "where")
+    __slots__ = ("_absent", "_asked", "_data", "_defaults", "assumed", "where")
 
-    def __init__(self, data: Mapping[str, Any], where: str) -> None:
+    def __init__(self, data: Mapping[str, Any], where: str, defaults: Mapping[str, Any] | None = None) -> None:
         if len(data) > _MAX_KEYS:
             raise FileFormatError(f"{len(data)} keys, and no configuration has more than {_MAX_KEYS}", where=where)
-        self._data, self.where = data, where
+        self._data, self._defaults, self.where = data, defaults or {}, where
         self._asked: set[str] = set()
         self._absent: set[str] = set()
+        self.assumed: dict[str, Any] = {}
 
     def get(self, *keys: str) -> Any:
-        """The first of `keys` that is present and not null; None when there is none."""
+        """The first of `keys` that is present and not null, else the class's default; None when there is neither."""
         self._asked.update(keys)
         for key in keys:
             if self._data.get(key) is not None:
                 return self._data[key]
         self._absent.update(key for key in keys if key not in self._data and len(key) > 4)
+        if any(key in self._data for key in keys):
+            return None
+        for key in keys:
+            if key in self._defaults:
+                self.assumed[key] = self._defaults[key]
+                return self._defaults[key]
         return None
+
+    def said(self, *keys: str) -> bool:
+        """Whether the file itself holds one of `keys`, null or not."""
+        return any(key in self._data for key in keys)
 
     def need(self, *keys: str) -> Any:
         value = self.get(*keys)
@@ -141,7 +154,8 @@ class ConfigReader:
                 raise FileFormatError(f"unknown key {shown(key)}", where=self.where, hint=f"did you mean '{close}'?")
 
     def _present(self, keys: Sequence[str]) -> str:
-        return next((key for key in keys if self._data.get(key) is not None), keys[0])
+        found = next((key for key in keys if self._data.get(key) is not None), None)
+        return found or next((key for key in keys if key in self._defaults), keys[0])
 
     def _missing(self, keys: Sequence[str]) -> None:
         self.finish()

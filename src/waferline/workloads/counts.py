@@ -126,6 +126,14 @@ def layer_count(block: Block, hidden: int, norm: int) -> ParameterCount:
     return count if block.ffn is None else count + _FFNS[type(block.ffn)](block.ffn, hidden)
 
 
+def multi_token_prediction(block: Block, hidden: int) -> int:
+    """Parameters of one module that predicts a further token: a layer like the last, a 2h → h projection, three norms.
+
+    Its embedding and head are the main model's (DeepSeek-V3 report, section 2.2).
+    """
+    return layer_count(block, hidden, hidden).total + 2 * hidden * hidden + 3 * hidden
+
+
 def _attention(a: Attention, hidden: int) -> int:
     q, out = a.heads * a.head_dim, a.heads * a.v_head_dim
     k = 0 if a.shared_kv else a.kv_heads * a.head_dim
@@ -134,7 +142,12 @@ def _attention(a: Attention, hidden: int) -> int:
     weights = hidden * (q * (2 if a.output_gate else 1) + k + v) + out * hidden
     biases = a.qkv_bias * (q + v) + key_bias * k + a.out_bias * hidden
     norms = (1 if a.shared_kv else 2) * a.head_dim * a.qk_norm + (q + k) * a.qk_norm_full + a.inner_norm * out
-    return weights + biases + norms + a.sinks * a.heads + a.head_gate * a.heads * hidden
+    return weights + biases + norms + a.sinks * a.heads + a.head_gate * a.heads * hidden + _key_indexer(a, hidden)
+
+
+def _key_indexer(a: Attention, hidden: int) -> int:
+    """MiniMax-M3: index queries and one index key, each with a norm."""
+    return (a.index_heads + 1) * a.index_head_dim * hidden + 2 * a.index_head_dim if a.index_topk else 0
 
 
 def _latent_attention(a: LatentAttention, hidden: int) -> int:
@@ -142,12 +155,13 @@ def _latent_attention(a: LatentAttention, hidden: int) -> int:
     query = q_in * a.heads * a.head_dim + (a.q_lora_rank * (hidden + 1) if a.q_lora_rank else 0)
     key_value = hidden * (a.kv_lora_rank + a.qk_rope_head_dim) + a.kv_lora_rank
     expand = a.kv_lora_rank * a.heads * (a.qk_nope_head_dim + a.v_head_dim)
-    return query + key_value + expand + a.heads * a.v_head_dim * hidden + _indexer(a, hidden)
+    gate = a.head_gate * a.heads + a.full_gate * a.heads * a.v_head_dim
+    return query + key_value + expand + (a.heads * a.v_head_dim + gate) * hidden + _indexer(a, hidden)
 
 
 def _indexer(a: LatentAttention, hidden: int) -> int:
     """Lightning indexer (DeepSeek-V3.2-Exp report, section 2.1): queries, one key with its LayerNorm, head weights."""
-    if not a.index_topk:
+    if not a.index_topk or a.index_shared:
         return 0
     queries = (a.q_lora_rank or hidden) * a.index_heads * a.index_head_dim
     return queries + hidden * a.index_head_dim + 2 * a.index_head_dim + hidden * a.index_heads

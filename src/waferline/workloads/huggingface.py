@@ -6,13 +6,15 @@ family's configuration class would fill in where the file is silent is filled in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from reprlib import repr as shown
 from typing import Any
 
-from waferline.catalog.yaml_file import read_packaged
-from waferline.errors import InvalidInputError, UnsupportedError, nearest
+from waferline.catalog.names import compact
+from waferline.errors import InvalidInputError, UnsupportedError, nearest, unknown
+from waferline.workloads.class_defaults import class_defaults, release
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import FAMILIES
 from waferline.workloads.families.images import PAIRS
@@ -23,19 +25,9 @@ from waferline.workloads.spec import ModelSpec, Transformer
 _SECTIONS = ("text_config", "llm_config", "language_config")  # where multimodal configurations keep the decoder
 _INHERITED = ("tie_word_embeddings", *SECTIONS, "vocab_size")  # facts a nested section may leave outside
 
-# What the configuration class assumes where published files are silent (transformers v4.57).
-_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "gemma3_text": {
-        "vocab_size": 262208,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 256,
-        "tie_word_embeddings": True,
-    },
-    "gemma2": {"head_dim": 256},
-    "gemma": {"head_dim": 256},
-    "qwen3": {"head_dim": 128},
-}
+_LIKE = {"llama-like": "llama"}  # what an unknown model type may be read as -> its family
+_CLASS_TAIL = re.compile(r"(For[A-Z]\w*|LMHeadModel|Model)$")  # of a class's name
+_MOST_NAMED = 6  # assumed keys in a note
 # Other spellings of a family.
 _ALIASES: Mapping[str, str] = {
     **TEXT,
@@ -54,10 +46,11 @@ def model_types() -> list[str]:
     return sorted({*FAMILIES, *_ALIASES})
 
 
-def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
+def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | None = None) -> ModelSpec:
     """The model that a configuration describes.
 
-    `where` names the file in errors. The towers of a multimodal model are counted apart, or said not to be.
+    `where` names the file in errors. The towers of a multimodal model are counted apart, or said not to be. Where the file is
+    silent its class's default counts, and the model says so. assume: "llama-like" reads an unknown `model_type` as a Llama.
     Raises: FileFormatError (missing or misspelt keys), InvalidInputError (impossible sizes), UnsupportedError
     (unknown `model_type` or quantization).
     """
@@ -65,63 +58,85 @@ def from_config(data: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         raise InvalidInputError(f"a model configuration is a mapping, not {type(data).__name__}", where=where)
     thinker = data.get("thinker_config")
     if isinstance(thinker, Mapping):  # Qwen Omni: beside it a model that speaks
-        spec = from_config(thinker, name, f"{where}: thinker_config")
+        spec = from_config(thinker, name, f"{where}: thinker_config", assume)
         unread = filter(None, (spec.metadata.get("not_counted"), "the talker and its decoder of speech"))
         return replace(spec, metadata={**spec.metadata, "not_counted": " and ".join(unread)})
-    section, place, family = _decoder(data, where)
-    assumed = _left_out(section, family) if section is not data else {}
-    given = {k: v for k, v in section.items() if v is not None}
-    c = ConfigReader({**_DEFAULTS.get(family, {}), **assumed, **given}, place)
+    section, place, model_type = _decoder(data, where)
+    family = _family(model_type, place, assume)
+    c = ConfigReader(section, place, class_defaults(model_type))
     spec = FAMILIES[family](c)
-    quantized, notes = quantisation_section(c), wide_notes(c)
+    quantized = quantisation_section(c)
     c.finish(ignore=("text_config", "vision_config"))
     metadata = {"model_type": str(data.get("model_type"))}
     if section is not data:
         metadata["not_counted"] = "vision or audio tower"
-    spec = replace(spec, name=name, title=name, family=family, metadata={**spec.metadata, **metadata})
+    notes = (*spec.notes, *_said(c, model_type, family, data, assume), *(wide_notes(c) if quantized is None else ()))
+    spec = replace(spec, name=name, title=name, family=family, metadata={**spec.metadata, **metadata}, notes=notes)
     if isinstance(spec, Transformer):
-        spec = with_towers(replace(spec, notes=(*spec.notes, *_assumption(assumed))), data, where)
+        spec = with_towers(spec, data, where)
     if quantized is None or not isinstance(spec, Transformer):
-        return replace(spec, notes=(*spec.notes, *notes)) if notes and isinstance(spec, Transformer) else spec
+        return spec
     from waferline.workloads.quantization.methods import quantised  # NumPy, for checkpoints that are quantised alone
 
     return quantised(spec, quantized)
 
 
-def _left_out(section: Mapping[str, Any], family: str) -> dict[str, Any]:
-    """Sizes that a decoder's section leaves to its class: transformers writes there only what differs."""
-    known: Mapping[str, Any] = read_packaged("tower_defaults.yaml")["decoders"].get(family, {})
-    return {key: value for key, value in known.items() if key not in section}
-
-
-def _assumption(assumed: Mapping[str, Any]) -> tuple[str, ...]:
-    said = ", ".join(f"{key} {value}" for key, value in assumed.items())
-    return (f"the decoder's section leaves to its class: {said}",) if said else ()
+def _said(c: ConfigReader, model_type: str, family: str, data: Mapping[str, Any], assume: str | None) -> Iterator[str]:
+    """What the reader took that the file does not say."""
+    if assume is not None:
+        yield f"model_type {shown(model_type)} is not known: read as a Llama, as was asked"
+    elif not isinstance(data.get("model_type") or data.get("_class_name"), str):
+        yield f"no model_type: read as {family} after its architectures"
+    # A flag that is off adds nothing.
+    decisive = [f"{key} {value}" for key, value in c.assumed.items() if value is not False]
+    if decisive:
+        taken = ", ".join(decisive[:_MOST_NAMED])
+        more = f" and {len(decisive) - _MOST_NAMED} more" if len(decisive) > _MOST_NAMED else ""
+        yield f"not in the file, so as {release()} and the family of {model_type} assume: {taken}{more}"
 
 
 def _decoder(data: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, str]:
-    """The mapping that describes the decoder, its place, and its family."""
-    top = data.get("model_type") or data.get("_class_name")  # the second is diffusers'
-    for key in () if top in PAIRS else _SECTIONS:  # a pair of encoders reads both of its sections
+    """The mapping that describes the decoder, its place, and its model type."""
+    top = data.get("model_type") or data.get("_class_name") or _by_architecture(data)  # the second is diffusers'
+    for key in (
+        () if isinstance(top, str) and top in PAIRS else _SECTIONS
+    ):  # a pair of encoders reads both of its sections
         section = data.get(key)
         if not isinstance(section, Mapping):
             continue
-        inner = section.get("model_type") or top
-        family = _family(inner, f"{where}: {key}")
         inherited = {k: data[k] for k in _INHERITED if k in data and k not in section}
-        return {**inherited, **section}, f"{where}: {key}", family
-    return data, where, _family(top, where)
+        return {**inherited, **section}, f"{where}: {key}", _text(section.get("model_type") or top, f"{where}: {key}")
+    return data, where, _text(top, where)
 
 
-def _family(model_type: Any, where: str) -> str:
+def _by_architecture(data: Mapping[str, Any]) -> str | None:
+    """The model type of a file that names only its class: `LlamaForCausalLM` is of `llama`."""
+    listed = data.get("architectures")
+    first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], str) else ""
+    stem = compact(_CLASS_TAIL.sub("", first))
+    return next((t for t in model_types() if stem and compact(t) == stem), None)
+
+
+def _text(model_type: Any, where: str) -> str:
     if not isinstance(model_type, str):
         raise InvalidInputError("'model_type' is missing or not text", where=where, hint="for example llama or qwen3")
+    return model_type
+
+
+def _family(model_type: str, where: str, assume: str | None) -> str:
     family = _ALIASES.get(model_type, model_type)
+    if assume is not None:
+        if family in FAMILIES:
+            raise InvalidInputError(f"assume would not be read: model_type {shown(model_type)} is known")
+        if assume not in _LIKE:
+            raise unknown("assumption", assume, _LIKE, where=where)
+        return _LIKE[assume]
     if family in FAMILIES:
         return family
     close = nearest(model_type, model_types())
+    near = f"nearest: {', '.join(close)}" if close else f"{len(model_types())} are, such as llama, qwen3_moe, bert"
     raise UnsupportedError(
         f"model_type {shown(model_type)} is not supported",
         where=where,
-        hint=f"nearest: {', '.join(close)}" if close else f"{len(model_types())} are, such as llama, qwen3_moe, bert",
+        hint=f"{near}; --assume llama-like reads it as a Llama",
     )

@@ -28,13 +28,14 @@ _FILES = tuple(suffix for kind in FILE_KINDS for suffix in kind.suffixes)
 _NETWORKS = (*ONNX.suffixes, *TFLITE.suffixes, *TORCH.suffixes)
 
 
-def load_model(source: Any, *, input_shape: str | None = None) -> ModelSpec:
+def load_model(source: Any, *, input_shape: str | None = None, assume: str | None = None) -> ModelSpec:
     """The model that `source` names or holds.
 
     `source`: a catalogue name (`llama-3-8b`), the path of a Hugging Face `config.json` or of a directory with one, a
     `.gguf` file (any part of a split one) or a directory with one model in GGUF, a network as `.onnx`, `.tflite` or `.pt2`
     file or as a PyTorch module, a `.yaml` file in the catalogue's form, a configuration as a mapping, or a model (returned
     as it is). `input_shape`: sizes that a network leaves open, such as `1x3x224x224` or `pixels=1x3x224x224,mask=1x77`.
+    `assume`: "llama-like" reads a configuration of an unknown `model_type` as a Llama.
     Raises: UnknownNameError, FileFormatError, InvalidInputError or UnsupportedError, each naming what and where.
     """
     is_path = isinstance(source, str | os.PathLike)
@@ -48,16 +49,24 @@ def load_model(source: Any, *, input_shape: str | None = None) -> ModelSpec:
             hint=f"these are {', '.join(_NETWORKS)} files and PyTorch modules",
         )
     if isinstance(source, ModelSpec):
+        if assume is not None:
+            raise _unread()
         return source
     if isinstance(source, Mapping):
-        return _from_mapping(source, "mapping")
+        return _from_mapping(source, "mapping", assume)
     if not is_path:
         raise InvalidInputError(f"a model is a name, a path or a mapping, not {type(source).__name__}")
     if not isinstance(source, str) or source.lower().endswith(_FILES) or _is_model_folder(source):
-        return _from_path(Path(source))
+        return _from_path(Path(source), assume)
+    if assume is not None:
+        raise _unread()
     if is_gguf(Path(source)):  # Ollama's blobs are called by their hash
         return _from_gguf(Path(source))
     return _by_name(source)
+
+
+def _unread() -> InvalidInputError:
+    return InvalidInputError("assume would not be read: it is for configurations of an unknown model_type")
 
 
 def _by_name(name: str) -> ModelSpec:
@@ -96,18 +105,20 @@ def _is_model_folder(text: str) -> bool:
     )
 
 
-def _from_path(path: Path) -> ModelSpec:
+def _from_path(path: Path, assume: str | None) -> ModelSpec:
     if os.path.isdir(path):  # noqa: PTH112
         inside = path / _CONFIG
         if not inside.is_file() and (path / _DENOISER).is_file():  # a diffusers pipeline
             inside = path / _DENOISER
         if not inside.is_file():
-            if holds_gguf(path):
+            if holds_gguf(path) and assume is None:
                 return _from_gguf(path)
             raise FileFormatError(f"directory has no {_CONFIG}", where=str(path))
-        return _named(_from_folder(inside), path.resolve().name)
+        return _named(_from_folder(inside, assume), path.resolve().name)
     suffix = path.suffix.lower()
     if suffix in GGUF.suffixes or is_gguf(path):
+        if assume is not None:
+            raise _unread()
         if path.exists() and not path.is_file():
             raise FileFormatError("cannot be read: not a regular file", where=str(path))
         return _from_gguf(path)
@@ -116,8 +127,8 @@ def _from_path(path: Path) -> ModelSpec:
             "not a model file", where=str(path), hint=f"config.json, a directory, {', '.join(_FILES[1:])}"
         )
     if path.name == _CONFIG:
-        return _named(_from_folder(path), _folder(path.resolve()).name or path.stem)
-    return _named(_from_mapping(_mapping(path), str(path)), path.stem)
+        return _named(_from_folder(path, assume), _folder(path.resolve()).name or path.stem)
+    return _named(_from_mapping(_mapping(path), str(path), assume), path.stem)
 
 
 def _folder(config: Path) -> Path:
@@ -131,12 +142,12 @@ def _from_gguf(path: Path) -> ModelSpec:
     return from_gguf(path)
 
 
-def _from_folder(config: Path) -> ModelSpec:
+def _from_folder(config: Path, assume: str | None) -> ModelSpec:
     """A configuration, with what lies beside it."""
     from waferline.workloads.beside import with_section, with_stored_sizes  # NumPy, for files of users alone
 
     data, folder = _mapping(config), config.parent
-    spec = _from_mapping(with_section(data, folder), str(config))
+    spec = _from_mapping(with_section(data, folder), str(config), assume)
     return with_stored_sizes(spec, folder) if isinstance(spec, Transformer) else spec
 
 
@@ -152,13 +163,15 @@ def _named(spec: ModelSpec, fallback: str) -> ModelSpec:
     return spec if spec.name else replace(spec, name=slug(fallback) or "model", title=fallback)
 
 
-def _from_mapping(data: Mapping[str, Any], where: str) -> ModelSpec:
+def _from_mapping(data: Mapping[str, Any], where: str, assume: str | None = None) -> ModelSpec:
     """A configuration, or a model in the catalogue's own form (told apart by its keys)."""
     if {"config", "transformer", "convnet"} & data.keys() and not {"model_type", "_class_name"} & data.keys():
+        if assume is not None:
+            raise _unread()
         from waferline.workloads.model_schema import check_model  # pydantic, for files of users alone
 
         check_model(data, where)
         return model_from_facts(data, where)
     name = data.get("_name_or_path")
     base = name.rstrip("/").rsplit("/", 1)[-1] if isinstance(name, str) else ""
-    return from_config(data, slug(base), where)
+    return from_config(data, slug(base), where, assume)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -59,6 +60,9 @@ def attention(b: Builder, a: Attention, hidden: int, count: Floats, p: Pass) -> 
             kv_bytes=p.tokens * kept * b.kv_bytes,
             shape={"elements": p.tokens * kept},
         )
+    if a.index_topk:
+        yield b.gemm("attention.index", p.tokens, (a.index_heads + 1) * a.index_head_dim, hidden, count=count)
+        yield _index_scores(b, a, count, p)
     yield _softmax_attention(b, a, heads, kv_heads, count, p)
     yield b.gemm("attention.out", p.tokens, hidden, heads * a.v_head_dim, count=count)
 
@@ -70,6 +74,10 @@ def _softmax_attention(b: Builder, a: Attention, heads: Floats, kv_heads: Floats
     else:
         pairs, read = p.q_len * (p.kv_len if a.window is None else minimum(p.kv_len, float(a.window))), p.kv_len
     seen = p.kv_len if a.window is None else minimum(p.kv_len, float(a.window)) if p.decode else p.kv_len
+    if a.index_topk:  # each query attends to the tokens that the indexer picked
+        pairs = minimum(pairs, p.q_len * float(a.index_topk))
+        if p.decode:
+            seen, read = minimum(seen, float(a.index_topk)), minimum(read, float(a.index_topk))
     return b.attention(
         "attention.core",
         "decode_attention" if p.decode else "prefill_attention",
@@ -84,6 +92,19 @@ def _softmax_attention(b: Builder, a: Attention, heads: Floats, kv_heads: Floats
         v_head_dim=a.v_head_dim,
         kv_elements=kv_heads * (a.head_dim + a.v_head_dim),
         count=count,
+    )
+
+
+def _index_scores(b: Builder, a: Attention, count: Floats, p: Pass) -> Operator:
+    """A light score of every cached token by the indexer's heads; its keys are read once a sequence."""
+    return b.operator(
+        "attention.index_scores",
+        "elementwise",
+        count=count,
+        flops=2.0 * p.batch * a.index_heads * a.index_head_dim * causal_pairs(p.q_len, p.kv_len, None),
+        kv_bytes=p.batch * p.kv_len * index_key_bytes(a),
+        shape={"elements": p.batch * p.kv_len * a.index_head_dim},
+        activations=b.wide,
     )
 
 
@@ -123,8 +144,14 @@ def latent_attention(b: Builder, a: LatentAttention, hidden: int, count: Floats,
     heads = shard(a.heads, p.parallel.tp)
     latent, rope, nope, v_dim = a.kv_lora_rank, a.qk_rope_head_dim, a.qk_nope_head_dim, a.v_head_dim
     q_down = a.q_lora_rank or 0
-    yield b.gemm("attention.down", p.tokens, q_down + latent + rope, hidden, count=count)  # replicated on every rank
+    gate = heads * (a.head_gate + a.full_gate * v_dim)
+    yield b.gemm(
+        "attention.down", p.tokens, q_down + latent + rope + gate, hidden, count=count
+    )  # replicated on every rank
     yield b.gemm("attention.q_up", p.tokens, heads * a.head_dim, q_down or hidden, count=count)
+    if a.index_topk and not a.index_shared:
+        yield b.gemm("attention.index_q", p.tokens, a.index_heads * a.index_head_dim, q_down or hidden, count=count)
+        yield b.gemm("attention.index_k", p.tokens, a.index_head_dim + a.index_heads, hidden, count=count)
     yield b.operator(
         "attention.kv_append",
         "elementwise",
@@ -163,14 +190,15 @@ def _mla_decode(b: Builder, a: LatentAttention, heads: Floats, count: Floats, p:
     """
     latent, rope = a.kv_lora_rank, a.qk_rope_head_dim
     attended = minimum(p.kv_len, float(a.index_topk)) if a.index_topk else p.kv_len
-    index_flops = 2.0 * p.batch * a.index_heads * a.index_head_dim * p.kv_len
+    scored = 0.0 if a.index_shared else p.kv_len
+    index_flops = 2.0 * p.batch * a.index_heads * a.index_head_dim * scored
     return b.operator(
         "attention.core",
         "mla_decode",
         count=count,
         flops=2.0 * p.batch * heads * attended * (2 * latent + rope) + index_flops,
         activation_bytes=p.batch * heads * (2 * latent + rope) * b.residual_bytes,
-        kv_bytes=p.batch * (attended * (latent + rope) + p.kv_len * a.index_head_dim) * b.kv_bytes,
+        kv_bytes=p.batch * (attended * (latent + rope) * b.kv_bytes + p.kv_len * index_key_bytes(a)),
         shape={"batch": p.batch, "kv_len": attended, "heads": heads, "latent": float(latent), "rope": float(rope)},
         activations=b.wide,
     )
@@ -247,13 +275,26 @@ LOWER: dict[type[Mixer], Callable[..., Iterator[Operator]]] = {
 }
 
 
+def index_key_bytes(mixer: Mixer) -> float:
+    """Bytes of the indexer's key that one token adds to one layer's cache: FP8, with an FP32 scale for 128 elements.
+
+    vLLM's and SGLang's `index_k` cache for DeepSeek sparse attention: 128 + 4 bytes.
+    """
+    if not isinstance(mixer, Attention | LatentAttention) or not mixer.index_topk:
+        return 0.0
+    if isinstance(mixer, LatentAttention) and mixer.index_shared:
+        return 0.0
+    return mixer.index_head_dim + 4.0 * math.ceil(mixer.index_head_dim / 128)
+
+
 def state_elements_per_sequence(mixer: Mixer) -> int:
-    """Elements of constant-size recurrent state one sequence keeps in one layer."""
+    """Elements of constant-size state one sequence keeps in one layer: the recurrence, and the last `conv_kernel - 1` inputs."""
     if isinstance(mixer, StateSpace):
-        return mixer.inner * mixer.state + mixer.inner * mixer.conv_kernel
+        channels = mixer.inner if mixer.heads is None else mixer.inner + 2 * mixer.groups * mixer.state
+        return mixer.inner * mixer.state + channels * (mixer.conv_kernel - 1)
     if isinstance(mixer, LinearAttention):
         channels = 2 * mixer.key_heads * mixer.key_dim + mixer.value_heads * mixer.value_dim
-        return mixer.value_heads * mixer.value_dim * mixer.key_dim + channels * mixer.conv_kernel
+        return mixer.value_heads * mixer.value_dim * mixer.key_dim + channels * (mixer.conv_kernel - 1)
     if isinstance(mixer, Recurrent):
         return mixer.state + mixer.conv_channels * max(mixer.conv_kernel - 1, 0)
     return 0

@@ -76,6 +76,9 @@ def model_from_facts(facts: Mapping[str, Any], where: str) -> ModelSpec:
     Raises: FileFormatError or InvalidInputError for what does not describe a model.
     """
     spec = _written(facts, where) or from_config(facts["config"], facts["name"], f"{where}: config")
+    spec = replace(
+        spec, notes=()
+    )  # of a configuration that the catalogue vouches for nobody needs to be told what was assumed
     named: dict[str, Any] = {
         "name": facts["name"],
         "title": facts["title"],

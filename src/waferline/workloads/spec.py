@@ -38,6 +38,10 @@ class Attention:
     value_is_key: bool = False  # no value projection: the key is cached as value, too (global layers of Gemma 4)
     shared_kv: bool = False  # keys and values are those of an earlier layer: no projections, no cache (Gemma 3n)
     head_gate: bool = False  # one sigmoid gate a head on the output (Laguna, Step 3.5)
+    # Sparse attention over blocks of tokens (MiniMax-M3): an indexer picks the `index_topk` tokens each query attends to.
+    index_heads: int = 0
+    index_head_dim: int = 0
+    index_topk: int = 0
 
     @property
     def v_head_dim(self) -> int:
@@ -45,7 +49,7 @@ class Attention:
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Elements of KV cache one token adds in one layer."""
+        """Elements of KV cache one token adds in one layer, an indexer's keys apart."""
         return 0 if self.shared_kv else self.kv_heads * (self.head_dim + self.v_head_dim)
 
 
@@ -65,6 +69,11 @@ class LatentAttention:
     index_heads: int = 0
     index_head_dim: int = 0
     index_topk: int = 0  # 0: no indexer, every token is attended to
+    index_shared: bool = (
+        False  # attends to what an earlier layer's indexer picked: no indexer, no index keys of its own
+    )
+    head_gate: bool = False  # one sigmoid gate a head on the output (Ling 2.5, dots 3)
+    full_gate: bool = False  # a gate as wide as the heads' output (Kimi K3)
 
     @property
     def kv_heads(self) -> int:
@@ -76,7 +85,7 @@ class LatentAttention:
 
     @property
     def kv_elements_per_token(self) -> int:
-        return self.kv_lora_rank + self.qk_rope_head_dim + self.index_head_dim
+        return self.kv_lora_rank + self.qk_rope_head_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +248,7 @@ class Transformer:
     final_norm: bool = True
     head_bias: bool = False
     max_positions: int = 0  # trained context in tokens, as rope scaling extends it; 0: not said
+    context_rule: str = ""  # how rope scaling reached it, such as "yarn x4 from 32768"; "": no scaling
     fixed_tokens: int = 0  # ViT: patches + class token; 0: the caller says
     stem_params: int = 0  # patch or audio convolutions in front
     stem_flops: int = 0  # of that stem, per input

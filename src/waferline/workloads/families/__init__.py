@@ -10,10 +10,13 @@ from waferline.workloads.families import (
     dense,
     diffusion,
     encoders,
+    gemma,
     hybrid,
     images,
     latent,
+    linear,
     moe,
+    per_layer,
     seq2seq,
     vision,
 )
@@ -22,10 +25,13 @@ from waferline.workloads.families.mllama import mllama_text
 
 FAMILIES: dict[str, Family] = merged(
     dense.FAMILIES,
+    per_layer.FAMILIES,
+    gemma.FAMILIES,
     moe.FAMILIES,
     latent.FAMILIES,
     classic.FAMILIES,
     hybrid.FAMILIES,
+    linear.FAMILIES,
     encoders.FAMILIES,
     seq2seq.FAMILIES,
     vision.FAMILIES,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from waferline.errors import InvalidInputError
 from waferline.workloads.config_reader import MAX_SIZE, ConfigReader
+from waferline.workloads.context import POSITIONS
 from waferline.workloads.families.common import (
     HEADS,
     HIDDEN,
     INTERMEDIATE,
     LAYERS,
-    POSITIONS,
     Family,
     check_groups,
     heads,

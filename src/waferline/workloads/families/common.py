@@ -8,23 +8,26 @@ from typing import Any
 
 from waferline.errors import InvalidInputError
 from waferline.workloads.config_reader import ConfigReader
+from waferline.workloads.context import trained_context
 from waferline.workloads.spec import Attention, Block, ModelSpec, Transformer
 
 # A family turns a configuration into a model; name, title and sources are put in afterwards.
 Family = Callable[[ConfigReader], ModelSpec]
 
-HIDDEN = ("hidden_size", "n_embd", "d_model", "dim")
+HIDDEN = ("hidden_size", "n_embd", "d_model", "dim", "model_dim")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-KV_HEADS = ("num_key_value_heads",)
-INTERMEDIATE = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
-POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
+KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "multi_query_group_num")
+HEAD_DIM = ("head_dim", "kv_channels", "attention_head_dim")
+INTERMEDIATE = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "block_ff_dim")
+WINDOW = ("sliding_window", "sliding_window_size", "attention_window_size", "window_size")
+_LOCAL = frozenset({"sliding_attention", "hybrid_sliding", "local_attention", "local", "sliding", "sliding_window"})
 
 
 def heads(c: ConfigReader, hidden: int, *keys: str) -> tuple[int, int]:
     """Query heads and the width of one, which is `hidden / heads` unless `head_dim` says otherwise."""
     count = c.size(*(keys or HEADS))
-    width = c.optional("head_dim")
+    width = c.optional(*HEAD_DIM)
     if width is None:
         if hidden % count:
             raise InvalidInputError(f"hidden size {hidden} is not a multiple of {count} attention heads", where=c.where)
@@ -34,7 +37,10 @@ def heads(c: ConfigReader, hidden: int, *keys: str) -> tuple[int, int]:
 
 def grouped_heads(c: ConfigReader, queries: int, *keys: str) -> int:
     """Key/value heads: as many as query heads unless the configuration has fewer."""
-    return check_groups(c, queries, c.size_or(queries, *(keys or KV_HEADS)))
+    groups = c.optional(*(keys or KV_HEADS))
+    if groups is None and not keys and not c.said(*KV_HEADS):
+        c.assumed[KV_HEADS[0]] = queries
+    return check_groups(c, queries, queries if groups is None else groups)
 
 
 def check_groups(c: ConfigReader, queries: int, key_values: int) -> int:
@@ -66,12 +72,9 @@ def repeat(layer: Block, count: int) -> tuple[Block, ...]:
     return (replace(layer, count=count),)
 
 
-def windows(c: ConfigReader, count: int, sliding: Callable[[int], bool]) -> list[int | None]:
-    """The sliding window of each layer: from `layer_types` when given, else where `sliding(layer)` says so."""
-    window = c.optional("sliding_window")
-    kinds = c.items("layer_types", length=count)
-    local = [kind == "sliding_attention" for kind in kinds] if kinds else [sliding(i) for i in range(count)]
-    return [window if is_local else None for is_local in local]
+def every(period: int) -> Callable[[int], bool]:
+    """All layers attend through the window but each `period`-th."""
+    return lambda layer: (layer + 1) % period != 0
 
 
 def everywhere(layer: int) -> bool:
@@ -79,14 +82,32 @@ def everywhere(layer: int) -> bool:
     return True
 
 
+def windows(c: ConfigReader, count: int, sliding: Callable[[int], bool]) -> list[int | None]:
+    """The sliding window of each layer: as `layer_types` or a pattern says, else where `sliding(layer)` does."""
+    if not c.flag(True, "use_sliding_window"):
+        return [None] * count
+    window = c.optional(*WINDOW)
+    return [window if is_local else None for is_local in locals_of(c, count, sliding)]
+
+
+def locals_of(c: ConfigReader, count: int, sliding: Callable[[int], bool]) -> list[bool]:
+    """Whether each layer attends locally."""
+    kinds = c.items("layer_types", length=count)
+    if kinds is not None:
+        return [kind in _LOCAL for kind in kinds]
+    pattern = c.get("sliding_window_pattern", "_sliding_window_pattern")
+    first = c.size_or(0, "max_window_layers", least=0)
+    if isinstance(pattern, str) and pattern and not set(pattern.upper()) - set("LG"):
+        return [pattern.upper()[i % len(pattern)] == "L" for i in range(count)]
+    if pattern is not None:
+        sliding = every(c.size("sliding_window_pattern", "_sliding_window_pattern"))
+    return [i >= first and sliding(i) for i in range(count)]
+
+
 def transformer(c: ConfigReader, **fields: Any) -> Transformer:
     """A `Transformer` with the facts that every configuration states the same way."""
-    defaults: dict[str, Any] = {
-        "name": "",
-        "title": "",
-        "family": "",
-        "max_positions": c.size_or(0, *POSITIONS, least=0),
-    }
+    positions, rule = trained_context(c)
+    defaults: dict[str, Any] = {"name": "", "title": "", "family": "", "max_positions": positions, "context_rule": rule}
     if "vocab_size" not in fields:
         fields["vocab_size"] = c.size("vocab_size", "padded_vocab_size")
     return Transformer(**(defaults | fields))

@@ -1,13 +1,15 @@
-"""Decoders with recurrent mixers: Mamba, Mamba-2, Nemotron-H, Jamba, Qwen3-Next and Qwen3.5.
+"""Decoders with state-space mixers: Mamba, Mamba-2, Nemotron-H, Jamba, Bamba, Granite 4, Falcon-H1, Zamba2.
 
-Sources: Mamba (arXiv:2312.00752), Mamba-2 (arXiv:2405.21060), Nemotron-H (arXiv:2504.03624), Jamba (arXiv:2403.19887)
-and the modelling code of the named `model_type` in huggingface/transformers.
+Sources: Mamba (arXiv:2312.00752), Mamba-2 (arXiv:2405.21060), Nemotron-H (arXiv:2504.03624), Jamba (arXiv:2403.19887),
+Falcon-H1 (arXiv:2507.22448), Zamba2 (arXiv:2411.15242) and the modelling code of the named `model_type` in
+huggingface/transformers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from waferline.errors import InvalidInputError
 from waferline.workloads.config_reader import ConfigReader
@@ -17,19 +19,17 @@ from waferline.workloads.families.common import (
     Family,
     check_experts,
     grouped_heads,
-    heads,
     self_attention,
     stack,
     tied,
     transformer,
 )
-from waferline.workloads.families.moe import experts, qwen_ffns
+from waferline.workloads.families.mixture import EXPERTS, experts, has_experts
 from waferline.workloads.spec import (
     Attention,
     Block,
     FeedForward,
     Ffn,
-    LinearAttention,
     MixtureOfExperts,
     StateSpace,
     Transformer,
@@ -97,7 +97,7 @@ def _nemotron_h(c: ConfigReader) -> Transformer:
 
 def _layer_letters(c: ConfigReader) -> str:
     """One letter a layer, from `hybrid_override_pattern` or the list `layers_block_type` of later configurations."""
-    kinds = c.items("layers_block_type")
+    kinds = c.items("layers_block_type", "layer_types")
     if kinds is None:
         return c.text("", "hybrid_override_pattern")
     letters = {"mamba": "M", "linear_attention": "M", "attention": "*", "full_attention": "*", "mlp": "-", "moe": "E"}
@@ -161,49 +161,116 @@ def _jamba(c: ConfigReader) -> Transformer:
     return transformer(c, hidden_size=hidden, blocks=stack(blocks), tied_embeddings=tied(c, False))
 
 
-def _qwen3_next(c: ConfigReader) -> Transformer:
-    """Qwen3-Next and Qwen3.5: gated delta-rule layers, then a gated full attention every fourth layer."""
+def _mamba2_mixer(c: ConfigReader, hidden: int, inner_keys: tuple[str, ...] = (), **fields: Any) -> StateSpace:
+    """The Mamba-2 mixer under Bamba's keys."""
+    inner = c.optional(*inner_keys) if inner_keys else None
+    inner = c.size_or(2, "mamba_expand") * hidden if inner is None else inner
+    number = c.size("mamba_n_heads", "n_mamba_heads")
+    if inner % number:
+        raise InvalidInputError(f"{number} Mamba heads do not divide the inner width {inner}", where=c.where)
+    return StateSpace(
+        inner=inner,
+        state=c.size_or(256, "mamba_d_state"),
+        conv_kernel=c.size_or(4, "mamba_d_conv"),
+        groups=c.size_or(1, "mamba_n_groups", "mamba_ngroups"),
+        heads=number,
+        conv_bias=c.flag(True, "mamba_conv_bias", "use_conv_bias"),
+        proj_bias=c.flag(False, "mamba_proj_bias", "add_bias_linear"),
+        **fields,
+    )
+
+
+def _attends(c: ConfigReader, layers: int) -> list[bool]:
+    """Which layers attend: a list of kinds, or of layer numbers; none without either."""
+    kinds = c.items("layer_types", "layers_block_type", length=layers)
+    if kinds is not None:
+        return [kind in ("attention", "full_attention", "hybrid") for kind in kinds]
+    numbers = c.indices("attn_layer_indices", layers) or c.indices("hybrid_layer_ids", layers) or set()
+    return [i in numbers for i in range(layers)]
+
+
+def _bamba(c: ConfigReader) -> Transformer:
+    """Bamba: Mamba-2 with a few attention layers, each with a feed-forward part."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
-    queries, width = heads(c, hidden)
     bias = c.flag(False, "attention_bias")
-    attention = Attention(
-        queries,
-        grouped_heads(c, queries),
-        width,
-        qkv_bias=bias,
-        out_bias=bias,
-        qk_norm=True,
-        output_gate=c.flag(True, "attn_output_gate"),
-    )
-    linear = LinearAttention(
-        key_heads=c.size("linear_num_key_heads"),
-        value_heads=c.size("linear_num_value_heads"),
-        key_dim=c.size("linear_key_head_dim"),
-        value_dim=c.size("linear_value_head_dim"),
-        conv_kernel=c.size_or(4, "linear_conv_kernel_dim"),
-    )
-    every = c.size_or(4, "full_attention_interval")
-    kinds = c.items("layer_types", length=layers)
-    full = [k == "full_attention" for k in kinds] if kinds else [(i + 1) % every == 0 for i in range(layers)]
-    blocks = (
-        Block(count=1, mixer=attention if is_full else linear, ffn=ffn)
-        for is_full, ffn in zip(full, _qwen3_next_ffns(c, layers), strict=True)
-    )
+    attention = self_attention(c, hidden, qkv_bias=bias, out_bias=bias)
+    mamba = _mamba2_mixer(c, hidden)
+    ffn = FeedForward(c.size("intermediate_size"), bias=c.flag(False, "mlp_bias"))
+    blocks = (Block(count=1, mixer=attention if attends else mamba, ffn=ffn) for attends in _attends(c, layers))
     return transformer(c, hidden_size=hidden, blocks=stack(blocks), tied_embeddings=tied(c, False))
 
 
-def _qwen3_next_ffns(c: ConfigReader, layers: int) -> list[Ffn]:
-    if c.get("num_experts", "num_local_experts") is None:
-        return [FeedForward(c.size("intermediate_size"))] * layers
-    return qwen_ffns(c, layers)
+def _granite_hybrid(c: ConfigReader) -> Transformer:
+    """Granite 4: Mamba-2 with a few attention layers; experts beside a shared part, or the shared part alone."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    bias = c.flag(False, "attention_bias")
+    attends = _attends(c, layers)
+    attention = self_attention(c, hidden, qkv_bias=bias, out_bias=bias)
+    mamba = attention if all(attends) else _mamba2_mixer(c, hidden)
+    ffn: Ffn
+    if has_experts(c) and c.size_or(0, *EXPERTS, least=0):
+        ffn = experts(
+            c, c.size("intermediate_size"), shared_intermediate=c.size_or(0, "shared_intermediate_size", least=0)
+        )
+    else:
+        ffn = FeedForward(c.size("shared_intermediate_size", "intermediate_size"))
+    blocks = (Block(count=1, mixer=attention if attend else mamba, ffn=ffn) for attend in attends)
+    return transformer(c, hidden_size=hidden, blocks=stack(blocks), tied_embeddings=tied(c, False))
 
+
+def _falcon_h1(c: ConfigReader) -> Transformer:
+    """Falcon-H1: attention and Mamba-2 side by side in every layer."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    bias = c.flag(False, "attention_bias")
+    mamba = _mamba2_mixer(c, hidden, ("mamba_d_ssm",), gated_norm=c.flag(False, "mamba_rms_norm"))
+    block = Block(
+        count=layers,
+        mixer=self_attention(c, hidden, qkv_bias=bias, out_bias=bias),
+        beside=mamba,
+        ffn=FeedForward(c.size("intermediate_size"), bias=c.flag(False, "mlp_bias")),
+    )
+    return transformer(c, hidden_size=hidden, blocks=(block,), tied_embeddings=tied(c, False))
+
+
+def _zamba2(c: ConfigReader) -> Transformer:
+    """Zamba2: Mamba-2 in every layer; some also use one of a few shared blocks, which read the embedding beside the state.
+
+    A shared block attends over twice the width; each use has a projection and low-rank adapters of its own.
+    """
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, wide = c.size("num_attention_heads"), 2 * hidden
+    uses, stored = sum(_attends(c, layers)) or _ZAMBA2_USES, c.size_or(1, "num_mem_blocks")
+    attention = Attention(queries, grouped_heads(c, queries), wide // queries)
+    inner, rank = c.size_or(4 * hidden, "intermediate_size"), c.size_or(128, "adapter_rank")
+    missing = hidden * wide + 2 * hidden * attention.kv_heads * attention.head_dim  # projections read twice the width
+    adapters = rank * (hidden + 2 * inner)
+    if c.flag(False, "use_shared_attention_adapter"):
+        adapters += 3 * rank * 2 * wide
+    blocks = (
+        Block(count=layers, mixer=_mamba2_mixer(c, hidden), norms=1),
+        Block(
+            count=uses,
+            mixer=attention,
+            ffn=FeedForward(inner),
+            norms=3,
+            side=missing,
+            distinct=min(stored, uses),
+        ),
+        Block(count=uses, norms=0, side=hidden * hidden + adapters),
+    )
+    return transformer(c, hidden_size=hidden, blocks=blocks, tied_embeddings=tied(c, True))
+
+
+_ZAMBA2_USES = 9  # of 54 layers where the file lists none (transformers' Zamba2Config)
 
 FAMILIES: dict[str, Family] = {
     "mamba": _mamba,
+    "falcon_mamba": _mamba,
     "mamba2": _mamba2,
     "nemotron_h": _nemotron_h,
     "jamba": _jamba,
-    "qwen3_next": _qwen3_next,
-    "qwen3_5_text": _qwen3_next,
-    "qwen3_5_moe_text": _qwen3_next,
+    "bamba": _bamba,
+    "granitemoehybrid": _granite_hybrid,
+    "falcon_h1": _falcon_h1,
+    "zamba2": _zamba2,
 }

@@ -1,4 +1,4 @@
-"""Decoders with multi-head latent attention: DeepSeek V2/V3, Kimi K2, GLM-4.7-Flash, GLM-5, LongCat.
+"""Decoders with multi-head latent attention: DeepSeek V2 to V3.2, Kimi K2, GLM-4.7-Flash, GLM-5, LongCat, Mistral 4.
 
 Sources: DeepSeek-V2 (arXiv:2405.04434), DeepSeek-V3 (arXiv:2412.19437, section 2.2 for multi-token prediction),
 DeepSeek-V3.2-Exp (sparse attention), LongCat-Flash (arXiv:2509.01322), the modelling code in huggingface/transformers.
@@ -6,30 +6,43 @@ DeepSeek-V3.2-Exp (sparse attention), LongCat-Flash (arXiv:2509.01322), the mode
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from waferline.workloads.config_reader import ConfigReader
+from waferline.workloads.counts import multi_token_prediction
 from waferline.workloads.families.common import HEADS, HIDDEN, LAYERS, Family, check_experts, stack, tied, transformer
-from waferline.workloads.families.moe import deepseek_ffns, multi_token_prediction
+from waferline.workloads.families.mixture import Mix, ffns, router_bias
 from waferline.workloads.spec import Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
 
 
-def latent_attention(c: ConfigReader) -> LatentAttention:
+def latent_attention(c: ConfigReader, v_head_dim: int | None = None) -> LatentAttention:
     return LatentAttention(
         heads=c.size(*HEADS),
         q_lora_rank=c.optional("q_lora_rank"),
         kv_lora_rank=c.size("kv_lora_rank"),
         qk_nope_head_dim=c.size("qk_nope_head_dim"),
         qk_rope_head_dim=c.size("qk_rope_head_dim"),
-        v_head_dim=c.size("v_head_dim"),
+        v_head_dim=c.size("v_head_dim") if v_head_dim is None else c.size_or(v_head_dim, "v_head_dim"),
         index_heads=c.size_or(0, "index_n_heads", least=0),
         index_head_dim=c.size_or(0, "index_head_dim", least=0),
         index_topk=c.size_or(0, "index_topk", least=0),
     )
 
 
-def _deepseek(c: ConfigReader) -> Transformer:
+def _deepseek(c: ConfigReader, first: int = 0, norms_after: int = 0) -> Transformer:
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
-    attention = latent_attention(c)
-    blocks = stack(Block(count=1, mixer=attention, ffn=ffn) for ffn in deepseek_ffns(c, layers))
+    attention = latent_attention(c, hidden // c.size(*HEADS))
+    parts = ffns(c, layers, Mix(router_bias=router_bias(c), first=first))
+    blocks = stack(
+        Block(
+            count=1,
+            mixer=replace(attention, index_shared=shared),
+            ffn=ffn,
+            norms=2 + (norms_after if isinstance(ffn, MixtureOfExperts) else 0),
+        )
+        for ffn, shared in zip(parts, _shares_index(c, layers), strict=True)
+    )
     modules = c.size_or(0, "num_nextn_predict_layers", least=0)
     return transformer(
         c,
@@ -38,6 +51,18 @@ def _deepseek(c: ConfigReader) -> Transformer:
         tied_embeddings=tied(c, False),
         extra_params=modules * multi_token_prediction(blocks[-1], hidden),
     )
+
+
+def _shares_index(c: ConfigReader, layers: int) -> list[bool]:
+    """GLM-5.2: only some layers have an indexer; the others attend to what the last one picked."""
+    kinds = c.items("indexer_types", length=layers)
+    if kinds is not None:
+        return [kind == "shared" for kind in kinds]
+    pattern = c.get("index_topk_pattern")
+    if isinstance(pattern, str) and len(pattern) == layers:
+        return [letter == "S" for letter in pattern]
+    step, offset = c.size_or(1, "index_topk_freq"), c.size_or(2, "index_skip_topk_offset", least=0)
+    return [max(i - offset + 1, 0) % step != 0 for i in range(layers)]
 
 
 def _longcat(c: ConfigReader) -> Transformer:
@@ -73,5 +98,10 @@ FAMILIES: dict[str, Family] = {
     "kimi_k2": _deepseek,
     "glm4_moe_lite": _deepseek,
     "glm_moe_dsa": _deepseek,
+    "minicpm3": _deepseek,
+    "mistral4": _deepseek,
+    "sarvam_mla": partial(_deepseek, first=1),
+    "youtu": _deepseek,
+    "axk1": partial(_deepseek, first=1, norms_after=1),
     "longcat_flash": _longcat,
 }

@@ -192,6 +192,9 @@ def test_open_sizes_are_asked_for(tmp_path: Path) -> None:
     path = w.save(tmp_path / "m.onnx", w.classes(w.conv("x", 8, 3), 10))
     with pytest.raises(InvalidInputError, match=r"Nx3xHxW: its sizes are open .*--input-shape x=\?x3x\?x\?"):
         load(path)
+    several = load(path, input_shape="4x3x32x48")
+    assert parameter_count(several).macs == 4 * (32 * 48 * 8 * 27 + 80)
+    assert several.notes == ("a sample is all of input 'x', 4x3x32x48; --batch says how many of them",)
     for text in ("1x3x32x48", "x=1x3x32x48"):
         assert parameter_count(load(path, input_shape=text)).macs == 32 * 48 * 8 * 27 + 80
     for text, said in (("1x4x32x48", "is NxcxHxW"), ("1x3x32", "is Nx3xHxW, not 1x3x32"), ("1x3xax2", "is no shape")):

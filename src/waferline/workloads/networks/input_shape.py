@@ -31,6 +31,8 @@ def input_shapes(
         ):
             raise InvalidInputError(f"input '{name}' is {shown_shape(declared)}, not {shown_shape(given)}", where=where)
         sizes |= {d: g for d, g in zip(declared, given, strict=True) if isinstance(d, str) and d}
+        if declared and isinstance(declared[0], str) and given[0] > 1:
+            notes.append(f"a sample is all of input '{name}', {shown_shape(given)}; --batch says how many of them")
     for name, declared in inputs.items():
         filled = tuple(sizes.get(d, d) if isinstance(d, str) else d for d in asked.get(name, declared))
         if filled and isinstance(filled[0], str) and not any(isinstance(d, str) for d in filled[1:]):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 import waferline as wl
 from waferline.errors import UnsupportedError
 from waferline.machines.device import MemoryLevel
-from waferline.predict.engine import get_engine
 
 MODELS = ("llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "qwen3-0.6b", "llama-3.2-1b", "kimi-k2")
 MACHINES = ("h100", "a100", "mi300x", "m2-ultra", "raspberry-pi-5", "tpu-v5e", "b200", "l4", "epyc-9755", "rtx-4080")
@@ -214,10 +213,9 @@ def test_the_largest_batch_fits_and_one_more_does_not(
     )
     asked = serve(size["batch_size"])
     most = int(asked["max_batch_size"])
-    share = get_engine(engine or asked.about["engine"]).memory_share
     if most > 0:
-        assert serve(most)["device_memory_bytes"] <= device.capacity_bytes * share
-    assert serve(most + 1)["device_memory_bytes"] > device.capacity_bytes * share
+        assert serve(most)["device_memory_bytes"] <= serve(most)["usable_bytes"] * (1 + 1e-9)
+    assert serve(most + 1)["device_memory_bytes"] > asked["usable_bytes"] * (1 - 1e-9)
     assert serve(most + 1)["max_batch_size"] == most
 
 

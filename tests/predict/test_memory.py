@@ -237,3 +237,21 @@ def test_many_points_are_the_same_as_each_alone(engine: str, load: str) -> None:
         )
         for name in ("max_batch_size", "kv_capacity_tokens", "device_memory_bytes", "feasible"):
             assert np.broadcast_to(together[name], (3, 4))[i, j] == pytest.approx(float(alone[name]), rel=1e-12), name
+
+
+# engine, share of all memory that is for weights and cache of a 70 B model in FP8 on an H100, of 85.52 GB, from its own rule
+RULES = [
+    ("vllm", 0.9 * 85.521),
+    ("sglang", 85.521 - 1.0),  # 0.5 GB and graphs; a pass keeps 1.5 MB a token
+    ("tensorrt-llm", 85.521 - 0.1 * (85.521 - 72.69 - 1.5 - 1.34)),  # a tenth of what weights and a pass leave
+    ("llama.cpp", 85.521),
+]
+
+
+@pytest.mark.parametrize(("engine", "gigabytes"), RULES)
+def test_an_engine_takes_the_share_that_its_documents_say(engine: str, gigabytes: float) -> None:
+    r = serve("llama-3.3-70b", "h100", 512, precision="fp8", engine=engine)
+    extra = float(r["device_workspace_bytes"]) if engine == "sglang" else 0.0
+    assert (float(r["usable_bytes"]) - extra) / 1e9 == pytest.approx(gigabytes, rel=2e-3)
+    if engine == "sglang":
+        assert float(r["device_activation_bytes"]) == 8192 * 1.5e6

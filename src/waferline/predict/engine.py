@@ -46,8 +46,8 @@ class Engine:
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
-    cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format:
-    `engine_memory.yaml`.
+    cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format,
+    cache_share, pass_token_bytes: `engine_memory.yaml`.
     """
 
     name: str
@@ -80,6 +80,8 @@ class Engine:
     index_keys: bool = True
     towers_apart: bool = False
     cache_format: str | None = None
+    cache_share: float = 1.0
+    pass_token_bytes: float = 0.0
     max_sequences: Limit = float("inf")
     chunk_tokens: Limit = float("inf")
     residual: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -102,7 +104,10 @@ class Engine:
         """What decides whether a model fits, in words."""
         starts = "starts only if one sequence of the whole context fits, and runs as many as have room for their tokens"
         rule = starts if self.pages else "allocates the whole context of every sequence when it starts"
-        return f"{self.title} takes {self.memory_share:.0%} of memory and {rule}".replace("%", " %", 1)
+        share = f"takes {self.memory_share:.0%} of memory"
+        if self.cache_share < 1.0:
+            share = f"gives {self.cache_share:.0%} of what weights and a pass leave to the cache"
+        return f"{self.title} {share} and {rule}".replace("%", " %", 1)
 
     def limits(self, device: Device, *, offline: bool = False) -> Limits:
         """What its scheduler takes on `device` when nobody says; `offline`: for a batch job instead of a server."""
@@ -147,7 +152,9 @@ class Engine:
 
 @by_identity
 def with_memory_share(engine: Engine, share: float) -> Engine:
-    """`engine`, told to use another share of a device's memory."""
+    """`engine`, told to use another share of a device's memory, or of what is left of it where that is what it is told."""
+    if engine.cache_share < 1.0:
+        return replace(engine, cache_share=share)
     return replace(engine, memory_share=share)
 
 

@@ -37,7 +37,7 @@ class Footprint:
     kv_bytes: Floats
     activation_bytes: Floats
     workspace_bytes: Floats
-    usable_bytes: float
+    usable_bytes: Floats
     room_bytes: Floats
     most_sequences: Floats
     kv_capacity_tokens: Floats
@@ -90,7 +90,8 @@ def footprint(
     away: Placement = AT_HOME,
     host: Device | None = None,
 ) -> Footprint:
-    """The one memory account: capacity × the engine's share against weights, workspace, activations and cache.
+    """The one memory account: capacity × the engine's share against weights, workspace, activations and cache (of what the
+    others leave, the engine's `cache_share`).
 
     An engine that gives pages starts if one sequence of the whole context fits, and then runs as many as have room for their
     tokens; any other engine has room for the whole context of every sequence from the start. `away`: what `host` holds instead,
@@ -103,17 +104,18 @@ def footprint(
     share = stage * (1.0 - hosted)
     logits = engine.micro_batch_tokens * model.vocab_size * _LOGIT_BYTES
     workspace = engine.reserved_bytes + (logits if logits < _ENDLESS else 0.0)
-    usable = device.capacity_bytes * engine.memory_share
-    free = maximum(usable - weights - workspace, 0.0)
+    taken = device.capacity_bytes * engine.memory_share
+    free = maximum(taken - weights - workspace, 0.0)
     kept = kept_layers(
         model, precision, parallel.tp, asked.memory, index=engine.index_keys, chunks=engine.cache != "groups"
     )
-    width = _widest(model, parallel.tp) * _RESIDUAL_BYTES
+    width = maximum(_widest(model, parallel.tp) * _RESIDUAL_BYTES, engine.pass_token_bytes)
     chunk, at_once = _in_a_pass(engine, device)
     # Activations grow with the prompts that are read at once, up to those of a full pass; a scheduler reserves that pass.
     each = (chunk if at_once else minimum(asked.prompt, chunk)) * width
     activations = minimum(asked.sequences * each, chunk * width)
-    room = maximum(free - chunk * width, 0.0)  # for the cache, beside a full pass
+    left_over = maximum(free - chunk * width, 0.0)  # beside a full pass
+    room = left_over * engine.cache_share
     passing: Floats = 0.0
     if engine.cache == "cells":
         kv = cells_bytes(engine, kept, asked.sequences, asked.context)
@@ -134,14 +136,14 @@ def footprint(
     if host is not None:
         left = host.capacity_bytes - host_weights
         most = minimum(most, most_of(maximum(left, 0.0), hosted))
-        starts = usable - weights - workspace >= (chunk * width if at_once else each)  # a device without a cache, too
+        starts = taken - weights - workspace >= (chunk * width if at_once else each)  # a device without a cache, too
         most = where(both(starts, left >= 0.0), most, 0.0)
     return Footprint(
         weights_bytes=weights,
         kv_bytes=kv * share,
         activation_bytes=activations + passing,
         workspace_bytes=workspace,
-        usable_bytes=usable,
+        usable_bytes=taken - (left_over - room),
         room_bytes=room,
         most_sequences=most,
         kv_capacity_tokens=(room if at_once else maximum(free - each, 0.0)) / maximum(one * share, 1.0) * asked.context,

@@ -75,7 +75,7 @@ def predict(
         frames=frames,
         steps=steps,
         offload=offload,
-        host=host,
+        host=None if host is None else options.machine(host),
         phase=phase,
         input_shape=input_shape,
         assume=assume,

@@ -68,7 +68,7 @@ def place(operators: Iterable[Operator], p: Placement) -> Iterator[Operator]:
 def _host_share(op: Operator, p: Placement) -> Floats:
     if op.name in ("head", "head.project"):
         return p.head
-    if op.kind == "collective" or op.name in _ENDS or op.name.startswith(("image.", "audio.", "encoder.")):
+    if op.kind == "collective" or op.name in _ENDS or op.name.startswith(("image.", "clip.", "encoder.")):
         return 0.0
     if op.kind == "moe":
         return maximum(p.layers, p.experts)

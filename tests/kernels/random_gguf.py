@@ -28,6 +28,7 @@ class RandomModel:
     head_dim: int = 64
     vocabulary: int = 320
     context: int = 256
+    rope_base: float = 10000.0
     experts: int = 0
     experts_used: int = 0
     shared_ffn: int = 0
@@ -35,6 +36,8 @@ class RandomModel:
     head_format: str = "Q6_K"
     tied: bool = False
     seed: int = 1
+    more: tuple[tuple[str, int | float | str], ...] = ()  # metadata below the architecture's name
+    expert_format: str = ""  # of the experts' matrices, where it is another
 
 
 # A model of the size of TinyLlama 1.1 B: what the end-to-end benchmark runs.
@@ -109,6 +112,10 @@ def write_random_gguf(path: str | Path, model: RandomModel = RandomModel()) -> P
     for layer in range(model.layers):
         _write_layer(writer, model, f"blk.{layer}.", matrix, rng)
     writer.add_tensor("output_norm.weight", np.ones(model.d_model, np.float32))
+    if ("rope.scaling.type", "longrope") in model.more:
+        for length in ("long", "short"):
+            factors = 1 + 3 * rng.random(model.head_dim // 2)
+            writer.add_tensor(f"rope_factors_{length}.weight", factors.astype(np.float32))
     if not model.tied:
         matrix("output.weight", model.vocabulary, model.d_model, model.head_format)
     writer.write_header_to_file()
@@ -129,7 +136,7 @@ def _write_metadata(writer: Any, m: RandomModel) -> None:
     writer.add_value_length(m.head_dim)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(m.head_dim)
-    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_freq_base(m.rope_base)
     writer.add_vocab_size(m.vocabulary)
     if m.experts:
         writer.add_expert_count(m.experts)
@@ -137,6 +144,9 @@ def _write_metadata(writer: Any, m: RandomModel) -> None:
         writer.add_expert_feed_forward_length(m.ffn)
     if m.shared_ffn:
         writer.add_expert_shared_feed_forward_length(m.shared_ffn)
+    for key, value in m.more:
+        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
+        add(f"{m.architecture}.{key}", value)
 
 
 def _write_vocabulary(writer: Any, m: RandomModel) -> None:
@@ -154,31 +164,70 @@ def _write_vocabulary(writer: Any, m: RandomModel) -> None:
     writer.add_unk_token_id(0)
 
 
+# What layers have beside two norms and their matrices, by architecture.
+_BIASED = {"qwen2": "qkv", "qwen2moe": "qkv", "gpt-oss": "qkvo", "seed_oss": "qkv"}
+_HEAD_NORMS, _WHOLE_NORMS = ("qwen3", "qwen3moe", "gemma3"), ("olmo2", "olmoe")
+_SANDWICH = ("post_attention_norm", "post_ffw_norm")
+_NORMS = {
+    "gemma2": ("attn_norm", "ffn_norm", *_SANDWICH),
+    "gemma3": ("attn_norm", "ffn_norm", *_SANDWICH),
+    "olmo2": _SANDWICH,
+    "gpt-oss": ("attn_norm", "post_attention_norm"),
+    "seed_oss": ("attn_norm", "post_attention_norm"),
+}
+
+
 def _write_layer(writer: Any, m: RandomModel, prefix: str, matrix: Any, rng: np.random.Generator) -> None:
     def vector(name: str, values: np.ndarray) -> None:
         writer.add_tensor(prefix + name, values.astype(np.float32))
 
-    q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
-    vector("attn_norm.weight", 1 + 0.1 * rng.standard_normal(m.d_model))
-    for name, rows, cols in (("q", q, m.d_model), ("k", kv, m.d_model), ("v", kv, m.d_model), ("output", m.d_model, q)):
-        matrix(f"{prefix}attn_{name}.weight", rows, cols)
-        if m.architecture in ("qwen2", "qwen2moe") and name != "output":
-            vector(f"attn_{name}.bias", 0.1 * rng.standard_normal(rows))
-    if m.architecture in ("qwen3", "qwen3moe"):
-        vector("attn_q_norm.weight", 1 + 0.1 * rng.standard_normal(m.head_dim))
-        vector("attn_k_norm.weight", 1 + 0.1 * rng.standard_normal(m.head_dim))
-    vector("ffn_norm.weight", 1 + 0.1 * rng.standard_normal(m.d_model))
+    def norm(name: str, width: int = m.d_model) -> None:
+        vector(f"{name}.weight", 1 + 0.1 * rng.standard_normal(width))
+
+    first, *others = _NORMS.get(m.architecture, ("attn_norm", "ffn_norm"))
+    norm(first)
+    _write_attention(m, prefix, matrix, vector, norm, rng)
+    for name in others:
+        norm(name)
+    experts = {"count": m.experts, "format": m.expert_format or m.format}
+    if m.architecture == "phi3":
+        matrix(f"{prefix}ffn_up.weight", 2 * m.ffn, m.d_model)
+        matrix(f"{prefix}ffn_down.weight", m.d_model, m.ffn)
+        return
     if not m.experts:
         matrix(f"{prefix}ffn_gate.weight", m.ffn, m.d_model)
         matrix(f"{prefix}ffn_up.weight", m.ffn, m.d_model)
         matrix(f"{prefix}ffn_down.weight", m.d_model, m.ffn)
         return
     vector("ffn_gate_inp.weight", rng.standard_normal((m.experts, m.d_model)) * m.d_model**-0.5)
-    matrix(f"{prefix}ffn_gate_exps.weight", m.ffn, m.d_model, count=m.experts)
-    matrix(f"{prefix}ffn_up_exps.weight", m.ffn, m.d_model, count=m.experts)
-    matrix(f"{prefix}ffn_down_exps.weight", m.d_model, m.ffn, count=m.experts)
+    matrix(f"{prefix}ffn_gate_exps.weight", m.ffn, m.d_model, **experts)
+    matrix(f"{prefix}ffn_up_exps.weight", m.ffn, m.d_model, **experts)
+    matrix(f"{prefix}ffn_down_exps.weight", m.d_model, m.ffn, **experts)
+    if m.architecture == "gpt-oss":
+        for name, width in (("gate_inp", 0), ("gate_exps", m.ffn), ("up_exps", m.ffn), ("down_exps", m.d_model)):
+            shape = (m.experts, width) if width else (m.experts,)
+            vector(f"ffn_{name}.bias", rng.standard_normal(shape))
     if m.shared_ffn:
         vector("ffn_gate_inp_shexp.weight", rng.standard_normal(m.d_model) * m.d_model**-0.5)
         matrix(f"{prefix}ffn_gate_shexp.weight", m.shared_ffn, m.d_model)
         matrix(f"{prefix}ffn_up_shexp.weight", m.shared_ffn, m.d_model)
         matrix(f"{prefix}ffn_down_shexp.weight", m.d_model, m.shared_ffn)
+
+
+def _write_attention(
+    m: RandomModel, prefix: str, matrix: Any, vector: Any, norm: Any, rng: np.random.Generator
+) -> None:
+    q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim
+    parts = [("q", q, m.d_model), ("k", kv, m.d_model), ("v", kv, m.d_model), ("output", m.d_model, q)]
+    if m.architecture == "phi3":
+        parts[:3] = [("qkv", q + 2 * kv, m.d_model)]
+    for name, rows, cols in parts:
+        matrix(f"{prefix}attn_{name}.weight", rows, cols)
+        if name[0] in _BIASED.get(m.architecture, ""):
+            vector(f"attn_{name}.bias", 0.1 * rng.standard_normal(rows))
+    if m.architecture in _HEAD_NORMS + _WHOLE_NORMS:
+        whole = m.architecture in _WHOLE_NORMS
+        norm("attn_q_norm", q if whole else m.head_dim)
+        norm("attn_k_norm", kv if whole else m.head_dim)
+    if m.architecture == "gpt-oss":
+        vector("attn_sinks.weight", rng.standard_normal(m.heads))

@@ -45,6 +45,27 @@ def test_f16_attention_is_exact_on_the_rounded_cache(d: int) -> None:
     assert np.linalg.norm(out - expected) / np.linalg.norm(expected) < 1e-6
 
 
+@pytest.mark.parametrize("kind", ["f16", "q8"])
+@pytest.mark.parametrize(
+    ("window", "cap", "sunk"), [(7, 0.0, False), (33, 0.0, True), (0, 1.5, False), (20, 2.0, True)]
+)
+def test_windows_caps_and_sinks(kind: str, window: int, cap: float, sunk: bool) -> None:
+    """Against their definitions, for queries on both sides of tile and window edges."""
+    cache, k, v = filled(kind, 48, 2, 32)
+    random = np.random.default_rng(4)
+    q = random.standard_normal((9, 6, 32)).astype(np.float32)
+    sinks = random.standard_normal(6).astype(np.float32) if sunk else None
+    keys, values = (np.repeat(a, 3, axis=1).astype(np.float64) for a in (k, v))
+    scores = np.einsum("thd,shd->ths", q, keys) * 32**-0.5
+    scores = cap * np.tanh(scores / cap) if cap else scores
+    t, s = 39 + np.arange(9)[:, None, None], np.arange(48)[None, None, :]
+    weights = np.where((s <= t) & ((t - s < window) if window else True), np.exp(scores), 0.0)
+    total = weights.sum(-1, keepdims=True) + (np.exp(sinks)[None, :, None] if sinks is not None else 0.0)
+    wanted = np.einsum("ths,shd->thd", weights / total, values)
+    out = cache.attend(1, 39, q, window=window, cap=cap, sinks=sinks, threads=2)
+    assert np.abs(out - wanted).max() < {"f16": 1e-3, "q8": 2e-2}[kind] * np.abs(wanted).max()
+
+
 def test_prefill_equals_decoding_one_by_one() -> None:
     cache, _, _ = filled("f16", 30, 2, 32)
     q = np.random.default_rng(3).standard_normal((6, 4, 32)).astype(np.float32)

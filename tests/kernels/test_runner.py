@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernels.models import MODELS, TOKENS
+from tests.kernels import numpy_model
+from tests.kernels.models import FAMILIES, MODELS, TOKENS
 from tests.kernels.random_gguf import RandomModel, write_random_gguf
 
 from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError, UnsupportedError, WaferlineError
 from waferline.kernels import runner
+from waferline.kernels.cpu.widen import kept_as, widened
 from waferline.kernels.runner.sampling import Sampling, choose_token, probabilities
 from waferline.kernels.runner.tokenizer import ByteLevel, SentencePiece
 
@@ -36,6 +38,45 @@ def test_prefill_equals_decoding(tmp_path: Path, name: str) -> None:
     loaded.reset()
     together = loaded.prefill(TOKENS, all_logits=True)
     np.testing.assert_allclose(together, one_by_one, atol=2e-5 * np.abs(one_by_one).max())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_is_what_its_description_says(tmp_path: Path, name: str) -> None:
+    """Every logit of a prompt against float64 NumPy; the cache's f16 is the only rounding, so 3e-3 of the norm is much."""
+    path = write_random_gguf(tmp_path / "m.gguf", FAMILIES[name])
+    loaded = runner.load(path, threads=1)
+    wanted = numpy_model.Model(path).logits(TOKENS)
+    together = loaded.prefill(TOKENS, all_logits=True)
+    assert np.linalg.norm(together - wanted) < 3e-3 * np.linalg.norm(wanted)
+    loaded.reset()
+    one_by_one = np.stack([loaded.decode(token).copy() for token in TOKENS])
+    assert np.linalg.norm(one_by_one - wanted) < 3e-3 * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("format", ["Q5_0", "IQ4_NL", "MXFP4"])
+def test_what_is_widened_keeps_every_value(format: str) -> None:
+    """Against the `gguf` package's own decoding, bit by bit, for all codes."""
+    import gguf
+
+    kind = gguf.GGMLQuantizationType[format]
+    size = gguf.GGML_QUANT_SIZES[kind][1]
+    blocks = np.random.default_rng(3).integers(0, 256, (64, size), dtype=np.uint8)
+    if format == "MXFP4":
+        blocks[:, 0] = np.arange(104, 168) % 40 + 104
+    else:
+        blocks[:, :2] = np.linspace(-2, 2, 64, dtype=np.float16).view(np.uint8).reshape(64, 2)
+    wide = widened(blocks.reshape(-1), format).reshape(64, -1)
+    values = gguf.quants.dequantize(wide, gguf.GGMLQuantizationType[kept_as(format)])
+    np.testing.assert_array_equal(values, gguf.quants.dequantize(blocks, kind))
+
+
+def test_scales_that_f16_cannot_hold_are_refused() -> None:
+    block = np.full((1, 17), 0x11, np.uint8)
+    block[0, 0] = 90
+    with pytest.raises(UnsupportedError, match="MXFP4"):
+        widened(block, "MXFP4")
+    block[0, 1:] = 0  # a scale of nothing does not matter
+    assert not widened(block, "MXFP4")[2:].any()
 
 
 def test_a_prefill_may_come_in_pieces(model: runner.Runner) -> None:

@@ -10,13 +10,13 @@ from waferline.kernels.gpu import attention, fp8, int4, q4_k
 
 # kernel, argument types in order, constants, and the least CUDA capability it needs
 KERNELS = (
-    (q4_k._gemv, "*u8 *fp16 *fp32 *fp32 i32 i32", {"ROWS": 4}, 80),
-    (q4_k._gemm, "*u8 *fp16 *fp32 *fp32 i32 i32 i32", {"M": 16, "N": 32}, 80),
-    (int4._gemv, "*u8 *fp16 *fp16 *fp32 *fp32 i32 i32", {"GROUP": 128, "ROWS": 4, "BYTES": 256}, 80),
-    (int4._gemm, "*u8 *fp16 *fp16 *fp16 *fp32 i32 i32 i32", {"GROUP": 128, "M": 16, "N": 64, "BYTES": 32}, 80),
-    (fp8._gemm, "*fp8e4nv *fp8e4nv *fp32 *fp32 *fp32 i32 i32 i32", {"M": 16, "N": 64, "K": 64}, 90),
+    (q4_k.gemv_kernel, "*u8 *fp16 *fp32 *fp32 i32 i32", {"ROWS": 4}, 80),
+    (q4_k.gemm_kernel, "*u8 *fp16 *fp32 *fp32 i32 i32 i32", {"M": 16, "N": 32}, 80),
+    (int4.gemv_kernel, "*u8 *fp16 *fp16 *fp32 *fp32 i32 i32", {"GROUP": 128, "ROWS": 4, "BYTES": 256}, 80),
+    (int4.gemm_kernel, "*u8 *fp16 *fp16 *fp16 *fp32 i32 i32 i32", {"GROUP": 128, "M": 16, "N": 64, "BYTES": 32}, 80),
+    (fp8.gemm_kernel, "*fp8e4nv *fp8e4nv *fp32 *fp32 *fp32 i32 i32 i32", {"M": 16, "N": 64, "K": 64}, 90),
     (
-        attention._part,
+        attention.part_kernel,
         "*fp16 *fp16 *fp16 *i32 *fp32 *fp32 *fp32 fp32 i32 i32 i32",
         {"GROUP": 4, "G": 16, "D": 128, "SPLIT": 512, "CHUNK": 64},
         80,

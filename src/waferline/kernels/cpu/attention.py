@@ -78,21 +78,22 @@ def _write_q8(k: Any, v: Any, keys: Any, values: Any, k_scale: Any, v_scale: Any
 
 # --- reading it -------------------------------------------------------------------------------------------------------
 def _attend(
-    q: Any, q_at: Any, seen: Any, rows: int, d: int, keys: Any, k_at: int, values: Any, v_at: int, k_scale: Any,
-    v_scale: Any, head_at: int, factor: float, scores: Any, out: Any,
+    q: Any, q_at: Any, since: Any, seen: Any, rows: int, d: int, keys: Any, k_at: int, values: Any, v_at: int, k_scale: Any,
+    v_scale: Any, head_at: int, factor: float, cap: float, sinks: Any, scores: Any, out: Any,
 ) -> None:  # fmt: skip
     """Answer up to four queries of one key head.
 
-    q, out f32 (any shape) with the queries' element offsets in q_at[4]; seen[4] tokens each may look at; keys and values
-    begin at elements k_at and v_at; scores f32[4, slots] is scratch.
+    q, out f32 (any shape) with the queries' element offsets in q_at[4]; each looks at tokens since[4] ... seen[4]-1; keys and
+    values begin at elements k_at and v_at; cap: scores become cap * tanh(score / cap), 0 for none; sinks f32[4]: a score each
+    that takes its share and answers nothing, or empty; scores f32[4, more than slots] is scratch.
     """
-    most = seen.max()
+    most, least = seen.max(), since[:rows].min()
     q0, q1, q2, q3 = q_at[0] * 4, q_at[1] * 4, q_at[2] * 4, q_at[3] * 4
     zero = spread(np.float32(0.0))
     scale = spread(np.float32(factor))
     slots = scores.shape[1]
     tiles = (most + TILE - 1) // TILE
-    for tile in range(0, tiles, 2):  # two at once: four sums do not hide a multiply-add's latency
+    for tile in range(least // TILE, tiles, 2):  # two at once: four sums do not hide a multiply-add's latency
         after = min(tile + 1, tiles - 1)  # an odd last one goes with itself
         s0, s1, s2, s3, t0, t1, t2, t3 = zero, zero, zero, zero, zero, zero, zero, zero
         at, at_after = (k_at + tile * TILE * d) * SIZE, (k_at + after * TILE * d) * SIZE
@@ -120,16 +121,23 @@ def _attend(
         store_f32(scores, place + slots * 12, mul(s3, left))
         store_f32(scores, place + slots * 12 + step, mul(t3, right))
     for r in range(rows):
-        row = scores[r]
-        softmax_reload(row[: seen[r]], row[: seen[r]])
+        row, end = scores[r], seen[r]
+        if cap > 0:
+            for t in range(since[r], end):
+                row[t] = cap * np.tanh(row[t] / cap)
+        if sinks.size:
+            row[end] = sinks[r]
+            end += 1
+        softmax_reload(row[since[r] : end], row[since[r] : end])
+        row[least : since[r]] = 0
         row[seen[r] : most] = 0
         if SCALED:
-            for t in range(seen[r]):
+            for t in range(since[r], seen[r]):
                 row[t] *= v_scale[head_at + t]
     for i in range(0, d, 2 * TILE):
         j = min(i + TILE, d - TILE)  # an odd last column block goes with itself
         o0, o1, o2, o3, p0, p1, p2, p3 = zero, zero, zero, zero, zero, zero, zero, zero
-        for t in range(most):
+        for t in range(least, most):
             one, two = LOAD(values, (v_at + t * d + i) * SIZE), LOAD(values, (v_at + t * d + j) * SIZE)
             weight = spread_f32(scores, t * 4)
             o0, p0 = fma(one, weight, o0), fma(two, weight, p0)
@@ -151,10 +159,11 @@ def _attend(
 
 
 def _attend_all(
-    q: Any, heads: int, d: int, keys: Any, values: Any, k_scale: Any, v_scale: Any, layer: int, position: int,
-    factor: float, scores: Any, out: Any, threads: int,
+    q: Any, heads: int, d: int, keys: Any, values: Any, k_scale: Any, v_scale: Any, layer: int, position: int, window: int,
+    factor: float, cap: float, sinks: Any, scores: Any, out: Any, threads: int,
 ) -> None:  # fmt: skip
-    """q, out f32[n, heads*d]: all heads of n tokens at `position` ..., units of four queries dealt out in turn."""
+    """q, out f32[n, heads*d]: all heads of n tokens at `position` ..., units of four queries dealt out in turn. A token sees
+    the last `window` ones, itself among them, or all where that is 0; sinks f32[heads] or empty."""
     key_heads, slots = values.shape[1], values.shape[2]
     group = heads // key_heads
     rows = q.shape[0] * group  # queries of one key head
@@ -162,6 +171,8 @@ def _attend_all(
     for thread in prange(threads):
         q_at = np.zeros(TOGETHER, np.int64)
         seen = np.zeros(TOGETHER, np.int64)
+        since = np.zeros(TOGETHER, np.int64)
+        sunk = np.zeros(TOGETHER if sinks.size else 0, np.float32)
         for unit in range(thread, key_heads * blocks, threads):
             head, first = unit // blocks, unit % blocks * TOGETHER
             count = min(TOGETHER, rows - first)
@@ -170,10 +181,13 @@ def _attend_all(
                 token = row // group
                 q_at[j] = (token * heads + head * group + row % group) * d
                 seen[j] = position + token + 1 if j < count else 0
+                since[j] = max(0, seen[j] - window) if window else 0
+                if sinks.size:
+                    sunk[j] = sinks[head * group + row % group]
             at = (layer * key_heads + head) * slots
             ATTEND(
-                q, q_at, seen, count, d, keys, at * d, values, at * d, k_scale.reshape(-1), v_scale.reshape(-1), at,
-                factor, scores[thread], out,
+                q, q_at, since, seen, count, d, keys, at * d, values, at * d, k_scale.reshape(-1), v_scale.reshape(-1), at,
+                factor, cap, sunk, scores[thread], out,
             )  # fmt: skip
 
 
@@ -240,10 +254,24 @@ class KVCache:
         if first < 0 or first + k.shape[0] > self.slots or k.shape[1:] != self.values.shape[1::2] or v.shape != k.shape:
             raise InvalidInputError(f"k {k.shape} at token {first} of {self.slots}", where="kv cache")
         arrays = (np.ascontiguousarray(k, np.float32), np.ascontiguousarray(v, np.float32))
-        writer_kernel(self.kind)(*arrays, self.keys, self.values, self.k_scale, self.v_scale, layer, first)
+        writer_kernel(self.kind)(*arrays, *self.arrays, layer, first)
 
-    def attend(self, layer: int, position: int, q: np.ndarray, *, threads: int = 1) -> np.ndarray:
-        """softmax(q k^T / sqrt(d)) v, causal: query t sees tokens 0 ... position + t.
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """keys, values, k_scale, v_scale, as kernels take them."""
+        return self.keys, self.values, self.k_scale, self.v_scale
+
+    def scratch(self, threads: int) -> np.ndarray:
+        """Room for the scores of one key head in each thread, and a sink's."""
+        return np.zeros((threads, TOGETHER, self.slots + TILE), np.float32)
+
+    def attend(
+        self, layer: int, position: int, q: np.ndarray, *, threads: int = 1, window: int = 0, cap: float = 0.0,
+        sinks: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """softmax(q k^T / sqrt(d)) v, causal: query t sees tokens 0 ... position + t, or the last `window` of them.
+
+        cap: scores become cap * tanh(score / cap). sinks f32[heads]: a score a head that takes its share of the softmax.
 
         q f32[n, heads, d] -> f32[n, heads, d]; n = 1 is a decode step, more a prefill. NaN in a query makes that query's
         answer NaN; NaN in a visible key or value makes the answers that see it NaN, and may those of tokens before it that
@@ -257,9 +285,9 @@ class KVCache:
             )
         use_threads(threads)
         out = np.empty_like(q)
-        scores = np.zeros((threads, TOGETHER, self.slots), np.float32)
+        sinks = np.zeros(0, np.float32) if sinks is None else np.ascontiguousarray(sinks, np.float32)
         attention_kernel(self.kind)(
-            q.reshape(q.shape[0], -1), q.shape[1], d, self.keys, self.values, self.k_scale, self.v_scale, layer, position,
-            d**-0.5, scores, out.reshape(q.shape[0], -1), threads,
+            q.reshape(q.shape[0], -1), q.shape[1], d, *self.arrays, layer, position, window,
+             np.float32(d**-0.5), np.float32(cap), sinks, self.scratch(threads), out.reshape(q.shape[0], -1), threads,
         )  # fmt: skip
         return out

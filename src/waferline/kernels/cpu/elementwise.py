@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,32 @@ def swiglu_row(gate: Any, up: Any, y: Any) -> None:
 
 
 @jit
+def geglu_row(gate: Any, up: Any, y: Any) -> None:
+    """y = gelu(gate) * up for contiguous f32[n], with GELU's tanh form: gate * sigmoid(2 sqrt(2/pi) (gate + 0.044715 gate**3))."""
+    whole = y.size // LANES * LANES
+    one, cubed, slope = spread(np.float32(1.0)), spread(np.float32(0.044715)), spread(np.float32(-_GELU))
+    for i in range(0, whole, LANES):
+        g = load_f32(gate, i * 4)
+        turned = mul(slope, mul(g, add(one, mul(cubed, mul(g, g)))))
+        store_f32(y, i * 4, mul(div(g, add(one, exp(turned))), load_f32(up, i * 4)))
+    for i in range(whole, y.size):
+        g = gate[i]
+        turned = np.float32(_GELU) * g * (np.float32(1.0) + np.float32(0.044715) * g * g)
+        y[i] = g / (np.float32(1.0) + np.float32(np.exp(-turned))) * up[i]
+
+
+@jit
+def clamped_row(gate: Any, up: Any, y: Any) -> None:
+    """y = g sigmoid(1.702 g) (u + 1) with g = min(gate, 7) and u within -7 ... 7, as gpt-oss has it."""
+    for i in range(y.size):
+        g, u = min(gate[i], _CLAMP), min(max(up[i], -_CLAMP), _CLAMP)
+        y[i] = g / (np.float32(1.0) + np.float32(np.exp(_STEEP * g))) * (u + np.float32(1.0))
+
+
+_GELU, _CLAMP, _STEEP = 2 * (2 / math.pi) ** 0.5, np.float32(7.0), np.float32(-1.702)
+
+
+@jit
 def add_rows(x: Any, y: Any, first: int, last: int) -> None:
     """x += y, rows first ... last-1; y may be wider."""
     whole = x.shape[1] // LANES * LANES
@@ -95,15 +123,46 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-5) -> np.ndar
     return y.reshape(x.shape)
 
 
-def rope_table(
-    positions: int, rotated: int, *, base: float = 10000.0, factors: np.ndarray | None = None, scale: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin f32[positions, rotated/2] of position * scale * base**(-2i/rotated) / factors[i], computed in f64."""
-    frequency = base ** (-np.arange(0, rotated, 2, dtype=np.float64) / rotated) * scale
-    if factors is not None:
-        frequency = frequency / np.asarray(factors, np.float64)
-    angle = np.arange(positions, dtype=np.float64)[:, None] * frequency
-    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Rotary positions: frequencies base**(-2i/rotated) * scale, and what stretches them to longer contexts.
+
+    trained: context the model was trained with; above 0 with a scale below 1, YaRN (arXiv:2309.00071) slows only the pairs that
+    turn fewer than `slow` times in it, fully, and those up to `fast` times in part. magnitude: of cosine and sine. by_length: the
+    file's factors are for contexts up to `trained` or for longer ones, and a magnitude of its own belongs to them (LongRoPE).
+    """
+
+    rotated: int
+    base: float = 10000.0
+    scale: float = 1.0
+    trained: int = 0
+    magnitude: float = 1.0
+    fast: float = 32.0
+    slow: float = 1.0
+    by_length: bool = False
+
+    def with_base(self, base: float) -> Rope:
+        return replace(self, base=base)
+
+    def table(self, positions: int, factors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """cos and sin f32[positions, rotated/2], computed in f64; `factors` divide the frequencies."""
+        i = np.arange(0, self.rotated, 2, dtype=np.float64)
+        frequency, magnitude = self.base ** (-i / self.rotated), self.magnitude
+        if factors is not None:
+            frequency = frequency / np.asarray(factors, np.float64)
+        if self.trained and self.scale < 1:
+            turns = [
+                self.rotated * math.log(self.trained / (t * 2 * math.pi)) / (2 * math.log(self.base))
+                for t in (self.fast, self.slow)
+            ]
+            low, high = max(0, math.floor(turns[0])), min(self.rotated - 1, math.ceil(turns[1]))
+            kept = 1 - np.clip((i / 2 - low) / max(high - low, 1e-3), 0, 1)
+            frequency = frequency * (self.scale * (1 - kept) + kept)
+            magnitude *= 1 + 0.1 * math.log(1 / self.scale)
+        else:
+            frequency = frequency * self.scale
+        angle = np.arange(positions, dtype=np.float64)[:, None] * frequency
+        return (magnitude * np.cos(angle)).astype(np.float32), (magnitude * np.sin(angle)).astype(np.float32)
 
 
 def rope(x: np.ndarray, *, position: int = 0, base: float = 10000.0, halves: bool = False) -> np.ndarray:
@@ -114,7 +173,7 @@ def rope(x: np.ndarray, *, position: int = 0, base: float = 10000.0, halves: boo
             f"x {x.shape} at position {position}", where="rope", hint="(tokens, heads, even head_dim)"
         )
     tokens, heads, head_dim = x.shape
-    cos, sin = rope_table(position + tokens, head_dim, base=base)
+    cos, sin = Rope(head_dim, base).table(position + tokens)
     y = np.array(x, np.float32).reshape(tokens, heads * head_dim)
     rope_rows(y, heads, head_dim, position, cos, sin, halves, 0, tokens)
     return y.reshape(x.shape)

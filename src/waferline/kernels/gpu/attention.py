@@ -19,7 +19,7 @@ _LEAST_GROUP = 16  # query heads of one key head, padded to a tensor-core tile
 
 
 @triton.jit
-def _part(
+def part_kernel(
     q, k, v, lengths, sums, peaks, mass, scale, kv_heads, context,
     splits, GROUP: tl.constexpr, G: tl.constexpr, D: tl.constexpr, SPLIT: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
@@ -69,7 +69,7 @@ def decode_attention(q: Any, k: Any, v: Any, lengths: Any) -> Any:
     parts = (batch * kv_heads, splits, group)
     sums = torch.empty((*parts, d), dtype=torch.float32, device=q.device)
     peaks, mass = (torch.empty(parts, dtype=torch.float32, device=q.device) for _ in range(2))
-    _part[(batch * kv_heads, splits)](
+    part_kernel[(batch * kv_heads, splits)](
         q.contiguous(), k.contiguous(), v.contiguous(), lengths.to(torch.int32), sums, peaks, mass, 1 / math.sqrt(d),
         kv_heads, context, splits, GROUP=group, G=max(_LEAST_GROUP, triton.next_power_of_2(group)), D=d,
         SPLIT=_SPLIT_KEYS, CHUNK=_CHUNK,

@@ -31,7 +31,7 @@ def check_supported(device: Any) -> None:
 
 
 @triton.jit
-def _gemm(
+def gemm_kernel(
     x, w, x_scales, w_scales, y, m, n, k, M: tl.constexpr, N: tl.constexpr,
     K: tl.constexpr,
 ):  # fmt: skip
@@ -62,5 +62,7 @@ def matmul(x: Any, x_scales: Any, weights: Any, w_scales: Any) -> Any:
     y = torch.empty((m, n), dtype=torch.float32, device=x.device)
     tile_m = max(_LEAST_M, min(64, triton.next_power_of_2(m)))
     grid = (triton.cdiv(m, tile_m), triton.cdiv(n, _TILE_N))
-    _gemm[grid](x.contiguous(), weights.contiguous(), x_scales, w_scales, y, m, n, k, M=tile_m, N=_TILE_N, K=_TILE_K)
+    gemm_kernel[grid](
+        x.contiguous(), weights.contiguous(), x_scales, w_scales, y, m, n, k, M=tile_m, N=_TILE_N, K=_TILE_K
+    )
     return y

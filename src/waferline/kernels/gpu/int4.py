@@ -59,7 +59,7 @@ def dequantise(matrix: Int4Matrix) -> Any:
 
 
 @triton.jit
-def _gemv(
+def gemv_kernel(
     codes, scales, zeros, x, y, rows, half, GROUP: tl.constexpr, ROWS: tl.constexpr,
     BYTES: tl.constexpr,
 ):  # fmt: skip
@@ -83,7 +83,7 @@ def _gemv(
 
 
 @triton.jit
-def _gemm(
+def gemm_kernel(
     codes, scales, zeros, x, y, m, rows, half, GROUP: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, BYTES: tl.constexpr,
 ):  # fmt: skip
@@ -121,11 +121,11 @@ def matmul(matrix: Int4Matrix, x: Any, *, rows_per_program: int = 4) -> Any:
     y = torch.empty((m, rows), dtype=torch.float32, device=matrix.codes.device)
     parts = (matrix.codes, matrix.scales, matrix.zeros, batch, y)
     if m == 1:
-        _gemv[(triton.cdiv(rows, rows_per_program),)](
+        gemv_kernel[(triton.cdiv(rows, rows_per_program),)](
             *parts, rows, half, GROUP=matrix.group, ROWS=rows_per_program, BYTES=256
         )
     else:
         tile_m = max(_LEAST_M, min(64, triton.next_power_of_2(m)))
         grid = (triton.cdiv(m, tile_m), triton.cdiv(rows, _TILE_N))
-        _gemm[grid](*parts, m, rows, half, GROUP=matrix.group, M=tile_m, N=_TILE_N, BYTES=_TILE_BYTES)
+        gemm_kernel[grid](*parts, m, rows, half, GROUP=matrix.group, M=tile_m, N=_TILE_N, BYTES=_TILE_BYTES)
     return y.reshape(*x.shape[:-1], rows)

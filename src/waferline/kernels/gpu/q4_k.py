@@ -36,7 +36,7 @@ def _scale_and_min(block, sub, mask):
 
 
 @triton.jit
-def _gemv(weights, halves, x, y, rows, blocks, ROWS: tl.constexpr):
+def gemv_kernel(weights, halves, x, y, rows, blocks, ROWS: tl.constexpr):
     """y[ROWS] = W[ROWS, :] · x for one program's rows; codes (ROWS, 128) a block, sums in f32."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = (row < rows)[:, None]
@@ -61,7 +61,7 @@ def _gemv(weights, halves, x, y, rows, blocks, ROWS: tl.constexpr):
 
 
 @triton.jit
-def _gemm(weights, halves, x, y, m, rows, blocks, M: tl.constexpr, N: tl.constexpr):
+def gemm_kernel(weights, halves, x, y, m, rows, blocks, M: tl.constexpr, N: tl.constexpr):
     """y[M, N] = x[M, :] · W[N, :]ᵀ: sub-blocks of 32 columns are decoded to f16 and go through the tensor cores."""
     i = tl.program_id(0) * M + tl.arange(0, M)
     row = tl.program_id(1) * N + tl.arange(0, N)
@@ -107,10 +107,10 @@ def matmul(weights: Any, x: Any, *, rows_per_program: int = 4) -> Any:
     blocks = row_bytes // BLOCK_BYTES
     if m == 1:
         grid = (triton.cdiv(rows, rows_per_program),)
-        _gemv[grid](weights, halves, batch, y, rows, blocks, ROWS=rows_per_program)
+        gemv_kernel[grid](weights, halves, batch, y, rows, blocks, ROWS=rows_per_program)
     else:
         tile_m, tile_n = max(_LEAST_M, min(64, triton.next_power_of_2(m))), 32
-        _gemm[(triton.cdiv(m, tile_m), triton.cdiv(rows, tile_n))](
+        gemm_kernel[(triton.cdiv(m, tile_m), triton.cdiv(rows, tile_n))](
             weights, halves, batch, y, m, rows, blocks, M=tile_m, N=tile_n
         )
     return y.reshape(*x.shape[:-1], rows)

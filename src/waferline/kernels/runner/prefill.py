@@ -12,8 +12,8 @@ from numba import prange
 
 from waferline.kernels.cpu import activations
 from waferline.kernels.cpu.aligned import aligned_f32
-from waferline.kernels.cpu.attention import TOGETHER, KVCache, attention_kernel, writer_kernel
-from waferline.kernels.cpu.elementwise import add_rows, rms_norm_rows, rope_rows, swiglu_row
+from waferline.kernels.cpu.attention import KVCache, attention_kernel, writer_kernel
+from waferline.kernels.cpu.elementwise import rms_norm_rows, rope_rows
 from waferline.kernels.cpu.jit import jit, specialise
 from waferline.kernels.cpu.matmul import GROUP_COLUMNS, PREFETCH_BYTES, Layout, layout_for, sweep_kernel
 from waferline.kernels.cpu.tiles import ROWS, TILES
@@ -83,16 +83,17 @@ def _rope(x: Any, heads: int, d: int, position: int, cos: Any, sin: Any, halves:
 
 
 @jit(parallel=True)
-def _swiglu(gate: Any, up: Any, y: Any, threads: int) -> None:
+def _activate(kind: int, gate: Any, up: Any, y: Any, threads: int) -> None:
     for t in prange(threads):
         for r in range(t * y.shape[0] // threads, (t + 1) * y.shape[0] // threads):
-            swiglu_row(gate[r, : y.shape[1]], up[r, : y.shape[1]], y[r])
+            step.activate(kind, gate[r, : y.shape[1]], up[r, : y.shape[1]], y[r])
 
 
 @jit(parallel=True)
-def _add(x: Any, y: Any, threads: int) -> None:
+def _finish(x: Any, y: Any, norms: Any, layer: int, eps: float, scale: Any, threads: int) -> None:
     for t in prange(threads):
-        add_rows(x, y, t * x.shape[0] // threads, (t + 1) * x.shape[0] // threads)
+        a, b = t * x.shape[0] // threads, (t + 1) * x.shape[0] // threads
+        step.finish(x[a:b], y[a:b], norms, layer, eps, scale)
 
 
 @dataclass(slots=True)
@@ -101,6 +102,7 @@ class Batch:
 
     config: ModelConfig
     model: step.Model
+    shape: step.Shape
     cache: KVCache
     threads: int
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(len(step.OPERATORS)))
@@ -163,69 +165,91 @@ class Batch:
         h = np.empty_like(x)
         for layer in range(self.config.layers):
             self._attention(x, h, layer, position)
-            _norm(x, self.model.ffn_norm[layer], self.config.rms_eps, h, self.threads)
-            self._input = None  # h is overwritten in place
-            self._spent(step.NORM)
+            self._norm_into(x, self.model.ffn_norm, layer, h)
             if self.config.experts:
-                self._mixture(x, h, layer)
+                y = self._mixture(h, layer)
             else:
-                _add(x, self._network(h, self.model.table[layer, GATE : DOWN + 1], self.config.ffn), self.threads)
+                y = self._network(h, self.model.table[layer, GATE : DOWN + 1], self.config.ffn)
+            self._finish(x, y, self.model.ffn_out_norm, layer)
         self.cache.tokens += x.shape[0]
         return x
 
+    def _norm_into(self, x: np.ndarray, norms: np.ndarray, layer: int, h: np.ndarray) -> None:
+        """h = norm(x), or x where the model has no norm there."""
+        if norms.size:
+            _norm(x, norms[layer], self.config.rms_eps, h, self.threads)
+        else:
+            h[:] = x
+        self._input = None  # h is overwritten in place
+        self._spent(step.NORM)
+
+    def _finish(self, x: np.ndarray, y: np.ndarray, norms: np.ndarray, layer: int) -> None:
+        _finish(x, y, norms, layer, self.config.rms_eps, self.shape.residual_scale, self.threads)
+
     def _attention(self, x: np.ndarray, h: np.ndarray, layer: int, position: int) -> None:
         c, m, n = self.config, self.model, x.shape[0]
-        _norm(x, m.attn_norm[layer], c.rms_eps, h, self.threads)
-        self._input = None
-        self._spent(step.NORM)
+        self._norm_into(x, m.attn_norm, layer, h)
         q, k, v = (self.times(h, m.table[layer, kind], step.QKV, name) for kind, name in ((Q, "q"), (K, "k"), (V, "v")))
         q, k, v = (np.ascontiguousarray(a[:n, :w]) for a, w in ((q, c.q_width), (k, c.kv_width), (v, c.kv_width)))
-        for a, bias in ((q, m.q_bias), (k, m.k_bias), (v, m.v_bias)):
+        for a, bias in ((q, m.attn_q_bias), (k, m.attn_k_bias), (v, m.attn_v_bias)):
             if bias.size:
                 step.add_bias(a, bias[layer])
         if m.q_norm.size:
-            step.head_norm(q, m.q_norm[layer], c.heads, c.head_dim, c.rms_eps)
-            step.head_norm(k, m.k_norm[layer], c.kv_heads, c.head_dim, c.rms_eps)
-        _rope(q, c.heads, c.head_dim, position, m.cos, m.sin, c.family.halves, self.threads)
-        _rope(k, c.kv_heads, c.head_dim, position, m.cos, m.sin, c.family.halves, self.threads)
+            step.norm_parts(q, m.q_norm[layer], c.q_width, c.rms_eps)
+            step.norm_parts(k, m.k_norm[layer], c.kv_width, c.rms_eps)
+        local = min(c.windows[layer], 1)
+        _rope(q, c.heads, c.head_dim, position, m.cos[local], m.sin[local], c.family.halves, self.threads)
+        _rope(k, c.kv_heads, c.head_dim, position, m.cos[local], m.sin[local], c.family.halves, self.threads)
         cache, heads = self.cache, (n, c.kv_heads, c.head_dim)
-        arrays = (cache.keys, cache.values, cache.k_scale, cache.v_scale)
-        writer_kernel(cache.kind)(k.reshape(heads), v.reshape(heads), *arrays, layer, position)
+        writer_kernel(cache.kind)(k.reshape(heads), v.reshape(heads), *cache.arrays, layer, position)
         self._spent(step.ROPE)
-        scores = np.zeros((self.threads, TOGETHER, cache.slots), np.float32)
         out = self._array("attended", *q.shape)
-        factor = np.float32(c.head_dim**-0.5)
-        attend = attention_kernel(cache.kind)
-        attend(q, c.heads, c.head_dim, *arrays, layer, position, factor, scores, out, self.threads)
+        sinks = m.sinks[layer] if m.sinks.size else _EMPTY
+        attention_kernel(cache.kind)(
+            q, c.heads, c.head_dim, *cache.arrays, layer, position, c.windows[layer], self.shape.score_scale,
+            self.shape.score_cap, sinks, cache.scratch(self.threads), out, self.threads,
+        )  # fmt: skip
         self._spent(step.ATTENTION)
         o = self.times(out, m.table[layer, PROJECTION], step.ATTN_OUT, "o")
-        if m.o_bias.size:
-            step.add_bias(o, m.o_bias[layer])
-        _add(x, o, self.threads)
+        if m.attn_output_bias.size:
+            step.add_bias(o, m.attn_output_bias[layer])
+        self._finish(x, o, m.attn_out_norm, layer)
 
-    def _network(self, h: np.ndarray, rows: np.ndarray, width: int, expert: int = 0) -> np.ndarray:
-        """down(silu(gate h) * (up h)), f32[at least n, d_model or more]."""
-        gate = self.times(h, rows[0], step.GATE_UP, "gate", expert)
-        up = self.times(h, rows[1], step.GATE_UP, "up", expert)
+    def _network(self, h: np.ndarray, rows: np.ndarray, width: int, layer: int = 0, expert: int = -1) -> np.ndarray:
+        """down(act(gate h) * (up h)), f32[at least n, d_model or more]; `expert` -1 for a network that is none."""
+        m, place = self.model, max(expert, 0)
+        biased = expert >= 0 and m.ffn_gate_exps_bias.size > 0
+        gate = self.times(h, rows[0], step.GATE_UP, "gate", place)
+        up = self.times(h, rows[1], step.GATE_UP, "up", place)
+        if biased:
+            step.add_bias(gate, m.ffn_gate_exps_bias[layer, place])
+            step.add_bias(up, m.ffn_up_exps_bias[layer, place])
         act = self._array("act", h.shape[0], width)
-        _swiglu(gate, up, act, self.threads)
+        _activate(self.shape.activation, gate, up, act, self.threads)
         self._spent(step.SWIGLU)
-        return self.times(act, rows[2], step.DOWN_OP, "down", expert)
+        y = self.times(act, rows[2], step.DOWN_OP, "down", place)
+        if biased:
+            step.add_bias(y, m.ffn_down_exps_bias[layer, place])
+        return y
 
-    def _mixture(self, x: np.ndarray, h: np.ndarray, layer: int) -> None:
-        """Each expert once, on the tokens that chose it."""
-        c, rows, n = self.config, self.model.table[layer], h.shape[0]
+    def _mixture(self, h: np.ndarray, layer: int) -> np.ndarray:
+        """What the experts add up to, f32[n, d_model]: each once, on the tokens that chose it."""
+        c, m, rows, n = self.config, self.model, self.model.table[layer], h.shape[0]
         logits = np.ascontiguousarray(self.times(h, rows[ROUTER], step.ROUTE, "router")[:n, : c.experts])
+        if m.ffn_gate_inp_bias.size:
+            step.add_bias(logits, m.ffn_gate_inp_bias[layer])
         chosen, weights = np.empty((n, c.experts_used), np.int64), np.empty((n, c.experts_used), np.float32)
         for t in range(n):
             step.choose(logits[t], c.experts_used, c.family.renormalise, chosen[t], weights[t])
         self._spent(step.ROUTE)
+        total = np.zeros_like(h)
         for expert in np.unique(chosen):
             tokens, slot = np.nonzero(chosen == expert)
             part = np.ascontiguousarray(h[tokens])
-            y = self._network(part, rows[GATES : GATES + 3], c.expert_ffn, int(expert))
-            x[tokens] += weights[tokens, slot][:, None] * y[: len(tokens), : c.d_model]
+            y = self._network(part, rows[GATES : GATES + 3], c.expert_ffn, layer, int(expert))
+            total[tokens] += weights[tokens, slot][:, None] * y[: len(tokens), : c.d_model]
         if c.shared_ffn:
-            gate = 1 / (1 + np.exp(-(h @ self.model.shared_gate[layer])))
             y = self._network(h, rows[SHARED_GATE : SHARED_GATE + 3], c.shared_ffn)
-            x += gate[:, None].astype(np.float32) * y[:n, : c.d_model]
+            gate = 1 / (1 + np.exp(-(h @ m.shared_gate[layer]))) if m.shared_gate.size else np.ones(n)
+            total += gate[:, None].astype(np.float32) * y[:n, : c.d_model]
+        return total

@@ -14,8 +14,7 @@ from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError
 from waferline.formats.codec import decode as decode_format
 from waferline.formats.gguf_header import open_gguf
 from waferline.formats.tensors import TensorFile, TensorInfo
-from waferline.kernels.cpu.attention import TOGETHER, KVCache
-from waferline.kernels.cpu.elementwise import rope_table
+from waferline.kernels.cpu.attention import KVCache
 from waferline.kernels.cpu.matmul import layout_for
 from waferline.kernels.cpu.threads import available_threads, use_threads
 from waferline.kernels.cpu.tiles import ROWS, TILES
@@ -78,16 +77,14 @@ class Runner:
         self.cache, self.threads, self.load_s = cache, threads, load_s
         self._embedding = file["token_embd.weight"]
         self._embedding_bytes = file.raw(self._embedding).reshape(config.vocabulary, -1)
-        cos, sin = rope_table(
-            cache.slots, config.rotated, base=config.rope_base, factors=weights.rope_factors, scale=config.rope_scale
-        )
-        self._model = _step_model(weights, cos, sin)
+        self._model = _step_model(weights, config, cache.slots)
         self._shape = _step_shape(config)
-        self._work = _step_work(config, threads, cache.slots)
+        self._work = _step_work(config, cache, threads)
+        self._cache = step.Cache(*cache.arrays)
         self._decode = step.decode_kernel(cache.kind)
         self._logits = np.zeros((1, -(-config.vocabulary // ROWS) * ROWS), np.float32)
         self._ticks = np.zeros(len(step.OPERATORS), np.int64)
-        self._batch = Batch(config, self._model, cache, threads)
+        self._batch = Batch(config, self._model, self._shape, cache, threads)
         self.operators_s = dict.fromkeys(step.OPERATORS, 0.0)  # of all decode steps since `reset`
 
     @property
@@ -107,10 +104,20 @@ class Runner:
         return dict(zip(step.OPERATORS, self._batch.seconds.tolist(), strict=True))
 
     def embed(self, tokens: Sequence[int]) -> np.ndarray:
-        """Rows of the embedding, f32[n, d_model]."""
+        """Rows of the embedding, as the model scales them, f32[n, d_model]."""
         rows = np.ascontiguousarray(self._embedding_bytes[np.asarray(tokens, np.int64)])
         values = decode_format(rows, self._embedding.format, (len(rows), self.config.d_model))
-        return np.ascontiguousarray(values, np.float32)
+        values = np.ascontiguousarray(values, np.float32)
+        return values * np.float32(self.config.embedding_scale) if self.config.embedding_scale != 1 else values
+
+    def _finish(self, logits: np.ndarray) -> np.ndarray:
+        """Logits as the model scales and caps them, in place."""
+        scale, cap = self.config.logit_scale, self.config.logit_cap
+        if scale != 1:
+            logits *= np.float32(scale)
+        if cap:
+            np.multiply(np.tanh(logits / np.float32(cap), out=logits), np.float32(cap), out=logits)
+        return logits
 
     def _check(self, tokens: Sequence[int]) -> None:
         if len(tokens) == 0:
@@ -131,14 +138,13 @@ class Runner:
         start = time.perf_counter()
         x, c = self.embed([token]), self.cache
         self._decode(
-            x, c.tokens, self._model, self._work, self._shape, c.keys, c.values, c.k_scale, c.v_scale, self._logits,
-            self._ticks, self.threads,
-        )  # fmt: skip
+            x, c.tokens, self._model, self._work, self._shape, self._cache, self._logits, self._ticks, self.threads
+        )
         c.tokens += 1
         elapsed, total = time.perf_counter() - start, max(1, int(self._ticks.sum()))
         for name, ticks in zip(step.OPERATORS, self._ticks.tolist(), strict=True):
             self.operators_s[name] += elapsed * ticks / total
-        return self._logits[0, : self.config.vocabulary]
+        return self._finish(self._logits[0, : self.config.vocabulary])
 
     def prefill(self, tokens: Sequence[int], *, all_logits: bool = False) -> np.ndarray:
         """Many tokens behind the cached ones -> logits of the last, f32[vocabulary], or of each, f32[n, vocabulary]."""
@@ -156,7 +162,8 @@ class Runner:
         h = np.empty_like(x)
         step.rms_norm_rows(x, self._model.output_norm, self.config.rms_eps, h, 0, x.shape[0])
         row = self._model.table[self.config.layers, 0]
-        return self._batch.times(h, row, step.OUTPUT, "logits")[: x.shape[0], : self.config.vocabulary].copy()
+        logits = self._batch.times(h, row, step.OUTPUT, "logits")[: x.shape[0], : self.config.vocabulary]
+        return self._finish(logits.copy())
 
     def generate(
         self,
@@ -233,7 +240,7 @@ def load(
     threads: int | None = None,
     memory_bytes: int | None = None,
 ) -> Runner:
-    """A runner for a GGUF file of the Llama family (`config.FAMILIES`).
+    """A runner for a GGUF file of one of `config.FAMILIES`.
 
     context: tokens of KV cache (default: the model's own, at most 2048). kv: `f16` or `q8`. threads: default all cores.
     memory_bytes: what may be used (default: what the system has free).
@@ -261,7 +268,7 @@ def load(
         raise DoesNotFitError(
             f"a KV cache and work space of {reserved} bytes with {free} free", where=str(path), hint="a shorter context"
         )
-    weights = read_weights(file, config, free - reserved)
+    weights = read_weights(file, config, free - reserved, context)
     cache = KVCache.empty(kv, *dims)
     runner = Runner(file, config, weights, tokenizer, cache, threads, 0.0)
     runner.load_s = time.perf_counter() - start
@@ -275,33 +282,42 @@ def _vocabulary(file: TensorFile) -> int:
     return found.shape[0]
 
 
-def _step_model(w: Weights, cos: np.ndarray, sin: np.ndarray) -> step.Model:
+def _step_model(w: Weights, c: ModelConfig, slots: int) -> step.Model:
+    tables = [rope.table(slots, factors) for rope, factors in zip(c.ropes, _factors(w, c), strict=True)]
+    cos, sin = (np.stack(t) for t in zip(*tables, strict=True))
     return step.Model(
-        w.arena, w.table, w.norms["attn_norm"], w.norms["ffn_norm"], w.norms["attn_q_norm"], w.norms["attn_k_norm"],
-        w.biases["attn_q"], w.biases["attn_k"], w.biases["attn_v"], w.biases["attn_output"], w.shared_gate, w.output_norm,
-        cos, sin,
+        arena=w.arena, table=w.table, output_norm=w.output_norm, windows=np.array(c.windows, np.int64), cos=cos, sin=sin,
+        **w.vectors,
     )  # fmt: skip
+
+
+def _factors(w: Weights, c: ModelConfig) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Rotary factors of layers that see everything, and of those with a window."""
+    return w.rope_factors, w.rope_factors if c.family.local_scaled else None
 
 
 def _step_shape(c: ModelConfig) -> step.Shape:
     return step.Shape(
-        c.heads, c.kv_heads, c.head_dim, c.d_model, c.expert_ffn if c.experts else c.ffn, c.experts, c.experts_used,
-        c.shared_ffn, c.family.halves, c.family.renormalise, c.rms_eps,
+        heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, d_model=c.d_model, ffn=c.expert_ffn if c.experts else c.ffn,
+        experts=c.experts, experts_used=c.experts_used, shared_ffn=c.shared_ffn, halves=c.family.halves,
+        renormalise=c.family.renormalise, activation=step.ACTIVATIONS.index(c.family.activation), eps=c.rms_eps,
+        score_scale=np.float32(c.score_scale), score_cap=np.float32(c.score_cap),
+        residual_scale=np.float32(c.residual_scale),
     )  # fmt: skip
 
 
-def _step_work(c: ModelConfig, threads: int, slots: int) -> step.Work:
+def _step_work(c: ModelConfig, cache: KVCache, threads: int) -> step.Work:
     ffn = max(c.ffn, c.expert_ffn, c.shared_ffn)
     widest = max(c.d_model, c.q_width, ffn)
 
     def rows(width: int, pad: bool = True) -> np.ndarray:
         return np.zeros((1, -(-width // ROWS) * ROWS if pad else width), np.float32)
 
-    k, z, f = (step.packed_for(kind, widest) for kind in ("q8_k", "q8_0", "f32"))
+    k, z, f = (step.packed_for(kind, widest) for kind in step.LAYOUTS)
     return step.Work(
-        k=k, z=z, f=f, h=rows(c.d_model, pad=False), q=rows(c.q_width), kk=rows(c.kv_width), v=rows(c.kv_width),
+        packed=(k, z, f), h=rows(c.d_model, pad=False), q=rows(c.q_width), kk=rows(c.kv_width), v=rows(c.kv_width),
         attended=rows(c.q_width, pad=False), o=rows(c.d_model), gate=rows(ffn), up=rows(ffn), act=rows(ffn),
-        router=rows(max(c.experts, 1)), scores=np.zeros((threads, TOGETHER, slots), np.float32),
+        router=rows(max(c.experts, 1)), sum=rows(c.d_model, pad=False), scores=cache.scratch(threads),
     )  # fmt: skip
 
 

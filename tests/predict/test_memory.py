@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -215,10 +216,17 @@ def test_an_engine_with_pages_needs_room_for_one_whole_context_and_others_for_ev
         serve("llama-3-8b", machine, [100, 600], context=512)
 
 
-def test_beyond_the_context_of_a_model_is_said() -> None:
+def test_beyond_the_context_of_a_model_is_said(tmp_path: Path) -> None:
     notes = run(Scenario(model="llama-3-8b", machine="h100", prompt=200_000)).result.notes
     assert any("200,256 tokens are beyond the context of 8,192" in note for note in notes)
     assert not any("beyond" in note for note in run(Scenario(model="llama-3-8b", machine="h100")).result.notes)
+    config = json.loads((DATA / "qwen1.5-72b.json").read_text()) | {"max_position_embeddings": 32768}
+    config["rope_scaling"] = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    stretched = {"model": tmp_path / "config.json", "machine": "b300", "precision": "fp8", "devices": 8}
+    for context, said in ((100_000, "within"), (200_000, "beyond")):
+        notes = run(Scenario(**stretched, context=context)).result.notes
+        assert any(f"{said} the context of 131,072 (yarn x4 from 32,768)" in note for note in notes)
 
 
 def test_a_share_is_a_share() -> None:

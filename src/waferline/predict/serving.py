@@ -196,10 +196,11 @@ def _context_notes(model: Transformer, a: Arguments) -> tuple[str, ...]:
         short = np.asarray(context < tokens)
         least, most = (np.broadcast_to(x, short.shape)[short].flat[0] for x in (context, tokens))
         raise InvalidInputError(f"a context of {least:g} tokens is shorter than prompt and output, {most:g} tokens")
-    longest = float(np.max(context))
-    if not 0 < model.max_positions < longest:
-        return ()
-    return (f"{longest:,.0f} tokens are beyond the context of {model.max_positions:,} that {model.name} was made for",)
+    longest, rule = float(np.max(context)), f" ({model.context_rule})" if model.context_rule else ""
+    made_for = f"the context of {model.max_positions:,}{rule} that {model.name} was made for"
+    if 0 < model.max_positions < longest:
+        return (f"{longest:,.0f} tokens are beyond {made_for}",)
+    return (f"{longest:,.0f} tokens are within {made_for}",) if rule and "context" in a else ()
 
 
 # What the rest only follows from.

@@ -472,6 +472,13 @@ def test_unknown_keys_are_said() -> None:
     assert any("rotation_of_rows" in note for note in model.notes)
 
 
+def test_what_is_no_language_model_is_refused_where_it_is_quantised() -> None:
+    config = {"_class_name": "PixArtTransformer2DModel", "num_layers": 28, "attention_head_dim": 72, "sample_size": 128}
+    load_model(config)
+    with pytest.raises(UnsupportedError, match="not read"):
+        load_model(config | {"quantization_config": SECTIONS["bitsandbytes"]})
+
+
 def test_targets_that_name_nothing_are_said() -> None:
     groups = {"a": _group(8, "float") | {"targets": ["re:.*self_attm.*"]}, "b": _group(8, "float")}
     model = transformer(with_section({"quant_method": "compressed-tensors", "config_groups": groups}))

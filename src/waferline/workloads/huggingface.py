@@ -58,7 +58,8 @@ def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | No
         raise InvalidInputError(f"a model configuration is a mapping, not {type(data).__name__}", where=where)
     thinker = data.get("thinker_config")
     if isinstance(thinker, Mapping):  # Qwen Omni: beside it a model that speaks
-        spec = from_config(thinker, name, f"{where}: thinker_config", assume)
+        outside = {key: data[key] for key in SECTIONS if key in data}
+        spec = from_config({**outside, **thinker}, name, f"{where}: thinker_config", assume)
         unread = filter(None, (spec.metadata.get("not_counted"), "the talker and its decoder of speech"))
         return replace(spec, metadata={**spec.metadata, "not_counted": " and ".join(unread)})
     section, place, model_type = _decoder(data, where)
@@ -74,7 +75,11 @@ def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | No
     spec = replace(spec, name=name, title=name, family=family, metadata={**spec.metadata, **metadata}, notes=notes)
     if isinstance(spec, Transformer):
         spec = with_towers(spec, data, where)
-    if quantized is None or not isinstance(spec, Transformer):
+    if not isinstance(spec, Transformer):
+        if quantized is not None:
+            raise UnsupportedError(f"the quantisation of a {shown(family)} is not read", where=quantized.where)
+        return spec
+    if quantized is None:
         return spec
     from waferline.workloads.quantization.methods import quantised  # NumPy, for checkpoints that are quantised alone
 

@@ -15,6 +15,7 @@ PAGES = {
     "peers": "docs.pages.peers",
     "kernels": "docs.pages.kernels",
     "serving": "docs.pages.serving",
+    "inputs": "docs.pages.inputs",
     "readme": "docs.pages.readme",
 }
 

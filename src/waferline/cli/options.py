@@ -165,7 +165,7 @@ Context = Annotated[
     int | None,
     typer.Option(
         "--context",
-        parser=lambda text: counts(text)[0],
+        parser=lambda text: single(counts(text), "--context"),
         metavar="N",
         help="Tokens that each sequence may grow to: 32k.  [default: prompt and output]",
     ),

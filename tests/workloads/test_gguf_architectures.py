@@ -15,7 +15,7 @@ from waferline.errors import UnsupportedError
 from waferline.predict.memory import kv_elements_per_token
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.gguf.architectures import ARCHITECTURES, UNREAD
-from waferline.workloads.huggingface import from_config
+from waferline.workloads.huggingface import from_config, model_types
 from waferline.workloads.load import load_model
 from waferline.workloads.mixers import state_elements_per_sequence
 from waferline.workloads.spec import Attention, Transformer
@@ -238,6 +238,24 @@ CASES: dict[str, Case] = {
         | LATENT_CONFIG,
         3 * (32 + 8),
     ),
+    "an indexer that the next layer shares": (
+        "glm-dsa",
+        {"block_count": 2, **LATENT_KEYS, "attention.indexer.head_count": 2, "attention.indexer.key_length": 8}
+        | {"attention.indexer.top_k": 64},
+        ends()
+        | layers(
+            2,
+            LATENT,
+            DENSE,
+            when(
+                lambda i: i == 0,
+                weights(**{"indexer.attn_q_b": (16, 32), "indexer.attn_k": (8, H), "indexer.proj": (2, H)}),
+                biased(weights(**{"indexer.k_norm": (8,)})),
+            ),
+        ),
+        None,
+        2 * (32 + 8),
+    ),
     "a layer that predicts": (
         "glm4moe",
         {"block_count": 3, "nextn_predict_layers": 1, **MOE_KEYS},
@@ -318,7 +336,9 @@ CASES: dict[str, Case] = {
         "falcon-h1",
         {"block_count": 2, **SSM},
         ends() | layers(2, attention(), MAMBA2, MAMBA2_REST, DENSE),
-        None,
+        CONFIG
+        | {"model_type": "falcon_h1", "num_hidden_layers": 2, "mamba_d_ssm": 128, "mamba_d_state": 16, "mamba_d_conv": 4}
+        | {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_n_groups": 2, "mamba_rms_norm": True},
         2 * 2 * KV * D,
     ),
     "short convolutions": (
@@ -335,7 +355,9 @@ CASES: dict[str, Case] = {
             when(lambda i: i == 2, attention(), QK_NORMS),
             DENSE,
         ),
-        None,
+        CONFIG
+        | {"model_type": "lfm2", "num_hidden_layers": 3, "conv_L_cache": 3, "full_attn_idxs": [2], "block_ff_dim": FF}
+        | {"block_auto_adjust_ff_dim": False, "tie_word_embeddings": True},
         2 * KV * D,
     ),
     "delta attention and latents": (
@@ -377,7 +399,10 @@ CASES: dict[str, Case] = {
             weights(laurel_l=(16, H), laurel_r=(H, 16), laurel_post_norm=(H,)),
             lambda i: {"altup_correct_scale.weight": (H,)},
         ),
-        None,
+        CONFIG
+        | {"model_type": "gemma3n_text", "num_hidden_layers": 25, "sliding_window": 32, "hidden_size_per_layer_input": 8}
+        | {"vocab_size_per_layer_input": VOCAB, "altup_num_inputs": 4, "laurel_rank": 16, "num_kv_shared_layers": 5}
+        | {"tie_word_embeddings": True},
         20 * 2 * KV * D,  # layers from the 21st on use the cache of earlier ones
     ),
     "keys that are values": (
@@ -556,6 +581,24 @@ def test_the_table_names_architectures_that_exist() -> None:
     newer = {"cohere2moe", "deepseek32", "deepseek4", "hy_v3", "laguna", "mellum"}
     assert {*ARCHITECTURES, *UNREAD} - newer == set(gguf.MODEL_ARCH_NAMES.values()) - newer
     assert not ARCHITECTURES.keys() & UNREAD.keys()
+
+
+def test_families_have_one_name_at_both_doors() -> None:
+    """Those below are read from GGUF alone: their classes are not in the transformers library, or are older than it."""
+    alone = {
+        "arctic",
+        "bailing_moe_v2",
+        "codeshell",
+        "deepseek",
+        "grok-1",
+        "jais",
+        "maincoder",
+        "neobert",
+        "pangu_embedded",
+    }
+    alone |= {"plamo", "plamo3", "plm", "refact", "rwkv6", "smallthinker", "step3p5"}
+    assert {a.model_type for a in ARCHITECTURES.values()} - set(model_types()) <= alone
+    assert {a.experts for a in ARCHITECTURES.values() if a.experts} <= set(model_types())
 
 
 def test_what_is_not_read_says_why(tmp_path: Path) -> None:

@@ -132,8 +132,10 @@ def latent(layer: Layer, header: Header, hidden: int) -> LatentAttention:
     layer.unused += halves if whole else 0
     if rope < 0 or width <= rope or up != rank * heads * (width - rope + value):
         raise layer.wrong("the latent attention's tensors are not of the sizes that the header says")
-    index = layer.matrix("indexer.attn_q_b.weight")
-    index_heads = header.size("attention.indexer.head_count", layer.number) if index else 0
+    index, picked = layer.matrix("indexer.attn_q_b.weight"), header.whole("attention.indexer.top_k", layer.number) or 0
+    index_heads = header.size("attention.indexer.head_count", layer.number) if picked else 0
+    index_dim = divided(layer, index[0], index_heads, "rows of the indexer") if index else 0
+    gate = layer.matrix("attn_gate.weight")
     for name in ("attn_k.weight", "proj.weight", "k_norm.weight", "k_norm.bias"):
         layer.elements(f"indexer.{name}")
     return LatentAttention(
@@ -144,8 +146,11 @@ def latent(layer: Layer, header: Header, hidden: int) -> LatentAttention:
         qk_rope_head_dim=rope,
         v_head_dim=value,
         index_heads=index_heads,
-        index_head_dim=divided(layer, index[0], index_heads, "rows of the indexer") if index else 0,
-        index_topk=header.size("attention.indexer.top_k", layer.number) if index else 0,
+        index_head_dim=index_dim or (header.whole("attention.indexer.key_length", layer.number) or 0 if picked else 0),
+        index_topk=picked,
+        index_shared=picked > 0 and index is None,
+        head_gate=gate is not None and gate[0] == heads,
+        full_gate=gate is not None and gate[0] == heads * value,
     )
 
 

@@ -100,6 +100,8 @@ def test_a_pipeline_folder_is_its_transformer(tmp_path: Path) -> None:
     (folder / "transformer" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     for path in (folder, folder / "transformer" / "config.json"):
         assert load_model(path).name == "my-flux"
+    (folder / "transformer_2").mkdir()
+    assert "second transformer" in load_model(folder).metadata["not_counted"]
 
 
 def test_what_is_not_read_is_refused() -> None:

@@ -21,6 +21,7 @@ from waferline.workloads.networks.onnx_model import from_onnx
 from waferline.workloads.networks.tflite_model import from_tflite
 from waferline.workloads.networks.torch_model import from_torch, is_module
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
+from waferline.workloads.streams import StreamNet
 
 _CONFIG = "config.json"
 _DENOISER = "transformer/config.json"
@@ -114,7 +115,7 @@ def _from_path(path: Path, assume: str | None) -> ModelSpec:
             if holds_gguf(path) and assume is None:
                 return _from_gguf(path)
             raise FileFormatError(f"directory has no {_CONFIG}", where=str(path))
-        return _named(_from_folder(inside, assume), path.resolve().name)
+        return _named(_with_second(_from_folder(inside, assume), path), path.resolve().name)
     suffix = path.suffix.lower()
     if suffix in GGUF.suffixes or is_gguf(path):
         if assume is not None:
@@ -129,6 +130,14 @@ def _from_path(path: Path, assume: str | None) -> ModelSpec:
     if path.name == _CONFIG:
         return _named(_from_folder(path, assume), _folder(path.resolve()).name or path.stem)
     return _named(_from_mapping(_mapping(path), str(path), assume), path.stem)
+
+
+def _with_second(spec: ModelSpec, folder: Path) -> ModelSpec:
+    """Wan 2.2 keeps two transformers of one size and takes them one after the other: the second is said not to be counted."""
+    if not isinstance(spec, StreamNet) or not (folder / "transformer_2").is_dir():
+        return spec
+    said = f"a second transformer, which takes over for part of the steps; {spec.metadata.get('not_counted', '')}"
+    return replace(spec, metadata={**spec.metadata, "not_counted": said})
 
 
 def _folder(config: Path) -> Path:

@@ -125,7 +125,7 @@ def test_names_that_no_path_can_have(load, name):
 @pytest.mark.parametrize("name", ["", "  ", "."])
 def test_no_name_is_not_the_folder_one_stands_in(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "config.json").write_text('{"model_type": "internlm2"}')
     if name == ".":
         with pytest.raises(FileFormatError, match="missing key"):
             load_model(name)  # a folder that is named is read

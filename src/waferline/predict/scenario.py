@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
-from waferline.formats import get_format, resolve
+from waferline.formats import format_names, get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.machines.memory_size import with_memory
@@ -34,6 +34,7 @@ from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import WIDE_BITS, ships
 
+_OF_GGUF = "llama.cpp"  # the engine that reads what it packs
 PHASES = ("serve", "infer", "train")
 STRATEGIES = ("auto", "tensor-parallel", "wafer-resident", "weight-streaming")
 PROMPT_TOKENS, OUTPUT_TOKENS = 2048, 256  # of a request when nobody says
@@ -186,7 +187,7 @@ def run(scenario: Scenario) -> Answer:
             f"{', '.join(sorted(unread))} would not be read: {_called(kind, spec, device)}",
             hint=f"it reads {', '.join(sorted(read))}",
         )
-    scenario, taken = _with_engine(scenario)
+    scenario, taken = _with_engine(replace(scenario, machine=device), kind)
     _check_degrees(spec, device, scenario)
     spec = sized(spec, scenario.image_size, scenario.frames)
     if isinstance(spec, Transformer) and _engine(device, scenario).cache == "cells":  # llama.cpp reads files of its own
@@ -203,12 +204,26 @@ def run(scenario: Scenario) -> Answer:
     return replace(answer, notes=(*notes, *taken, *bought, *spec.notes, *seen, *answer.notes))
 
 
-def _with_engine(scenario: Scenario) -> tuple[Scenario, tuple[str, ...]]:
-    """The scenario with the engine that does the offload asked for, where nobody names one, and a note that says so."""
-    if scenario.offload is None or scenario.engine is not None:
+def _with_engine(scenario: Scenario, kind: str) -> tuple[Scenario, tuple[str, ...]]:
+    """The scenario with the engine that its offload or its formats mean, where nobody names one, and a note that says so."""
+    if scenario.engine is not None:
         return scenario, ()
-    engine = usual_engine(scenario.offload)
-    return replace(scenario, engine=engine), (f"engine {engine}: it does this offload; --engine changes it",)
+    if scenario.offload is not None:
+        engine, why = usual_engine(scenario.offload), "it does this offload"
+    elif kind == "serve" and _in_gguf(scenario.precision) and default_engine(scenario.machine, scenario.model).step_s:
+        engine, why = _OF_GGUF, "formats of GGUF are its own"
+    else:
+        return scenario, ()
+    return replace(scenario, engine=engine), (f"engine {engine}: {why}; --engine changes it",)
+
+
+def _in_gguf(precision: Any) -> bool:
+    """Whether weights are asked for in a block format of GGUF. Raises: InvalidInputError where some are and others not."""
+    names = [] if precision is None else [str(p).partition(",")[0].rpartition("=")[2] for p in np.ravel(precision)]
+    found = {name in format_names() and get_format(name).packed for name in names}
+    if len(found) > 1:
+        raise InvalidInputError("formats of GGUF and others in one call run in engines of their own", hint="name an engine")
+    return found == {True}
 
 
 def reads(scenario: Scenario) -> frozenset[str]:

@@ -479,6 +479,19 @@ def test_what_is_no_language_model_is_refused_where_it_is_quantised() -> None:
         load_model(config | {"quantization_config": SECTIONS["bitsandbytes"]})
 
 
+def test_recurrent_layers_go_by_their_own_names() -> None:
+    """LFM2 mixes by short convolutions in most layers: attention left at 16 bits leaves those quantised, and the reverse."""
+    config = json.loads((DATA / "lfm2.json").read_text())
+
+    def wide(part: str) -> set[str]:
+        section = SECTIONS["awq"] | {"modules_to_not_convert": [part]}
+        model = transformer(config | {"quantization_config": section})
+        return {name for block in model.blocks for name, fmt, _ in block.formats if fmt == "bf16"}
+
+    assert wide("self_attn") == {"attention.qkv", "attention.out"}
+    assert wide("conv") == {"mixer.in", "mixer.out"}
+
+
 def test_targets_that_name_nothing_are_said() -> None:
     groups = {"a": _group(8, "float") | {"targets": ["re:.*self_attm.*"]}, "b": _group(8, "float")}
     model = transformer(with_section({"quant_method": "compressed-tensors", "config_groups": groups}))

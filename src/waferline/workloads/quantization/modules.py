@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from waferline.workloads.spec import Attention, Block, LinearAttention
+from waferline.workloads.spec import Attention, Block, LinearAttention, Recurrent
 
 _STACKS = ("model.layers", "model.language_model.layers", "language_model.model.layers")
 _STACKS_OF = {
@@ -49,6 +49,9 @@ _MODULES: Mapping[str, tuple[Spelling, ...]] = {
     ),
     "attention.q_up": ((_SELF, ("q_b_proj", "q_proj")),),
     **{f"attention.{name}": ((_SELF, ("kv_b_proj",)),) for name in ("kv_up", "q_absorb", "v_up")},
+    "attention.index_q": ((("self_attn.indexer", "indexer"), ("wq_b",)),),
+    "attention.index_k": ((("self_attn.indexer", "indexer"), ("wk", "weights_proj")),),
+    "mixer.low_rank": ((("self_attn", "attention", "mixer"), ("f_b_proj", "g_b_proj", "f_a_proj")),),
     "cross.q": ((_CROSS, ("q_proj",)),),
     "cross.kv": ((_CROSS, ("k_proj",)), (_CROSS, ("v_proj",))),
     "cross.out": ((_CROSS, ("out_proj", "o_proj")),),
@@ -82,6 +85,9 @@ _LINEAR_IN: tuple[Spelling, ...] = (
     (_LINEAR, ("in_proj_b", "in_proj_ba", "b_proj")),
     (_LINEAR, ("in_proj_a", "in_proj_ba", "f_a_proj")),
 )
+# Mixers of other kinds stand where attention does, but in LFM2 (conv), RecurrentGemma and xLSTM.
+_RECURRENT = ("self_attn", "conv", "attention", "temporal_block", "mlstm_layer")
+_RECURRENT_OF = {"lfm2": "conv", "recurrent_gemma": "temporal_block", "xlstm": "mlstm_layer"}
 ALWAYS_WIDE = ("moe.router",)
 # Families whose feed-forward parts are called `mlp` and nothing else, by the start of their names.
 _MLP = (
@@ -107,6 +113,13 @@ def modules(block: Block, operator: str) -> tuple[tuple[Spelling, float], ...]:
     """The modules that `operator` of `block` reads, each with its share of the operator's weights."""
     if operator == "mixer.in" and isinstance(block.mixer, LinearAttention):
         return _shared(_LINEAR_IN, _linear_widths(block.mixer))
+    if operator in ("mixer.in", "mixer.out") and isinstance(block.mixer, Recurrent):
+        leaves = (
+            ("in_proj", "q_proj", "qkv_proj", "receptance")
+            if operator == "mixer.in"
+            else ("out_proj", "o_proj", "output")
+        )
+        return (((_RECURRENT, leaves), 1.0),)
     found = _MODULES.get(operator) or ((("self_attn", "mlp", ""), (operator.rpartition(".")[2],)),)
     if operator == "attention.qkv" and isinstance(block.mixer, Attention):
         a = block.mixer
@@ -135,6 +148,9 @@ def names(family: str, spelling: Spelling, layer: int, *, method: str, encoder: 
 
 def _usual(family: str, places: Sequence[str]) -> Sequence[str]:
     """The places that a family uses: Nemotron-H calls every part of a layer a mixer, and most call the dense part `mlp`."""
+    if places is _RECURRENT:
+        own = next((place for start, place in _RECURRENT_OF.items() if family.startswith(start)), None)
+        return (own,) if own else ("self_attn", "attention")
     if family == "nemotron_h":
         found = [p for p in places if p.partition(".")[0] == "mixer"]
     elif family.startswith(_MLP) and family not in _NOT_MLP:

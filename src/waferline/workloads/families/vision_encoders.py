@@ -118,6 +118,8 @@ TRAITS: Mapping[str, VisionTraits] = {
 
 def section_of(section: Mapping[str, Any], kind: str, where: str) -> ConfigReader:
     """A section over what the class of its `kind` assumes."""
+    if not isinstance(section, Mapping):
+        raise InvalidInputError(f"a section is a mapping, not {type(section).__name__}", where=where)
     assumed = read_packaged("tower_defaults.yaml")["classes"].get(kind, {})
     return ConfigReader({**assumed} | {k: v for k, v in section.items() if v is not None}, where)
 

@@ -53,6 +53,7 @@ def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
         work = c["prefill_scale"] * work
     work = np.maximum(work, s.light_s) + c["collective_scale"] * s.collective_s
     host = c["step_s"] + c["kernel_s"] * s.kernels + c["expert_layer_s"] * s.expert_layers
+    host = host + c.get("layer_s", 0.0) * s.layers
     return s.fill * (work + host + c["sequence_s"] * np.minimum(s.sequences, HOST_SEQUENCES))
 
 

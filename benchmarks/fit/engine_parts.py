@@ -42,6 +42,7 @@ class Sums:
     expert_layers: FloatArray
     sequences: FloatArray
     fill: FloatArray
+    layers: FloatArray
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def bare(engine: Engine) -> Engine:
     neutral = {"step_s": 0.0, "layer_s": 0.0, "kernel_s": 0.0, "expert_layer_s": 0.0, "sequence_s": 0.0}
     ones = dict.fromkeys(("decode_excess", "decode_scale", "prefill_scale", "collective_scale"), 1.0)
     ceilings = dict.fromkeys(("unit_flops", "unit_bytes"), float("inf"))
-    return replace(engine, vendors={}, residual={}, **neutral, **ones, **ceilings)
+    return replace(engine, machines="", vendors={}, residual={}, **neutral, **ones, **ceilings)
 
 
 def load_parts(rows: Sequence[Row]) -> Parts:
@@ -178,7 +179,8 @@ def _sums(
             total["bytes"] += op.count * op.bytes / clocks
     fill = np.ones(shape) if decode else np.broadcast_to(case.pipeline_fill(a, a["batch_size"]), shape)
     sequences = np.ceil(a["batch_size"] / (a["dp"] * a["pp"])) if decode else zero
-    return Sums(*total.values(), sequences=np.broadcast_to(sequences, shape), fill=fill)
+    layers = np.full(shape, float(sum(b.count for b in case.model.blocks)))
+    return Sums(*total.values(), sequences=np.broadcast_to(sequences, shape), fill=fill, layers=layers)
 
 
 def _joined(groups: Sequence[Parts]) -> Parts:

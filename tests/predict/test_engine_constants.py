@@ -81,3 +81,36 @@ def test_long_prompts_overlap_in_a_pipeline_that_takes_them_in_pieces() -> None:
     two = wl.ServingModel().solve("llama-3-8b", "rtx-3090", 4096, 1, pp=2, **arguments)
     assert two["ttft_s"] < 0.75 * one["ttft_s"]
     assert two["itl_s"] >= 0.99 * one["itl_s"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "machine", "known"),
+    [
+        ("pytorch", "rtx-4090", "spec only"),  # its runs are on CPUs
+        ("vllm", "tpu-v6e", "spec only"),  # its runs are on GPUs and NPUs
+        ("openvino", "h100", "spec only"),
+        ("llama.cpp", "xeon-8480+", "spec only"),
+        ("sglang", "mi300x", "transferred"),  # of NVIDIA's GPUs
+        ("vllm", "dgx-spark", "transferred"),  # the same vendor's kernels
+        ("vllm", "h100", ""),
+        ("vllm-v0", "mi300x", ""),
+        ("static", "xeon-8480+", ""),  # an assumption everywhere
+    ],
+)
+def test_constants_never_travel_between_kinds_of_machine(engine: str, machine: str, known: str) -> None:
+    here = get_engine(engine).running_on(wl.load_hardware(machine))
+    assert here.known == known
+    assert bool(here.notes) == bool(known)
+    if known == "spec only":
+        assert all(getattr(here, name) == value for name, value in get_engine(engine).assumed.items())
+    assert here.running_on(wl.load_hardware(machine)) is here
+
+
+def test_a_step_of_an_engine_without_runs_on_the_machine_is_no_slower_than_its_host_allows() -> None:
+    """Eager PyTorch on a consumer GPU: static answers 6.1 ms; constants of Intel's CPUs made it 57."""
+    arguments = {"precision": "int4", "output_len": 64, "engine": "pytorch"}
+    result = wl.ServingModel().solve("mistral-7b", "rtx-4090", 64, 8, **arguments)
+    assert result["itl_s"] < 0.01
+    assert str(result["decode_tier"]) == "spec only"
+    assert result["itl_high90_s"] > 3 * result["itl_s"]
+    assert any("no published runs" in note for note in result.notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,6 +17,12 @@ from waferline.remember import by_identity
 from waferline.workloads.spec import ModelSpec
 
 PASSES = ("prefill", "decode")
+# What is fitted on runs; without any it is what `engines.yaml` assumes.
+CONSTANTS: tuple[str, ...] = (
+    *("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s"),
+    *("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "unit_flops", "unit_bytes"),
+)
+_GRAPHICS = ("gpu", "soc")  # a vendor's cards and its chips with unified memory run the same kernels
 HOST_SEQUENCES = (
     256.0  # sequences whose host work a step waits for; of larger batches the rest overlaps with the device
 )
@@ -48,6 +54,8 @@ class Engine:
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
     cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format,
     cache_share, pass_token_bytes: `engine_memory.yaml`.
+    machines: "vendor kind" that the constants were fitted on, empty where nothing was; vendors: constants of other ones.
+    known: "", or on a machine of a kind without runs "transferred" (a relative's constants) or "spec only" (assumed ones).
     """
 
     name: str
@@ -86,13 +94,20 @@ class Engine:
     chunk_tokens: Limit = float("inf")
     residual: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
+    machines: str = ""
     vendors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    assumed: Mapping[str, float] = field(default_factory=dict)  # the constants as they are without a fit
+    known: str = ""
+    notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
     def running_on(self, device: Device) -> Engine:
-        """The engine with the constants it has on this vendor's machines of this kind."""
-        own = self.vendors.get(f"{device.vendor.lower()} {device.kind}")
-        return _with_constants(self, own) if own else self
+        """The engine with the constants it has on this vendor's machines of this kind.
+
+        Constants never travel between kinds of machine: without runs on this one they are those of its nearest relative
+        (another vendor's machines of the kind, or the vendor's other graphics), else what is assumed of the engine.
+        """
+        return _on_family(self, f"{device.vendor.lower()} {device.kind}")
 
     @property
     def pages(self) -> bool:
@@ -159,8 +174,28 @@ def with_memory_share(engine: Engine, share: float) -> Engine:
 
 
 @by_identity
-def _with_constants(engine: Engine, own: Mapping[str, Any]) -> Engine:
-    return replace(engine, **own)
+def _on_family(engine: Engine, family: str) -> Engine:
+    if family in ("", engine.machines) or not engine.machines:
+        return engine
+    settled: dict[str, Any] = {"machines": family, "vendors": {}}
+    if family in engine.vendors:
+        return replace(engine, **settled, **engine.vendors[family])
+    relative = next((f for f in (engine.machines, *engine.vendors) if related(f, family)), None)
+    known, spread = ("spec only", "prior") if relative is None else ("transferred", "relative")
+    constants = dict(engine.assumed) if relative is None else dict(engine.vendors.get(relative, {}))
+    residual = {name: tuple(q) for name, q in read_packaged("engine_unfitted.yaml")["residual"][spread].items()}
+    whose = "assumed" if relative is None else f"those of {relative}"
+    note = (
+        f"{engine.title} has no published runs on {family} machines here: its constants are {whose}, its intervals wide"
+    )
+    settled |= {"residual": residual, "known": known, "notes": (note,), "fit": {}}
+    return replace(engine, **constants | settled)
+
+
+def related(family: str, other: str) -> bool:
+    """Whether constants may be lent: the same kind of machine, or graphics of the same vendor."""
+    (vendor, kind), (its_vendor, its_kind) = family.rsplit(" ", 1), other.rsplit(" ", 1)
+    return kind == its_kind or (vendor == its_vendor and kind in _GRAPHICS and its_kind in _GRAPHICS)
 
 
 def limit(rules: Limit, device: Device, *, offline: bool = False) -> float:
@@ -189,7 +224,10 @@ def _table() -> tuple[dict[str, Engine], dict[str, str]]:
     engines, names = {}, {}
     for name, row in raw["engines"].items():
         memory = dict(caches["engines"].get(name, {}))
-        row = {**row, **memory, **fits.get(name, {}), "sources": row["sources"]}
+        defaults = {f.name: f.default for f in fields(Engine) if f.name in CONSTANTS}
+        assumed = {key: row.get(key, usual) for key, usual in defaults.items()}
+        row = {**row, **memory, **fits.get(name, {}), "sources": row["sources"], "assumed": assumed}
+        row["machines"] = row.get("fit", {}).get("machines", "")
         for key in (name, row["title"], *row.pop("aliases", ())):
             names[key.lower()] = name
         row["sources"] = tuple(raw["sources"][s]["url"] for s in row["sources"] if "url" in raw["sources"][s])

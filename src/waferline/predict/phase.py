@@ -172,7 +172,7 @@ def run_phase(
     total, light, busy, link, moved, kernels, experts, hosted, hosted_light = (_Sum() for _ in range(9))
     flops_at: dict[float, _Sum] = {}  # by the peak they are done at
     whole = engine.residual.get("decode" if decode else "prefill") if intervals else ()
-    known = _Known(whole if host is None or not intervals else None)
+    known = _Known(whole if host is None or not intervals else None, engine.known)
     kept: list[Timed] = []
     for op in operators:
         runner = here if host is None or op.place != "host" else host
@@ -240,13 +240,14 @@ class _Known:
     """How well a pass is known: its seconds by tier of their constants, and by the regime of residuals they fall under.
 
     `own`: quantiles of the engine's whole passes, which make those of the operators needless; None where it has none, and an
-    empty tuple where nobody asks for intervals.
+    empty tuple where nobody asks for intervals. `best`: the tier of the engine's constants, where they are not its own here.
     """
 
-    __slots__ = ("by_regime", "by_tier", "own")
+    __slots__ = ("best", "by_regime", "by_tier", "own")
 
-    def __init__(self, own: Iterable[float] | None) -> None:
+    def __init__(self, own: Iterable[float] | None, best: str = "") -> None:
         self.own = own
+        self.best = TIERS.index(best) if best else 0
         self.by_tier: dict[str, _Sum] = {}
         self.by_regime: dict[int, tuple[Regime, _Sum]] = {}
 
@@ -269,10 +270,10 @@ class _Known:
     def tier(self, operators_s: Floats) -> str | AnyArray:
         """The worst tier among operators that take a large share of each scenario."""
         if len(self.by_tier) == 1:
-            return next(iter(self.by_tier))
+            return TIERS[max(self.best, TIERS.index(next(iter(self.by_tier))))]
         whole: Floats = maximum(operators_s, 1e-300)
-        code: Any = np.int8(0)
+        code: Any = np.int8(self.best)
         for i, tier in enumerate(TIERS):
-            if tier in self.by_tier:
+            if tier in self.by_tier and i > self.best:
                 code = np.where(self.by_tier[tier].total() / whole > _LARGE_SHARE, np.int8(i), code)
         return _TIER_NAMES[code]

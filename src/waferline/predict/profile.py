@@ -70,7 +70,7 @@ class Profile:
                 raise InvalidInputError(f"the profile was fitted for {self.engine} on {self.hardware}, not {asked}")
         own_residual = {**engine.residual, **self.residual}
         changes: dict[str, Any] = dict(self.constants)
-        return replace(engine.running_on(device), vendors={}, residual=own_residual, **changes)
+        return replace(engine.running_on(device), vendors={}, known="", notes=(), residual=own_residual, **changes)
 
     def save(self, path: Path) -> None:
         """Write the profile as YAML.

@@ -420,7 +420,7 @@ class ServingCase:
         notes = [] if used == wanted else [f"{self.device.name} computes {wanted} in {used}"]
         if get_format(precision.weights).bits < get_format(precision.activations).bits:
             notes.append(f"weights are dequantised to {precision.activations}: fewer bytes, the same arithmetic roof")
-        return tuple(notes)
+        return (*notes, *self.engine.running_on(self.device).notes)
 
 
 @by_identity

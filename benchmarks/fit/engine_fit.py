@@ -38,7 +38,7 @@ _SOFT = 0.08  # log error at which a row starts to count less than its square
 
 
 def names_of(engine: str) -> dict[str, tuple[float, float]]:
-    return {**PRIOR, **(CEILINGS if engine.startswith("llama.cpp") else {})}
+    return {**PRIOR, **(CEILINGS if engine.startswith(("llama.cpp", "mlx")) else {})}
 
 
 def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:

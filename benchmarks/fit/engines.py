@@ -4,7 +4,7 @@ Rows: published static batches and the TPOT and throughput of closed loads. Left
 full loads, whose batch is not stated. Never fitted: rows that their collector marks, rows faster than light, and sweeps that
 are so as a whole (prompts that were read from a cache).
 
-Run: `python -m benchmarks.fit.engines [--shared PATH] [--write]`.
+Run: `python -m benchmarks.fit.engines [--shared PATH] [--only ENGINE] [--write]`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from benchmarks.fit import engine_report
 from benchmarks.fit.engine_family import FEWEST_ROWS, Family
@@ -94,7 +95,7 @@ def families(p: Parts) -> list[Family]:
     engine = p.labels(lambda r, q: q.engine)
     served = np.isin(engine, SERVED) & (p.vendor == "nvidia gpu")
     pool = p.where(served)
-    pooled = fit(pool, "pooled")
+    pooled = fit(pool, "pooled") if served.any() else None
     out = []
     for name, vendor in sorted({(str(e), str(v)) for e, v in zip(engine, p.vendor, strict=True)}):
         mine = (engine == name) & (p.vendor == vendor)
@@ -128,18 +129,40 @@ def document(found: Sequence[Family]) -> dict[str, Any]:
     return engines
 
 
+# Runs that nothing is fitted on: what the fit of MLX is held against (tests/predict/test_mlx.py).
+_KEPT_APART = {("apple-m3-ultra-60c", model) for model in ("llama-3.1-8b", "qwen3-0.6b", "gemma-3-1b")}
+_KEPT_APART |= {(f"apple-m2-max-{cores}c", "qwen3.6-35b-a3b") for cores in (30, 38)}
+_FILES = ("llm-inference", "edge-inference")
+_OF_EDGE = ("mlx",)  # engines of the edge table that are fitted; its llama.cpp rows are CPUs and phones by the thread
+
+
+def rows_of(shared: str | None) -> list[Row]:
+    """The rows to fit on: published runs of the tables at hand, without those kept apart."""
+    found = [r for f in evidence_files(shared) if f.name.startswith(_FILES) for r in read_rows(f)]
+    return [r for r in found if (r.hardware, r.model) not in _KEPT_APART or not r.id.startswith("edge-")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared")
+    parser.add_argument("--only", help="fit this engine alone and leave the others' records as they are")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    rows = [r for f in evidence_files(arguments.shared) if "llm-inference" in f.name for r in read_rows(f)]
-    parts = load_parts(rows)
+    parts = load_parts(rows_of(arguments.shared))
     keep, impossible = usable(parts)
+    engine = parts.labels(lambda r, q: q.engine)
+    edge = np.array([r.id.startswith("edge-") for r in parts.rows])
+    complete = np.array([r.complete for r in parts.rows])  # real prompts of unstated length measure the server, too
+    keep &= ~edge | (np.isin(engine, _OF_EDGE) & complete)
+    if arguments.only:
+        keep &= engine == arguments.only
     found = families(parts.where(keep))
     for family in found:
         print(engine_report.line(family))
-    if arguments.write:
+    if arguments.write and arguments.only:
+        engines = yaml.safe_load(OUT.read_text(encoding="utf-8"))["engines"] | document(found)
+        write(OUT, "engines", engines, depth=3, digits=9)
+    elif arguments.write:
         write(OUT, "engines", document(found), depth=3, digits=9)
         engine_report.write(found, parts, keep, sorted(impossible))
 

@@ -11,7 +11,7 @@ from waferline.machines.hardware import hardware_names, load_hardware
 from waferline.predict.engine import Engine, engine_names, get_engine, limit
 
 RAW = read_packaged("engines.yaml")
-NO_FIGURE = {"title", "sources", "aliases"}
+NO_FIGURE = {"title", "sources", "aliases", "runs"}
 
 
 @pytest.mark.parametrize("name", RAW["engines"])
@@ -45,6 +45,8 @@ LIMITS = [
     ("sglang", "b200", 2048, 16384, 16384),
     ("tensorrt-llm", "h100", 2048, 8192, 8192),
     ("llama.cpp", "rtx4090", 4, 2048, 2048),
+    ("ollama", "rtx4090", 1, 512, 512),
+    ("mlx", "m3-ultra", 32, 2048, 2048),
     ("lmdeploy", "a100", 384, 8192, 8192),
     ("lmdeploy", "rtx4090", 128, 8192, 8192),
     ("pytorch", "h100", float("inf"), float("inf"), float("inf")),
@@ -64,3 +66,36 @@ def test_every_engine_has_a_limit_on_every_machine(engine, machine, offline):
     engine, device = get_engine(engine), load_hardware(machine)
     assert limit(engine.max_sequences, device, offline=offline) >= 1
     assert limit(engine.chunk_tokens, device, offline=offline) >= 256
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("mlx-lm", "mlx"),
+        ("MLX", "mlx"),
+        ("llamacpp", "llama.cpp"),
+        ("llama_cpp", "llama.cpp"),
+        ("trtllm", "tensorrt-llm"),
+        ("TensorRT LLM", "tensorrt-llm"),
+        ("ExLlamaV2", "exllama"),
+        ("exllama-v3", "exllama"),
+        ("Ollama", "ollama"),
+        ("LM Studio", "lm-studio"),
+        ("TGI", "tgi"),
+        ("KTransformers", "ktransformers"),
+    ],
+)
+def test_engines_answer_to_the_names_people_use(said, meant):
+    assert get_engine(said).name == meant
+
+
+def test_an_engine_that_runs_another_has_its_constants_and_its_own_limits():
+    ollama, inner = get_engine("ollama"), get_engine("llama.cpp")
+    assert (ollama.step_s, ollama.kernel_s, ollama.vendors) == (inner.step_s, inner.kernel_s, inner.vendors)
+    assert ollama.max_sequences == 1
+
+
+def test_an_engine_without_any_runs_says_so():
+    for name in ("tgi", "ktransformers"):
+        here = get_engine(name).running_on(load_hardware("h100"))
+        assert here.known == "spec only" and here.notes

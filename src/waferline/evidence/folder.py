@@ -10,7 +10,7 @@ from waferline.evidence.rows import Row, read_rows
 
 PACKAGED = Path(__file__).parent / "data" / "complete.csv.gz"
 _CHECKOUT = Path(__file__).parents[3]  # of a source checkout; in an installed package nothing is found there
-_FILES = ("llm-inference", "llm-training", "other-inference", "other-training")
+_FILES = ("llm-inference", "llm-training", "other-inference", "other-training", "edge-inference")
 
 
 def evidence_folder(shared: str | Path | None = None) -> Path | None:

@@ -81,9 +81,10 @@ def precision_of(row: Row, engine: str) -> tuple[str, str | None, str] | Refusal
     weights, activations = pair["weights"], row.activation_format or pair.get("activations", "")
     if "gemm=fp8_block" in row.notes:
         weights = "fp8_block"
+    own = names()["engine_formats"].get(engine, {}).get(weights)
     try:
-        weights = get_format(weights).name
-        parts = [f"w={weights}"]
+        weights = get_format(own or weights).name
+        parts = [f"w={weights}"] + ([f"head={weights}"] if own else [])
         if activations:
             parts.append(f"a={get_format(activations).name}")
     except UnknownNameError as error:

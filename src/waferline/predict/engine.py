@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from waferline.arrays import Floats
+from waferline.catalog.names import compact
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import maximum, minimum
 from waferline.errors import unknown
@@ -22,6 +23,7 @@ CONSTANTS: tuple[str, ...] = (
     *("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s"),
     *("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "unit_flops", "unit_bytes"),
 )
+_ABSTRACT = ("static", "none")  # no programs: what they assume is what they mean
 _GRAPHICS = ("gpu", "soc")  # a vendor's cards and its chips with unified memory run the same kernels
 HOST_SEQUENCES = (
     256.0  # sequences whose host work a step waits for; of larger batches the rest overlaps with the device
@@ -175,12 +177,12 @@ def with_memory_share(engine: Engine, share: float) -> Engine:
 
 @by_identity
 def _on_family(engine: Engine, family: str) -> Engine:
-    if family in ("", engine.machines) or not engine.machines:
+    if family == engine.machines or engine.name in _ABSTRACT:
         return engine
     settled: dict[str, Any] = {"machines": family, "vendors": {}}
     if family in engine.vendors:
         return replace(engine, **settled, **engine.vendors[family])
-    relative = next((f for f in (engine.machines, *engine.vendors) if related(f, family)), None)
+    relative = next((f for f in (engine.machines, *engine.vendors) if f and related(f, family)), None)
     known, spread = ("spec only", "prior") if relative is None else ("transferred", "relative")
     constants = dict(engine.assumed) if relative is None else dict(engine.vendors.get(relative, {}))
     residual = {name: tuple(q) for name, q in read_packaged("engine_unfitted.yaml")["residual"][spread].items()}
@@ -222,14 +224,15 @@ def _table() -> tuple[dict[str, Engine], dict[str, str]]:
     raw, fits = read_packaged("engines.yaml"), read_packaged("engine_fits.yaml")["engines"]
     caches = read_packaged("engine_memory.yaml")
     engines, names = {}, {}
-    for name, row in raw["engines"].items():
-        memory = dict(caches["engines"].get(name, {}))
+    for name, given in raw["engines"].items():
+        row, memory = dict(given), dict(caches["engines"].get(name, {}))
         defaults = {f.name: f.default for f in fields(Engine) if f.name in CONSTANTS}
         assumed = {key: row.get(key, usual) for key, usual in defaults.items()}
-        row = {**row, **memory, **fits.get(name, {}), "sources": row["sources"], "assumed": assumed}
+        runs = row.pop("runs", name)  # whose kernels and loop it is: its runs count
+        row = {**row, **memory, **fits.get(runs, {}), "sources": row["sources"], "assumed": assumed}
         row["machines"] = row.get("fit", {}).get("machines", "")
         for key in (name, row["title"], *row.pop("aliases", ())):
-            names[key.lower()] = name
+            names[compact(key)] = name
         row["sources"] = tuple(raw["sources"][s]["url"] for s in row["sources"] if "url" in raw["sources"][s])
         row["sources"] += tuple(caches["sources"][s]["url"] for s in memory.get("sources", ()))
         row |= {key: tuple(row[key]) for key in ("max_sequences", "chunk_tokens") if isinstance(row.get(key), list)}
@@ -247,9 +250,9 @@ def get_engine(name: str, version: str = "") -> Engine:
     Raises: UnknownNameError with the nearest valid names.
     """
     engines, names = _table()
-    if name.lower() not in names:
+    if compact(name) not in names:
         raise unknown("engine", name, engines)
-    found = names[name.lower()]
+    found = names[compact(name)]
     for before, older in read_packaged("engines.yaml").get("generations", {}).get(found, {}).items():
         if _earlier(version, str(before)):
             return engines[older]

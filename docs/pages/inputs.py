@@ -48,7 +48,12 @@ def _engines() -> str:
     for name, row in raw["engines"].items():
         aliases = ", ".join(f"`{a}`" for a in row.get("aliases", ())) or "–"
         rows.append(
-            [f"`{name}`", row["title"], aliases, "published runs" if name in fits else "assumed, with wide intervals"]
+            [
+                f"`{name}`",
+                row["title"],
+                aliases,
+                "published runs" if row.get("runs", name) in fits else "assumed, with wide intervals",
+            ]
         )
     return table(["engine", "title", "also called", "constants from"], rows)
 

@@ -149,3 +149,49 @@ def test_a_claim_that_names_no_format_is_infeasible_only_if_every_format_is() ->
     assert judged.status != "infeasible" and any("impossible in 16 bit" in reason for reason in judged.reasons)
     beyond = claims_of("Llama-3-8B on H100: 5000 tokens/s at batch 1, context 64")[0]
     assert judge_claim(beyond).status == "infeasible"
+
+
+def test_what_nobody_said_is_read_kindly_and_printed() -> None:
+    """gpt-oss-120b on a DGX Spark at 59 tokens/s was measured twice."""
+    (judged,) = judge_claims(claims_of("gpt-oss-120b runs at 59 tok/s on a DGX Spark"))
+    assert judged.status == "plausible"
+    said = "; ".join(judged.reasons)
+    for word in ("batch not stated", "context not stated", "engine not stated", "number format not stated"):
+        assert word in said
+    assert "impossible above" in said and "tokens of context" in said
+
+
+def test_the_context_that_decides_is_where_the_law_breaks() -> None:
+    (judged,) = judge_claims(claims_of("Llama 3.3 70B fp8 on H200: 50 tok/s at batch 1"))
+    (said,) = [r for r in judged.reasons if r.startswith("impossible above")]
+    tokens = int(said.split()[2].replace(",", ""))
+    below, above = (
+        judge_claim(replace(claims_of("Llama 3.3 70B fp8 on H200: 50 tok/s at batch 1")[0], input_tokens=t * n))
+        for t, n in ((tokens, 0.9), (tokens, 1.2))
+    )
+    assert below.status != "infeasible" and above.status == "infeasible"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "devices"),
+    [
+        ("Llama 3 70B on Gaudi3: 2000 tokens/s at batch 256 on 8 devices", 8),
+        ("Llama 3.1 405B on an 8-GPU H200 server: 30 tokens/s at batch 1", 8),
+        ("Llama 3.1 405B at 132 tokens/s on 16 SN40L", 16),
+        ("Llama 2 70B on H100s: 100 tokens/s per user", 8),  # as many as a box joins
+        ("Llama 2 70B on H100: 20 tokens/s per user", 1),
+        ("Llama 2 70B on one H100: 20 tokens/s per user", 1),
+        ("Llama 2 70B on a single H100: 20 tokens/s per user", 1),
+    ],
+)
+def test_devices_are_counted_as_people_write_them(sentence: str, devices: int) -> None:
+    (claim,) = claims_of(sentence)
+    assert claim.devices == devices
+    assert claim.machine.split("-")[1] in sentence.lower()
+
+
+def test_a_service_named_after_its_machine_may_run_on_many() -> None:
+    (named,) = judge_claims(claims_of("gpt-oss-120b on Cerebras CS-3 at 3,000 tokens per second"))
+    assert named.status == "unverifiable" and "missing: number of devices" in named.reasons[0]
+    (one,) = judge_claims(claims_of("Llama 3.1 405B at 969 tokens/s on one CS-3"))
+    assert one.status == "infeasible"

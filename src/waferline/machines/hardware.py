@@ -20,6 +20,7 @@ from waferline.machines.device import Citation, Device, Link, MemoryLevel
 FOLDER = ROOT / "hardware"
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 _AMBIGUOUS = "ambiguous"  # the file of names that several machines answer to
+_LONGEST_WORD = 3  # letters of what may be a plain word and not a name
 _MOST_SPOKEN = 24  # letters of an alias that is worth naming as the nearest
 
 
@@ -90,7 +91,9 @@ def spoken_names(record: Mapping[str, Any]) -> Iterator[str]:
         if given:
             spoken = compact(given)
             yield spoken
-            yield spoken.removeprefix(vendor) or spoken
+            bare = spoken.removeprefix(vendor)
+            if len(bare) > _LONGEST_WORD or not bare.isalpha():  # AmpereOne is not "one"
+                yield bare or spoken
 
 
 @cache

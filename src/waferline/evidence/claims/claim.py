@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from waferline.evidence.rows import Row
+from waferline.machines.hardware import load_hardware
+from waferline.predict.engine import default_engine
 
 # Metrics a claim may name, with the unit people write: (SI unit, phase, metric of the published schema, per user).
 PER_USER_RATE = "user_tokens_per_s"
@@ -36,6 +38,7 @@ class Claim:
     metric: str = ""
     value: float = float("nan")
     devices: float = 1.0
+    counted: bool = True  # false where a plural says that there are several machines and nothing how many
     precision: str = ""
     shipped: str = ""  # format that the checkpoint is published in, where that is not 16 bit: read where none is stated
     kv: str = ""
@@ -60,6 +63,10 @@ class Claim:
             said.append("batch not stated: taken as 1")
         if self.input_tokens is None and self.metric != "mfu":
             said.append(f"context not stated: taken as {SHORT_CONTEXT_TOKENS:.0f} tokens")
+        if not self.counted:
+            said.append(f"number of devices not stated: taken as {self.devices:.0f}")
+        if not self.engine:
+            said.append(f"engine not stated: taken as {default_engine(load_hardware(self.machine)).name}")
         if not self.precision:
             said.append(f"number format not stated: taken as {self.shipped or '16 bit'}")
         return tuple(said)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from waferline.errors import WaferlineError
 from waferline.evidence.claims.claim import PER_USER_RATE, Claim
 from waferline.evidence.claims.expect import Expected, expected
@@ -16,6 +18,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
+from waferline.machines.hardware import load_hardware
 from waferline.text import metric as spoken
 
 Status = Literal["plausible", "optimistic", "infeasible", "unverifiable"]
@@ -92,33 +95,83 @@ def judge_claim(claim: Claim) -> Judgement:
         said = tuple(f"missing: {name}" for name in claim.missing)
         return Judgement(empty, "unverifiable", said, claim=claim)
     if not claim.precision:
-        return _read_generously(replace(claim, shipped=getattr(model_spec(claim.model), "weight_format", None) or ""))
-    return _judge_claim(claim)
+        claim = replace(claim, shipped=getattr(model_spec(claim.model), "weight_format", None) or "")
+    return _read_generously(claim)
 
 
 _NARROW = "int4"  # the narrowest format in common use: what a sentence that names none may have meant
+_OPEN = ("infeasible", "unverifiable")  # verdicts that another reading may replace
 
 
 def _read_generously(claim: Claim) -> Judgement:
-    """A claim without a number format is infeasible only if it is so in every format that it may mean."""
+    """The verdict of the kindest reading: a claim is infeasible only if it is so in every one that its sentence allows.
+
+    A rate without a batch is that of one sequence where it can be, else of a full load, and then nothing decides.
+    """
+    no_batch = claim.batch is None and claim.row().batch is None and claim.metric != "mfu"
+    if no_batch:
+        alone = _in_some_format(replace(claim, batch=1.0))
+        if alone.status == "plausible":
+            return replace(alone, reasons=(*alone.reasons, "batch not stated: taken as 1"), claim=claim)
+    judged = _several(claim, _in_some_format(claim))
+    if no_batch and judged.status in ("plausible", "optimistic"):
+        judged = replace(judged, status="unverifiable", reasons=("missing: batch", *judged.reasons))
+    return judged
+
+
+def _several(claim: Claim, judged: Judgement) -> Judgement:
+    """Wafers and their kin are named for a service of many: without a number, weights that one cannot hold decide nothing."""
+    if judged.law != CAPACITY or claim.counted or load_hardware(claim.machine).kind not in ("wafer", "lpu"):
+        return judged
+    if (
+        _in_some_format(replace(claim, clients=True)).law != CAPACITY
+    ):  # the weights fit, what is claimed beside them does not
+        return judged
+    said = "missing: number of devices; one cannot hold the weights"
+    return replace(judged, status="unverifiable", law="", best=None, reasons=(said, *judged.reasons))
+
+
+def _in_some_format(claim: Claim) -> Judgement:
+    """The verdict in the format that is stated or shipped, or in a narrow one where that one is impossible."""
     judged = _judge_claim(claim)
-    if judged.status != "infeasible":
+    if claim.precision or judged.status not in _OPEN:
         return judged
     narrow = _judge_claim(replace(claim, precision=_NARROW))
-    if narrow.status == "infeasible":
+    if narrow.status in _OPEN:
         return judged
-    said = f"number format not stated: impossible in {claim.shipped or '16 bit'}, so judged in {_NARROW}"
+    usual = claim.shipped or "16 bit"
+    said = f"number format not stated: impossible in {usual}, so judged in {_NARROW}"
     return replace(narrow, reasons=(*narrow.reasons, said), claim=claim)
 
 
 def _judge_claim(claim: Claim) -> Judgement:
     row = claim.row()
     judged = judge_rows([row], resident=not claim.clients)[0]
-    if claim.batch is None and row.batch is None and judged.status in ("plausible", "optimistic"):
-        judged = replace(judged, status="unverifiable", reasons=("missing: batch", *judged.reasons))
+    longest = _longest_context(claim, row) if judged.status in ("plausible", "optimistic") else ()
     if claim.metric == PER_USER_RATE:
         judged = _per_user(judged)
-    return replace(judged, reasons=judged.reasons + claim.assumed, claim=claim)
+    return replace(judged, reasons=judged.reasons + longest + claim.assumed, claim=claim)
+
+
+_CONTEXTS = 2.0 ** np.arange(8, 21)  # tokens, up to a million
+_STEPS = 64  # between two of them
+
+
+def _longest_context(claim: Claim, row: Row) -> tuple[str, ...]:
+    """Where no context is stated, the one beyond which the figure breaks a law: what was not said decides the verdict."""
+    if claim.input_tokens is not None:
+        return ()
+    low, high = 0.0, 0.0
+    for contexts in (_CONTEXTS, None):
+        tried = np.linspace(low, high, _STEPS) if contexts is None else contexts
+        requests = [request_of(replace(row, input_tokens=float(n))) for n in tried]
+        limits = _limits([r for r in requests if isinstance(r, Request)])
+        broken = [not isinstance(x, Limit) or bool(_broken(row, x, resident=not claim.clients)) for x in limits]
+        if len(broken) < len(tried) or not any(broken):
+            return ()
+        first = broken.index(True)
+        low, high = (float(tried[first - 1]) if first else 1.0), float(tried[first])
+    return (f"impossible above {float(f'{low:.2g}'):,.0f} tokens of context",)
 
 
 def _per_user(j: Judgement) -> Judgement:

@@ -78,8 +78,11 @@ def _with_names(claim: Claim, clause: str) -> Claim:
     words = _WORD.findall(clause)
     machine, used = _longest(words, _machine)
     if machine:
-        count = _devices(words, used)
-        claim = replace(claim, machine=machine, devices=count or claim.devices)
+        count = _devices(words, used) or _counted(clause)
+        several = count is None and claim.devices == 1 and _plural(words[used.stop - 1], machine)
+        most = load_hardware(machine).link("scale-up") if several else None
+        claim = replace(claim, machine=machine, devices=count or (most.max_devices if most else claim.devices))
+        claim = replace(claim, counted=(claim.devices > 1 and not several) or bool(count) or _one_before(words, used))
         words = words[: used.start] + words[used.stop :]
     formats = [w for w in words if _is_format(w)]
     model, _ = _longest([w for w in words if w not in formats], _model)
@@ -152,6 +155,26 @@ def _machine(text: str) -> str:
             except WaferlineError:
                 continue
     return ""
+
+
+_COUNTED = re.compile(
+    r"(?<![\w.,])(\d{1,5})[\s-]*(?:devices|chips|gpus?|lpus?|rdus?|accelerators|cards|wafers|systems)\b", re.IGNORECASE
+)
+
+
+def _counted(clause: str) -> float | None:
+    """How many machines, where another word than their name says it: `on 16 chips`, `an 8-GPU server`."""
+    match = _COUNTED.search(clause)
+    return float(match[1]) if match and float(match[1]) > 0 else None
+
+
+def _one_before(words: list[str], machine: slice) -> bool:
+    return machine.start > 0 and words[machine.start - 1].lower() in ("one", "single", "a", "an")
+
+
+def _plural(word: str, machine: str) -> bool:
+    """Whether a word is the plural of a machine's name: `H100s`, where `GB10s` would be no name."""
+    return word.endswith("s") and _machine(word.removesuffix("s")) == machine
 
 
 def _model(text: str) -> str:

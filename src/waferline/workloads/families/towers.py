@@ -144,6 +144,8 @@ TEXT: Mapping[str, str] = {
     "qwen2_audio": "qwen2",
     "voxtral": "llama",
     "audioflamingo3": "qwen2",
+    "glm_ocr_text": "glm4",
+    "paddleocr_vl_text": "ernie4_5",
     "qwen2_vl_text": "qwen2",
     "qwen2_5_omni_text": "qwen2",
     "qwen3_omni_moe_text": "qwen3_moe",

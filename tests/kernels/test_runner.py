@@ -16,7 +16,7 @@ from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError
 from waferline.kernels import runner
 from waferline.kernels.cpu.widen import kept_as, widened
 from waferline.kernels.runner.sampling import Sampling, choose_token, probabilities
-from waferline.kernels.runner.tokenizer import ByteLevel, SentencePiece
+from waferline.kernels.runner.tokenizer import ByteLevel, SentencePiece, split_words
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +221,36 @@ def test_byte_level_bpe_splits_like_its_expression() -> None:
     scheme = ByteLevel(tokens, ["1 2"], "llama3")
     assert [tokens[t] for t in scheme.pieces("123")] == ["12", "3"]
     assert b"".join(map(scheme.bytes_of, scheme.pieces("he said\n no"))).decode() == "he said\n no"
+
+
+# What llama.cpp's expressions, written with \p{...} in its source, cut texts into; found with the `regex` of `tokenizers`.
+_TEXTS = (
+    "I'LL pay 1234 for HTMLParser\n\n  x  12 a/b//\n",
+    "naïve ÉCOLE été42  7",
+    "  don't  stop\t3.14 \n",
+    "東京タワーab C",
+)
+_CASED = (
+    r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+END"
+    r"|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*END"
+    r"|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_CONTRACTED = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
+_ORIGINALS = {
+    "tekken": (_CASED.replace("END", "").replace("DIGITS", r"\p{N}"),),
+    "gpt-4o": (_CASED.replace("END", _CONTRACTED + "?").replace("DIGITS", r"\p{N}{1,3}"),),
+    "refact": (r"\p{N}", _GPT2),
+    "gpt-2": (_GPT2,),
+    "dbrx": (_CONTRACTED + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",),
+}
+
+
+@pytest.mark.parametrize("name", _ORIGINALS)
+def test_texts_are_split_as_the_original_expressions_do(name: str) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    split = tokenizers.pre_tokenizers.Split
+    steps = [split(tokenizers.Regex(original), "isolated") for original in _ORIGINALS[name]]
+    peer = tokenizers.pre_tokenizers.Sequence(steps)
+    for text in _TEXTS:
+        assert split_words(text, name) == [word for word, _ in peer.pre_tokenize_str(text)]

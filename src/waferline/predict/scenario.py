@@ -222,7 +222,9 @@ def _in_gguf(precision: Any) -> bool:
     names = [] if precision is None else [str(p).partition(",")[0].rpartition("=")[2] for p in np.ravel(precision)]
     found = {name in format_names() and get_format(name).packed for name in names}
     if len(found) > 1:
-        raise InvalidInputError("formats of GGUF and others in one call run in engines of their own", hint="name an engine")
+        raise InvalidInputError(
+            "formats of GGUF and others in one call run in engines of their own", hint="name an engine"
+        )
     return found == {True}
 
 

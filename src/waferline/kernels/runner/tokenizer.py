@@ -26,12 +26,23 @@ _END_NAMES = ("<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<end_of_t
 _CONTRACTIONS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 _MODERN = _CONTRACTIONS + r"|[^\r\n{L}{N}]?[{L}]+|{digits}| ?[^\s{L}{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?[{L}]+| ?[{N}]+| ?[^\s{L}{N}]+|\s+(?!\S)|\s+"
+# Words with capitals inside are cut before them: lower-case letters after others, or others alone.
+_CASED = (
+    r"[^\r\n{L}{N}]?(?:(?=[{L}])[^a-z])*(?:(?=[{L}])[^A-Z])+{end}|[^\r\n{L}{N}]?(?:(?=[{L}])[^a-z])+(?:(?=[{L}])[^A-Z])*{end}"
+    r"|{digits}| ?[^\s{L}{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# Every digit alone, before anything else: what stands before one ends there.
+_DIGITS_FIRST = r"[{N}]|'s|'t|'re|'ve|'m|'ll|'d| ?[{L}]+| ?[^\s{L}{N}]+|\s+(?![^\s{N}])|\s+"
+_UP_TO_THREE = _MODERN.replace("{digits}", "[{N}]{1,3}")
 _SPLITS = {
-    "default": _GPT2, "gpt-2": _GPT2,
-    "llama-bpe": _MODERN.replace("{digits}", "[{N}]{1,3}"), "llama3": _MODERN.replace("{digits}", "[{N}]{1,3}"),
-    "qwen2": _MODERN.replace("{digits}", "[{N}]"),
-}  # fmt: skip
-_WHOLE_WORDS = frozenset({"llama-bpe", "llama3"})  # a word that is a token is not merged from its pieces
+    **dict.fromkeys(("default", "gpt-2", "olmo", "mpt"), _GPT2),
+    **dict.fromkeys(("llama-bpe", "llama3", "dbrx", "smaug-bpe"), _UP_TO_THREE),
+    **dict.fromkeys(("qwen2", "stablelm2"), _MODERN.replace("{digits}", "[{N}]")),
+    **dict.fromkeys(("refact", "starcoder", "command-r", "smollm", "codeshell"), _DIGITS_FIRST),
+    "gpt-4o": _CASED.replace("{digits}", "[{N}]{1,3}").replace("{end}", _CONTRACTIONS + "?"),
+    "tekken": _CASED.replace("{digits}", "[{N}]").replace("{end}", ""),
+}
+_WHOLE_WORDS = frozenset({"llama-bpe", "llama3", "tekken"})  # a word that is a token is not merged from its pieces
 
 
 class _Scheme(Protocol):
@@ -206,7 +217,7 @@ class ByteLevel:
 
     def pieces(self, text: str) -> list[int]:
         letters = _byte_letters()
-        words = ("".join(letters[b] for b in word.encode()) for word in _expression(self.split).findall(text))
+        words = ("".join(letters[b] for b in word.encode()) for word in split_words(text, self.split))
         return [number for word in words for number in self._word(word)]
 
     def _word(self, word: str) -> list[int]:
@@ -232,6 +243,11 @@ class ByteLevel:
         if all(letter in values for letter in text):
             return bytes(values[letter] for letter in text)
         return text.encode()  # added tokens are written as they are
+
+
+def split_words(text: str, split: str) -> list[str]:
+    """The pieces of a text that are merged each for itself, by the name of the expression (`tokenizer.ggml.pre`)."""
+    return _expression(split).findall(text)
 
 
 @cache

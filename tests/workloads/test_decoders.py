@@ -222,3 +222,24 @@ OPTIONAL = {
     "shared_expert_intermediate_size", "layer_types", "mamba_rms_norm", "block_configs", "attention_out_bias", "num_experts",
     "attention_k_eq_v", "num_global_key_value_heads", "full_attn_idxs",
 }  # fmt: skip
+
+
+# Parameters of the model that transformers 5.24 builds (on the meta device) from each class's own defaults.
+BUILT: dict[str, int] = json.loads((DATA.parent / "transformers_counts.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", sorted(BUILT))
+def test_an_empty_file_of_a_class_is_the_model_that_transformers_builds(kind: str) -> None:
+    count = parameter_count(load_model({"model_type": kind}))
+    assert BUILT[kind] in (count.total, count.total + count.extra)
+
+
+def test_an_unknown_mixture_is_read_with_its_experts_when_asked() -> None:
+    config = {
+        "model_type": "brand_new", "hidden_size": 64, "intermediate_size": 256, "moe_intermediate_size": 32,
+        "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 1000, "num_experts": 8,
+        "num_experts_per_tok": 2, "first_k_dense_replace": 1,
+    }  # fmt: skip
+    model = load_model(config, assume="llama-like")
+    assert parameter_count(model).experts == 3 * 8 * 3 * 64 * 32
+    assert any("read as a Llama" in note for note in model.notes)

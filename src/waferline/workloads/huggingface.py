@@ -25,7 +25,7 @@ from waferline.workloads.spec import ModelSpec, Transformer
 _SECTIONS = ("text_config", "llm_config", "language_config")  # where multimodal configurations keep the decoder
 _INHERITED = ("tie_word_embeddings", *SECTIONS, "vocab_size")  # facts a nested section may leave outside
 
-_LIKE = {"llama-like": "llama"}  # what an unknown model type may be read as -> its family
+_LIKE = {"llama-like": "llama_like"}  # what an unknown model type may be read as -> its family
 _CLASS_TAIL = re.compile(r"(For[A-Z]\w*|LMHeadModel|Model)$")  # of a class's name
 _MOST_NAMED = 6  # assumed keys in a note
 # Other spellings of a family.
@@ -38,12 +38,27 @@ _ALIASES: Mapping[str, str] = {
     "qwen3_vl_text": "qwen3",
     "qwen2_5_vl_text": "qwen2",
     "PanguProMoE": "pangu_pro_moe",
+    "minimax_m1": "minimax",
+    "minimax_text_01": "minimax",
+    "minimax_m3_vl_text": "minimax_m3",
+    "step3p5": "step3p7",
+    "mimo_v2": "mimo_v2_flash",
+    "bailing_moe_v2": "bailing_moe",
+    "emu3_text_model": "llama",
+    "emu3": "llama",
+    "fuyu": "persimmon",
+    "gemma3n": "gemma3n_text",
+    "gemma4_unified": "gemma4_unified_text",
+    "got_ocr2": "qwen2",
+    "gpt-sw3": "gpt2",
+    "codegen": "gptj",
+    "stablelm_epoch": "stablelm",
 }
 
 
 def model_types() -> list[str]:
     """Every `model_type` that can be imported."""
-    return sorted({*FAMILIES, *_ALIASES})
+    return sorted({*FAMILIES, *_ALIASES} - set(_LIKE.values()))
 
 
 def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | None = None) -> ModelSpec:
@@ -64,7 +79,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | No
         return replace(spec, metadata={**spec.metadata, "not_counted": " and ".join(unread)})
     section, place, model_type = _decoder(data, where)
     family = _family(model_type, place, assume)
-    c = ConfigReader(section, place, class_defaults(model_type))
+    c = ConfigReader(section, place, _defaults(model_type, family))
     spec = FAMILIES[family](c)
     quantized = quantisation_section(c)
     c.finish(ignore=("text_config", "vision_config"))
@@ -84,6 +99,12 @@ def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | No
     from waferline.workloads.quantization.methods import quantised  # NumPy, for checkpoints that are quantised alone
 
     return quantised(spec, quantized)
+
+
+def _defaults(model_type: str, family: str) -> Mapping[str, Any]:
+    """What the class assumes: of the `model_type` itself, or of the decoder that it is another name of."""
+    own = class_defaults(model_type)
+    return own if "vocab_size" in own else class_defaults(family)
 
 
 def _said(c: ConfigReader, model_type: str, family: str, data: Mapping[str, Any], assume: str | None) -> Iterator[str]:

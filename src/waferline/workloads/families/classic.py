@@ -5,6 +5,9 @@ Sources: the modelling code of the named `model_type` in huggingface/transformer
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from waferline.errors import InvalidInputError
 from waferline.workloads.config_reader import MAX_SIZE, ConfigReader
 from waferline.workloads.context import POSITIONS
@@ -13,9 +16,11 @@ from waferline.workloads.families.common import (
     HIDDEN,
     INTERMEDIATE,
     LAYERS,
+    WINDOW,
     Family,
     check_groups,
     heads,
+    stack,
     tied,
     transformer,
 )
@@ -168,7 +173,53 @@ def _mpt(c: ConfigReader) -> Transformer:
     )
 
 
+def _gpt_neo(c: ConfigReader) -> Transformer:
+    """GPT-Neo: GPT-2 with every other layer's attention over a window, and biases on the output alone."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, width = heads(c, hidden)
+    attention = Attention(queries, queries, width, out_bias=True)
+    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE), gated=False, bias=True)
+    kinds = c.items("attention_layers", length=layers) or [("global", "local")[i % 2] for i in range(layers)]
+    window = c.optional(*WINDOW)
+    blocks = (
+        Block(count=1, mixer=replace(attention, window=window if kind == "local" else None), ffn=ffn) for kind in kinds
+    )
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=stack(blocks),
+        tied_embeddings=tied(c, True),
+        norm_bias=True,
+        learned_positions=c.size(*POSITIONS),
+    )
+
+
+def _biased(
+    c: ConfigReader, positions: int | None = None, final_norm: bool = True, head_bias: bool = False
+) -> Transformer:
+    """Decoders with biases everywhere and LayerNorms: XGLM and CTRL (sinusoidal positions), BioGPT and GPT-1 (learned)."""
+    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    queries, width = heads(c, hidden)
+    attention = Attention(queries, queries, width, qkv_bias=True, out_bias=True)
+    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE, "dff"), gated=False, bias=True)
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
+        tied_embeddings=tied(c, True),
+        norm_bias=True,
+        final_norm=final_norm,
+        head_bias=head_bias,
+        learned_positions=0 if positions is None else c.size(*POSITIONS) + positions,
+    )
+
+
 FAMILIES: dict[str, Family] = {
+    "gpt_neo": _gpt_neo,
+    "xglm": _biased,
+    "ctrl": partial(_biased, head_bias=True),
+    "biogpt": partial(_biased, positions=_OPT_POSITION_OFFSET),
+    "openai-gpt": partial(_biased, positions=0, final_norm=False),
     "gpt2": _gpt2,
     "gpt_bigcode": _gpt_bigcode,
     "gptj": _gptj,

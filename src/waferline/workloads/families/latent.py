@@ -96,7 +96,7 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v3": _deepseek,
     "deepseek_v32": _deepseek,
     "kimi_k2": _deepseek,
-    "glm4_moe_lite": _deepseek,
+    "glm4_moe_lite": partial(_deepseek, first=1),
     "glm_moe_dsa": _deepseek,
     "minicpm3": _deepseek,
     "mistral4": _deepseek,

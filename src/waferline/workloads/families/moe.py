@@ -20,6 +20,7 @@ from waferline.workloads.families.common import (
     check_experts,
     check_groups,
     every,
+    everywhere,
     grouped_heads,
     heads,
     locals_of,
@@ -206,6 +207,14 @@ _GRANITE = Traits(qkv_bias=_BIAS, out_bias=_BIAS, sliding=None)
 _SIGMOID = ("moe_router_enable_expert_bias", False)
 _ERNIE = ("use_bias", False)
 
+# A decoder of an unknown type, read by its keys alone.
+_LLAMA_LIKE = Traits(
+    qkv_bias=("attention_bias", "qkv_bias", False),
+    out_bias=_BIAS,
+    mlp_bias=("mlp_bias", False),
+    qk_norm=("use_qk_norm", "qk_norm", False),
+)
+
 ROWS: dict[str, tuple[Traits, Mix]] = {
     "mixtral": (Traits(), Mix()),
     "minimax_m2": (replace(_PLAIN, qk_norm_full=True), Mix(router_bias=True)),
@@ -214,7 +223,7 @@ ROWS: dict[str, tuple[Traits, Mix]] = {
     "granitemoe": (_GRANITE, Mix()),
     "granitemoeshared": (_GRANITE, Mix()),
     "granitemoe_swa": (replace(_GRANITE, sinks=True, sliding=lambda layer: layer % 4 != 0), Mix()),
-    "phimoe": (replace(_GRANITE, norm_bias=True, head_bias=("lm_head_bias", False)), Mix()),
+    "phimoe": (replace(_GRANITE, sliding=everywhere, norm_bias=True, head_bias=("lm_head_bias", False)), Mix()),
     "gpt_oss": (_ALTERNATE, Mix(bias=True, router_bias=True)),
     "qwen2_moe": (Traits(qkv_bias=True), Mix(shared_gate=True)),
     "qwen3_moe": (_QWEN, Mix(shared_gate=True)),
@@ -258,6 +267,7 @@ def _afmoe(c: ConfigReader) -> Transformer:
 
 FAMILIES: dict[str, Family] = {
     **{name: partial(sparse, t=traits, m=mix) for name, (traits, mix) in ROWS.items()},
+    "llama_like": partial(sparse, t=_LLAMA_LIKE, m=Mix()),
     "afmoe": _afmoe,
     "dbrx": _dbrx,
     "laguna": _laguna,

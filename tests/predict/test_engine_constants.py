@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import waferline as wl
 from waferline.errors import UnknownNameError
+from waferline.predict.efficiency import coefficients
 from waferline.predict.engine import engine_names, get_engine
 
 seconds = st.floats(1e-7, 1.0)
@@ -114,3 +115,20 @@ def test_a_step_of_an_engine_without_runs_on_the_machine_is_no_slower_than_its_h
     assert str(result["decode_tier"]) == "spec only"
     assert result["itl_high90_s"] > 3 * result["itl_s"]
     assert any("no published runs" in note for note in result.notes)
+
+
+def test_a_measured_machine_has_the_constants_of_the_engine_it_was_measured_with() -> None:
+    record = {"c": {"bandwidth_efficiency": 0.9}, "residual": [[None, -0.1, -0.03, 0.03, 0.1]]}
+    record |= {"rows": 9, "groups": 1, "median": 0.02, "p90": 0.05}
+    spec = coefficients("x", "gemm", "bf16", "x", "intel", "cpu")[0].c
+    section = {"date": "2026-11-29", "source": "here", "split": "none"}
+    section |= {"records": {"gemm": record | {"c": {**spec, "bandwidth_efficiency": 0.95}}}}
+    here = wl.load_hardware("xeon-8480+").with_(efficiency=section)
+    own, other = (
+        wl.ServingModel().solve("llama-3-8b", here, 64, 1, "q4_k_m", output_len=16, engine=e)
+        for e in (None, "llama.cpp")
+    )
+    assert own.about["engine"] == "waferline" and other.about["engine"] == "llama.cpp"
+    tiers = {str(r["decode_tier"]) for r in (other,)}
+    assert tiers == {"spec only"}
+    assert own["itl_s"] < other["itl_s"]

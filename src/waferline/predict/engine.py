@@ -23,7 +23,8 @@ CONSTANTS: tuple[str, ...] = (
     *("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s"),
     *("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "unit_flops", "unit_bytes"),
 )
-_ABSTRACT = ("static", "none")  # no programs: what they assume is what they mean
+OWN = "waferline"  # the engine whose kernels `measure machine` calibrates
+_ABSTRACT = ("static", "none", OWN)  # what they assume is what they mean, or their operators say all
 _GRAPHICS = ("gpu", "soc")  # a vendor's cards and its chips with unified memory run the same kernels
 HOST_SEQUENCES = (
     256.0  # sequences whose host work a step waits for; of larger batches the rest overlaps with the device
@@ -267,7 +268,12 @@ def _earlier(version: str, limit: str) -> bool:
 
 
 def default_engine(device: Device, model: ModelSpec | None = None) -> Engine:
-    """The engine usually run on a machine of this kind, or the one whose form the files of `model` have."""
+    """The engine usually run on a machine of this kind, or the one whose form the files of `model` have.
+
+    On a machine that was measured it is the one that it was measured with.
+    """
+    if device.efficiency:
+        return get_engine(OWN)
     facts = read_packaged("engines.yaml")
     usual = get_engine(facts["default"][device.kind])
     own = facts["containers"].get(getattr(model, "metadata", {}).get("container"))

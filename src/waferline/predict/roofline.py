@@ -130,7 +130,8 @@ class Machine:
         return kernel, _highest_peak(device, arithmetic), sum(level.capacity_bytes for level in device.memory[:-1])
 
     def _constants(self, op: Operator, arithmetic: str) -> tuple[Record, str]:
-        found = self.profile or records(self.device.efficiency)
+        own_kernels = self.engine in (None, "waferline")  # constants measured here are of one engine's kernels
+        found = self.profile or (records(self.device.efficiency) if own_kernels else None)
         own = record_for(found, op) if found else None
         if own is not None:
             return own, "calibrated"

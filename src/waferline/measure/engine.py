@@ -233,7 +233,7 @@ def foresee_memory(needed_bytes: float, what: str) -> None:
     Raises: DoesNotFitError (exit code 3) when less than `needed_bytes` is free.
     """
     free = free_memory_bytes()
-    if free and needed_bytes > free:
+    if needed_bytes > free:
         raise DoesNotFitError(
             f"{what} needs {needed_bytes / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free",
             hint="use a smaller shape",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import re
 import shutil
@@ -13,6 +12,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 _PACKAGES = ("waferline", "numpy", "numba", "llvmlite", "torch", "triton")
 _QUERY_TIMEOUT_S = 10.0  # a healthy nvidia-smi answers in under a second
@@ -89,26 +90,18 @@ def _cpu_name(info: dict[str, str]) -> str:
 
 
 def memory_bytes() -> int:
-    """Physical memory, or the control group's limit where that is lower; 0 when the system does not say."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
+    """Physical memory, or the control group's limit where that is lower."""
+    total = int(psutil.virtual_memory().total)
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
     except OSError:
         return total
-    return min(total, int(limit)) if limit.isdigit() else total
+    return min(total, int(limit)) if limit.isdecimal() else total
 
 
 def free_memory_bytes() -> int:
-    """Memory that can be allocated now without swapping; 0 when the system does not say."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    found = re.search(r"MemAvailable:\s+(\d+) kB", text)
-    return int(found.group(1)) * 1024 if found else 0
+    """Memory that can be allocated now without swapping."""
+    return int(psutil.virtual_memory().available)
 
 
 @cache

@@ -113,7 +113,7 @@ def probe_machine(progress: Progress = lambda what: None) -> MachineProfile:
 
 def _levels(cores: int, counts: tuple[int, ...], progress: Progress) -> tuple[Level, ...]:
     """Caches and main memory. The last cache counts only as far as this machine really gets it."""
-    memory_bytes = min(MEMORY_PROBE_BYTES, (free_memory_bytes() or MEMORY_PROBE_BYTES) // _MEMORY_SHARE)
+    memory_bytes = min(MEMORY_PROBE_BYTES, free_memory_bytes() // _MEMORY_SHARE)
     progress("main memory")
     memory = {n: required(run.read_bandwidth(memory_bytes // n, n)) for n in counts}
     found: list[Level] = []

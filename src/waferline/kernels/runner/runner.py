@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from waferline.errors import DoesNotFitError, FileFormatError, InvalidInputError
 from waferline.formats.codec import decode as decode_format
@@ -23,7 +24,7 @@ from waferline.kernels.runner.config import ModelConfig, read_config
 from waferline.kernels.runner.prefill import Batch
 from waferline.kernels.runner.sampling import Sampling, choose_token
 from waferline.kernels.runner.tokenizer import Tokenizer, read_tokenizer
-from waferline.kernels.runner.weights import Weights, available_memory_bytes, read_weights
+from waferline.kernels.runner.weights import Weights, read_weights
 
 BATCH_TOKENS = 512  # prefill goes in pieces of this many tokens
 DEFAULT_CONTEXT = 2048
@@ -259,7 +260,7 @@ def load(
         raise InvalidInputError(f"a context of {context} tokens", where=str(path), hint=f"1 to {config.context}")
     threads = available_threads() if threads is None else threads
     use_threads(threads)
-    free = available_memory_bytes() if memory_bytes is None else memory_bytes
+    free = psutil.virtual_memory().available if memory_bytes is None else memory_bytes
     dims = (config.layers, config.kv_heads, context, config.head_dim)
     cache_bytes = KVCache.size_bytes(kv, *dims) if kv in ("f16", "q8") else 0
     widest = max(config.d_model, config.ffn, config.expert_ffn, config.q_width)

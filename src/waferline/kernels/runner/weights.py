@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -231,18 +230,3 @@ class _Reader:
         if f"{name}.weight" not in self.tensors and not rope.by_length:
             return None
         return self.vector(f"{name}.weight", rope.rotated // 2)
-
-
-def available_memory_bytes() -> int:
-    """What the system can give without swapping: MemAvailable on Linux, else free pages, else unlimited."""
-    import os
-
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 1 << 62

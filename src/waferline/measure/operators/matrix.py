@@ -102,7 +102,7 @@ def _copies(matrix: PackedMatrix, cold: bool, together: int) -> np.ndarray:
     wanted = 1.0
     if cold:
         last = max((c.bytes for c in caches()), default=0)
-        free = free_memory_bytes() or 4 * COLD_BYTES
+        free = free_memory_bytes()
         wanted = min(max(COLD_BYTES, 2 * last), _MOST_COLD_BYTES, free // _MEMORY_SHARE) / matrix.data.nbytes
     count = 1 + max(0, int(wanted))
     together = min(together, count) if cold else 1

@@ -32,13 +32,18 @@ def _machines() -> str:
     return table(["name", "machine", "kind", "highest dense peak", "memory", "bandwidth"], rows)
 
 
+def _depth(layers: int | tuple[object, ...]) -> int:
+    """A network of streams says how many layers it has, the others list them."""
+    return layers if isinstance(layers, int) else len(layers)
+
+
 def _models() -> str:
     rows = []
     for name in model_names():
         m = load_model(name)
         count = parameter_count(m)
         active = metric(count.active_per_token) if count.active_per_token != count.total else ""
-        layers = sum(b.count for b in m.blocks) if isinstance(m, Transformer) else len(m.layers)
+        layers = sum(b.count for b in m.blocks) if isinstance(m, Transformer) else _depth(m.layers)
         rows.append([m.name, m.family, metric(count.total), active, layers])
     return table(["name", "family", "parameters", "active", "layers"], rows)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 
 # Short words that common vocabularies keep whole; how many tokens they really take, the server says.
-_WORDS = (
+_TEXT = (
     "time year people way day man thing woman life child world school state family student group country problem "
     "hand part place case week company system program question work government number night point home water room "
     "mother area money story fact month lot right study book eye job word business issue side kind head house "
     "service friend"
-).split()
+)
+_WORDS = _TEXT.split()
 
 
 def prompt_of(words: int, seed: int) -> str:

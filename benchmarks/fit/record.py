@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-_PLAIN = re.compile(r"[\w.+/][\w.+/ -]*")  # text that YAML may read as itself, unquoted
+_PLAIN = re.compile(r"[\w+/][\w.+/ -]*")  # text that YAML may read as itself, unquoted
 NEW = 'date: today\nsource: ""  # whose rows, under which licence\nsplit: ""  # what was left out\n'  # the head of a new file
 
 

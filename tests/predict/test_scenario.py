@@ -16,6 +16,7 @@ SEES_AND_HEARS = {
     "hidden_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 8,
+    "num_key_value_heads": 8,
     "intermediate_size": 256,
     "vocab_size": 1000,
     "vision_config": {"depth": 2, "hidden_size": 64, "num_heads": 4, "intermediate_size": 64},

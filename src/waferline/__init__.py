@@ -27,7 +27,7 @@ _PUBLIC = {
     "Scenario": "waferline.predict.scenario",
     "run": "waferline.predict.scenario",
     "Traffic": "waferline.simulate.serving.traffic",
-    "Served": "waferline.traffic.serve",
+    "ServerOptions": "waferline.traffic.serve",
     "simulate_serving": "waferline.traffic.serve",
     "Device": "waferline.machines.device",
     "Result": "waferline.predict.result",
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from waferline.predict.wafer import WaferResidentModel, WeightStreamingModel
     from waferline.report import show
     from waferline.simulate.serving.traffic import Traffic
-    from waferline.traffic.serve import Served, simulate_serving
+    from waferline.traffic.serve import ServerOptions, simulate_serving
     from waferline.workloads.load import load_model
     from waferline.workloads.models import Models
 
@@ -85,7 +85,7 @@ __all__ = [
     "RefusedError",
     "Result",
     "Scenario",
-    "Served",
+    "ServerOptions",
     "ServingModel",
     "SingleNodeModel",
     "Traffic",

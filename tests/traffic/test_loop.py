@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waferline.simulate.serving.loop import SAMPLE_COLUMNS, serve
-from waferline.simulate.serving.state import Memory, Requests, Rules, Steps, requests_of
+from waferline.simulate.serving.state import Memory, Requests, Rules, requests_of
 from waferline.simulate.serving.step_time import sequence_bytes
 from waferline.simulate.serving.traffic import Traffic
+from waferline.workloads.step_tables import StepTables
 
 MIXED = Rules(8, 64, True, True, False, 0.0, 0.0, 0.0, 1e9, False, 0.0)
 SCHEDULERS = {
@@ -24,11 +25,11 @@ SCHEDULERS = {
 }
 
 
-def _steps(rows_s: float = 1e-3, prompt_token_s: float = 1e-5) -> Steps:
+def _steps(rows_s: float = 1e-3, prompt_token_s: float = 1e-5) -> StepTables:
     """A step of a fixed time, and a little for every row of a prompt."""
     grid, flat = np.array([1.0, 2.0, 1024.0]), np.zeros((3, 3))
     rows = rows_s + prompt_token_s * np.arange(4096.0)
-    return Steps(rows, np.zeros(1025), np.full(1025, rows_s), grid, grid, flat, grid, flat, 0.0, 256.0)
+    return StepTables(rows, np.zeros(1025), np.full(1025, rows_s), grid, grid, flat, grid, flat, 0.0, 256.0)
 
 
 def _memory(tokens: float, block: int = 4) -> Memory:
@@ -53,7 +54,7 @@ def test_nothing_is_lost_made_or_overfull(
     if clients is not None and n > clients:
         then[: n - clients] = np.arange(clients, n)
     requests = requests_of(np.full(n, gap_s) * (np.arange(n) if clients is None else 1.0), prompt, output,
-                           shared=shared, then=then)  # fmt: skip
+                           shared=np.minimum(shared, prompt - 1), then=then)  # fmt: skip
     rules = SCHEDULERS[name]._replace(max_sequences=places)
     count, busy, samples, gaps, stuck = serve(requests, rules, _memory(float(room)), _steps())
     assert stuck == -1
@@ -128,7 +129,7 @@ def test_little_s_law_holds_in_a_closed_loop(name: str) -> None:
 
 def test_a_cached_prefix_is_not_read_again_but_for_its_last_token() -> None:
     steps = _steps()
-    for shared, read in ((0, 32), (16, 16), (32, 4), (30, 4)):
+    for shared, read in ((0, 32), (16, 16), (31, 4), (30, 4)):
         requests = requests_of(np.zeros(1), np.array([32]), np.array([1]), shared=np.array([shared]))
         serve(requests, MIXED, _memory(1e3), steps)
         assert requests.first[0] == pytest.approx(steps.rows_s[read])

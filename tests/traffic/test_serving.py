@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,37 +13,37 @@ import pytest
 
 import waferline as wl
 from waferline.cli import run
+from waferline.errors import InvalidInputError, UnsupportedError, WaferlineError
 from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import get_engine
 from waferline.predict.serving import serving_case
 from waferline.predict.step import StepModel
-from waferline.simulate.serving.state import Steps
 from waferline.simulate.serving.step_time import step_seconds
+from waferline.traffic.serve import READS
 from waferline.workloads.load import load_model
 from waferline.workloads.scenario import Parallel
 
 LINE = ["simulate", "serving", "llama-3-8b", "--on", "h100", "--precision", "fp16"]
 
 
-def _model(model: str, machine: str, engine: str, tp: int = 1) -> StepModel:
+def _model(model: str, machine: str, engine: str, tp: int = 1, graphed: int = 0) -> StepModel:
     case = serving_case(load_model(model), load_hardware(machine), get_engine(engine), None, "static", False)
-    return StepModel.of(case, "bf16", Parallel.of(tp=tp))
+    return StepModel.of(case, "bf16", Parallel.of(tp=tp), graphed)
 
 
 @pytest.mark.parametrize(
-    ("model", "machine", "engine", "tp"),
+    ("model", "machine", "engine", "tp", "graphed"),
     [
-        ("llama-3-8b", "h100", "sglang", 1),
-        ("qwen3-30b-a3b", "h100", "sglang", 2),
-        ("deepseek-v2-lite", "a100", "sglang", 1),
-        ("gemma-3-4b", "l40s", "sglang", 1),
+        ("llama-3-8b", "h100", "sglang", 1, 0),
+        ("llama-3-8b", "h100", "vllm", 1, 512),
+        ("qwen3-30b-a3b", "h100", "sglang", 2, 0),
+        ("deepseek-v2-lite", "a100", "sglang", 1, 0),
+        ("gemma-3-4b", "l40s", "sglang", 1, 0),
     ],
 )
-def test_the_tables_are_the_operators(model: str, machine: str, engine: str, tp: int) -> None:
-    step = _model(model, machine, engine, tp)
-    surface = step.surface(512, 8704, 32768)
-    tables = {name: getattr(surface, name) for name in Steps._fields if name != "host_sequences"}
-    steps = Steps(**tables, host_sequences=256.0)
+def test_the_tables_are_the_operators(model: str, machine: str, engine: str, tp: int, graphed: int) -> None:
+    step = _model(model, machine, engine, tp, graphed)
+    steps = step.tables(512, 8704, 32768)
     random = np.random.default_rng(0)
     errors = []
     for _ in range(300):
@@ -175,3 +177,53 @@ def test_mistakes_are_one_line(
     assert run([*LINE, *more]) in (2, 3)
     error = capsys.readouterr().err.strip().splitlines()
     assert words in error[-1] and len([line for line in error if "simulating" not in line]) == 1
+
+
+@pytest.mark.parametrize(
+    "field", [f.name for f in fields(wl.Scenario) if f.name not in ("model", "machine", "intervals")]
+)
+def test_every_field_of_a_scenario_is_read_or_refused(field: str) -> None:
+    """Nonsense in any field is an error: nothing is dropped in silence."""
+    with pytest.raises(WaferlineError) as caught:
+        wl.simulate_serving(
+            wl.Scenario(**{"model": "llama-3-8b", "machine": "h100", field: "nonsense"}), wl.Traffic(requests=5)
+        )
+    if field != "assume":  # which this model, being known, does not read either
+        assert ("would not be read" in str(caught.value)) == (field not in READS)
+
+
+def test_what_is_read_counts() -> None:
+    traffic = wl.Traffic(requests=400)
+    usual = wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100"), traffic).values
+    less = wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100", memory_share=0.25), traffic).values
+    assert less["running_mean"] < usual["running_mean"]
+    with pytest.raises(UnsupportedError, match="pipeline"):
+        wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100", engine="llama.cpp", devices=2), traffic)
+    with pytest.raises(InvalidInputError, match="pp would not be read"):
+        wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100", pp=2), traffic)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"requests": "5"}, {"requests": 2.5}, {"requests": None}, {"rate_per_s": [1, 2]}, {"rate_per_s": float("nan")},
+        {"seed": 1.5}, {"seed": True}, {"shared": None}, {"clients": "two"}, {"cv": {}}, {"prompt": None}, {"output": []},
+        {"arrival": 3, "rate_per_s": 1.0}, {"trace": 5}, {"trace": {"arrival_s": [0.0]}},
+        {"trace": {"arrival_s": [0.0], "prompt_tokens": [-5], "output_tokens": [3]}},
+        {"trace": {"arrival_s": [0.0, 1.0], "prompt_tokens": [5], "output_tokens": [3]}},
+        {"trace": {"arrival_s": ["x"], "prompt_tokens": [5], "output_tokens": [3]}},
+    ],
+)  # fmt: skip
+def test_traffic_of_wrong_types_is_a_typed_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(WaferlineError):
+        wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100"), wl.Traffic(**wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_num_seqs": "x"}, {"max_num_seqs": 0}, {"max_num_batched_tokens": [1, 2]}, {"slo": "x"}]
+)
+def test_options_of_wrong_types_are_typed_errors(wrong: dict[str, Any]) -> None:
+    with pytest.raises(WaferlineError):
+        wl.simulate_serving(
+            wl.Scenario(model="llama-3-8b", machine="h100"), wl.Traffic(requests=5), wl.ServerOptions(**wrong)
+        )

@@ -13,7 +13,7 @@ from waferline.cli.output import emit, progress
 
 if TYPE_CHECKING:
     from waferline.simulate.serving.traffic import Traffic
-    from waferline.traffic.outcome import Outcome
+    from waferline.traffic.serving_run import ServingRun
 
 _RATE = re.compile(r"([0-9.eE+-]+)\s*(/s|/min|/h|)")
 _PER_SECOND = {"/s": 1.0, "": 1.0, "/min": 60.0, "/h": 3600.0}
@@ -77,7 +77,7 @@ def serving(
     """Requests through the scheduler of MODEL's engine, one by one: latency percentiles, rates, queues."""
     from waferline.predict.scenario import Scenario
     from waferline.report.serving import serving_report
-    from waferline.traffic.serve import Served, simulate_serving
+    from waferline.traffic.serve import ServerOptions, simulate_serving
 
     scenario = Scenario(
         model=model,
@@ -95,7 +95,7 @@ def serving(
     given = {name: value for name, value in asked.items() if value is not None}
     load = {"rate_per_s": rate_per_s, "clients": clients, "think_s": think, "arrival": arrival, "cv": cv}
     traffic = _traffic(trace, {**load, **given, "shared": shared, "seed": seed})
-    served = Served(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, slo=slo)
+    served = ServerOptions(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, slo=slo)
     with progress("simulating", hidden=as_json):
         outcome = simulate_serving(scenario, traffic, served)
     emit(as_json, outcome, lambda: serving_report(outcome))
@@ -118,7 +118,7 @@ def _traffic(trace: Path | None, fields: dict[str, object]) -> Traffic:
     return Traffic(trace=read_trace(trace))
 
 
-def _write(outcome: Outcome, out: Path | None, plot: Path | None) -> None:
+def _write(outcome: ServingRun, out: Path | None, plot: Path | None) -> None:
     if out is not None:
         from waferline.search.sweep import write_parquet
 

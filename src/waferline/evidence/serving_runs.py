@@ -25,7 +25,7 @@ from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.traffic import Traffic
-from waferline.traffic.serve import Served, simulate_serving
+from waferline.traffic.serve import ServerOptions, simulate_serving
 
 METRICS = (
     *(f"{name}_{kind}_s" for name in ("ttft", "tpot", "itl", "e2e") for kind in ("mean", "p50", "p90", "p95", "p99")),
@@ -174,7 +174,9 @@ def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
         engine=engine,
         intervals=False,
     )
-    served = Served(max_num_seqs=run.count("max_num_seqs"), max_num_batched_tokens=run.count("max_num_batched_tokens"))
+    served = ServerOptions(
+        max_num_seqs=run.count("max_num_seqs"), max_num_batched_tokens=run.count("max_num_batched_tokens")
+    )
     shipped = ""
     try:
         try:

@@ -85,7 +85,7 @@ def _sizes(net: StreamNet) -> Iterator[str]:
     text = f" and {rows['text']:,} of text" if rows["text"] else ""
     passes = " in two passes, with and without the prompt" if net.passes > 1 else ""
     option = "; --steps and --image-size change it" if net.steps else ""
-    steps = f"{net.steps} steps by default, each{passes} over " if net.steps else ""
+    steps = f"{net.steps} steps, each{passes} over " if net.steps else ""
     yield f"{steps}{rows['patch']:,} rows of {grid.width}x{grid.height}{video}{text}{option}"
 
 

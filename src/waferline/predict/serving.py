@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.beside import Beside, beside
 from waferline.predict.blocks import Values, over_blocks, over_labels
+from waferline.predict.derived import DERIVED, HIDDEN
 from waferline.predict.engine import Engine, default_engine, get_engine, with_memory_share
 from waferline.predict.load import NO_LIMIT, check_load, loaded_values
 from waferline.predict.memory import Asked, Footprint, footprint, model_weight_bytes, resident_bytes
@@ -34,9 +35,6 @@ from waferline.workloads.placement import AT_HOME, Placement
 from waferline.workloads.scenario import Parallel, common_shape, real, whole
 from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import as_shipped
-
-_SECONDS_PER_HOUR = 3600.0
-_MEGA = 1e6
 
 _NOT_MODELLED = (
     "speculative decoding and prefix caching",
@@ -156,13 +154,9 @@ class ServingModel:
         said = _context_notes(spec, arguments)
         if engine is None and offload is not None:
             engine = usual_engine(offload)
-        runner = default_engine(device, spec) if engine is None else get_engine(engine)
+        runner = engine_of(device, spec, engine, profile, memory_share)
         if runner.towers_apart and not inputs:
             spec = without_towers(spec)
-        if profile is not None:
-            runner = (profile if isinstance(profile, Profile) else load_profile(profile)).over(runner, device)
-        if memory_share is not None:
-            runner = with_memory_share(runner, float(real("memory_share", memory_share, least=0.01, most=1.0)))
         left = beside(spec, device, runner, offload, host)
         if left is not None:
             left.check(parallel_of(arguments))
@@ -188,6 +182,25 @@ class ServingModel:
 Arguments = Mapping[str, Floats]
 
 
+def engine_of(
+    device: Device,
+    model: Transformer,
+    name: str | None = None,
+    profile: Profile | str | None = None,
+    memory_share: float | None = None,
+) -> Engine:
+    """The engine that runs: the one named or the usual one, with the calibration and the share of memory that were given.
+
+    Raises: UnknownNameError, FileFormatError, InvalidInputError.
+    """
+    engine = default_engine(device, model) if name is None else get_engine(name)
+    if profile is not None:
+        engine = (profile if isinstance(profile, Profile) else load_profile(profile)).over(engine, device)
+    if memory_share is not None:
+        engine = with_memory_share(engine, float(real("memory_share", memory_share, least=0.01, most=1.0)))
+    return engine
+
+
 def _context_notes(model: Transformer, a: Arguments) -> tuple[str, ...]:
     """What to say of the longest context. Raises: InvalidInputError where it is shorter than prompt and output."""
     tokens = prompt_of(model, a["seq_len"], inputs_of(a))[0] + a["output_len"]
@@ -201,58 +214,6 @@ def _context_notes(model: Transformer, a: Arguments) -> tuple[str, ...]:
     if 0 < model.max_positions < longest:
         return (f"{longest:,.0f} tokens are beyond {made_for}",)
     return (f"{longest:,.0f} tokens are within {made_for}",) if rule and "context" in a else ()
-
-
-# What the rest only follows from.
-_HIDDEN = frozenset(
-    f"{phase}_{name}"
-    for phase in ("prefill", "decode")
-    for name in ("time_s", "flops", "bytes", "peak_flops", *INTERVALS)
-)
-
-
-def _bounded(name: str, phase: str, key: str) -> Callable[[Fields], Floats]:
-    """An end of an interval: the expected time by the quantile of its phase, never beyond the bound."""
-    return lambda v: maximum(v[f"{name}_s"] * np.exp(v.parts[f"{phase}_{key}"]), v[f"light_{name}_s"])
-
-
-# Field → what it needs of the rest, and how it follows.
-_DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[[Fields], Any]]] = {
-    "throughput_tokens_per_s": ((), lambda v: v.parts["batch_size"] / v["itl_s"]),
-    "light_throughput_tokens_per_s": ((), lambda v: v.parts["batch_size"] / v["light_itl_s"]),
-    "user_tokens_per_s": ((), lambda v: 1.0 / v["itl_s"]),
-    "light_user_tokens_per_s": ((), lambda v: 1.0 / v["light_itl_s"]),
-    "request_s": ((), lambda v: v["ttft_s"] + np.maximum(v.parts["output_len"] - 1.0, 0.0) * v["itl_s"]),
-    "light_request_s": (
-        (),
-        lambda v: v["light_ttft_s"] + np.maximum(v.parts["output_len"] - 1.0, 0.0) * v["light_itl_s"],
-    ),
-    **{
-        f"{name}_{key}_s": ((f"{phase}_{key}",), _bounded(name, phase, key))
-        for name, phase in (("ttft", "prefill"), ("itl", "decode"))
-        for key in INTERVALS
-    },
-    "kv_cache_bytes": ((), lambda v: v["device_kv_bytes"] * v["devices"]),
-    "memory_utilization": ((), lambda v: v["device_memory_bytes"] / v["capacity_bytes"]),
-    **{
-        f"{phase}_{name}": ((), formula(phase))
-        for phase in ("prefill", "decode")
-        for name, formula in {
-            "intensity_flops_per_byte": lambda p: (
-                lambda v: v.parts[f"{p}_flops"] / np.maximum(v.parts[f"{p}_bytes"], 1.0)
-            ),
-            "mfu": lambda p: lambda v: v.parts[f"{p}_flops"] / (v.parts[f"{p}_time_s"] * v.parts[f"{p}_peak_flops"]),
-            "mbu": lambda p: lambda v: v.parts[f"{p}_bytes"] / (v.parts[f"{p}_time_s"] * v.parts["bandwidth"]),
-            "ridge_flops_per_byte": lambda p: lambda v: v.parts[f"{p}_peak_flops"] / v.parts["bandwidth"],
-        }.items()
-    },
-    "prefill_energy_j": (("prefill_power_w",), lambda v: v["prefill_power_w"] * v["ttft_s"]),
-    "energy_j_per_token": (("decode_power_w",), lambda v: v["decode_power_w"] / v["throughput_tokens_per_s"]),
-    "cost_usd_per_mtoken": (
-        ("hourly_usd",),
-        lambda v: v.parts["hourly_usd"] * v["devices"] / _SECONDS_PER_HOUR / v["throughput_tokens_per_s"] * _MEGA,
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +287,7 @@ class ServingCase:
         return run_phase(operators, sequences=local, **settings)
 
     def values(self, label: str, a: Arguments) -> Values:
-        """What the operators and the memory say; the rest follows from it (`_DERIVED`)."""
+        """What the operators and the memory say; the rest follows from it (`DERIVED`)."""
         parallel, batch, precision = parallel_of(a), a["batch_size"], self.precision(label)
         prefill, decode = self.prefill(label, a, batch), self.decode(label, a, batch)
         out = self._memory(precision, a, parallel)
@@ -353,11 +314,11 @@ class ServingCase:
 
     def fields(self, values: Values, a: Arguments) -> Fields:
         """The values that are shown, and how those that nobody may read follow from the rest."""
-        hidden = {name: value for name, value in values.items() if name in _HIDDEN}
+        hidden = {name: value for name, value in values.items() if name in HIDDEN}
         shown = {name: value for name, value in values.items() if name not in hidden}
         sheet = {"bandwidth": self.device.bandwidth_bytes_per_s, "hourly_usd": self.device.hourly_usd}
         has = lambda *needs: all(n in values or sheet.get(n) is not None for n in needs)  # noqa: E731
-        derived = {name: formula for name, (needs, formula) in _DERIVED.items() if has(*needs)}
+        derived = {name: formula for name, (needs, formula) in DERIVED.items() if has(*needs)}
         return Fields(shown, {**a, **hidden, **sheet}, derived)
 
     def pipeline_fill(self, a: Arguments, batch: Floats) -> Floats:

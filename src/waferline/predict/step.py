@@ -1,7 +1,7 @@
 """Seconds of one step of an engine: decodes and prompt chunks that pass through the weights together.
 
 A step reads the weights once for all its rows; attention is added for the decodes and for the chunk, each in the form of its own.
-A simulator asks millions of times, so the three sums are tabulated once (`step_surface`) and looked up.
+A simulator asks millions of times, so the three sums are tabulated once (`StepModel.tables`) and looked up.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from waferline.arrays import FloatArray, Floats
 from waferline.elementwise import maximum, minimum
 from waferline.errors import UnsupportedError
 from waferline.formats import Precision
-from waferline.predict.engine import HOST_SEQUENCES, Engine
+from waferline.predict.engine import HOST_SEQUENCES
 from waferline.predict.memory import resident_bytes
-from waferline.predict.roofline import Machine, machine_for, time_operator
+from waferline.predict.phase import Runner
+from waferline.predict.roofline import machine_for, time_operator
 from waferline.predict.serving import ServingCase
 from waferline.workloads.lower import SEQUENCE_KINDS, lower_decode, lower_prefill, lower_rows
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
+from waferline.workloads.step_tables import StepTables
 
 # Decode batches that engines capture as graphs: a batch pays for the next larger one (vLLM 0.15 `config/compilation.py`).
 GRAPH_SIZES = (1, 2, 4, *range(8, 257, 8), *range(272, 513, 16))
@@ -33,63 +35,32 @@ _LENGTHS = 40  # contexts of a table, in steps of equal ratio
 
 
 @dataclass(frozen=True, slots=True)
-class StepSurface:
-    """What a step takes, in tables. Seconds.
-
-    rows_s[m]: everything but attention for `m` rows of which one becomes a token, outside graphs; logits_s[n]: what `n` tokens
-    take beyond one; graph_s[n]: for `n` decodes alone, inside a graph, padding included. decode_s[i, j]: attention of
-    `sequences[i]` decodes at a mean context of `contexts[j]`; chunk_s[i, j]: of a chunk of `tokens[i]` after `contexts[j]` tokens
-    of the same sequence. sequence_s: host time of each sequence of a decode, up to `HOST_SEQUENCES`.
-    """
-
-    rows_s: FloatArray
-    logits_s: FloatArray
-    graph_s: FloatArray
-    sequences: FloatArray
-    contexts: FloatArray
-    decode_s: FloatArray
-    tokens: FloatArray
-    chunk_s: FloatArray
-    sequence_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class StepModel:
     """One model on one replica of devices inside one engine: the operators of any step, timed."""
 
     model: Transformer
     precision: Precision
     parallel: Parallel
-    machine: Machine
-    engine: Engine
+    runner: Runner
+    graphed: int = 0  # prompts of up to so many rows run inside graphs, as decodes do
 
     @staticmethod
-    def of(case: ServingCase, label: str, parallel: Parallel) -> StepModel:
+    def of(case: ServingCase, label: str, parallel: Parallel, graphed: int = 0) -> StepModel:
         """Raises: UnsupportedError for pipelines and for models with an encoder, whose steps are not single passes."""
         if np.any(np.asarray(parallel.pp) != 1.0):
             raise UnsupportedError("steps of a pipeline are not simulated", hint="use tp")
         if case.model.encoder:
             raise UnsupportedError(f"{case.model.name} has an encoder: its steps are not simulated")
-        machine = machine_for(case.device, case.engine.kernels)
-        return StepModel(case.model, case.precision(label), parallel, machine, case.engine.running_on(case.device))
+        runner = Runner(machine_for(case.device, case.engine.kernels), case.engine.running_on(case.device))
+        return StepModel(case.model, case.precision(label), parallel, runner, graphed)
 
     def _seconds(self, operators: Iterable[Operator], *, decode: bool) -> tuple[Floats, float]:
         """Seconds of operators inside the engine, and how many kernels they are."""
-        device, kernels = self.machine.device, 0.0
-        total: Floats = 0.0
+        kernels, total = 0.0, np.asarray(0.0)
         resident = resident_bytes(self.model, self.precision, self.parallel)
         for op in operators:
-            t = time_operator(op, self.machine, resident_bytes=resident)
-            seconds = self.engine.operator_s(
-                op.kind,
-                t.expected_s,
-                t.light_s,
-                decode=decode,
-                flops=op.flops,
-                moved_bytes=op.bytes,
-                unit_clocks=device.units * device.clock_hz,
-            )
-            total = total + op.count * seconds
+            timed = time_operator(op, self.runner.machine, resident_bytes=resident)
+            total = total + op.count * self.runner.seconds(timed, decode=decode)
             kernels += float(np.max(op.count))
         return total, kernels
 
@@ -100,9 +71,15 @@ class StepModel:
         seconds, kernels = self._seconds(operators, decode=decode)
         layers = float(sum(b.count for b in self.model.blocks))
         experts = float(sum(np.max(op.count) for op in operators if op.kind == "moe"))
-        return seconds + self.engine.host_s(
+        return seconds + self.runner.engine.host_s(
             layers=layers, kernels=kernels + layers, expert_layers=experts, sequences=0.0
         )
+
+    def mixed_s(self, rows: Floats, logits: Floats) -> Floats:
+        """The same of a step with prompts in it: in a graph where the engine has one for so many rows."""
+        eager = self.rows_s(rows, logits, decode=False)
+        replayed = minimum(self.rows_s(padded(rows), logits, decode=True), eager)
+        return np.where(np.asarray(rows) <= self.graphed, replayed, eager)
 
     def decode_s(self, sequences: Floats, context: Floats) -> Floats:
         """Attention of `sequences` decodes at a mean context."""
@@ -121,21 +98,18 @@ class StepModel:
     def step_s(self, sequences: Floats, context: Floats, tokens: Floats, cached: Floats) -> Floats:
         """A step of `sequences` decodes at a mean `context` with a chunk of `tokens` after `cached`; either may be none.
 
-        The direct way, for a few points: what `StepSurface` looks up.
+        The direct way, for a few points: what `StepTables` looks up.
         """
-        host = self.engine.sequence_s * minimum(sequences, HOST_SEQUENCES)
+        host = self.runner.engine.sequence_s * minimum(sequences, HOST_SEQUENCES)
         some = maximum(sequences, 1.0)
         alone = self.rows_s(padded(some), padded(some), decode=True)
-        mixed = self.rows_s(maximum(sequences + tokens, 1.0), sequences + 1.0, decode=False)
+        mixed = self.mixed_s(maximum(sequences + tokens, 1.0), sequences + 1.0)
         attention = np.where(sequences > 0.0, self.decode_s(some, maximum(context, 1.0)), 0.0)
         chunk = np.where(tokens > 0.0, self.chunk_s(maximum(tokens, 1.0), cached), 0.0)
         return np.where(tokens > 0.0, mixed + chunk, alone) + attention + host
 
-    def surface(self, most_sequences: int, most_rows: int, longest: int, graphed: int = 0) -> StepSurface:
-        """Tables for up to `most_sequences` decodes, `most_rows` rows and contexts of `longest` tokens.
-
-        graphed: prompts of up to so many rows run inside graphs, as decodes do.
-        """
+    def tables(self, most_sequences: int, most_rows: int, longest: int) -> StepTables:
+        """Tables for up to `most_sequences` decodes, `most_rows` rows and contexts of `longest` tokens."""
         rows = np.arange(1.0, most_rows + 1.0)
         decodes = np.arange(1.0, most_sequences + 1.0)
         knots = _counts(most_rows)
@@ -143,12 +117,10 @@ class StepModel:
         sequences, tokens = _knots(most_sequences), _knots(most_rows)
         contexts = np.unique(np.round(np.geomspace(1.0, max(longest, 2), _LENGTHS)))
         graph = np.asarray(self.rows_s(padded(few), padded(few), decode=True))
-        mixed = np.asarray(self.rows_s(knots, 1.0, decode=False))
-        replayed = np.asarray(self.rows_s(padded(knots), 1.0, decode=True))
-        mixed = np.where(knots <= graphed, np.minimum(replayed, mixed), mixed)
+        mixed = self.mixed_s(knots, 1.0)
         heads = np.asarray(self.rows_s(1.0, few, decode=False)) - self.rows_s(1.0, 1.0, decode=False)
         cached = np.concatenate([[0.0], contexts[1:]])
-        return StepSurface(
+        return StepTables(
             rows_s=np.concatenate([[0.0], np.interp(rows, knots, np.broadcast_to(mixed, knots.shape))]),
             logits_s=np.concatenate([[0.0], np.interp(decodes, few, np.broadcast_to(heads, few.shape))]),
             graph_s=np.concatenate([[0.0], np.interp(decodes, few, np.broadcast_to(graph, few.shape))]),
@@ -157,7 +129,8 @@ class StepModel:
             decode_s=_table(self.decode_s(sequences[:, None], np.maximum(cached, 1.0)), sequences, cached),
             tokens=tokens,
             chunk_s=_table(self.chunk_s(tokens[:, None], cached), tokens, cached),
-            sequence_s=self.engine.sequence_s,
+            sequence_s=self.runner.engine.sequence_s,
+            host_sequences=HOST_SEQUENCES,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from waferline.report.table import Block, Column, Table
 from waferline.text import metric, number, percent
-from waferline.traffic.outcome import PERCENTILES, Outcome
+from waferline.traffic.serving_run import PERCENTILES, ServingRun
 
 _LATENCIES = (("TTFT", "ttft"), ("TPOT", "tpot"), ("ITL", "itl"), ("whole request", "e2e"))
 _SERVER = (
@@ -26,7 +26,7 @@ _SERVER = (
 )
 
 
-def serving_report(outcome: Outcome) -> Iterator[Block]:
+def serving_report(outcome: ServingRun) -> Iterator[Block]:
     """Everything `waferline simulate serving` says."""
     answer, values = outcome.answer, outcome.values
     devices = values["devices"]

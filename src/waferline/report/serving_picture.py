@@ -10,21 +10,21 @@ from plotly.subplots import make_subplots
 
 from waferline.errors import FileFormatError
 from waferline.files import write_text
-from waferline.traffic.outcome import Outcome
+from waferline.traffic.serving_run import ServingRun
 
 _BLUE, _GREEN, _ORANGE = "#0072B2", "#009E73", "#E69F00"  # Okabe and Ito (2008): told apart with any colour vision
 _FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _MOST_DOTS = 4000
 
 
-def draw_serving(outcome: Outcome, path: str | Path) -> None:
+def draw_serving(outcome: ServingRun, path: str | Path) -> None:
     """Write the picture as one HTML file that needs nothing else. Raises: FileFormatError for another kind of file."""
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise FileFormatError("a run is drawn as .html", where=str(path))
     write_text(path, str(figure_of(outcome).to_html(include_plotlyjs=True, full_html=True)))
 
 
-def figure_of(outcome: Outcome) -> go.Figure:
+def figure_of(outcome: ServingRun) -> go.Figure:
     """Three rows that share the time: latencies, requests in the server, KV cache."""
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.4, 0.35, 0.25])
     requests, samples = outcome.per_request, outcome.samples

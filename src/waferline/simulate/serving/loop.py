@@ -9,8 +9,9 @@ import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray
 from waferline.simulate.serving.schedule import schedule
-from waferline.simulate.serving.state import COUNT, FREE, HEAD, RESERVE, TAIL, Memory, Replica, Requests, Rules, Steps
+from waferline.simulate.serving.state import COUNT, FREE, HEAD, RESERVE, TAIL, Memory, Replica, Requests, Rules
 from waferline.simulate.serving.step_time import step_seconds
+from waferline.workloads.step_tables import StepTables
 
 SAMPLES = 4096  # of the state over time; when they are full every second one is dropped
 GAP_BINS, LEAST_GAP_S, MOST_GAP_S = 2048, 1e-5, 1e3  # of the histogram of gaps between tokens, each 0.9 % wide
@@ -20,7 +21,7 @@ SAMPLE_COLUMNS = ("start_s", "step_s", "running", "waiting", "memory_share", "pr
 
 
 @numba.njit(cache=True)
-def serve(requests: Requests, rules: Rules, memory: Memory, steps: Steps) -> Run:
+def serve(requests: Requests, rules: Rules, memory: Memory, steps: StepTables) -> Run:
     """Run until every request has ended.
 
     Returns (steps made, busy seconds, samples, gaps, stuck). samples: rows of `SAMPLE_COLUMNS`. gaps: histogram of the time

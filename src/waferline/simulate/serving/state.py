@@ -9,28 +9,8 @@ import numpy as np
 from waferline.arrays import AnyArray, FloatArray
 
 
-class Steps(NamedTuple):
-    """Seconds of a step in tables: as `waferline.predict.step.StepSurface` fills them, which this room does not know.
-
-    rows_s[m]: a pass of `m` rows without attention, of which one becomes a token; logits_s[n]: what `n` tokens take beyond one;
-    graph_s[n]: of `n` decodes alone. decode_s[i, j]: attention of `sequences[i]`
-    decodes at a mean context of `contexts[j]`; chunk_s[i, j]: of a chunk of `tokens[i]` after `contexts[j]` tokens.
-    """
-
-    rows_s: FloatArray
-    logits_s: FloatArray
-    graph_s: FloatArray
-    sequences: FloatArray
-    contexts: FloatArray
-    decode_s: FloatArray
-    tokens: FloatArray
-    chunk_s: FloatArray
-    sequence_s: float
-    host_sequences: float
-
-
 class Rules(NamedTuple):
-    """How a scheduler fills a step: see `schedulers.RULES` for the engines and their sources."""
+    """How a scheduler fills a step: see `catalog/schedulers.yaml` for the engines and their sources."""
 
     max_sequences: int
     max_tokens: int  # of one step
@@ -62,7 +42,7 @@ class Requests(NamedTuple):
     arrival: FloatArray  # when it is sent; where another comes before it, the pause after that one's end
     prompt: AnyArray  # int64
     output: AnyArray
-    shared: AnyArray  # prompt tokens that a prefix cache holds from requests before
+    shared: AnyArray  # prompt tokens that a prefix cache holds from requests before, fewer than the prompt has
     then: AnyArray  # the request that is sent after the end of this one, or -1
     first: FloatArray
     last: FloatArray

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numba
 
 from waferline.arrays import FloatArray
-from waferline.simulate.serving.state import Memory, Steps
+from waferline.simulate.serving.state import Memory
+from waferline.workloads.step_tables import StepTables
 
 
 @numba.njit(cache=True)
@@ -31,7 +32,7 @@ def _look_up(table: FloatArray, first: FloatArray, second: FloatArray, a: float,
 
 
 @numba.njit(cache=True)
-def step_seconds(steps: Steps, decodes: int, context_sum: float, tokens: int, pairs: float) -> float:
+def step_seconds(steps: StepTables, decodes: int, context_sum: float, tokens: int, pairs: float) -> float:
     """A step of `decodes` with `context_sum` tokens of context in all, and prompt chunks of `tokens` with `pairs` query-key
     pairs: as one chunk of as many tokens and pairs."""
     if tokens == 0:

@@ -131,7 +131,7 @@ def shared_tokens(trace: Mapping[str, AnyArray], block: int, most_blocks: int) -
     shared = np.zeros(len(trace["arrival_s"]), np.int64)
     for i, blocks in enumerate(trace["block_hashes"]):
         hits = next((n for n, b in enumerate(blocks) if b not in kept), len(blocks))
-        shared[i] = min(hits * block, int(trace["prompt_tokens"][i]))
+        shared[i] = min(hits * block, int(trace["prompt_tokens"][i]) - 1)  # its last token is computed anew
         for b in blocks:
             kept[b] = None
             kept.move_to_end(b)

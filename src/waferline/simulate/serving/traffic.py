@@ -12,9 +12,11 @@ import numpy as np
 from waferline.arrays import AnyArray, FloatArray
 from waferline.errors import InvalidInputError, unknown
 from waferline.simulate.serving.state import Requests, requests_of
+from waferline.workloads.scenario import real
 
 MOST_REQUESTS = 20_000_000  # about 2 GB of state
 MOST_TOKENS = 10_000_000  # of one request
+_LATEST_S = 1e12  # an arrival: thirty thousand years
 ARRIVALS = ("poisson", "gamma", "constant", "burst", "closed")
 
 
@@ -46,7 +48,7 @@ class Traffic:
         usual = "closed" if self.clients is not None else "poisson" if self.rate_per_s is not None else "burst"
         arrival = self.arrival or ("gamma" if usual == "poisson" and self.cv != 1.0 else usual)
         if arrival not in ARRIVALS:
-            raise unknown("arrival", arrival, ARRIVALS)
+            raise unknown("arrival", str(arrival), ARRIVALS)
         if (arrival in ("poisson", "gamma", "constant")) != (self.rate_per_s is not None):
             raise InvalidInputError(f"{arrival} arrivals {'need' if self.rate_per_s is None else 'read no'} rate")
         if (arrival == "closed") != (self.clients is not None):
@@ -54,18 +56,13 @@ class Traffic:
         return arrival
 
     def checked(self) -> Traffic:
-        """Itself. Raises: InvalidInputError for numbers that no load has."""
-        for name, value, least, most in (
-            ("requests", self.requests, 1, MOST_REQUESTS),
-            ("rate", 1.0 if self.rate_per_s is None else self.rate_per_s, 1e-6, 1e6),
-            ("cv", self.cv, 1e-3, 100.0),
-            ("clients", 1 if self.clients is None else self.clients, 1, MOST_REQUESTS),
-            ("think time", self.think_s, 0.0, 1e6),
-            ("shared", self.shared, 0, MOST_TOKENS),
-            ("seed", self.seed, 0, 2**63),
-        ):
-            if not least <= value <= most:
-                raise InvalidInputError(f"{name} must be between {least:g} and {most:g}, got {value:g}")
+        """Itself. Raises: InvalidInputError for numbers that no load has, and for a trace that is none."""
+        for name, least, most, counts in _LIMITS:
+            value = getattr(self, name)
+            if value is not None or name not in ("rate_per_s", "clients"):
+                one_number(name, value, least=least, most=most, counts=counts)
+        if self.trace is not None:
+            _check_trace(self.trace)
         self.how()
         return self
 
@@ -87,6 +84,45 @@ class Traffic:
             assert self.rate_per_s is not None
             arrival = np.cumsum(_GAPS[how](random, n, self.cv)) / self.rate_per_s
         return requests_of(arrival, prompt, output, shared=np.minimum(self.shared, prompt - 1), then=then)
+
+
+# Field, least, most, whether it is whole.
+_LIMITS = (
+    ("requests", 1, MOST_REQUESTS, True),
+    ("rate_per_s", 1e-6, 1e6, False),
+    ("cv", 1e-3, 100.0, False),
+    ("clients", 1, MOST_REQUESTS, True),
+    ("think_s", 0.0, 1e6, False),
+    ("shared", 0, MOST_TOKENS, True),
+    ("seed", 0, 2**53, True),
+)
+
+
+def one_number(name: str, value: Any, *, least: float, most: float, counts: bool = True) -> Any:
+    """A single number between `least` and `most`, whole where it counts. Raises: InvalidInputError."""
+    if np.ndim(value):
+        raise InvalidInputError(f"{name} must be one number, got several")
+    number = real(name, value, least=least, most=most)
+    if counts and number != int(number):
+        raise InvalidInputError(f"{name} must be a whole number, got {number:g}")
+    return int(number) if counts else float(number)
+
+
+def _check_trace(trace: Mapping[str, AnyArray]) -> None:
+    """Raises: InvalidInputError where columns are missing, differ in length or hold what no request has."""
+    if not isinstance(trace, Mapping):
+        raise InvalidInputError(f"a trace is a mapping of columns, not {type(trace).__name__}")
+    sizes = set()
+    for name, least in (("arrival_s", 0.0), ("prompt_tokens", 1.0), ("output_tokens", 1.0)):
+        if name not in trace:
+            raise InvalidInputError(f"the trace has no column '{name}'")
+        sizes.add(
+            np.shape(
+                real(name, np.atleast_1d(trace[name]), least=least, most=_LATEST_S if least == 0.0 else MOST_TOKENS)
+            )
+        )
+    if len(sizes) != 1:
+        raise InvalidInputError("the columns of the trace differ in length")
 
 
 _GAPS: Mapping[str, Callable[[np.random.Generator, int, float], FloatArray]] = {

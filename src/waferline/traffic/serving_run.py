@@ -24,7 +24,7 @@ _GROWING = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ServingRun:
     """A simulated run. `values`: numbers by name, SI; `samples`: the state over time by column; `per_request`: by column."""
 
     values: Mapping[str, Any]
@@ -41,14 +41,14 @@ class Outcome:
         return {"how": self.how, **about, "verdict": self.verdict, **self.values, "sources": sources}
 
 
-def outcome_of(
+def run_of(
     runs: Sequence[tuple[Any, ...]],
     requests: Requests,
     scheduler: Scheduler,
     answer: Answer,
     traffic: Traffic,
     goals: tuple[Goal, ...],
-) -> Outcome:
+) -> ServingRun:
     """Numbers of runs of replicas, whose requests' fates stand in `requests`."""
     client, replicas = scheduler.client, len(runs)
     ttft = client.before_s + requests.first - requests.arrival + client.token_s
@@ -91,7 +91,7 @@ def outcome_of(
     }
     if goals:
         values |= against(goals, columns, duration)
-    return Outcome(values, samples, columns, answer, scheduler, _verdict(requests, traffic))
+    return ServingRun(values, samples, columns, answer, scheduler, _verdict(requests, traffic))
 
 
 def _spread(name: str, values: FloatArray) -> dict[str, float]:

@@ -1,0 +1,28 @@
+"""What a step of an engine takes, in tables: the one record that `predict` fills and `simulate` looks up."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from waferline.arrays import FloatArray
+
+
+class StepTables(NamedTuple):
+    """Seconds of a step that carries decodes and a prompt chunk.
+
+    rows_s[m]: everything but attention for `m` rows of which one becomes a token; logits_s[n]: what `n` tokens take beyond one;
+    graph_s[n]: for `n` decodes alone, inside a graph, padding included. decode_s[i, j]: attention of `sequences[i]` decodes at a
+    mean context of `contexts[j]`; chunk_s[i, j]: of a chunk of `tokens[i]` after `contexts[j]` tokens of the same sequence.
+    sequence_s: host time of each sequence of a decode, of `host_sequences` at most.
+    """
+
+    rows_s: FloatArray
+    logits_s: FloatArray
+    graph_s: FloatArray
+    sequences: FloatArray
+    contexts: FloatArray
+    decode_s: FloatArray
+    tokens: FloatArray
+    chunk_s: FloatArray
+    sequence_s: float
+    host_sequences: float

@@ -9,6 +9,7 @@ import sys
 # name -> module that runs on its own, with a table on standard output
 BENCHMARKS = {
     "predict": "benchmarks.predict",
+    "serving": "benchmarks.serving",
     "wafer": "benchmarks.wafer",
     "kernels": "benchmarks.kernels",
 }

@@ -24,6 +24,7 @@ _PUBLIC = {
     "CompressionModel": "waferline.predict.compression",
     "Engine": "waferline.predict.shortcut",
     "grid": "waferline.predict.shortcut",
+    "explain": "waferline.predict.difference",
     "Scenario": "waferline.predict.scenario",
     "run": "waferline.predict.scenario",
     "Traffic": "waferline.simulate.serving.traffic",
@@ -34,7 +35,7 @@ _PUBLIC = {
     "this_machine": "waferline.measure.machine_file",
     "get_format": "waferline.formats",
     "format_names": "waferline.formats",
-    "show": "waferline.report.show",
+    "show": "waferline.show",
     "WaferlineError": "waferline.errors",
     "InvalidInputError": "waferline.errors",
     "UnknownNameError": "waferline.errors",
@@ -46,6 +47,7 @@ _PUBLIC = {
 _MODULES = {"show"}  # public names that are modules themselves
 
 if TYPE_CHECKING:
+    from waferline import show
     from waferline.errors import (
         DoesNotFitError,
         FileFormatError,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from waferline.machines.hardware import Hardware, load_hardware
     from waferline.measure.machine_file import this_machine
     from waferline.predict.compression import CompressionModel
+    from waferline.predict.difference import explain
     from waferline.predict.result import Result
     from waferline.predict.scenario import Scenario, run
     from waferline.predict.serving import ServingModel
@@ -67,7 +70,6 @@ if TYPE_CHECKING:
     from waferline.predict.single import SingleNodeModel
     from waferline.predict.training import TrainingModel
     from waferline.predict.wafer import WaferResidentModel, WeightStreamingModel
-    from waferline.report import show
     from waferline.simulate.serving.traffic import Traffic
     from waferline.traffic.serve import ServerOptions, simulate_serving
     from waferline.workloads.load import load_model
@@ -96,6 +98,7 @@ __all__ = [
     "WaferlineError",
     "WeightStreamingModel",
     "__version__",
+    "explain",
     "format_names",
     "get_format",
     "grid",

@@ -187,6 +187,14 @@ def load_hardware(name_or_path: str | os.PathLike[str] | Device) -> Device:
     return _packaged(resolve_hardware(text))
 
 
+def _spoken(attribute: str) -> str | None:
+    """The machine that an attribute names as people say it (`Cerebras_CS3`), if there is one."""
+    try:
+        return resolve_hardware(attribute)
+    except UnknownNameError:
+        return None
+
+
 class _Group:
     """The machines of one group as attributes: `Hardware.Cloud.H100`."""
 
@@ -199,11 +207,11 @@ class _Group:
     def __getattr__(self, attribute: str) -> Device:
         if attribute.startswith("_"):
             raise AttributeError(attribute)
-        names = self._names()
-        if attribute not in names:
-            error = unknown(f"machine in Hardware.{self._group}", attribute, names)
+        found = self._names().get(attribute) or _spoken(attribute)
+        if found is None or _records()[found]["group"] != self._group:
+            error = unknown(f"machine in Hardware.{self._group}", attribute, self._names())
             raise AttributeError(str(error))
-        return _packaged(names[attribute])
+        return _packaged(found)
 
     def __dir__(self) -> list[str]:
         return sorted(self._names())
@@ -213,15 +221,18 @@ class _Group:
 
 
 class _Hardware:
-    """All packaged machines by group: `Cloud`, `Workstation`, `Edge`, `Tiny`."""
+    """All packaged machines by group: `Cloud`, `Workstation`, `Edge`, `Tiny`; a machine's own name skips the group."""
 
-    def __getattr__(self, group: str) -> _Group:
-        if group.startswith("_"):
-            raise AttributeError(group)
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         groups = _attributes()
-        if group not in groups:
-            raise AttributeError(str(unknown("hardware group", group, groups)))
-        return _Group(group)
+        if name in groups:
+            return _Group(name)
+        found = _spoken(name)
+        if found is None:
+            raise AttributeError(str(unknown("hardware group or machine", name, groups)))
+        return _packaged(found)
 
     def __dir__(self) -> list[str]:
         return sorted(_attributes())

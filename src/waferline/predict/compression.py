@@ -11,7 +11,7 @@ import numpy as np
 from waferline.errors import InvalidInputError, UnknownNameError, UnsupportedError, unknown
 from waferline.formats import get_format, resolve
 from waferline.machines.hardware import load_hardware
-from waferline.predict.quality import QualityEstimate, accuracy_delta
+from waferline.predict.quality import Metric, QualityEstimate, accuracy_delta, sparsity_loss
 from waferline.predict.result import Field, Result, merged_sources
 from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
@@ -21,10 +21,10 @@ from waferline.workloads.weights import weight_elements
 
 METHODS = ("quantization", "pruning", "distillation")
 
-_GIGA = 1e9
 _BITS_PER_BYTE = 8
 _MASK_BITS = 1.0  # unstructured sparsity keeps one bit per weight to say which remain
 _BASE = "fp16"
+_BASE_BITS = 16.0
 _DEFAULT_PROMPT = 2048
 # Weight width -> format to price, and the published method whose quality rows speak for it.
 _WIDTHS: Mapping[int, tuple[str, str]] = {
@@ -34,7 +34,10 @@ _WIDTHS: Mapping[int, tuple[str, str]] = {
     3: ("int3", "gptq"),
     2: ("int2", "gptq"),
 }
-_PRUNING_METHODS = ("wanda", "gradual-magnitude")  # one-shot on language models first, then trained sparsity
+# By whether it is a language model: the metric that its quality is told in, and the pruning that was published in it
+# (one-shot for language models, trained sparsity for image networks).
+_METRICS: Mapping[bool, Metric] = {True: "perplexity", False: "accuracy"}
+_PRUNED: Mapping[Metric, str] = {"perplexity": "wanda", "accuracy": "gradual-magnitude"}
 
 
 class CompressionResult(Result):
@@ -43,11 +46,15 @@ class CompressionResult(Result):
     compressed_size = Field("compressed_bytes", "All weights after compression")
     original_size = Field("original_bytes", "All weights before, 16 bits each")
     compression_ratio = Field("compression_ratio", "Before over after")
-    compressed_size_gb = Field("compressed_size_gb", "All weights after compression, in decimal gigabytes")
+    compressed_size_gb = Field("compressed_bytes", "All weights after compression")
+    original_size_gb = Field("original_bytes", "All weights before, 16 bits each")
     memory_savings_pct = Field("memory_savings_pct", "Share of weight memory saved, in per cent")
     estimated_accuracy_delta = Field(
         "estimated_accuracy_delta",
-        "Relative change of the quality metric, negative is worse; nan where nobody published",
+        "Relative change of the metric that `about['quality_metric']` names, negative is worse; nan where nobody published",
+    )
+    inference_speedup = Field(
+        "inference_speedup", "Time before over after: of a decode step, or of a pass of other networks"
     )
     prefill_speedup = Field("prefill_speedup", "TTFT before over after")
     decode_speedup = Field("decode_speedup", "TPOT before over after")
@@ -87,16 +94,15 @@ class CompressionModel:
         elements = float(sum(weight_elements(spec).values()))
         before = elements * get_format(_BASE).bytes_per_element
         after = elements * plan.kept * plan.bits / _BITS_PER_BYTE
-        quality = _quality(plan, elements)
+        quality = _quality(plan, _METRICS[isinstance(spec, Transformer)], elements)
         values: dict[str, Any] = {
             "original_bytes": before,
             "compressed_bytes": after,
-            "compressed_size_gb": after / _GIGA,
             "compression_ratio": before / after,
             "memory_savings_pct": 100 * (1 - after / before),
-            "estimated_accuracy_delta": -quality.median if quality else np.nan,
-            "accuracy_delta_low": -quality.high if quality else np.nan,
-            "accuracy_delta_high": -quality.low if quality else np.nan,
+            "estimated_accuracy_delta": 0.0 - quality.median if quality else np.nan,
+            "accuracy_delta_low": 0.0 - quality.high if quality else np.nan,
+            "accuracy_delta_high": 0.0 - quality.low if quality else np.nan,
         }
         values |= _speedups(spec, device, plan, batch_size, seq_len)
         if weights is not None:
@@ -110,19 +116,18 @@ class CompressionModel:
                 "quality_metric": quality.metric if quality else "none published near this point",
             },
             sources=(*merged_sources(spec.sources, device.citations), *_quality_sources(quality)),
-            notes=plan.notes,
+            notes=(*plan.notes, *((quality.note,) if quality and quality.note else ())),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A compression as numbers: bits of a kept weight, share kept, work left, and where its quality rows are."""
+    """A compression as numbers: bits of a kept weight, share kept, work left, and what is published of its quality."""
 
     bits: float
     kept: float
     precision: str
-    quality_methods: tuple[str, ...]
-    quality_key: Mapping[str, float]
+    quality: Callable[[Metric, float], QualityEstimate]  # in that metric, of a model of so many parameters
     work: float = 1.0  # share of matrix arithmetic and traffic that remains
     notes: tuple[str, ...] = ()
 
@@ -137,8 +142,14 @@ def _quantization(bits: int | None, precision: str | None, *_: Any) -> _Plan:
         precision, method = _WIDTHS[bits]
     else:
         method = precision
-    weights = get_format(resolve(precision, lambda fmt: fmt).weights)
-    return _Plan(weights.bits, 1.0, precision, (method,) if method else (), {"bits": weights.bits})
+    width = get_format(resolve(precision, lambda fmt: fmt).weights).bits
+
+    def quality(metric: Metric, params: float) -> QualityEstimate:
+        if width >= _BASE_BITS:  # the baseline itself
+            return QualityEstimate(metric, 0.0, 0.0, 0.0, width, ())
+        return accuracy_delta(method, bits=width, model_params=params, metric=metric)
+
+    return _Plan(width, 1.0, precision, quality)
 
 
 def _pruning(_bits: Any, _precision: Any, sparsity: float | None, structured: bool, *_: Any) -> _Plan:
@@ -146,25 +157,23 @@ def _pruning(_bits: Any, _precision: Any, sparsity: float | None, structured: bo
         raise InvalidInputError(f"sparsity must be at least 0 and below 1, got {sparsity!r}")
     kept = 1.0 - sparsity
     if structured:
-        return _Plan(
-            16.0 + _MASK_BITS * 2, kept, _BASE, ("2:4",), {}, kept, ("2:4 sparsity needs units that skip zeros",)
-        )
-    bits = 16.0 + _MASK_BITS / kept
+        pattern = "2:4 sparsity needs units that skip zeros"
+        bits = _BASE_BITS + _MASK_BITS * 2
+        return _Plan(bits, kept, _BASE, lambda m, n: accuracy_delta("2:4", model_params=n, metric=m), kept, (pattern,))
+    dense = "dense units do not skip single zeros: no speed-up"
     return _Plan(
-        bits,
+        _BASE_BITS + (_MASK_BITS / kept if sparsity else 0.0),
         kept,
         _BASE,
-        _PRUNING_METHODS,
-        {"sparsity": sparsity},
-        1.0,
-        ("dense units do not skip single zeros: no speed-up",),
+        lambda m, n: sparsity_loss(_PRUNED[m], sparsity, model_params=n, metric=m),
+        notes=(dense,),
     )
 
 
 def _distillation(_bits: Any, _precision: Any, _sparsity: Any, _structured: Any, kept: float | None) -> _Plan:
     if kept is None or not 0 < kept <= 1:
         raise InvalidInputError(f"kept, the student's share of parameters, must be above 0 and at most 1, got {kept!r}")
-    return _Plan(16.0, kept, _BASE, ("distillation",), {"kept": kept}, kept)
+    return _Plan(_BASE_BITS, kept, _BASE, lambda _, n: accuracy_delta("distillation", kept=kept, model_params=n), kept)
 
 
 _PLANS: Mapping[str, Callable[..., _Plan]] = {
@@ -174,14 +183,12 @@ _PLANS: Mapping[str, Callable[..., _Plan]] = {
 }
 
 
-def _quality(plan: _Plan, params: float) -> QualityEstimate | None:
+def _quality(plan: _Plan, metric: Metric, params: float) -> QualityEstimate | None:
     """The published loss near this point; None where nobody published any."""
-    for method in plan.quality_methods:
-        try:
-            return accuracy_delta(method, model_params=params, **plan.quality_key)  # type: ignore[arg-type]
-        except (UnknownNameError, UnsupportedError, InvalidInputError):
-            continue
-    return None
+    try:
+        return plan.quality(metric, params)
+    except (UnknownNameError, UnsupportedError, InvalidInputError):
+        return None
 
 
 def _quality_sources(quality: QualityEstimate | None) -> tuple[Mapping[str, str], ...]:
@@ -200,7 +207,8 @@ def _speedups(spec: Any, device: Any, plan: _Plan, batch: int, seq_len: int) -> 
     small_s = ServingModel().solve(spec, device, seq_len, batch, plan.precision)
     pairs = {"prefill_speedup": "ttft_s", "decode_speedup": "itl_s"}
     pairs |= {"light_prefill_speedup": "light_ttft_s", "light_decode_speedup": "light_itl_s"}
-    return {name: float(base_s[key] / (small_s[key] * plan.work)) for name, key in pairs.items()}
+    ratios = {name: float(base_s[key] / (small_s[key] * plan.work)) for name, key in pairs.items()}
+    return {**ratios, "inference_speedup": ratios["decode_speedup"]}
 
 
 def _measured_error(path: Any, plan: _Plan) -> dict[str, float]:

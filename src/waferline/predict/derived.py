@@ -45,6 +45,7 @@ DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[[Fields], Any]]] = {
     },
     "kv_cache_bytes": ((), lambda v: v["device_kv_bytes"] * v["devices"]),
     "memory_utilization": ((), lambda v: v["device_memory_bytes"] / v["capacity_bytes"]),
+    "total_memory_bytes": ((), lambda v: v["device_memory_bytes"] * v["devices"]),
     **{
         f"{phase}_{name}": ((), formula(phase))
         for phase in ("prefill", "decode")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from waferline.predict.operator_row import OperatorRow
 from waferline.text import metric, percent
 
+ENGINE = "engine (host, launches, pipeline)"
 HEADER = ("operator", "×", "time", "share", "light", "FLOPs", "bytes", "bound by", "known")
 
 
@@ -48,7 +49,7 @@ def explain_rows(result: Explained, phase: str) -> Iterator[tuple[str, ...]]:
     host = total - sum(float(_first(r.time_s)) for r in rows)
     if host > total * 1e-6:
         yield (
-            "engine (host, launches, pipeline)",
+            ENGINE,
             "1",
             metric(host, "s"),
             percent(host / total),
@@ -83,3 +84,25 @@ def explain_text(result: Explained) -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def constraint_lines(values: Mapping[str, Any]) -> list[str]:
+    """What a result's values were held against: memory needed of memory at hand, and the roof that binds each phase."""
+    lines = []
+    for needed, room in _HELD:
+        if needed in values and room in values:
+            over = np.asarray(values[needed]) > np.asarray(values[room])
+            verdict = (
+                "does not fit" if np.all(over) else "fits" if not np.any(over) else "fits in part of the scenarios"
+            )
+            sizes = " of ".join(metric(float(_first(values[key])), "B") for key in (needed, room))
+            lines.append(f"memory: {sizes}: {verdict}")
+            break
+    if not lines and "feasible" in values:
+        lines.append(f"memory: {'fits' if np.all(values['feasible']) else 'does not fit'}")
+    lines += [f"{key.replace('_', ' ')}: {_first(values[key])}" for key in _BINDS if key in values]
+    return lines
+
+
+_HELD = (("device_memory_bytes", "usable_bytes"), ("device_memory_bytes", "capacity_bytes"))
+_BINDS = ("bottleneck", "prefill_bottleneck", "decode_bottleneck")

@@ -229,6 +229,30 @@ def run_phase(
     )
 
 
+def at_efficiency(phase: Phase, efficiency: float) -> Phase:
+    """A phase kept with its operators as textbooks time it: arithmetic at a share of peak, the other roofs as they are.
+
+    Nothing measured is left in it, so it has no interval.
+    """
+    timed = tuple(
+        t._replace(
+            compute_s=t.compute_s / efficiency,
+            expected_s=maximum(maximum(t.compute_s / efficiency, t.light_s), maximum(t.memory_s, t.link_s)),
+        )
+        for t in phase.timed
+    )
+    time_s: Floats = sum(t.operator.count * t.expected_s for t in timed)
+    return replace(
+        phase,
+        time_s=time_s,
+        compute_s=phase.compute_s / efficiency,
+        overhead_s=0.0 * phase.overhead_s,
+        log_q=(),
+        tier=TIERS[-1],
+        timed=timed,
+    )
+
+
 def _either(splits: Any, parts: tuple[Floats, ...], whole: Iterable[float] | None) -> tuple[Floats, ...]:
     """Quantiles of a pass from its parts where it is split, and of whole passes where it is not."""
     if whole is None or not parts:

@@ -13,6 +13,8 @@ from functools import cache
 from statistics import median
 from typing import Any, Literal
 
+import numpy as np
+
 from waferline.catalog import ROOT
 from waferline.catalog.yaml_file import read_packaged
 
@@ -125,6 +127,26 @@ def accuracy_delta(
     rows, note = _of_size(rows, model_params)
     losses = [row.loss for row in rows]
     return QualityEstimate(rows[0].metric, median(losses), min(losses), max(losses), matched, tuple(rows), note)
+
+
+def sparsity_loss(method: str, sparsity: float, *, model_params: float, metric: Metric) -> QualityEstimate:
+    """The relative loss of quality at a sparsity between those that were published, and 0 where nothing is removed.
+
+    The logarithm of what is left of quality is drawn straight between the published points, each the rows of the nearest
+    size there, and never falls on the way to more zeros. Beyond the last point its loss is the least to expect: `note`
+    says so. Raises: as `accuracy_delta`.
+    """
+    rows = _of_metric(_of_method(method), metric)
+    points = sorted({row.sparsity for row in rows if row.sparsity})
+    if not points:
+        raise UnsupportedError(f"rows of {method} do not say their sparsity")
+    found = [accuracy_delta(method, sparsity=s, model_params=model_params, metric=metric) for s in points]
+    losses = {end: np.maximum.accumulate([0.0, *(getattr(e, end) for e in found)]) for end in ("median", "low", "high")}
+    at = {end: float(np.expm1(np.interp(sparsity, [0.0, *points], np.log1p(loss)))) for end, loss in losses.items()}
+    beyond = f"nobody published beyond {points[-1]:g} of the weights removed: the loss there is the least to expect"
+    note = beyond if sparsity > points[-1] else None
+    used = tuple(row for e in found for row in e.rows) if sparsity else ()
+    return QualityEstimate(metric, at["median"], at["low"], at["high"], min(sparsity, points[-1]), used, note)
 
 
 def _of_method(method: str) -> list[QualityRow]:

@@ -11,27 +11,35 @@ import numpy as np
 from waferline.arrays import AnyArray
 from waferline.encode import dumps, encode
 from waferline.errors import unknown
-from waferline.predict.explain import explain_text
+from waferline.predict.explain import constraint_lines, explain_text
 from waferline.predict.operator_row import OperatorRow
 from waferline.units import quantity, unit_of
 
 T = TypeVar("T")
 
 
-class Field:
-    """A declared field of a result: `result.ttft` answers with a pint quantity (or a bare array when it has no unit)."""
+_GIVEN_IN = {"byte": "gigabyte"}  # by SI unit: the unit that people read such a quantity in
 
-    def __init__(self, key: str, doc: str) -> None:
+
+class Field:
+    """A declared field of a result: `result.ttft` answers with a pint quantity (or a bare array when it has no unit).
+
+    unit: what it is given in where that is not the SI unit of `key`: bytes as gigabytes; empty for a bare number.
+    """
+
+    def __init__(self, key: str, doc: str, unit: str | None = None) -> None:
         self.key = key
+        self.si = unit_of(key)
+        self.unit = _GIVEN_IN.get(self.si, self.si) if unit is None else unit
         self.__doc__ = doc
 
     def __get__(self, result: Result | None, owner: type) -> Any:
         if result is None:
             return self
         value = result[self.key]
-        unit = unit_of(self.key)
-        if unit:
-            return quantity(value, unit)
+        if self.unit:
+            held = quantity(value, self.si)
+            return held if self.unit == self.si else held.to(self.unit)
         return value.item() if value.ndim == 0 else value
 
 
@@ -137,6 +145,11 @@ class Result:
             variables[name] = xr.Variable(kept, np.broadcast_to(value, full), attributes)
         about = {k: str(v) for k, v in self.about.items()}
         return xr.Dataset(variables, coords=coords, attrs={"how": self.how, **about})
+
+    @property
+    def constraint_trace(self) -> list[str]:
+        """What was held against what, in words: the memory that is needed, and what binds each phase."""
+        return constraint_lines(self.values)
 
     def explain(self) -> str:
         """Where the time goes, operator by operator, as text. Scenarios beyond the first are left to `to_dataset`."""

@@ -62,6 +62,7 @@ class ServingResult(GenerationResult):
     model_weights_size = Field("weights_bytes", "All weights as stored, all devices together")
     kv_cache_size = Field("kv_cache_bytes", "KV cache of all sequences, all devices together")
     memory_per_device = Field("device_memory_bytes", "Everything on the fullest device")
+    total_memory_required = Field("total_memory_bytes", "The same of all devices together, each as full as the fullest")
     memory_utilization = Field("memory_utilization", "That, as a share of the device's capacity")
     usable_memory = Field("usable_bytes", "What the engine takes of the device's capacity")
     max_batch_size = Field("max_batch_size", "Sequences that fit at these lengths: as many fit, one more does not")

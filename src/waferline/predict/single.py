@@ -18,7 +18,7 @@ from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.kinds import backward_share
-from waferline.predict.phase import INTERVALS, Phase, run_phase
+from waferline.predict.phase import INTERVALS, Phase, at_efficiency, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for
@@ -49,6 +49,13 @@ class SingleNodeResult(Result):
 
     latency = Field("latency_s", "One batch: a forward pass, or a whole training step")
     throughput = Field("samples_per_s", "Inputs per second")
+    latency_compute = Field(
+        "latency_compute_s", "Of that, what arithmetic alone takes at the machine's peak; the parts overlap"
+    )
+    latency_memory = Field("latency_memory_s", "What memory traffic alone takes at the machine's bandwidth")
+    latency_overhead = Field(
+        "latency_overhead_s", "What neither explains: launches, the host, and rates below the peaks"
+    )
     bottleneck = Field("bottleneck", "compute, memory, link or overhead")
     mfu = Field("mfu", "Model FLOPs over peak")
     mbu = Field("mbu", "Memory traffic over bandwidth")
@@ -74,11 +81,14 @@ class SingleNodeModel:
         seq_len: Any = None,
         engine: str | None = None,
         steps: Any = None,
+        efficiency: float | None = None,
     ) -> SingleNodeResult:
         """Latency, throughput, memory and energy of one batch.
 
         `phase`: infer, or train (forward, backward and an Adam step). `seq_len`: tokens per input of a transformer.
         `steps`: of a diffusion model, whose pass is one denoising step; its usual number when nobody says.
+        `efficiency`: a textbook's share of peak arithmetic, above 0 and at most 1, in place of everything measured: memory at
+        all of its bandwidth, nothing to launch, no interval.
         Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
         spec, device = load_model(model), load_hardware(hardware)
@@ -100,7 +110,9 @@ class SingleNodeModel:
         accelerated = runner is default_engine(device) and device.kind in ("gpu", "tpu", "npu")
         if engine is None and (accelerated or (isinstance(spec, ConvNet) and runner.step_s)):
             runner = get_engine("static")  # engines of language models run no other networks
-        case = _Case(spec, device, runner, phase)
+        if efficiency is not None and (type(efficiency) not in (int, float) or not 0 < efficiency <= 1):
+            raise InvalidInputError(f"efficiency is a share of peak above 0 and at most 1, not {efficiency!r}")
+        case = _Case(spec, device, runner, phase, efficiency)
         values = over_labels(labels, a, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         label = str(labels.flat[0])
         precisions = (resolve(str(x), device.arithmetic).label() for x in np.unique(labels))
@@ -117,6 +129,7 @@ class SingleNodeModel:
             operators=WhenRead(lambda: case.run(label, a, keep=True).rows(phase)) if labels.size == 1 else (),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
             not_modelled=NOT_MODELLED,
+            notes=() if efficiency is None else (f"efficiency {efficiency:g} as given: nothing measured was used",),
         )
 
 
@@ -126,6 +139,7 @@ class _Case:
     device: Device
     engine: Engine
     phase: str
+    efficiency: float | None = None
 
     def run(self, label: str, a: Mapping[str, Floats], *, keep: bool = False) -> Phase:
         precision = resolve(label, self.device.arithmetic)
@@ -144,7 +158,9 @@ class _Case:
             layers = float(sum(b.count for b in (*self.model.blocks, *self.model.encoder)))
         machine = machine_for(self.device, self.engine.kernels)
         resident = self.weight_bytes(precision)
-        return run_phase(operators, machine, self.engine, layers=layers, resident_bytes=resident, keep=keep)
+        flat = self.efficiency is not None
+        phase = run_phase(operators, machine, self.engine, layers=layers, resident_bytes=resident, keep=keep or flat)
+        return phase if self.efficiency is None else at_efficiency(phase, self.efficiency)
 
     def elements(self) -> float:
         return float(sum(weight_elements(self.model).values()))
@@ -178,6 +194,9 @@ class _Case:
             "light_latency_s": light,
             "samples_per_s": a["batch_size"] / latency,
             "light_samples_per_s": a["batch_size"] / light,
+            "latency_compute_s": phase.compute_s * steps,
+            "latency_memory_s": phase.memory_s * steps,
+            "latency_overhead_s": phase.overhead_s * steps,
             "bottleneck": phase.bottleneck,
             "tier": phase.tier,
             "mfu": phase.flops * steps / (latency * peak),
@@ -193,7 +212,7 @@ class _Case:
         }
         if "steps" in a:
             out |= {"step_time_s": latency / steps, "light_step_time_s": light / steps}
-        for key, log_q in zip(INTERVALS, phase.log_q, strict=True):
+        for key, log_q in zip(INTERVALS, phase.log_q, strict=bool(phase.log_q)):
             out[f"latency_{key}_s"] = maximum(latency * exp(log_q), light)
         out |= self._expense(phase, out)
         return {name: np.asarray(value) for name, value in out.items()}

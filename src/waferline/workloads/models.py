@@ -64,12 +64,20 @@ def _packaged(name: str) -> ModelSpec:
     return model_from_facts(model_facts(name), f"{name}.yaml")
 
 
-class _Models:
-    """Catalogue models by attribute: `Models.Llama3_8B`. `dir(Models)` lists them."""
+_FIELDS = frozenset({"Language", "Vision", "Tiny", "Recommendation", "StateSpace", "GenerativeVision"})
 
-    def __getattr__(self, attribute: str) -> ModelSpec:
+
+class _Models:
+    """Catalogue models by attribute: `Models.Llama3_8B`. `dir(Models)` lists them.
+
+    A field of use may stand before the name, as lessons write it (`Models.Language.Llama3_8B`); every field has every model.
+    """
+
+    def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
+        if attribute in _FIELDS:
+            return self
         wanted = spoken(attribute)
         found = next((name for known, name in attributes().items() if spoken(known) == wanted), attribute)
         try:

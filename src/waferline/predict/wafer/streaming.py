@@ -54,10 +54,13 @@ class WeightStreamingResult(Result):
 
     feasible = Field("feasible", "True where activations, KV cache and two layers' weights fit the wafer's SRAM")
     throughput = Field("throughput_tokens_per_s", "Tokens per second of all systems; NaN where infeasible")
+    throughput_tokens_per_sec = Field("throughput_tokens_per_s", "The same as `throughput`, a bare number", "")
     pass_time = Field("pass_s", "One pass over all layers: a prefill, a decode step or a training step")
     bottleneck = Field("bottleneck", "compute or interconnect, whichever takes longer over the whole pass")
     layer_injection = Field("layer_injection_s", "Streaming in one (mean) layer's weights")
     layer_compute = Field("layer_compute_s", "Computing one (mean) layer")
+    layer_injection_time = Field("layer_injection_s", "The same as `layer_injection`")
+    layer_compute_time = Field("layer_compute_s", "The same as `layer_compute`")
     layer_time = Field("layer_s", "One (mean) layer: the longer of the two")
     optimal_batch_size = Field("optimal_batch_size", "Smallest batch that hides the stream, or the largest that fits")
     break_even = Field(
@@ -66,6 +69,7 @@ class WeightStreamingResult(Result):
     max_tokens = Field("max_tokens", "Tokens in flight that fit the SRAM")
     max_batch_size = Field("max_batch_size", "Sequences of this length that fit")
     sram_utilization = Field("sram_utilization", "Share of the SRAM in use; above 1 where infeasible")
+    wafer_memory_utilization = Field("sram_utilization", "The same as `sram_utilization`")
     light_pass = Field("light_pass_s", "Speed-of-light bound of `pass_time`: efficiency 1, nothing to fill")
 
     @property

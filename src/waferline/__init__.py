@@ -30,6 +30,24 @@ _PUBLIC = {
     "Traffic": "waferline.simulate.serving.traffic",
     "ServerOptions": "waferline.traffic.serve",
     "simulate_serving": "waferline.traffic.serve",
+    "Fleet": "waferline.systems.fleet",
+    "TailLatencyModel": "waferline.systems.queueing",
+    "ReliabilityModel": "waferline.systems.reliability",
+    "CheckpointModel": "waferline.systems.reliability",
+    "ScalingModel": "waferline.systems.scaling",
+    "InferenceScalingModel": "waferline.systems.scaling",
+    "TopologyModel": "waferline.systems.network",
+    "SustainabilityModel": "waferline.systems.place",
+    "EconomicsModel": "waferline.systems.place",
+    "PlacementOptimizer": "waferline.systems.place",
+    "DataModel": "waferline.systems.data",
+    "DistributedModel": "waferline.systems.distributed",
+    "NetworkRooflineModel": "waferline.systems.distributed",
+    "ContinuousBatchingModel": "waferline.systems.batching",
+    "BatchingOptimizer": "waferline.systems.batching",
+    "ParallelismOptimizer": "waferline.systems.parallelism",
+    "Pipeline": "waferline.systems.pipeline",
+    "ForwardModel": "waferline.systems.pipeline",
     "Device": "waferline.machines.device",
     "Result": "waferline.predict.result",
     "this_machine": "waferline.measure.machine_file",
@@ -71,25 +89,54 @@ if TYPE_CHECKING:
     from waferline.predict.training import TrainingModel
     from waferline.predict.wafer import WaferResidentModel, WeightStreamingModel
     from waferline.simulate.serving.traffic import Traffic
+    from waferline.systems.batching import BatchingOptimizer, ContinuousBatchingModel
+    from waferline.systems.data import DataModel
+    from waferline.systems.distributed import DistributedModel, NetworkRooflineModel
+    from waferline.systems.fleet import Fleet
+    from waferline.systems.network import TopologyModel
+    from waferline.systems.parallelism import ParallelismOptimizer
+    from waferline.systems.pipeline import ForwardModel, Pipeline
+    from waferline.systems.place import EconomicsModel, PlacementOptimizer, SustainabilityModel
+    from waferline.systems.queueing import TailLatencyModel
+    from waferline.systems.reliability import CheckpointModel, ReliabilityModel
+    from waferline.systems.scaling import InferenceScalingModel, ScalingModel
     from waferline.traffic.serve import ServerOptions, simulate_serving
     from waferline.workloads.load import load_model
     from waferline.workloads.models import Models
 
 __all__ = [
+    "BatchingOptimizer",
+    "CheckpointModel",
     "CompressionModel",
+    "ContinuousBatchingModel",
+    "DataModel",
     "Device",
+    "DistributedModel",
     "DoesNotFitError",
+    "EconomicsModel",
     "Engine",
     "FileFormatError",
+    "Fleet",
+    "ForwardModel",
     "Hardware",
+    "InferenceScalingModel",
     "InvalidInputError",
     "Models",
+    "NetworkRooflineModel",
+    "ParallelismOptimizer",
+    "Pipeline",
+    "PlacementOptimizer",
     "RefusedError",
+    "ReliabilityModel",
     "Result",
+    "ScalingModel",
     "Scenario",
     "ServerOptions",
     "ServingModel",
     "SingleNodeModel",
+    "SustainabilityModel",
+    "TailLatencyModel",
+    "TopologyModel",
     "Traffic",
     "TrainingModel",
     "UnknownNameError",

@@ -1,0 +1,1 @@
+"""What stands around one model on one machine: fleets, queues, networks, failures, data and money."""

@@ -42,6 +42,8 @@ with open("rows.csv", "w", newline="") as file:
 P
 
 expect 0
+expect 0 fleet h100 --devices 256 --region us-central1 --model llama-3-8b
+expect 0 queue --rate 20/s --service 150ms --replicas 4
 expect 0 --help
 expect 0 predict llama-3-8b --on h100 --precision int4 --batch 1,8
 expect 3 predict llama-3-70b --on h100

@@ -42,6 +42,7 @@ with open("rows.csv", "w", newline="") as file:
 P
 
 expect 0
+expect 0 evidence lint rows.csv
 expect 0 fleet h100 --devices 256 --region us-central1 --model llama-3-8b
 expect 0 queue --rate 20/s --service 150ms --replicas 4
 expect 0 --help

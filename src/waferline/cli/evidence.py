@@ -61,6 +61,25 @@ def check_file(
     emit(as_json, report, lambda: evidence_report(report, groupings, worst))
 
 
+@app.command("lint")
+def lint_file(
+    file: Annotated[Path, typer.Argument(help="Rows as .csv or .csv.gz, as `evidence check` reads them.")],
+    as_json: Json = False,
+) -> None:
+    """Find rows of FILE that cannot all be true, by comparing them with each other; nothing is predicted.
+
+    Repeats of one setting far apart, times to first token that pay for start-up, rates that fall with the batch or rise with
+    the context, versions at a level of their own, one value under two names. What is found is never scored or fitted.
+    """
+    from waferline.evidence.lint import lint
+    from waferline.evidence.rows import read_rows
+    from waferline.report.evidence import lint_report
+
+    rows = read_rows(file)
+    marks = lint(rows)
+    emit(as_json, {"rows": len(rows), "marks": marks}, lambda: lint_report(rows, marks))
+
+
 @app.command("report")
 def report_all(
     out: Annotated[

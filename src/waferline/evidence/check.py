@@ -8,6 +8,7 @@ from typing import Any
 
 from waferline.errors import unknown
 from waferline.evidence.ask import ask
+from waferline.evidence.lint import with_marks
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
@@ -52,7 +53,11 @@ class Report:
 
 
 def check(rows: Sequence[Row], progress: Callable[[int], None] | None = None) -> Report:
-    """Predict each row or say why not. `progress` is told how many rows were done, group by group."""
+    """Predict each row or say why not; what a rule of `lint` finds is predicted, and not scored.
+
+    `progress` is told how many rows were done, group by group.
+    """
+    rows = with_marks(rows)
     asked = [request_of(row) for row in rows]
     requests = [(i, r) for i, r in enumerate(asked) if isinstance(r, Request)]
     answers = iter(ask([r for _, r in requests], progress))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from waferline.errors import FileFormatError
+from waferline.evidence.lint import with_marks
 from waferline.evidence.rows import Row, read_rows
 
 PACKAGED = Path(__file__).parent / "data" / "complete.csv.gz"
@@ -44,5 +45,5 @@ def evidence_files(shared: str | Path | None = None) -> list[Path]:
 
 
 def evidence_rows(shared: str | Path | None = None) -> list[Row]:
-    """All rows of `evidence_files`, in file order."""
-    return [row for path in evidence_files(shared) for row in read_rows(path)]
+    """All rows of `evidence_files`, in file order, those that a rule of `lint` finds marked suspect."""
+    return with_marks([row for path in evidence_files(shared) for row in read_rows(path)])

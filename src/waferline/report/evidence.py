@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from waferline.evidence.check import Report
+from waferline.evidence.lint import Mark
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.reasons import likely_reason
+from waferline.evidence.rows import Row
 from waferline.evidence.summary import Figures
 from waferline.report.table import Block, Column, Table
 from waferline.text import percent, signed_percent
@@ -103,6 +105,15 @@ def evidence_report(report: Report, groupings: Sequence[str], worst: int) -> Ite
         "bias is of predicted time over published time; every row is in --json",
         "note",
     )
+
+
+def lint_report(rows: Sequence[Row], marks: Sequence[Mark]) -> Iterator[Block]:
+    """Rows that break a rule, by rule, and how many."""
+    known = {row.id: row for row in rows}
+    found = [(m.id, known[m.id].hardware, known[m.id].model, m.rule, m.why) for m in marks]
+    yield Table("rows that cannot all be true", ("id", "machine", "model", "rule", "why"), found)
+    count = len({m.id for m in marks})
+    yield f"{count:,} of {len(rows):,} rows are marked; they are predicted, and neither scored nor fitted", "note"
 
 
 _TITLES = {

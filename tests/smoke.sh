@@ -42,6 +42,8 @@ with open("rows.csv", "w", newline="") as file:
 P
 
 expect 0
+printf 'dtype,m,n,k,latency_ms\nbfloat16,16,4096,4096,0.01\n' >h100_gemm.csv
+expect 0 evidence operators h100_gemm.csv
 expect 0 evidence lint rows.csv
 expect 0 fleet h100 --devices 256 --region us-central1 --model llama-3-8b
 expect 0 queue --rate 20/s --service 150ms --replicas 4

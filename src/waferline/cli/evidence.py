@@ -80,6 +80,25 @@ def lint_file(
     emit(as_json, {"rows": len(rows), "marks": marks}, lambda: lint_report(rows, marks))
 
 
+@app.command("operators")
+def operator_tables(
+    folder: Annotated[Path, typer.Argument(help="A folder of operator tables, or one of them.")],
+    as_json: Json = False,
+) -> None:
+    """Predict every row of measured operator tables: errors by machine, operator, format and engine.
+
+    Files are named MACHINE_OPERATOR[_ENGINE].csv[.gz] (gemm, ctxattn, genattn, moe, ctxmla, genmla, nccl, allreduce; vLLM's
+    kernels where no engine is named), latency_ms in milliseconds; a missing column is named. The machine's sheet comes from the
+    catalogue.
+    """
+    from waferline.evidence.operators import check_operators, tables_in
+    from waferline.report.evidence import operators_report
+
+    with progress("predicting", len(tables_in(folder))) as advance:
+        found = check_operators(folder, advance)
+    emit(as_json, found, lambda: operators_report(found))
+
+
 @app.command("report")
 def report_all(
     out: Annotated[

@@ -8,6 +8,7 @@ from typing import Any
 
 from waferline.evidence.check import Report
 from waferline.evidence.lint import Mark
+from waferline.evidence.operators import OperatorFigures
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.reasons import likely_reason
 from waferline.evidence.rows import Row
@@ -105,6 +106,21 @@ def evidence_report(report: Report, groupings: Sequence[str], worst: int) -> Ite
         "bias is of predicted time over published time; every row is in --json",
         "note",
     )
+
+
+def operators_report(found: Sequence[OperatorFigures]) -> Iterator[Block]:
+    """Errors of operators by machine, operator, format and engine, and what was refused."""
+    columns = ("machine", "operator", "format", "engine", "known", Column("rows", ",d"), *FIGURES[3:8])
+    rows = [
+        (f.machine, f.operator, f.format, f.engine, f.tier, f.rows,
+         f.median_error, f.p90_error, f.bias, f.coverage, f.faster_than_light or None)
+        for f in found
+        if not f.refused
+    ]  # fmt: skip
+    yield Table("operators", columns, rows)
+    for f in found:
+        if f.refused:
+            yield f"refused: {f.rows:,} rows of {f.machine} {f.operator} {f.format}: {f.refused}", "alarm"
 
 
 def lint_report(rows: Sequence[Row], marks: Sequence[Mark]) -> Iterator[Block]:

@@ -39,7 +39,8 @@ class Operator:
         flops: arithmetic of one execution, a multiply-accumulate counted as two.
         weight_bytes, activation_bytes, kv_bytes: memory traffic of one execution, by class, each datum moved once.
         weights, activations, kv: formats of the three classes; the units compute in `activations`' arithmetic.
-        shape: the sizes the efficiency models need (see `OpKind`), each broadcastable.
+        shape: the sizes the efficiency models need (see `OpKind`), each broadcastable. `cache_warm` among them says that the
+            operator runs over and over alone, so that weights and KV which fit the cache are in it.
     """
 
     name: str

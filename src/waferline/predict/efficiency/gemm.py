@@ -102,4 +102,5 @@ def expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats
         activation_bits=kernel.door_bits,
         device=kernel.device,
         c=kernel.c,
+        cache_warm="cache_warm" in s,
     )

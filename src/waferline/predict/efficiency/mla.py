@@ -95,4 +95,5 @@ def decode_expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s:
         light_memory_s=memory_s,
         device=kernel.device,
         c=kernel.c,
+        cache_warm="cache_warm" in s,
     )

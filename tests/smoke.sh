@@ -45,6 +45,8 @@ expect 0
 printf 'dtype,m,n,k,latency_ms\nbfloat16,16,4096,4096,0.01\n' >h100_gemm.csv
 expect 0 evidence operators h100_gemm.csv
 expect 0 evidence lint rows.csv
+expect 0 techniques
+expect 0 predict llama-3-8b --on h100 --with eagle:tokens=3 --with prefix-cache:hit=0.6
 expect 0 fleet h100 --devices 256 --region us-central1 --model llama-3-8b
 expect 0 queue --rate 20/s --service 150ms --replicas 4
 expect 0 --help

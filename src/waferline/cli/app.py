@@ -21,6 +21,7 @@ from waferline.cli import (
     simulate_serving,
     study,
     sweep,
+    techniques,
 )
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "sweep": sweep.sweep,
     "frontier": sweep.frontier,
+    "techniques": techniques.techniques,
     "fleet": fleet.fleet,
     "queue": fleet.queue,
     "generate": generate.generate,

@@ -202,6 +202,15 @@ Host = Annotated[
     ),
 ]
 
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="NAME[:key=value,...]",
+        help="A technique, such as prefix-cache:hit=0.6; may be repeated, in its order. `waferline techniques` lists them.",
+    ),
+]
+
 # Training
 MicroBatch = Annotated[int | None, typer.Option("--micro-batch", help="Training: sequences per micro-batch.")]
 Recompute = Annotated[str | None, typer.Option("--recompute", help="Training: none, selective or full.")]

@@ -89,16 +89,17 @@ def footprint(
     parallel: Parallel,
     away: Placement = AT_HOME,
     host: Device | None = None,
+    beside_bytes: Floats = 0.0,
 ) -> Footprint:
     """The one memory account: capacity × the engine's share against weights, workspace, activations and cache (of what the
     others leave, the engine's `cache_share`).
 
     An engine that gives pages starts if one sequence of the whole context fits, and then runs as many as have room for their
     tokens; any other engine has room for the whole context of every sequence from the start. `away`: what `host` holds instead,
-    where as many sequences must fit, too.
+    where as many sequences must fit, too. beside_bytes: what each device holds beside the model, a drafter's weights.
     """
     stage = _fullest_stage(model, parallel.pp)
-    weights = _weights(model, device, engine, precision, parallel, stage, away)
+    weights = _weights(model, device, engine, precision, parallel, stage, away) + beside_bytes
     host_weights = _on_host(model, device, engine, precision, parallel, away) if host is not None else 0.0
     hosted = maximum(away.layers, away.cache)  # share of the cache
     share = stage * (1.0 - hosted)

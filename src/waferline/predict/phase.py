@@ -229,6 +229,13 @@ def run_phase(
     )
 
 
+def per_token(phase: Phase, tokens: Floats) -> Phase:
+    """A pass that yields `tokens` for each sequence, as what one of them takes."""
+    shares = ("time_s", "light_s", "compute_s", "memory_s", "link_s", "overhead_s", "host_s", "flops", "bytes")
+    timed = (t._replace(operator=replace(t.operator, count=t.operator.count / tokens)) for t in phase.timed)
+    return replace(phase, **{name: getattr(phase, name) / tokens for name in shares}, timed=tuple(timed))
+
+
 def at_efficiency(phase: Phase, efficiency: float) -> Phase:
     """A phase kept with its operators as textbooks time it: arithmetic at a share of peak, the other roofs as they are.
 

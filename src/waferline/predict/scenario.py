@@ -49,7 +49,8 @@ class Scenario:
         devices: how many, or "auto" for the fewest that fit. memory: of each device, where a machine is sold with several sizes
     ("64GB"). load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
     model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
-    frames). micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
+    frames). techniques: as in `ServingModel.solve`.
+    micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
     intervals: False leaves them out, for sweeps that only rank.
     """
 
@@ -80,6 +81,7 @@ class Scenario:
     context: Any = None
     offload: str | None = None
     host: Any = None
+    techniques: Any = None
     strategy: str | None = None
     grid: str | None = None
     micro_batch: Any = None
@@ -123,6 +125,7 @@ _SERVING = {
     "context": "context",
     "offload": "offload",
     "host": "host",
+    "techniques": "techniques",
 }
 _TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages")} | {
     name: name for name in ("recompute", "sharding", "stack")

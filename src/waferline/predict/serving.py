@@ -22,11 +22,12 @@ from waferline.predict.load import NO_LIMIT, check_load, loaded_values
 from waferline.predict.memory import Asked, Footprint, footprint, model_weight_bytes, resident_bytes
 from waferline.predict.offload import usual_engine
 from waferline.predict.operator_row import OperatorRow
-from waferline.predict.phase import INTERVALS, Phase, run_phase
+from waferline.predict.phase import INTERVALS, Phase, per_token, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.profile import Profile, load_profile
 from waferline.predict.result import Field, Fields, GenerationResult, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for
+from waferline.predict.techniques import Applied, Setting, Step, applied
 from waferline.remember import by_identity
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import joined_tokens, lower_decode, lower_prefill, prompt_of
@@ -37,7 +38,8 @@ from waferline.workloads.spec import Transformer
 from waferline.workloads.weights import as_shipped
 
 _NOT_MODELLED = (
-    "speculative decoding and prefix caching",
+    "speculative decoding",
+    "prefix caching",
     "imbalance between experts beyond the expected number that a batch touches",
     "clock throttling, and other tenants of the same host",
     "measured power: energy follows assumed shares of the power limit",
@@ -114,6 +116,7 @@ class ServingModel:
         memory_share: float | None = None,
         offload: str | None = None,
         host: Any = None,
+        techniques: Any = None,
         intervals: bool = True,
     ) -> ServingResult:
         """Time, memory, energy and cost of `batch_size` requests of `seq_len` prompt and `output_len` output tokens.
@@ -127,6 +130,7 @@ class ServingModel:
         each prompt; the tokens they become join it. context: tokens that a sequence may grow to, for which the
         engine must have room (prompt and output unless given). memory_share: of a device's memory that the engine takes.
         offload: what leaves the device (see `catalog/offload.yaml`), to `host`: a CPU, the machine's usual one unless given.
+        techniques: what runs beside, in its order (`"prefix-cache:hit=0.6"` or a list; `waferline techniques` lists them).
         intervals: False leaves the 50 % and 90 % intervals of a static batch out, for sweeps that only rank.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
@@ -161,7 +165,9 @@ class ServingModel:
         left = beside(spec, device, runner, offload, host)
         if left is not None:
             left.check(parallel_of(arguments))
-        case = serving_case(spec, device, runner, kv, check_load(load), intervals, left)
+        with_ = applied(techniques)
+        case = serving_case(spec, device, runner, kv, check_load(load), intervals, left, with_)
+        case.check_techniques()
         values = over_labels(labels, arguments, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         first = str(labels.flat[0])
         return ServingResult(
@@ -175,12 +181,19 @@ class ServingModel:
                 *(case.notes(first) if labels.size == 1 else ()),
                 *(left.notes(case.away(case.precision(first), arguments)) if left is not None else ()),
                 *said,
+                *(f"with {one.said()}: {one.technique.limits}" for one in with_),
             ),
-            not_modelled=NOT_MODELLED[load] if left is None else (*NOT_MODELLED[load], _HOST_NOT_MODELLED),
+            not_modelled=_left_out(load, with_, left),
         )
 
 
 Arguments = Mapping[str, Floats]
+
+
+def _left_out(load: str, techniques: tuple[Applied, ...], left: Beside | None) -> tuple[str, ...]:
+    """What this very answer does not model."""
+    asked = {one.technique.replaces for one in techniques}
+    return (*(n for n in NOT_MODELLED[load] if n not in asked), *((_HOST_NOT_MODELLED,) if left is not None else ()))
 
 
 def engine_of(
@@ -228,11 +241,13 @@ class ServingCase:
     load: str = "static"
     intervals: bool = True
     beside: Beside | None = None
+    techniques: tuple[Applied, ...] = ()
     precisions: dict[str, Precision] = field(default_factory=dict)  # by label, resolved once
 
     def precision(self, label: str) -> Precision:
         if label not in self.precisions:
-            asked = resolve(label, self.device.arithmetic, kv=self.kv or self.engine.cache_format)
+            kept = next((one.technique.kv(one.given) for one in self.techniques if one.technique.kv), None)
+            asked = resolve(label, self.device.arithmetic, kv=self.kv or kept or self.engine.cache_format)
             self.precisions[label] = as_shipped(self.model, asked, self.device.arithmetic)
         return self.precisions[label]
 
@@ -264,11 +279,19 @@ class ServingCase:
         """The prefill of one replica, with `batch / (dp · pp)` prompts in each pipeline stage at a time."""
         precision, parallel = self.precision(label), parallel_of(a)
         local = ceil(batch / (a["dp"] * a["pp"]))
-        inputs = inputs_of(a)
+        inputs, cached = inputs_of(a), self._cached(a)
         operators: Iterable[Operator] = lower_prefill(
-            self.model, batch=local, prompt=a["seq_len"], precision=precision, parallel=parallel, inputs=inputs
+            self.model,
+            batch=local,
+            prompt=a["seq_len"] - cached,
+            cached=cached,
+            precision=precision,
+            parallel=parallel,
+            inputs=inputs,
         )
-        operators, settings = self._placed(operators, precision, a, batch, keep)
+        step = self._changed("prefill", operators, precision, a, local)
+        operators, settings = self._placed(step.operators, precision, a, batch, keep)
+        settings["layers"] = step.layers
         settings["layers"] += sum(b.count for b in self.model.encoder)
         settings["layers"] += sum(
             t.net.layers * minimum(inputs[t.kind], 1.0) for t in self.model.towers if t.kind in inputs
@@ -284,8 +307,41 @@ class ServingCase:
         operators: Iterable[Operator] = lower_decode(
             self.model, batch=local, context=context, precision=precision, parallel=parallel, memory=memory
         )
-        operators, settings = self._placed(operators, precision, a, batch, keep)
-        return run_phase(operators, sequences=local, **settings)
+        step = self._changed("decode", operators, precision, a, local)
+        operators, settings = self._placed(step.operators, precision, a, batch, keep)
+        settings["layers"] = step.layers
+        phase = run_phase(operators, sequences=local, **settings)
+        return per_token(phase, step.tokens) if self.techniques else phase
+
+    def _cached(self, a: Arguments) -> Floats:
+        """Tokens of each prompt that the cache holds already; the last one is always computed."""
+        left = 1.0
+        for one in self.techniques:
+            left *= 1.0 - (one.technique.cached(one.given) if one.technique.cached else 0.0)
+        return 0.0 if left == 1.0 else minimum(floor(a["seq_len"] * (1.0 - left)), a["seq_len"] - 1.0)
+
+    def _changed(
+        self, phase: str, operators: Iterable[Operator], precision: Precision, a: Arguments, local: Floats
+    ) -> Step:
+        """The pass as the techniques leave it, in the order in which they were asked for."""
+        step = Step(list(operators), float(sum(b.count for b in self.model.blocks)))
+        if self.techniques:
+            setting = self._setting(precision, a, local)
+            for one in self.techniques:
+                change = getattr(one.technique, phase)
+                step = step if change is None else change(step, setting, one.given)
+        return step
+
+    def _setting(self, precision: Precision, a: Arguments, local: Floats) -> Setting:
+        prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
+        middle = prompt + (a["output_len"] + 1.0) / 2.0
+        return Setting(self.model, self.device, precision, parallel_of(a), local, prompt, middle, memory)
+
+    def check_techniques(self) -> None:
+        """Raises: InvalidInputError for techniques that this model or this placement cannot take."""
+        if self.techniques and (self.model.encoder or self.beside is not None):
+            why = "has an encoder" if self.model.encoder else "is offloaded"
+            raise InvalidInputError(f"techniques change decoders on one kind of device; {self.model.name} {why}")
 
     def values(self, label: str, a: Arguments) -> Values:
         """What the operators and the memory say; the rest follows from it (`DERIVED`)."""
@@ -358,7 +414,12 @@ class ServingCase:
             prompt=a["seq_len"],
             memory=memory,
         )
-        return footprint(self.model, self.device, self.engine, precision, asked, parallel, away, host)
+        drafter: Floats = 0.0
+        for one in self.techniques:
+            if one.technique.weights is not None:
+                setting = self._setting(precision, a, asked.sequences)
+                drafter = drafter + one.technique.weights(setting, one.given)
+        return footprint(self.model, self.device, self.engine, precision, asked, parallel, away, host, drafter)
 
     def rows(self, label: str, a: Arguments) -> tuple[OperatorRow, ...]:
         batch = a["batch_size"]
@@ -372,6 +433,7 @@ class ServingCase:
             "engine": self.engine.name,
             "precision": ", ".join(self.precision(x).label() for x in sorted({str(label) for label in labels.flat})),
             "memory_rule": self.engine.memory_rule,
+            **({"techniques": " + ".join(one.said() for one in self.techniques)} if self.techniques else {}),
         }
 
     def notes(self, label: str) -> tuple[str, ...]:
@@ -409,6 +471,7 @@ def serving_case(
     load: str,
     intervals: bool,
     beside: Beside | None = None,
+    techniques: tuple[Applied, ...] = (),
 ) -> ServingCase:
     """The case of these records, remembered with what was looked up for it."""
-    return ServingCase(model, device, engine, kv, load, intervals, beside)
+    return ServingCase(model, device, engine, kv, load, intervals, beside, techniques)

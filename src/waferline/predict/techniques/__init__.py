@@ -1,0 +1,62 @@
+"""Published techniques on any model and machine: `--with NAME[:key=value,...]`. One table of them, and how they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from waferline.errors import InvalidInputError, unknown
+from waferline.predict.techniques.caching import CACHING
+from waferline.predict.techniques.speculative import SPECULATIVE
+from waferline.predict.techniques.technique import Applied, Parameter, Setting, Step, Technique
+
+TECHNIQUES: Mapping[str, Technique] = {**SPECULATIVE, **CACHING}
+
+__all__ = ["TECHNIQUES", "Applied", "Parameter", "Setting", "Step", "Technique", "applied"]
+
+
+def applied(asked: Any) -> tuple[Applied, ...]:
+    """What was asked for, in its order: a text (`name:key=value,...`, several joined by `+`), or a list of such texts.
+
+    Raises: UnknownNameError, InvalidInputError naming the technique, the parameter and the nearest valid.
+    """
+    if asked is None:
+        return ()
+    texts = [asked] if isinstance(asked, str) else asked
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise InvalidInputError(f"techniques are texts such as 'prefix-cache:hit=0.5', not {asked!r}")
+    return _applied("+".join(texts)) if texts else ()
+
+
+@cache
+def _applied(text: str) -> tuple[Applied, ...]:
+    return tuple(_one(part.strip()) for part in text.split("+"))
+
+
+def _one(text: str) -> Applied:
+    name, _, rest = text.partition(":")
+    name = name.strip().lower()
+    if name not in TECHNIQUES:
+        raise unknown("technique", name, TECHNIQUES)
+    technique = TECHNIQUES[name]
+    given: dict[str, Any] = {}
+    for part in filter(None, (p.strip() for p in rest.split(","))):
+        key, equals, value = (x.strip() for x in part.partition("="))
+        if not equals or not value:
+            raise InvalidInputError(f"{name}: '{part}' is not of the form key=value")
+        if key not in technique.parameters:
+            raise unknown(f"parameter of {name}", key, technique.parameters)
+        if key in given:
+            raise InvalidInputError(f"{name}: {key} is given twice")
+        given[key] = technique.parameters[key].value(name, key, value)
+    return Applied(
+        name, technique, {key: given.get(key, p.default) for key, p in technique.parameters.items()} | _exclusive(given)
+    )
+
+
+def _exclusive(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A length that is said replaces the share it would follow from. Raises: InvalidInputError where both are given."""
+    if "accepted" in given and "acceptance" in given:
+        raise InvalidInputError("give acceptance or accepted, not both")
+    return {"acceptance": None} if "accepted" in given else {}

@@ -1,0 +1,115 @@
+"""Techniques on any model: what each must do by its own arithmetic, and what the command line makes of good and bad words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import waferline as wl
+from waferline.cli import run
+from waferline.predict.techniques import TECHNIQUES
+from waferline.predict.techniques.speculative import accepted_tokens
+
+BATCHES = np.array([1, 4, 16, 64, 256])
+
+
+def _solve(techniques: object = None, batch: object = 1, model: str = "llama-3-8b", **options: object) -> wl.Result:
+    return wl.ServingModel().solve(model, "h100", 1024, batch, "bf16", output_len=256, techniques=techniques, **options)  # type: ignore[arg-type]
+
+
+def test_a_run_of_accepted_drafts_is_what_leviathan_expects() -> None:
+    """Equation 1 of arXiv:2211.17192; its section 3.5 example: alpha 0.8, gamma 5 gives 3.69 tokens."""
+    assert accepted_tokens(5, 0.8, None) == pytest.approx(3.69, abs=0.01)
+    assert accepted_tokens(4, 1.0, None) == 5
+    assert accepted_tokens(4, 0.0, None) == 1
+
+
+@pytest.mark.parametrize("name", ["eagle", "mtp", "medusa", "ngram", "speculative"])
+def test_speculation_gains_at_batch_one_and_less_with_the_batch(name: str) -> None:
+    draft = "draft=llama-3.2-1b," if name == "speculative" else ""
+    asked = f"{name}:{draft}tokens=4,accepted=2.5"
+    gain = _solve(None, BATCHES)["itl_s"] / _solve(asked, BATCHES)["itl_s"]
+    assert 1.2 < gain[0] <= 2.5
+    assert gain[-1] < gain[0]
+    nothing = _solve(f"{name}:{draft}tokens=4,acceptance=0", BATCHES)
+    assert np.all(
+        nothing["itl_s"] >= _solve(None, BATCHES)["itl_s"] * (1 - 1e-9)
+    )  # all drafts are refused: nothing is won
+
+
+def test_a_drafter_takes_memory() -> None:
+    """Llama 3.2 1B has 1.24 billion parameters: 2.5 GB in bf16 (its model card)."""
+    plain, drafted = _solve(), _solve("speculative:draft=llama-3.2-1b")
+    added = float(drafted["device_weights_bytes"] - plain["device_weights_bytes"])
+    assert added == pytest.approx(2 * 1.236e9, rel=0.02)
+    assert drafted["max_batch_size"] < plain["max_batch_size"]
+
+
+def test_a_cached_prefix_is_not_computed_and_still_held() -> None:
+    plain, none, most = (_solve(t, 8) for t in (None, "prefix-cache:hit=0", "prefix-cache:hit=1"))
+    assert none["ttft_s"] == plain["ttft_s"]
+    assert most["ttft_s"] < plain["ttft_s"] / 5
+    assert most["kv_cache_bytes"] == plain["kv_cache_bytes"]
+    assert most["itl_s"] == plain["itl_s"]
+    hits = [float(_solve(f"prefix-cache:hit={h}", 8)["ttft_s"]) for h in (0, 0.25, 0.5, 0.75, 1)]
+    assert hits == sorted(hits, reverse=True)
+
+
+def test_techniques_compose_and_broadcast() -> None:
+    both = _solve(["prefix-cache:hit=0.5", "eagle:accepted=2"], BATCHES)
+    assert both.about["techniques"].startswith("prefix-cache:hit=0.5 + eagle:")
+    for i, batch in enumerate(BATCHES):
+        one = _solve("prefix-cache:hit=0.5+eagle:accepted=2", int(batch))
+        for key in ("ttft_s", "itl_s", "light_itl_s", "itl_low90_s", "max_batch_size"):
+            assert np.broadcast_to(both[key], BATCHES.shape)[i] == pytest.approx(float(one[key]), rel=1e-12)
+    assert np.all(both["itl_s"] >= both["light_itl_s"])
+    assert not {"prefix caching", "speculative decoding"} & set(both.not_modelled)
+    assert {"prefix caching", "speculative decoding"} <= set(_solve().not_modelled)
+
+
+def test_every_technique_says_what_it_is_and_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["techniques", "--json"]) == 0
+    listed = {t["name"]: t for t in json.loads(capsys.readouterr().out)}
+    assert listed.keys() == TECHNIQUES.keys()
+    for name, told in listed.items():
+        assert all(told[part] for part in ("title", "source", "limits", "checked"))
+        assert run(["techniques", name]) == 0
+        draft = ":draft=llama-3.2-1b" if "draft" in told["parameters"] else ""
+        capsys.readouterr()
+        assert run(["predict", "mixtral-8x7b", "--on", "h200", "--devices", "2", "--with", name + draft, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["techniques"].startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("prefx-cache", "prefix-cache"),
+        ("prefix-cache:hits=0.5", "hit"),
+        ("prefix-cache:hit=1.5", "between 0 and 1"),
+        ("prefix-cache:hit=much", "not 'much'"),
+        ("prefix-cache:hit", "key=value"),
+        ("eagle:tokens=3,accepted=9", "9 accepted tokens of 3"),
+        ("eagle:acceptance=0.5,accepted=2", "not both"),
+        ("eagle:parallel=maybe", "no, yes"),
+        ("speculative", "must be given"),
+        ("speculative:draft=resnet-50", "does not generate"),
+        ("speculative:draft=lama-3.2-1b", "llama-3.2-1b"),
+        ("", "unknown technique"),
+    ],
+)
+def test_bad_words_are_refused_with_the_nearest(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["predict", "llama-3-8b", "--on", "h100", "--with", words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_no_technique_changes_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for line in (
+        "resnet-50 --on h100",
+        "t5-large --on h100",
+        "llama-3-8b --on h100 --offload layers=20",
+        "llama-3-8b --on wse2",
+    ):
+        assert run(["predict", *line.split(), "--with", "prefix-cache"]) == 2
+        assert "Traceback" not in capsys.readouterr().err

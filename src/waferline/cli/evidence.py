@@ -44,15 +44,22 @@ def check_file(
     suspect, missing, notes, engine_version, operation, cores_or_grid and unit may follow. Values are in SI units. An unknown
     column is an error.
 
-    A file of serving runs (columns arrival, rate_per_s or concurrency, requests, ttft_mean_s, tpot_mean_s, ...) is simulated run by
-    run; each latency and rate that a run states is scored.
+    A file of effects (columns technique, technique_settings, baseline_value, hit_rate, acceptance beside those) is asked with each
+    technique and without it. A file of serving runs (columns arrival, rate_per_s or concurrency, requests, ttft_mean_s,
+    tpot_mean_s, ...) is simulated run by run; each latency and rate that a run states is scored.
     """
+    from waferline.evidence import techniques
     from waferline.evidence.rows import header_of, read_rows
     from waferline.evidence.serving_runs import MARKS, check_runs, read_runs
     from waferline.report.evidence import evidence_report
 
     groupings = _known(by or ["source", "machine", "phase", "metric"])
-    if set(MARKS) <= set(header_of(file)):
+    header = set(header_of(file))
+    if set(techniques.MARKS) <= header:
+        effects = techniques.read_effects(file)
+        with progress("predicting", len(effects)) as advance:
+            report = techniques.check_effects(effects, advance)
+    elif set(MARKS) <= header:
         runs = read_runs(file)
         with progress("simulating", len(runs)) as advance:
             report = check_runs(runs, advance)

@@ -6,7 +6,7 @@ import csv
 import gzip
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
@@ -87,21 +87,26 @@ def read_rows(path: str | Path) -> list[Row]:
 
 def iterate_rows(path: str | Path) -> Iterator[Row]:
     """As `read_rows`, one row at a time. Ids must be unique in a file; rows without one are named after their line."""
+    return (row for row, _ in rows_of(path))
+
+
+def rows_of(path: str | Path, more: Sequence[str] = ()) -> Iterator[tuple[Row, dict[str, str]]]:
+    """Each row with its cells by column. more: columns that the file has beside those of a row. Raises: as `read_rows`."""
     path = Path(path)
     line, seen = 1, set()
     try:
         with _open(path) as file:
             reader = csv.reader(file)
-            header = _checked_header(next(reader, None), path)
+            header = _checked_header(next(reader, None), path, more)
             for cells in reader:
                 line = reader.line_num
                 if not any(cells):
                     continue
-                row = _row(header, cells, path, line)
+                row, raw = _row(header, cells, path, line)
                 if row.id in seen:
                     raise FileFormatError(f"line {line}: the id '{row.id}' appears twice", where=str(path))
                 seen.add(row.id)
-                yield row
+                yield row, raw
     except OSError as error:
         if isinstance(error, gzip.BadGzipFile):
             raise FileFormatError("not gzip data, whatever its name says", where=str(path)) from None
@@ -148,13 +153,13 @@ def _open(path: Path) -> IO[str]:
     return path.open("r", encoding="utf-8-sig", newline="")
 
 
-def _checked_header(header: list[str] | None, path: Path) -> list[str]:
+def _checked_header(header: list[str] | None, path: Path, more: Sequence[str] = ()) -> list[str]:
     """The column names, or an error that names every unknown and missing one with its nearest relative."""
     if not header:
         raise FileFormatError("no header line", where=str(path), hint="the columns are " + ", ".join(REQUIRED))
     names = [name.strip() for name in header]
     missing = [name for name in REQUIRED if name not in names]
-    unknown = [name for name in names if name not in COLUMNS]
+    unknown = [name for name in names if name not in COLUMNS and name not in more]
     twice = sorted({name for name in names if names.count(name) > 1})
     if missing:
         near = {name: nearest(name, unknown, 1) for name in missing}
@@ -169,11 +174,12 @@ def _checked_header(header: list[str] | None, path: Path) -> list[str]:
     return names
 
 
-def _row(header: list[str], cells: list[str], path: Path, line: int) -> Row:
+def _row(header: list[str], cells: list[str], path: Path, line: int) -> tuple[Row, dict[str, str]]:
     if len(cells) != len(header):
         raise FileFormatError(f"line {line}: {len(cells)} cells under {len(header)} columns", where=str(path))
     raw = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    values: dict[str, Any] = {k: v for k, v in raw.items() if k not in _NUMBERS and k not in ("value", "complete")}
+    texts = set(COLUMNS) - {*_NUMBERS, "value", "complete"}
+    values: dict[str, Any] = {k: v for k, v in raw.items() if k in texts}
     if not raw["metric"]:
         raise FileFormatError(f"line {line}: metric is empty", where=str(path))
     for name in _NUMBERS:
@@ -182,7 +188,7 @@ def _row(header: list[str], cells: list[str], path: Path, line: int) -> Row:
     values["value"] = _number("value", raw["value"], path, line)
     values["id"] = raw.get("id") or f"line-{line}"
     values["kind"] = _kind(raw.get("kind", ""), path, line)
-    return _with_complete(Row(**values), raw.get("complete"), path, line)
+    return _with_complete(Row(**values), raw.get("complete"), path, line), raw
 
 
 def _kind(text: str, path: Path, line: int) -> str:

@@ -229,8 +229,9 @@ def run_phase(
     )
 
 
-def per_token(phase: Phase, tokens: Floats) -> Phase:
-    """A pass that yields `tokens` for each sequence, as what one of them takes."""
+def per_token(phase: Phase, tokens: Floats, host_s: Floats = 0.0) -> Phase:
+    """A pass that yields `tokens` for each sequence, as what one of them takes; `host_s` is waited for beside it."""
+    phase = replace(phase, time_s=phase.time_s + host_s, overhead_s=phase.overhead_s + host_s)
     shares = ("time_s", "light_s", "compute_s", "memory_s", "link_s", "overhead_s", "host_s", "flops", "bytes")
     timed = (t._replace(operator=replace(t.operator, count=t.operator.count / tokens)) for t in phase.timed)
     return replace(phase, **{name: getattr(phase, name) / tokens for name in shares}, timed=tuple(timed))

@@ -311,7 +311,7 @@ class ServingCase:
         operators, settings = self._placed(step.operators, precision, a, batch, keep)
         settings["layers"] = step.layers
         phase = run_phase(operators, sequences=local, **settings)
-        return per_token(phase, step.tokens) if self.techniques else phase
+        return per_token(phase, step.tokens, step.host_s) if self.techniques else phase
 
     def _cached(self, a: Arguments) -> Floats:
         """Tokens of each prompt that the cache holds already; the last one is always computed."""
@@ -335,7 +335,9 @@ class ServingCase:
     def _setting(self, precision: Precision, a: Arguments, local: Floats) -> Setting:
         prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
         middle = prompt + (a["output_len"] + 1.0) / 2.0
-        return Setting(self.model, self.device, precision, parallel_of(a), local, prompt, middle, memory)
+        return Setting(
+            self.model, self.device, self.engine.name, precision, parallel_of(a), local, prompt, middle, memory
+        )
 
     def check_techniques(self) -> None:
         """Raises: InvalidInputError for techniques that this model or this placement cannot take."""

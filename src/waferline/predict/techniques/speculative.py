@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from waferline.arrays import Floats
+from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError
 from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique
 from waferline.workloads.build import Builder
@@ -43,18 +44,25 @@ def accepted_tokens(tokens: float, acceptance: float | None, accepted: float | N
     return tokens + 1.0 if rate >= 1.0 else (1.0 - rate ** (tokens + 1.0)) / (1.0 - rate)
 
 
-Drafter = Callable[
-    [Setting, Given], tuple[list[Operator], float]
-]  # operators of a cycle's drafting, layers it launches
+# Operators of a cycle's drafting, the layers that it launches, and the passes that it makes one after the other.
+Draft = tuple[list[Operator], float, float]
+Drafter = Callable[[Setting, Given], Draft]
 
 
 def _cycle(drafts: Drafter, step: Step, s: Setting, given: Given) -> Step:
     """One token of plain decoding becomes a cycle's share: drafting and verification over the tokens that they yield."""
     tokens = given["tokens"]
     gain = accepted_tokens(tokens, given["acceptance"], given["accepted"])
-    draft, layers = drafts(s, given)
+    draft, layers, passes = drafts(s, given)
     operators = [*verification(step.operators, s, tokens + 1.0), *draft]
-    return Step(operators, step.layers + layers, step.tokens * gain)
+    return Step(operators, step.layers + layers, step.tokens * gain, step.host_s + _host_s(s.engine, passes))
+
+
+def _host_s(engine: str, passes: float) -> float:
+    """What the host adds to a cycle (`catalog/techniques.yaml`)."""
+    drafting = read_packaged("techniques.yaml")["drafting"]
+    row = next((r for r in drafting.values() if engine in r.get("engines", ())), drafting["servers"])
+    return float(row["cycle_s"] + passes * row["pass_s"])
 
 
 def verification(operators: Any, s: Setting, positions: float) -> Iterator[Operator]:
@@ -71,14 +79,14 @@ def _passes(operators: Iterator[Operator], times: float, prefix: str = "draft.")
     return [replace(op, name=prefix + op.name, count=op.count * times) for op in operators]
 
 
-def _model(s: Setting, given: Given) -> tuple[list[Operator], float]:
+def _model(s: Setting, given: Given) -> Draft:
     """A smaller model drafts token after token, on the same devices."""
     draft = _draft_model(given)
     ops = lower_decode(
         draft, batch=s.batch, context=s.context, precision=s.precision, parallel=replace(s.parallel, ep=1.0)
     )
     layers = float(sum(b.count for b in draft.blocks))
-    return _passes(iter(ops), given["tokens"]), layers * given["tokens"]
+    return _passes(iter(ops), given["tokens"]), layers * given["tokens"], given["tokens"]
 
 
 def _draft_model(given: Given) -> Transformer:
@@ -92,7 +100,7 @@ def _draft_model(given: Given) -> Transformer:
     return draft
 
 
-def _head_layers(s: Setting, given: Given, block: Block, fused: int, vocabulary: int) -> tuple[list[Operator], float]:
+def _head_layers(s: Setting, given: Given, block: Block, fused: int, vocabulary: int) -> Draft:
     """One layer of the model's width drafts token after token: it joins `fused` hidden states, and has a head of its own."""
     b, hidden = builder(s.model, s.precision), s.model.hidden_size
     work = Pass(s.batch, 1.0, s.context, True, s.parallel)
@@ -104,7 +112,7 @@ def _head_layers(s: Setting, given: Given, block: Block, fused: int, vocabulary:
     times = 1.0 if given.get("parallel") == "yes" else given["tokens"]
     rows = given["tokens"] / times
     wide = [_wider(op, rows) for op in ops] if rows > 1 else ops
-    return _passes(iter(wide), times), times
+    return _passes(iter(wide), times), times, times
 
 
 def _wider(op: Operator, rows: float) -> Operator:
@@ -119,26 +127,26 @@ def _head(b: Builder, s: Setting, vocabulary: int) -> Iterator[Operator]:
     yield b.streaming("sampling", "softmax", s.batch * width, passes=3.0, flops_each=3)
 
 
-def _eagle(s: Setting, given: Given) -> tuple[list[Operator], float]:
+def _eagle(s: Setting, given: Given) -> Draft:
     """EAGLE-3: one dense layer over three hidden states of the model, with a vocabulary of its own."""
     return _head_layers(s, given, _dense_block(s.model), 3, min(_EAGLE_VOCABULARY, s.model.vocab_size))
 
 
-def _mtp(s: Setting, given: Given) -> tuple[list[Operator], float]:
+def _mtp(s: Setting, given: Given) -> Draft:
     """A layer of the model's own kind (DeepSeek-V3, section 2.2), with the model's head."""
     return _head_layers(s, given, _own_block(s.model), 2, s.model.vocab_size)
 
 
-def _medusa(s: Setting, given: Given) -> tuple[list[Operator], float]:
+def _medusa(s: Setting, given: Given) -> Draft:
     """Heads beside the model's: one small product and the vocabulary for each position."""
     b, hidden = builder(s.model, s.precision), float(s.model.hidden_size)
     ops = [b.gemm("block", s.batch, hidden, hidden), *_head(b, s, s.model.vocab_size)]
-    return _passes(iter(ops), given["tokens"]), 0.0
+    return _passes(iter(ops), given["tokens"]), 0.0, 1.0
 
 
-def _nothing(s: Setting, given: Given) -> tuple[list[Operator], float]:
+def _nothing(s: Setting, given: Given) -> Draft:
     """Tokens are looked up in what was said before: no model is asked."""
-    return [], 0.0
+    return [], 0.0, 0.0
 
 
 def _dense_block(model: Transformer) -> Block:

@@ -20,16 +20,18 @@ class Step:
     """One pass while techniques change it.
 
     operators: of one device. layers: that the host launches. tokens: that each sequence gains, expected; a decode step gains 1.
+    host_s: seconds that the device waits for the host beside what the engine's constants say.
     """
 
     operators: Sequence[Operator]
     layers: float
     tokens: Floats = 1.0
+    host_s: Floats = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a technique may look at: the model, its formats and degrees, and the pass itself.
+    """What a technique may look at: the model, the engine by name, formats and degrees, and the pass itself.
 
     batch: sequences of one replica in a pipeline stage. context: tokens that each attends to, in decode at the middle of the
     answer; prompt: tokens of the prompt, in either pass.
@@ -37,6 +39,7 @@ class Setting:
 
     model: Transformer
     device: Device
+    engine: str
     precision: Precision
     parallel: Parallel
     batch: Floats

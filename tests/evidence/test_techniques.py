@@ -1,0 +1,73 @@
+"""Published effects of techniques: how a row is asked, and that the shared rows are predicted as the page says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from waferline.cli import run
+from waferline.evidence.folder import evidence_folder
+from waferline.evidence.techniques import check_effects, read_effects
+
+HEADER = (
+    "id,hardware,devices,model,phase,weight_format,batch,input_tokens,output_tokens,tp,engine,metric,value,"
+    "technique,technique_settings,baseline_value,speedup,hit_rate,acceptance"
+)
+GOOD = (
+    "a,nvidia-h100-sxm-80gb,1,llama-3-8b,decode,bf16,1,1024,256,1,vLLM,output_tokens_per_s,250,"
+    "speculative-eagle3,tokens=3,150,1.67,,2.2"
+)
+
+
+def _file(folder: Path, *lines: str) -> Path:
+    path = folder / "effects.csv"
+    path.write_text("\n".join((HEADER, *lines)) + "\n")
+    return path
+
+
+def test_an_effect_is_the_ratio_times_what_the_row_states(tmp_path: Path) -> None:
+    doubled = GOOD.replace("a,", "b,", 1).replace(",150,", ",300,")
+    first, second = check_effects(read_effects(_file(tmp_path, GOOD, doubled))).outcomes
+    assert first.predicted is not None
+    assert second.predicted == pytest.approx(2 * first.predicted)
+    assert 150 < first.predicted < 150 * 2.2
+    assert first.low90 is not None
+    assert first.low90 < first.predicted
+
+
+def test_every_row_is_answered_or_refused_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        GOOD,
+        GOOD.replace("a,", "b,", 1).replace("speculative-eagle3", "astrology"),
+        GOOD.replace("a,", "c,", 1).replace("output_tokens_per_s", "accept_length"),
+        GOOD.replace("a,", "d,", 1).replace("speculative-eagle3,tokens=3", "prefix-caching,"),
+    ]
+    assert run(["evidence", "check", str(_file(tmp_path, *rows)), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["rows"]
+    assert [r["id"] for r in told] == ["a", "b", "c", "d"]
+    assert [bool(r["refused"]) for r in told] == [False, True, True, True]
+    assert "astrology" in told[1]["refused"]
+    assert run(["evidence", "check", str(_file(tmp_path, GOOD.replace(",2.2", ",two")))]) == 2
+    assert "acceptance is not a number" in capsys.readouterr().err
+
+
+def test_the_shared_rows_are_predicted_with_the_right_sign() -> None:
+    folder = evidence_folder()
+    path = folder / "techniques.csv.gz" if folder else None
+    if path is None or not path.is_file():
+        pytest.skip("the folder of published measurements is not here")
+    effects = read_effects(path)
+    report = check_effects(effects)
+    assert len(report.outcomes) == len(effects)
+    assert report.total.answered > 0.6
+    spoken = [
+        (e, o)
+        for e, o in zip(effects, report.outcomes, strict=True)
+        if o.scored and e.technique.startswith("speculative")
+    ]
+    assert np.median([o.error for _, o in spoken]) < 0.15
+    rates = [(e, o) for e, o in spoken if o.row.metric.endswith("_per_s") and e.baseline]
+    assert np.mean([(o.predicted > e.baseline) == (o.row.value > e.baseline) for e, o in rates]) >= 0.95  # type: ignore[operator]

@@ -76,7 +76,7 @@ def test_every_technique_says_what_it_is_and_answers(capsys: pytest.CaptureFixtu
     for name, told in listed.items():
         assert all(told[part] for part in ("title", "source", "limits", "checked"))
         assert run(["techniques", name]) == 0
-        draft = ":draft=llama-3.2-1b" if "draft" in told["parameters"] else ""
+        draft = next((f":{k}=llama-3.2-1b" for k in ("draft", "auxiliary") if k in told["parameters"]), "")
         capsys.readouterr()
         assert run(["predict", "mixtral-8x7b", "--on", "h200", "--devices", "2", "--with", name + draft, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["techniques"].startswith(name)
@@ -89,11 +89,11 @@ def test_every_technique_says_what_it_is_and_answers(capsys: pytest.CaptureFixtu
         ("prefix-cache:hits=0.5", "hit"),
         ("prefix-cache:hit=1.5", "between 0 and 1"),
         ("prefix-cache:hit=much", "not 'much'"),
-        ("prefix-cache:hit", "key=value"),
+        ("prefix-cache:hit", "not 'hit'"),
         ("eagle:tokens=3,accepted=9", "9 accepted tokens of 3"),
         ("eagle:acceptance=0.5,accepted=2", "not both"),
         ("eagle:parallel=maybe", "no, yes"),
-        ("speculative", "must be given"),
+        ("speculative", "draft must be given"),
         ("speculative:draft=resnet-50", "does not generate"),
         ("speculative:draft=lama-3.2-1b", "llama-3.2-1b"),
         ("", "unknown technique"),
@@ -113,3 +113,53 @@ def test_what_no_technique_changes_refuses_it(capsys: pytest.CaptureFixture[str]
     ):
         assert run(["predict", *line.split(), "--with", "prefix-cache"]) == 2
         assert "Traceback" not in capsys.readouterr().err
+
+
+def _change(techniques: str, key: str, **options: object) -> float:
+    return float(_solve(techniques, **options)[key] / _solve(None, **options)[key])
+
+
+def test_a_narrower_cache_is_read_and_held_in_its_format() -> None:
+    wide, narrow = _solve(None, 64), _solve("kv-format:format=fp8", 64)
+    assert narrow["kv_cache_bytes"] == pytest.approx(float(wide["kv_cache_bytes"]) / 2)
+    assert narrow["itl_s"] == _solve(None, 64, kv="fp8")["itl_s"]
+
+
+def test_what_each_other_technique_does_by_its_own_arithmetic() -> None:
+    long = {"batch": 8}
+    assert _change("layer-skip:share=0.5", "light_itl_s", **long) == pytest.approx(
+        0.5, abs=0.06
+    )  # embedding and head stay
+    assert 0.5 < _change("pruning:2:4", "light_itl_s") < 0.65  # index of two bits in sixteen, head whole
+    assert _change("executed:mode=translated", "light_itl_s", **long) == pytest.approx(
+        13.94 / 7.39
+    )  # Rosetta 2 over native
+    assert _change("lora:adapters=64,rank=64", "itl_s", batch=64) > 1.05
+    assert _change("lora:adapters=1,rank=1", "light_itl_s", batch=64) < 1.02
+    assert _change("sparse-attention:tokens=100000", "itl_s") == 1.0
+    assert _change("sparse-attention:tokens=128,estimate=0", "light_ttft_s", batch=64) < 1.0
+    assert _change("near-memory:bandwidth=1", "itl_s", **long) == 1.0
+    assert _change("near-memory:bandwidth=4", "itl_s", batch=256) < 0.9
+    small = [_change(f"chunked-prefill:tokens={n}", "ttft_s", **long) for n in (64, 512, 8192)]
+    assert small == sorted(small, reverse=True)
+    assert small[-1] == pytest.approx(1.0, abs=0.01)
+    moved = _solve("disaggregate:bandwidth=10", 1)
+    assert float(moved["ttft_s"] - _solve(None, 1)["ttft_s"]) == pytest.approx(1024 * 131072 / 10e9, rel=1e-3)
+
+
+def test_uneven_experts_wait_for_the_busiest() -> None:
+    mixture = {"model": "deepseek-v3", "batch": 256, "tp": 8, "ep": 8}
+    even, usual, uneven = (
+        _solve(t, **mixture)["itl_s"] for t in ("grouped-experts", None, "expert-imbalance:factor=3")
+    )  # type: ignore[arg-type]
+    assert even < usual < uneven
+    with pytest.raises(wl.InvalidInputError, match="no experts"):
+        _solve("grouped-experts")
+
+
+def test_a_smaller_model_reads_the_prompt() -> None:
+    """A 1B model reads for an 8B one: the first token costs a fraction, decoding is as it was."""
+    read = _solve("kv-prediction:auxiliary=llama-3.2-1b", 8)
+    plain = _solve(None, 8)
+    assert read["ttft_s"] < plain["ttft_s"] / 2
+    assert read["itl_s"] == plain["itl_s"]

@@ -296,7 +296,8 @@ class ServingCase:
         settings["layers"] += sum(
             t.net.layers * minimum(inputs[t.kind], 1.0) for t in self.model.towers if t.kind in inputs
         )
-        return run_phase(operators, **settings)
+        phase = run_phase(operators, **settings)
+        return per_token(phase, step.tokens, step.host_s) if self.techniques else phase
 
     def decode(self, label: str, a: Arguments, batch: Floats, *, keep: bool = False) -> Phase:
         """A decode step at the mean context of the generation, with as many sequences in a stage as in `prefill`."""

@@ -15,7 +15,7 @@ OpKind = Literal[
     "decode_attention",  # batch, kv_len, heads, kv_heads, head_dim
     "mla_prefill",  # as prefill_attention, head_dim = query/key width, v_head_dim
     "mla_decode",  # batch, kv_len, heads, latent, rope
-    "moe",  # tokens, hidden, inter, topk, experts, tp, ep, matrices
+    "moe",  # tokens, hidden, inner, topk, experts, tp, ep, matrices; load of the busiest rank where somebody says it
     "scan",  # batch, q_len, inner, state — recurrent update of state-space and linear attention
     "conv",  # batch, c_in, c_out, kernel, positions, groups
     "norm",  # elements

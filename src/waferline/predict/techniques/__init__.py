@@ -7,11 +7,14 @@ from functools import cache
 from typing import Any
 
 from waferline.errors import InvalidInputError, unknown
+from waferline.predict.techniques.attention import ATTENTION
 from waferline.predict.techniques.caching import CACHING
+from waferline.predict.techniques.schedule import SCHEDULE
 from waferline.predict.techniques.speculative import SPECULATIVE
 from waferline.predict.techniques.technique import Applied, Parameter, Setting, Step, Technique
+from waferline.predict.techniques.weights import WEIGHTS
 
-TECHNIQUES: Mapping[str, Technique] = {**SPECULATIVE, **CACHING}
+TECHNIQUES: Mapping[str, Technique] = {**SPECULATIVE, **CACHING, **ATTENTION, **WEIGHTS, **SCHEDULE}
 
 __all__ = ["TECHNIQUES", "Applied", "Parameter", "Setting", "Step", "Technique", "applied"]
 
@@ -43,13 +46,18 @@ def _one(text: str) -> Applied:
     given: dict[str, Any] = {}
     for part in filter(None, (p.strip() for p in rest.split(","))):
         key, equals, value = (x.strip() for x in part.partition("="))
-        if not equals or not value:
+        if not equals and not given and technique.parameters:  # a bare value is the first parameter's
+            key, value = next(iter(technique.parameters)), key
+        if not value:
             raise InvalidInputError(f"{name}: '{part}' is not of the form key=value")
         if key not in technique.parameters:
             raise unknown(f"parameter of {name}", key, technique.parameters)
         if key in given:
             raise InvalidInputError(f"{name}: {key} is given twice")
         given[key] = technique.parameters[key].value(name, key, value)
+    for key, parameter in technique.parameters.items():
+        if parameter.default is None and not parameter.optional and key not in given:
+            raise InvalidInputError(f"{name}: {key} must be given: {parameter.meaning}")
     return Applied(
         name, technique, {key: given.get(key, p.default) for key, p in technique.parameters.items()} | _exclusive(given)
     )

@@ -90,10 +90,6 @@ def _model(s: Setting, given: Given) -> Draft:
 
 
 def _draft_model(given: Given) -> Transformer:
-    if given["draft"] is None:
-        raise InvalidInputError(
-            "speculative: draft, the smaller model, must be given", hint="speculative:draft=llama-3.2-1b"
-        )
     draft = load_model(given["draft"])
     if not isinstance(draft, Transformer) or not draft.has_head:
         raise InvalidInputError(f"speculative: {draft.name} does not generate tokens")

@@ -1,0 +1,92 @@
+"""Techniques of attention: a narrower cache, attention to a part of the tokens, and a prompt read by a smaller model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from waferline.elementwise import minimum
+from waferline.errors import InvalidInputError
+from waferline.formats import get_format
+from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique
+from waferline.workloads.load import load_model
+from waferline.workloads.lower import builder, lower_decode, lower_prefill
+from waferline.workloads.operator import Operator
+from waferline.workloads.spec import Attention, Transformer
+
+_ATTENTION = frozenset({"prefill_attention", "decode_attention", "mla_prefill", "mla_decode"})
+
+
+def _sparse(step: Step, s: Setting, given: Given) -> Step:
+    """Queries see at most `tokens` of the context; an estimate of which ones reads a share of all keys."""
+
+    def kept(op: Operator) -> Operator:
+        share = minimum(given["tokens"] / s.context, 1.0)
+        if op.kind.endswith(("decode_attention", "decode")):
+            seen = share + given["estimate"] * (1.0 - share)
+            return replace(op, flops=op.flops * seen, kv_bytes=op.kv_bytes * seen)
+        # The first tokens of a prompt see all before them: of a triangle of n rows, rows beyond t see t.
+        part = share * (2.0 - share)
+        return replace(op, flops=op.flops * (part + given["estimate"] * (1.0 - part)))
+
+    return replace(step, operators=[kept(op) if op.kind in _ATTENTION else op for op in step.operators])
+
+
+def _read_by_another(step: Step, s: Setting, given: Given) -> Step:
+    """The auxiliary model reads the prompt, linear maps turn its cache into the base's, and the base runs the last token."""
+    small = load_model(given["auxiliary"])
+    if not isinstance(small, Transformer) or not small.has_head:
+        raise InvalidInputError(f"kv-prediction: {small.name} does not generate tokens")
+    shared: dict[str, Any] = {"precision": s.precision, "parallel": s.parallel}
+    reads = lower_prefill(small, batch=s.batch, prompt=s.prompt, **shared)
+    last = lower_decode(s.model, batch=s.batch, context=s.prompt, **shared)
+    b, source = builder(s.model, s.precision), float(np.median([width for width, _ in _cached(small)]))
+    maps = [
+        b.gemm("predictor", s.batch * s.prompt, 2.0 * width, source, count=count) for width, count in _cached(s.model)
+    ]
+    layers = float(sum(block.count for block in small.blocks)) + step.layers
+    named = [replace(op, name=f"auxiliary.{op.name}") for op in reads]
+    return replace(step, operators=[*named, *maps, *last], layers=layers)
+
+
+def _cached(model: Transformer) -> list[tuple[float, float]]:
+    """Elements of a token's keys, or values, and layers that are alike, by kind of layer."""
+    kinds = [(b.mixer, float(b.count)) for b in model.blocks]
+    found = [(float(m.kv_heads * m.head_dim), count) for m, count in kinds if isinstance(m, Attention)]
+    if not found:
+        raise InvalidInputError(f"kv-prediction: {model.name} keeps no keys and values of heads")
+    return found
+
+
+ATTENTION = {
+    "kv-format": Technique(
+        title="KV cache in a narrower format",
+        parameters={"format": Parameter("number format of keys and values", "fp8", text=True)},
+        source="Liu et al. 2024, KIVI, arXiv:2402.02750; vLLM docs, quantised KV cache",
+        limits="scales of groups are those of the format; attention kernels unpack at the rate measured for 8 bits",
+        checked="published speed-ups of fp8 caches (evidence check on techniques)",
+        kv=lambda given: get_format(given["format"]).name,
+    ),
+    "sparse-attention": Technique(
+        title="Sparse attention: each query sees a part of the context",
+        parameters={
+            "tokens": Parameter("tokens that a query sees at most", 2048.0, 1.0),
+            "estimate": Parameter("cost of choosing them, as a share of attending to the rest", 0.1, 0.0, 1.0),
+        },
+        source="Jiang et al. 2024, MInference, arXiv:2407.02490; DeepSeek-AI 2025, DeepSeek-V3.2 (DSA), arXiv:2512.02556",
+        limits="kernels are as fast as dense ones on what is left: published kernels for prompts gain from some 64 k tokens only",
+        checked="own check: bytes and FLOPs follow the share; published prompt times lie above (docs/techniques.md)",
+        prefill=_sparse,
+        decode=_sparse,
+    ),
+    "kv-prediction": Technique(
+        title="KV prediction: a smaller model reads the prompt, linear maps fill the cache",
+        parameters={"auxiliary": Parameter("the smaller model; must be given", text=True)},
+        source="Horton et al. 2024, KV Prediction for Improved Time to First Token, arXiv:2410.08391",
+        limits="what the answer loses in quality is not told",
+        checked="ratios of FLOPs of OpenELM models (study kv-prediction)",
+        prefill=_read_by_another,
+    ),
+}

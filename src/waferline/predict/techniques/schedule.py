@@ -1,0 +1,153 @@
+"""Techniques of the schedule and of the machine: prompts in pieces, prefill elsewhere, experts evened out, other execution."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from waferline.catalog.yaml_file import read_packaged
+from waferline.elementwise import ceil, maximum, minimum
+from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique
+from waferline.workloads.lower import SEQUENCE_KINDS, lower_rows
+from waferline.workloads.spec import MixtureOfExperts
+
+_GIGA = 1e9
+_UNITS = {"logic-pim": "logic_bandwidth", "bank-pim": "bank_bandwidth"}  # names in the publication's facts
+_NEAR = ("decode_attention", "mla_decode", "moe")  # what near-memory units take: few operations a byte
+
+
+def _in_pieces(step: Step, s: Setting, given: Given) -> Step:
+    """Prompts pass in pieces of so many tokens: the weights are read once for each piece."""
+    rows = s.batch * s.prompt
+    pieces = maximum(ceil(rows / given["tokens"]), 1.0)
+    each = ceil(minimum(rows, given["tokens"]))
+    wide = lower_rows(s.model, rows=each, logits=1.0, decode=False, precision=s.precision, parallel=s.parallel)
+    ops = [
+        *(replace(op, count=op.count * pieces) for op in wide),
+        *(op for op in step.operators if op.kind in SEQUENCE_KINDS),
+    ]
+    return replace(step, operators=ops, layers=step.layers * pieces)
+
+
+def _elsewhere(step: Step, s: Setting, given: Given) -> Step:
+    """The cache of the prompt crosses a link to the machines that decode."""
+    bandwidth = given["bandwidth"]
+    if bandwidth is None:
+        link = s.device.link("scale-out") or s.device.link("scale-up")
+        if link is None:
+            raise UnsupportedError(
+                f"disaggregate: {s.device.name} has no link to others", hint="give bandwidth, in GB/s"
+            )
+        bandwidth = link.bandwidth_bytes_per_s / _GIGA
+    cached = sum((op.kv_bytes * op.count for op in step.operators if op.name.endswith("kv_append")), 0.0)
+    return replace(step, host_s=step.host_s + cached / (bandwidth * _GIGA))
+
+
+def _loaded(factor: float | None) -> Any:
+    def change(step: Step, s: Setting, given: Given) -> Step:
+        """The busiest device of an expert-parallel group has so many times its even share."""
+        if not any(isinstance(block.ffn, MixtureOfExperts) for block in s.model.blocks):
+            raise InvalidInputError(f"{s.model.name} has no experts to balance")
+        load = given["factor"] if factor is None else factor
+        ops = [replace(op, shape={**op.shape, "load": load}) if op.kind == "moe" else op for op in step.operators]
+        return replace(step, operators=ops)
+
+    return change
+
+
+def _near_memory(step: Step, s: Setting, given: Given) -> Step:
+    """Operators of few operations a byte run beside the memory, at several times its bandwidth."""
+    faster = given["bandwidth"] or read_packaged("studies/duplex.yaml")[_UNITS[given["unit"]]]
+
+    def moved(op: Any) -> Any:
+        return replace(op, weight_bytes=op.weight_bytes / faster, kv_bytes=op.kv_bytes / faster)
+
+    return replace(step, operators=[moved(op) if op.kind in _NEAR else op for op in step.operators])
+
+
+def _executed(step: Step, s: Setting, given: Given) -> Step:
+    """Every operator takes as much longer as programs in this mode of execution did."""
+    times = execution_times(given["mode"])
+    return replace(step, operators=[replace(op, count=op.count * times) for op in step.operators])
+
+
+def execution_times(mode: str) -> float:
+    """Time over native of a mode of execution (`catalog/studies/guaranteed-guess.yaml`)."""
+    modes = read_packaged("studies/guaranteed-guess.yaml")["modes"]
+    return float(modes[mode].get("times_native") or modes[mode]["time_s"] / modes["native"]["time_s"])
+
+
+_IMBALANCE = {"factor": Parameter("load of the busiest device over an even share", 1.5, 1.0, 256.0)}
+_DUPLEX = "Yun et al. 2024, Duplex, arXiv:2409.01141"
+SCHEDULE = {
+    "chunked-prefill": Technique(
+        title="Chunked prefill: prompts pass in pieces",
+        parameters={"tokens": Parameter("tokens of a piece", 512.0, 16.0)},
+        source="Agrawal et al. 2024, Sarathi-Serve, arXiv:2403.02310",
+        limits="of a prompt alone: what decodes gain beside it is told by simulate serving",
+        checked="own check: time rises as pieces shrink, and one piece is a plain prefill",
+        prefill=_in_pieces,
+        replaces="prefill and decode steps that interleave (chunked prefill under load)",
+    ),
+    "disaggregate": Technique(
+        title="Prefill on machines of its own: the cache crosses a link before the first token",
+        parameters={
+            "bandwidth": Parameter(
+                "of the link in one direction, GB/s; the machine's own unless given", optional=True, least=1e-3
+            )
+        },
+        source="Zhong et al. 2024, DistServe, arXiv:2401.09670",
+        limits="the transfer overlaps with nothing; how many machines of either kind is asked of simulate serving",
+        checked="identity: bytes of the cache over the link's bandwidth",
+        prefill=_elsewhere,
+    ),
+    "expert-imbalance": Technique(
+        title="Experts chosen unevenly: the busiest device decides",
+        parameters=_IMBALANCE,
+        source="Fu et al. 2025, EPLB and expert parallelism of DeepSeek-V3, arXiv:2412.19437, section 3.4",
+        limits="the factor is an input: it depends on what is asked",
+        checked="bound holds: between an even share and all tokens on one device",
+        prefill=_loaded(None),
+        decode=_loaded(None),
+        replaces="imbalance between experts beyond the expected number that a batch touches",
+    ),
+    "grouped-experts": Technique(
+        title="Experts chosen from every device's group (MoGE), or evened out by copies: no device waits",
+        parameters={},
+        source="Tang et al. 2025, Pangu Pro MoE, arXiv:2505.21411",
+        limits="the model must have been trained so, or experts are copied where they are wanted",
+        checked="properties of the balance (study pangu-pro-moe)",
+        prefill=_loaded(1.0),
+        decode=_loaded(1.0),
+        replaces="imbalance between experts beyond the expected number that a batch touches",
+    ),
+    "near-memory": Technique(
+        title="Units beside the memory take attention and experts of a decode step",
+        parameters={
+            "unit": Parameter(
+                "where it stands: on the logic die under the memory, or in its banks", "logic-pim", words=tuple(_UNITS)
+            ),
+            "bandwidth": Parameter(
+                "times the processor's bandwidth; the unit's unless given", optional=True, least=1.0, most=64.0
+            ),
+        },
+        source=_DUPLEX,
+        limits="units beside the memory are never short of arithmetic, and both kinds never work at once",
+        checked="published ratios of throughput (study duplex), themselves simulated",
+        decode=_near_memory,
+    ),
+    "executed": Technique(
+        title="Programs that are not native: transpiled, translated while they run, or floats in software",
+        parameters={
+            "mode": Parameter(
+                "how it is executed", "translated", words=("native", "transpiled", "translated", "soft-float")
+            )
+        },
+        source="Heakl et al. 2025, Guaranteed Guess, arXiv:2506.14606 (Rosetta 2); SEGGER emFloat",
+        limits="one factor for every operator, measured on small programs of one processor each",
+        checked="identity: ratios of published times",
+        prefill=_executed,
+        decode=_executed,
+    ),
+}

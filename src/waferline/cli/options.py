@@ -213,6 +213,10 @@ With = Annotated[
 
 # Training
 MicroBatch = Annotated[int | None, typer.Option("--micro-batch", help="Training: sequences per micro-batch.")]
+Slices = Annotated[
+    int | None,
+    typer.Option("--slices", help="Training: equal groups of devices that only a data centre network joins."),
+]
 Recompute = Annotated[str | None, typer.Option("--recompute", help="Training: none, selective or full.")]
 
 # What is read and written

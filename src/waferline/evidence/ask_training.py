@@ -31,7 +31,7 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
     first = requests[0]
     numbers = {
         name: np.array([getattr(r, name) for r in requests], dtype=np.float64)
-        for name in ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp", "context_parallel")
+        for name in ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp", "slices", "context_parallel")
     }
     n = {name: single(column) for name, column in numbers.items()}
     scenario = Scenario(
@@ -46,6 +46,7 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
         pp=n["pp"],
         ep=n["ep"],
         dp=n["dp"],
+        slices=n["slices"],
         recompute=first.variant,
         sharding=first.sharding,
         stack=first.engine,

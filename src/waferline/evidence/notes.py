@@ -12,6 +12,7 @@ _ABOUT = re.compile(rf"(?:p50|mean)?\s*~?\s*{_NUMBER}(?:\s*\((?:derived|\+-\d+%)
 _MICRO = re.compile(rf"\b(?:micro|MBS|local|mbs)\s+{_NUMBER}")
 _CONTEXT_PARALLEL = re.compile(r"\bCP(\d+)")
 _VIRTUAL = re.compile(r"\bVP(\d+)")
+_SLICES = re.compile(rf"{_NUMBER} slice\(s\)")
 _AT_ONCE = re.compile(rf"{_NUMBER} requests submitted at once")
 _PER_REPLICA = re.compile(rf"{_NUMBER} seqs per DP")
 
@@ -48,6 +49,11 @@ def output_tokens(row: Row) -> About | None:
 def _about(words: str, text: str) -> About | None:
     found = _ABOUT.match(text)
     return About(float(found.group(1)), f"{words} {found.group(1)} tokens ({text})") if found else None
+
+
+def slices(row: Row) -> float:
+    """Groups of devices that only a data centre network joins."""
+    return _first(_SLICES, row.notes) or 1.0
 
 
 def requests_at_once(row: Row) -> float | None:

@@ -11,13 +11,15 @@ from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import KINDS, PHASES, Row
 from waferline.evidence.scenario_serving import serving_request
 from waferline.evidence.scenario_single import single_request
-from waferline.evidence.scenario_training import training_request
+from waferline.evidence.scenario_training import completed, training_request
 from waferline.workloads.spec import Transformer
 
 Check = Callable[[Row], Refusal | None]
 
 
 def _kind(row: Row) -> Refusal | None:
+    if completed(row) is not row:  # "expected performance" of scripts that say how it is obtained again
+        return None
     return None if row.kind == KINDS[0] else Refusal("kind", f"a {row.kind} value, not a measurement")
 
 

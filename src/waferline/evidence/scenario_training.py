@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from waferline.catalog.yaml_file import read_file
 from waferline.evidence import notes
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
@@ -42,6 +49,7 @@ _DEFAULT_RECOMPUTE = "selective"
 
 def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware: str) -> Request | Refusal:
     """The question that a training row asks, with what had to be assumed for it."""
+    row = completed(row)
     if not isinstance(model, Transformer):
         return Refusal("model", f"training of {row.model} has no stated configuration")
     if not row.weight_format:
@@ -78,9 +86,24 @@ def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware
         pp=row.pp,
         ep=row.ep or 1.0,
         dp=row.dp,
+        slices=notes.slices(row),
         context_parallel=shared,
         assumed=tuple(s for s in said if s),
     )
+
+
+@cache
+def _scripts() -> Mapping[str, Any]:
+    return read_file(Path(__file__).parent / "data" / "completed.yaml")["rows"]
+
+
+def completed(row: Row) -> Row:
+    """The row with what the scripts that its source links say of it (`data/completed.yaml`)."""
+    script = next((s for s in _scripts().values() if row.source.startswith(s["of"]) and row.model in s["batch"]), None)
+    if script is None or row.batch is not None or row.devices is None:
+        return row
+    total = row.devices * script["batch"][row.model]
+    return replace(row, batch=total, input_tokens=float(script["length"]), notes=f"{row.notes}; {script['notes']}")
 
 
 def _stack(row: Row) -> str:

@@ -50,7 +50,7 @@ class Scenario:
     ("64GB"). load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
     model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
     frames). techniques: as in `ServingModel.solve`.
-    micro_batch, virtual_stages, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
+    micro_batch, virtual_stages, slices, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
     intervals: False leaves them out, for sweeps that only rank.
     """
 
@@ -86,6 +86,7 @@ class Scenario:
     grid: str | None = None
     micro_batch: Any = None
     virtual_stages: Any = None
+    slices: Any = None
     recompute: str | None = None
     sharding: str | None = None
     stack: str | None = None
@@ -127,7 +128,7 @@ _SERVING = {
     "host": "host",
     "techniques": "techniques",
 }
-_TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages")} | {
+_TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages", "slices")} | {
     name: name for name in ("recompute", "sharding", "stack")
 }
 _WAFER = frozenset({"precision", "kv", "batch", "prompt", "output", "devices", "strategy"})

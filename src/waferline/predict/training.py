@@ -72,6 +72,7 @@ class TrainingModel:
         ep: Any = 1,
         dp: Any = 1,
         virtual_stages: Any = 1,
+        slices: Any = 1,
         recompute: str = "selective",
         sharding: str = "zero1",
         stack: str | None = None,
@@ -79,7 +80,8 @@ class TrainingModel:
         """Time of one step of `global_batch` sequences of `seq_len` tokens, in micro-batches of `micro_batch` per replica.
 
         `recompute`: none, selective (attention) or full. `sharding`: none, zero1 (optimizer state over `dp`) or fsdp
-        (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages. `stack`: the
+        (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages. `slices`: equal
+        groups that only a data centre network joins; what is sharded stays inside one, and `dp` counts all. `stack`: the
         framework whose measured efficiency applies (`catalog/training_stacks.yaml`); by default the usual one for `sharding`.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
@@ -96,8 +98,11 @@ class TrainingModel:
             "global_batch": whole("global_batch", global_batch),
             "micro_batch": whole("micro_batch", micro_batch),
             "virtual_stages": whole("virtual_stages", virtual_stages),
+            "slices": whole("slices", slices),
         }
         parallel = Parallel.of(tp, pp, ep, dp)
+        if anywhere(np.asarray(parallel.dp % a["slices"] != 0)):
+            raise InvalidInputError(f"slices must divide dp, the replicas: {np.ravel(a['slices'])[0]:g} do not")
         common_shape({**a, "tp": parallel.tp, "pp": parallel.pp, "dp": parallel.dp, "ep": parallel.ep})
         runs = get_stack(stack, device.architecture, sharding)
         step = _Step(spec, device, get_engine("static"), runs, precision, recompute, sharding, parallel, a, facts)
@@ -163,7 +168,8 @@ class _Step:
         micro_batches = maximum(ceil(a["global_batch"] / (p.dp * a["micro_batch"])), 1.0)
         bubble = (p.pp - 1) / a["virtual_stages"]
         compute_s = forward.time_s / p.pp * (micro_batches + bubble)
-        exchange_s = self._exchange_s(compute_s, micro_batches)
+        lost = self.facts["slices"]["per_doubling"] * np.log2(a["slices"])
+        exchange_s = self._exchange_s(compute_s, micro_batches) + compute_s * lost / (1.0 - minimum(lost, 0.5))
         optimizer_s = self._optimizer_s()
         step_s = compute_s + exchange_s + optimizer_s
         tokens = a["global_batch"] * a["seq_len"]
@@ -210,9 +216,10 @@ class _Step:
         b = Builder(resolve(self.precision, self.device.arithmetic))
         payload = self._local_parameters() * self.facts["adam"]["gradient_bytes"]
         # Data-parallel ranks sit beyond the tensor-parallel domain: they share its nodes' network.
-        ranks = self.parallel.dp * self.parallel.tp
+        replicas = self.parallel.dp / self.a["slices"]
+        ranks = replicas * self.parallel.tp
         inside = ranks <= self.device.reach("scale-up")
-        group = where(inside, self.parallel.dp, where(self.parallel.dp > 1, maximum(ranks, 2.0), 1.0))
+        group = where(inside, replicas, where(self.parallel.dp > 1, maximum(ranks, 2.0), 1.0))
         reduce_s = self._collective(b.collective("all_reduce", "gradients", payload, group))
         exposed = maximum(reduce_s - self.facts["overlap"]["gradients"] * compute_s / micro_batches, 0.0)
         if self.sharding == "fsdp":

@@ -100,3 +100,9 @@ def alone(path: str | Path) -> Iterator[None]:
     finally:
         lock.unlink(missing_ok=True)
         os.close(handle)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file of bytes, all of it or nothing. Raises: FileFormatError."""
+    with replacing(path) as own:
+        own.write_bytes(data)

@@ -32,6 +32,7 @@ def compare(
     phase: options.Phase = "serve",
     input_shape: options.InputShape = None,
     assume: options.Assume = None,
+    plot: options.Plot = None,
     as_json: options.Json = False,
 ) -> None:
     """MODEL on several machines: devices needed, speed, bottleneck, energy and cost."""
@@ -40,6 +41,10 @@ def compare(
     from waferline.predict.scenario import Scenario
     from waferline.report.compare import comparison_report
 
+    if plot is not None:
+        from waferline.report.charts import check_ending
+
+        check_ending(plot)
     machines = [options.machine(name.strip()) for name in on.split(",") if name.strip()]
     if not machines:
         raise InvalidInputError("--on names no machine", hint="separate several by commas: --on h100,h200")
@@ -69,6 +74,11 @@ def compare(
         assume=assume,
     )
     rows = compare_machines(scenario, machines)
+    if plot is not None:
+        from waferline.report.charts import save
+        from waferline.report.charts.views import comparison_chart
+
+        save(comparison_chart(rows), plot)
     emit(as_json, rows, lambda: comparison_report(rows))
     if not any(row.answer is not None and row.answer.fits for row in rows):
         raise typer.Exit(3)

@@ -225,5 +225,6 @@ Shared = Annotated[
     typer.Option("--shared", help="Folder with the full collection.  [default: $WAFERLINE_SHARED, ../shared]"),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads.  [default: all cores]")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw it into this .html, .png or .svg file.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show every operator: time, share and binding roof.")]
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]

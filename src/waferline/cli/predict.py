@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 
 from waferline.cli import options
 from waferline.cli.output import emit
+
+if TYPE_CHECKING:
+    from waferline.predict.scenario import Answer
 
 
 def predict(
@@ -45,6 +52,7 @@ def predict(
     grid: options.Grid = None,
     profile: options.Profile = None,
     explain: options.Explain = False,
+    plot: options.Plot = None,
     as_json: options.Json = False,
 ) -> None:
     """How fast, how big and how costly MODEL runs on a machine, why, and how sure we are."""
@@ -55,6 +63,10 @@ def predict(
     from waferline.report.answer import answer_report
     from waferline.report.compare import points_report
 
+    if plot is not None:
+        from waferline.report.charts import check_ending
+
+        check_ending(plot)
     asked = Scenario(
         model=model,
         machine=options.machine(on),
@@ -91,9 +103,22 @@ def predict(
     )
     points = list(itertools.product(batch or (None,), prompt or (None,), output or (None,)))
     answers = [run(replace(asked, batch=b, prompt=p, output=o)) for b, p, o in points]
+    if plot is not None:
+        draw_prediction(answers, plot)
     if len(answers) == 1:
         emit(as_json, answers[0], lambda: answer_report(answers[0], explain=explain))
     else:
         emit(as_json, answers, lambda: points_report(list(zip(points, answers, strict=True))))
     if not any(answer.fits for answer in answers):
         raise typer.Exit(3)
+
+
+def draw_prediction(answers: Sequence[Answer], path: Path) -> None:
+    """The chart of one answer. Raises: InvalidInputError for several."""
+    from waferline.errors import InvalidInputError
+    from waferline.report.charts import save
+    from waferline.report.charts.views import prediction_chart
+
+    if len(answers) != 1:
+        raise InvalidInputError("--plot draws one scenario", hint="give one batch, prompt and output")
+    save(prediction_chart(answers[0]), path)

@@ -16,8 +16,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
-from waferline.machines.hardware import load_hardware
-from waferline.predict.engine import Engine, get_engine
+from waferline.predict.engine import Engine, family_of, get_engine
 from waferline.predict.load import held_share, prompts_together
 from waferline.predict.phase import Phase
 from waferline.predict.serving import ServingCase
@@ -106,7 +105,7 @@ def load_parts(rows: Sequence[Row]) -> Parts:
 
 def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
     first, sizes = requests[0], door.sizes_of(requests)
-    device = load_hardware(first.hardware)
+    device = first.machine
     try:
         case = ServingCase(model_spec(first.model), device, bare(get_engine(first.engine)), first.kv)
         running, together, most = _batches(requests, sizes)
@@ -120,7 +119,7 @@ def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
     return Parts(
         rows,
         requests,
-        np.array([f"{device.vendor.lower()} {device.kind}"] * n),
+        np.array([family_of(device)] * n),
         np.array([any(t > 0 for t in (dec.expert_layers[0],))] * n),
         one,
         pre,
@@ -142,7 +141,7 @@ def _batches(requests: Sequence[Request], sizes: Mapping[str, FloatArray]) -> tu
     engine = get_engine(requests[0].engine)
     running = np.broadcast_to(result["running_sequences"], dp.shape)
     held = held_share(sizes["input_tokens"], sizes["output_tokens"], engine.output_reserve)
-    limits = engine.limits(load_hardware(requests[0].hardware), offline=requests[0].load == "full")
+    limits = engine.limits(requests[0].machine, offline=requests[0].load == "full")
     together = prompts_together(sizes["input_tokens"], running, dp, limits.chunk_tokens)
     return running, together, result["max_batch_size"] * held
 

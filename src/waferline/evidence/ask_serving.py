@@ -56,7 +56,7 @@ def solve(first: Request, sizes: Mapping[str, Floats]) -> Result:
     full, load = first.load == "full", first.load != "static"
     scenario = Scenario(
         model=model_spec(first.model),
-        machine=first.hardware,
+        machine=first.machine,
         precision=first.precision,
         kv=first.kv,
         prompt=np.ceil(sizes["input_tokens"]),

@@ -26,19 +26,22 @@ def ask_single(requests: Sequence[Request]) -> list[Answer]:
     tokens = np.array([r.input_tokens for r in requests])
     scenario = Scenario(
         model=model_spec(first.model),
-        machine=first.hardware,
+        machine=first.machine,
         phase=first.variant,
         batch=single(np.ceil(batch / devices)),
         prompt=single(tokens),
         precision=first.precision,
         engine=first.engine,
+        steps=first.steps or None,
+        image_size=first.image_size or None,
     )
-    read = reads(scenario)
-    result = run(scenario if "prompt" in read else replace(scenario, prompt=None)).result
+    unread = {name: None for name in ("prompt", "steps", "image_size") if name not in reads(scenario)}
+    result = run(replace(scenario, **unread)).result
+    together = np.minimum(1.0, batch / devices)  # of devices that share a sample each has a part
     is_time = np.array([r.answer == "latency_s" for r in requests])
     values = {}
     for variant in VARIANTS:
-        seconds = np.broadcast_to(result[_KEYS[variant]], batch.shape)
+        seconds = np.broadcast_to(result[_KEYS[variant]], batch.shape) * together
         values[variant] = np.where(is_time, seconds, batch / seconds)
     tiers = np.broadcast_to(result["tier"], batch.shape).tolist()
     return answers(values, tiers, [()] * len(requests))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -9,14 +10,18 @@ from typing import Any
 
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import UnknownNameError, WaferlineError
+from waferline.evidence.machines import machine
+from waferline.evidence.networks import network
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.formats import get_format
-from waferline.machines.hardware import assumed_variant, load_hardware
+from waferline.machines.hardware import assumed_variant
 from waferline.predict.engine import default_engine, get_engine
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import ModelSpec
 
+_LAYOUT = re.compile(r"(_r[48]|_x[48]|_[48]_[48])$")  # rows interleaved for the matrix kernel: the same bits
+_COUNTED = "counted:"
 _DATA = Path(__file__).parent / "data"
 
 
@@ -34,38 +39,63 @@ def _published_models() -> Mapping[str, Any]:
 
 @cache
 def model_spec(name: str) -> ModelSpec | Refusal:
-    """The structure of a published model."""
-    known = _published_models().get(name)
+    """The structure of a published model; `counted:` names one by its counts, with the size and the passes of a row."""
+    if name.startswith(_COUNTED):
+        called, size, steps, fused = name.removeprefix(_COUNTED).split(":")
+        net = network(called, size=int(size), steps=float(steps), fused=fused == "fused")
+        return net or Refusal("model", f"the model '{called}' is not in the catalogue")
+    known = _published_models().get(_called(name))
     try:
         if known is not None:
             return load_model({**known["config"], "_name_or_path": name})
-        return load_model(names()["models"].get(name, name))
+        return load_model(_called(name))
     except UnknownNameError:
         return Refusal("model", f"the model '{name}' is not in the catalogue")
     except WaferlineError as error:
         return Refusal("model", f"the model '{name}': {error}")
 
 
+def counted_name(name: str, *, size: int, steps: float, fused: bool) -> str:
+    """What `model_spec` takes for a network by its counts."""
+    return f"{_COUNTED}{name}:{size}:{steps:g}:{'fused' if fused else 'eager'}"
+
+
+def _called(name: str) -> str:
+    """The catalogue's name of a published one: itself, or the first rule of `model_rules` whose words are all in it."""
+    table: Mapping[str, str] = names()["models"]
+    if name in table:
+        return table[name]
+    try:
+        load_model(name)
+    except WaferlineError:
+        for words, meant in names()["model_rules"].items():
+            if all(word in name for word in words.split()):
+                return str(meant)
+    return name
+
+
 @cache
 def hardware_name(slug: str) -> tuple[str, str] | Refusal:
     """(catalogue name, what was assumed) of a published machine."""
     try:
-        device = load_hardware(slug)
+        device = machine(slug)
     except UnknownNameError:
         return Refusal("hardware", f"the machine '{slug}' is not in the catalogue")
     variant = assumed_variant(slug)
     return device.name, f"the source does not say which {slug}: {variant}" if variant else ""
 
 
-def engine_name(row: Row, hardware: str) -> tuple[str, str]:
-    """(engine profile, what was assumed) of the engine a row names."""
+def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str, str]:
+    """(engine profile, what was assumed) of the engine a row names; `one_pass`: for a network that generates no tokens."""
     key = row.engine.lower()
     table: Mapping[str, str] = names()["engines"]
     found = table.get(key) or next((v for k, v in table.items() if key.startswith(k)), None)
     if found is None:
-        profile = default_engine(load_hardware(hardware)).name
+        profile = "static" if one_pass else default_engine(machine(hardware)).name
         return profile, f"engine '{row.engine or 'not stated'}' taken as {profile}"
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
+    if one_pass:
+        return names()["one_pass"].get(found, found), said
     older: Mapping[str, str] = next(
         (t for source, t in names()["older_engines"].items() if row.source.startswith(source)), {}
     )
@@ -74,28 +104,53 @@ def engine_name(row: Row, hardware: str) -> tuple[str, str]:
 
 def precision_of(row: Row, engine: str) -> tuple[str, str | None, str] | Refusal:
     """(precision, KV format, what was assumed) of a row's formats."""
-    unknown = names()["unknown_formats"]
-    if not row.weight_format or row.weight_format in unknown:
-        return Refusal("format", f"weight format {row.weight_format or 'not stated'}")
-    pair = names()["formats"].get(row.weight_format, {"weights": row.weight_format})
+    stated, usual = row.weight_format, ""
+    if not stated or stated in names()["unknown_formats"]:
+        stated = _usual_format(row)
+        if not stated:
+            return Refusal("format", f"weight format {row.weight_format or 'not stated'}")
+        usual = f"weight format not stated: taken as {stated}"
+    pair = names()["formats"].get(stated, {"weights": stated})
     weights, activations = pair["weights"], row.activation_format or pair.get("activations", "")
     if "gemm=fp8_block" in row.notes:
         weights = "fp8_block"
     own = names()["engine_formats"].get(engine, {}).get(weights)
     try:
-        weights = get_format(own or weights).name
+        weights = get_format(own or _plain(weights)).name
         parts = [f"w={weights}"] + ([f"head={weights}"] if own else [])
         if activations:
             parts.append(f"a={get_format(activations).name}")
+        assumed = usual or ("" if activations else "activations in the usual format for these weights")
+        return ",".join(parts), *_kv(row, weights, engine, assumed)
     except UnknownNameError as error:
         return Refusal("format", str(error))
-    assumed = "" if activations else "activations in the usual format for these weights"
-    return ",".join(parts), *_kv(row, weights, engine, assumed)
+
+
+def _plain(name: str) -> str:
+    """A block format without how its rows are laid out (`q4_k_r4`), and a mixture as the format that leads it."""
+    leading = name.split(" mix")[0].strip()
+    return _LAYOUT.sub("", leading)
+
+
+def _usual_format(row: Row) -> str:
+    """The format that a program takes by itself, by the first rule of `usual_formats` that the row fits; "" without one."""
+    for rule in names()["usual_formats"]:
+        fits = (
+            row.engine.lower().startswith(rule.get("engine", ""))
+            and rule.get("model", "") in row.model
+            and rule.get("source", "") in row.source
+            and rule.get("named", "") in row.notes
+            and any(word in row.hardware for word in rule.get("machines", ("",)))
+        )
+        if fits:
+            return str(rule["format"])
+    return ""
 
 
 def _kv(row: Row, weights: str, engine: str, assumed: str) -> tuple[str | None, str]:
     if row.kv_format:
-        return get_format(row.kv_format).name, assumed
+        pair = names()["formats"].get(row.kv_format.lower(), {"weights": row.kv_format})
+        return get_format(pair["weights"]).name, assumed
     taken = names()["kv_default"].get(engine, {}).get("fp8" if weights.startswith("fp8") else weights)
     said = f"KV cache in the engine's default, {taken or '16 bit'}"
     return taken, f"{assumed}; {said}" if assumed else said

@@ -14,6 +14,8 @@ _CONTEXT_PARALLEL = re.compile(r"\bCP(\d+)")
 _VIRTUAL = re.compile(r"\bVP(\d+)")
 _SLICES = re.compile(rf"{_NUMBER} slice\(s\)")
 _AT_ONCE = re.compile(rf"{_NUMBER} requests submitted at once")
+_THREADS = re.compile(rf"\bthreads?[ =]{_NUMBER}")
+_NAMED = re.compile(r"format (\w+)")
 _PER_REPLICA = re.compile(rf"{_NUMBER} seqs per DP")
 
 
@@ -79,6 +81,17 @@ def context_parallel(row: Row) -> float:
 def virtual_stages(row: Row) -> float:
     """Model chunks of one pipeline stage (interleaved schedule)."""
     return _first(_VIRTUAL, row.notes) or 1.0
+
+
+def threads(row: Row) -> int:
+    """Threads of a CPU that worked; 0 where the row does not say."""
+    return int(_first(_THREADS, f"{row.cores_or_grid} {row.notes}") or 0)
+
+
+def container(row: Row) -> str:
+    """The kind of file that was run, gguf or mlx, where the notes name it."""
+    found = _NAMED.search(row.notes)
+    return found.group(1).lower() if found else ""
 
 
 def fixed_rate(row: Row) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from waferline.evidence.machines import machine
+from waferline.machines.device import Device
+
 Door = Literal["serving", "training", "single"]
 Load = Literal["static", "closed", "full"]
 
@@ -47,6 +50,10 @@ class Request:
     pp: float = 1.0
     ep: float = 1.0
     dp: float = 1.0
+    steps: int = 0  # of a diffusion model
+    image_size: str = ""
+    threads: int = 0  # of a CPU that work; 0: all
+    sockets: int = 1  # of a CPU that work as one machine
     assumed: tuple[str, ...] = field(default=())
 
     @property
@@ -63,7 +70,13 @@ class Request:
             self.load,
             self.variant,
             self.sharding,
+            f"{self.threads} {self.sockets} {self.steps} {self.image_size}",
         )
+
+    @property
+    def machine(self) -> Device:
+        """The machine at work. Raises: UnknownNameError."""
+        return machine(self.hardware, self.threads, self.sockets)
 
     @property
     def devices(self) -> float:

@@ -10,7 +10,7 @@ from waferline.evidence.names import hardware_name, model_spec
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import KINDS, PHASES, Row
 from waferline.evidence.scenario_serving import serving_request
-from waferline.evidence.scenario_single import single_request
+from waferline.evidence.scenario_single import counts_as_one_pass, single_request
 from waferline.evidence.scenario_training import completed, training_request
 from waferline.workloads.spec import Transformer
 
@@ -73,7 +73,7 @@ def request_of(row: Row) -> Request | Refusal:
         return hardware
     model = model_spec(row.model)
     if isinstance(model, Refusal):
-        return model
+        return single_request(row, model, *hardware) if counts_as_one_pass(row) else model
     if row.phase == "train":
         return training_request(row, model, *hardware)
     if isinstance(model, Transformer) and model.has_head and model.kind == "decoder":

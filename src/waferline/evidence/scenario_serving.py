@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from waferline.evidence import notes
+from waferline.evidence.machines import machine
 from waferline.evidence.metrics import ANSWERS
 from waferline.evidence.names import engine_name, precision_of
 from waferline.evidence.request import Load, Refusal, Request
@@ -21,7 +22,7 @@ def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardwar
     if isinstance(formats, Refusal):
         return formats
     precision, kv, assumed_format = formats
-    degrees = _parallel(row)
+    degrees = _parallel(row, hardware)
     if isinstance(degrees, Refusal):
         return degrees
     lengths = _lengths(row)
@@ -51,24 +52,36 @@ def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardwar
         pp=degrees[0]["pp"],
         ep=degrees[0]["ep"],
         dp=degrees[0]["dp"],
+        threads=notes.threads(row),
+        sockets=_sockets(row, hardware),
     )
 
 
-def _parallel(row: Row) -> tuple[dict[str, float], str] | Refusal:
+def _sockets(row: Row, hardware: str) -> int:
+    """Sockets that one process runs on; 1 where the row says how they share the model."""
+    alone = row.tp is None or row.pp is None or row.dp is None
+    return int(row.devices or 1) if alone and machine(hardware).kind == "cpu" else 1
+
+
+def _parallel(row: Row, hardware: str) -> tuple[dict[str, float], str] | Refusal:
     """Parallel degrees over devices; a single device needs none stated."""
     devices = row.devices or 1.0
     stated = {"tp": row.tp, "pp": row.pp, "ep": row.ep, "dp": row.dp}
-    if devices == 1:
-        return dict.fromkeys(stated, 1.0), ""
+    if devices == 1 and not _counts_chips(row) or _sockets(row, hardware) > 1:
+        return dict.fromkeys(stated, 1.0), "sockets as one machine" if devices > 1 else ""
     if row.tp is None or row.pp is None or row.dp is None:
         return Refusal("parallelism", f"how {devices:g} devices share the model is not stated")
     degrees = {name: value or 1.0 for name, value in stated.items()}
-    if row.source.startswith(_CORES_COUNTED):
+    if row.source.startswith(_CORES_COUNTED) or _counts_chips(row):
         degrees["tp"] = max(devices / (degrees["pp"] * degrees["dp"]), 1.0)
     used = degrees["tp"] * degrees["pp"] * degrees["dp"]
     if used != devices:
         return Refusal("parallelism", f"tp·pp·dp is {used:g} but {devices:g} devices are stated")
     return degrees, "" if row.ep else "expert parallelism of 1"
+
+
+def _counts_chips(row: Row) -> bool:
+    return "tp and dp count chips" in row.notes
 
 
 def _lengths(row: Row) -> tuple[float, float, str] | Refusal:

@@ -21,10 +21,11 @@ PASSES = ("prefill", "decode")
 # What is fitted on runs; without any it is what `engines.yaml` assumes.
 CONSTANTS: tuple[str, ...] = (
     *("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s"),
-    *("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "unit_flops", "unit_bytes"),
+    *("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "unit_flops", "unit_bytes", "launch_s"),
 )
 OWN = "waferline"  # the engine whose kernels `measure machine` calibrates
 _ABSTRACT = ("static", "none", OWN)  # what they assume is what they mean, or their operators say all
+_X86 = ("intel", "amd")
 _GRAPHICS = ("gpu", "soc")  # a vendor's cards and its chips with unified memory run the same kernels
 HOST_SEQUENCES = (
     256.0  # sequences whose host work a step waits for; of larger batches the rest overlaps with the device
@@ -53,6 +54,8 @@ class Engine:
     sequence (the last while decoding). decode_excess: share that is left, inside a replayed graph, of what an operator alone
     takes above its bound. prefill_scale, decode_scale, collective_scale: the engine's kernels over the measured ones.
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
+    eager: every operator is a kernel of its own, none is fused into another.
+    launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
     cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format,
@@ -77,6 +80,7 @@ class Engine:
     collective_scale: float = 1.0
     unit_flops: float = float("inf")
     unit_bytes: float = float("inf")
+    launch_s: float = 0.0
     wave_tokens: float = float("inf")  # tokens of a prompt that one pipeline stage takes at a time
     output_reserve: float = (
         0.0  # share of the tokens still to be generated that a sequence's place in memory is kept for
@@ -90,6 +94,7 @@ class Engine:
     micro_batch_tokens: float = float("inf")
     index_keys: bool = True
     towers_apart: bool = False
+    eager: bool = False
     cache_format: str | None = None
     cache_share: float = 1.0
     pass_token_bytes: float = 0.0
@@ -110,7 +115,7 @@ class Engine:
         Constants never travel between kinds of machine: without runs on this one they are those of its nearest relative
         (another vendor's machines of the kind, or the vendor's other graphics), else what is assumed of the engine.
         """
-        return _on_family(self, f"{device.vendor.lower()} {device.kind}")
+        return _on_family(self, family_of(device))
 
     @property
     def pages(self) -> bool:
@@ -162,10 +167,12 @@ class Engine:
                 expected_s = maximum(expected_s, flops / (self.unit_flops * unit_clocks))
             if self.unit_bytes < _UNLIMITED:
                 expected_s = maximum(expected_s, moved_bytes / (self.unit_bytes * unit_clocks))
-        if not decode:
-            return expected_s if self.prefill_scale == 1.0 else maximum(self.prefill_scale * expected_s, light_s)
-        inside = light_s + self.decode_excess * (expected_s - light_s)
-        return inside if self.decode_scale == 1.0 else maximum(self.decode_scale * inside, light_s)
+        if decode:
+            inside, scale = light_s + self.decode_excess * (expected_s - light_s), self.decode_scale
+        else:
+            inside, scale = expected_s, self.prefill_scale
+        inside = inside if scale == 1.0 else maximum(scale * inside, light_s)
+        return inside if self.launch_s == 0.0 else maximum(inside, self.launch_s)
 
 
 @by_identity
@@ -193,6 +200,14 @@ def _on_family(engine: Engine, family: str) -> Engine:
     )
     settled |= {"residual": residual, "known": known, "notes": (note,), "fit": {}}
     return replace(engine, **constants | settled)
+
+
+def family_of(device: Device) -> str:
+    """ "vendor kind": the machines that an engine has one set of constants on; of CPUs, whose cores' instructions they are."""
+    vendor = device.vendor.lower()
+    if device.kind == "cpu":
+        vendor = "x86" if vendor in _X86 else "arm"
+    return f"{vendor} {device.kind}"
 
 
 def related(family: str, other: str) -> bool:

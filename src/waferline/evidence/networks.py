@@ -1,0 +1,131 @@
+"""Networks that published tables measured, by their counts: operators of each class, with their work, weights and traffic.
+
+`data/networks.csv.gz` has one sample of each network at one size, counted as its library builds it (timm 1.0.31, torchvision
+0.29.1, diffusers 0.42.1; detectors and medical nets after their papers, proposals of a thousand boxes). A network at another size
+is scaled by its area. Operators of one class are taken alike: the mean of each stands for all.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from waferline.catalog.names import compact
+from waferline.workloads.spec import ConvNet, Work
+
+_FILE = Path(__file__).parent / "data" / "networks.csv.gz"
+_HEAD_DIM = 64  # of attention, whose heads the counts do not keep
+_DEPTHWISE = 9  # weights of an output channel of a grouped convolution: 3 × 3 of one input channel
+_STREAMS: tuple[tuple[str, Literal["norm", "softmax", "elementwise"]], ...] = (
+    ("norm", "norm"),
+    ("softmax", "softmax"),
+    ("elem", "elementwise"),
+)
+_SPELT = ("", "torchvision", "tf", "timm")  # under which libraries list it
+
+
+class Class(NamedTuple):
+    """Operators of one class in one pass over one sample. elements: read and written."""
+
+    count: int
+    macs: float
+    params: int
+    elements: float
+
+
+class Counts(NamedTuple):
+    name: str
+    size: int
+    params: int
+    classes: Mapping[str, Class]
+
+
+@cache
+def _counts() -> Mapping[str, list[Counts]]:
+    """Compact name → the sizes it was counted at."""
+    found: dict[str, list[Counts]] = {}
+    with gzip.open(_FILE, "rt", encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    names = [n.removesuffix("_count") for n in header[3::4]]
+    for name, size, params, *cells in rows:
+        numbers = [int(c) for c in cells]
+        classes = {n: Class(*numbers[4 * i : 4 * i + 4]) for i, n in enumerate(names)}
+        found.setdefault(compact(name), []).append(Counts(name, int(size), int(params), classes))
+    return found
+
+
+def counted(name: str, size: int = 0) -> Counts | None:
+    """The counts of a network called so, of the size nearest to `size` (0: any); None for one that was not counted."""
+    key = compact(name)
+    for spelt in _SPELT:
+        sizes = _counts().get(spelt + key)
+        if sizes:
+            return min(sizes, key=lambda c: abs(c.size - size)) if size else sizes[-1]
+    return None
+
+
+def network(name: str, *, size: int = 0, steps: float = 1.0, fused: bool = True) -> ConvNet | None:
+    """The network at `size` pixels a side (0: as it was counted), passed `steps` times; None for one that was not counted.
+
+    fused: batch norms are folded into convolutions, and activation functions and additions run inside other operators.
+    """
+    found = counted(name, size)
+    if found is None:
+        return None
+    area = (size / found.size) ** 2 if size else 1.0
+    layers = tuple(_layers(found, area, steps, fused))
+    side = size or found.size
+    return ConvNet(name=name, title=name, family="counted", layers=layers, input_shape=(3, side, side))
+
+
+def _layers(c: Counts, area: float, steps: float, fused: bool) -> Iterator[Work]:
+    for name in ("conv", "group", "gemm", "attn"):
+        each = c.classes[name]
+        if each.count:
+            yield _matrix(name, each, area, steps)
+    convolves = c.classes["conv"].macs + c.classes["group"].macs > c.classes["gemm"].macs
+    for name, kind in _STREAMS:
+        each = c.classes[name]
+        if not each.count or (fused and (kind != "norm" or convolves)):
+            continue
+        elements = each.elements * area
+        yield Work(
+            name=name,
+            kind=kind,
+            count=max(round(each.count * steps), 1),
+            input_elements=round(elements * steps / 2.0),
+            output_elements=round(elements * steps / 2.0),
+        )
+
+
+def _matrix(name: str, each: Class, area: float, steps: float) -> Work:
+    """The mean operator of a class, as often as the class has operators."""
+    count = max(round(each.count * steps), 1)
+    macs = each.macs * (area**2 if name == "attn" else area) / each.count
+    weights = each.params / each.count
+    groups, n, k = 1, 0, 0
+    if name == "attn" or not weights:
+        n, k = max(round(math.sqrt(macs / _HEAD_DIM)), 1), _HEAD_DIM
+    elif name == "group":
+        groups, n, k = max(round(weights / _DEPTHWISE), 1), 1, _DEPTHWISE
+    else:
+        n = k = max(round(math.sqrt(weights)), 1)
+    elements = round(each.elements * area * steps)
+    return Work(
+        name=name,
+        kind="conv" if name in ("conv", "group") else "gemm",
+        m=max(round(macs / (n * k * groups)), 1),
+        n=n,
+        k=k,
+        groups=groups,
+        count=count,
+        params=round(each.params),
+        weight_bytes=round(2 * each.params * steps),
+        input_elements=elements // 2,
+        output_elements=elements - elements // 2,
+    )

@@ -57,7 +57,7 @@ REFUSED = {
     "devices not stated": (replace(DECODE, devices=None), "devices"),
     "unknown machine": (replace(DECODE, hardware="replicate-hosted-api-hardware-not-disclosed"), "hardware"),
     "unknown model": (replace(DECODE, model="no-such-model-9z"), "model"),
-    "format not stated": (replace(DECODE, weight_format=""), "format"),
+    "format not stated": (replace(DECODE, weight_format="", engine=""), "format"),
     "unknown format": (replace(DECODE, weight_format="exl9-3.0-bpw"), "format"),
     "batch not stated": (replace(DECODE, batch=None), "batch"),
     "prompt not stated": (replace(DECODE, phase="generate", metric="latency_s", input_tokens=None), "lengths"),

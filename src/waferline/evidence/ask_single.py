@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def ask_single(requests: Sequence[Request]) -> list[Answer]:
         steps=first.steps or None,
         image_size=first.image_size or None,
     )
-    unread = {name: None for name in ("prompt", "steps", "image_size") if name not in reads(scenario)}
+    unread: dict[str, Any] = {name: None for name in ("prompt", "steps", "image_size") if name not in reads(scenario)}
     result = run(replace(scenario, **unread)).result
     together = np.minimum(1.0, batch / devices)  # of devices that share a sample each has a part
     is_time = np.array([r.answer == "latency_s" for r in requests])

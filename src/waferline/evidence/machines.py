@@ -15,7 +15,11 @@ from waferline.machines.hardware import load_hardware
 from waferline.machines.threads import with_threads
 
 _FILE = Path(__file__).parent / "data" / "machines.yaml"
-_SOCKET_BYTES_PER_S, _SOCKET_S, _HOP_S = 38.4e9, 0.2e-6, 1e-6  # two links of 9.6 GT/s; a remote access; a chip's next one
+_SOCKET_BYTES_PER_S, _SOCKET_S, _HOP_S = (
+    38.4e9,
+    0.2e-6,
+    1e-6,
+)  # two links of 9.6 GT/s; a remote access; a chip's next one
 
 
 @cache

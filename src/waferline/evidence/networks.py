@@ -32,7 +32,7 @@ _SPELT = ("", "torchvision", "tf", "timm")  # under which libraries list it
 class Class(NamedTuple):
     """Operators of one class in one pass over one sample. elements: read and written."""
 
-    count: int
+    operators: int
     macs: float
     params: int
     elements: float
@@ -86,18 +86,18 @@ def network(name: str, *, size: int = 0, steps: float = 1.0, fused: bool = True)
 def _layers(c: Counts, area: float, steps: float, fused: bool) -> Iterator[Work]:
     for name in ("conv", "group", "gemm", "attn"):
         each = c.classes[name]
-        if each.count:
+        if each.operators:
             yield _matrix(name, each, area, steps)
     convolves = c.classes["conv"].macs + c.classes["group"].macs > c.classes["gemm"].macs
     for name, kind in _STREAMS:
         each = c.classes[name]
-        if not each.count or (fused and (kind != "norm" or convolves)):
+        if not each.operators or (fused and (kind != "norm" or convolves)):
             continue
         elements = each.elements * area
         yield Work(
             name=name,
             kind=kind,
-            count=max(round(each.count * steps), 1),
+            count=max(round(each.operators * steps), 1),
             input_elements=round(elements * steps / 2.0),
             output_elements=round(elements * steps / 2.0),
         )
@@ -105,9 +105,9 @@ def _layers(c: Counts, area: float, steps: float, fused: bool) -> Iterator[Work]
 
 def _matrix(name: str, each: Class, area: float, steps: float) -> Work:
     """The mean operator of a class, as often as the class has operators."""
-    count = max(round(each.count * steps), 1)
-    macs = each.macs * (area**2 if name == "attn" else area) / each.count
-    weights = each.params / each.count
+    count = max(round(each.operators * steps), 1)
+    macs = each.macs * (area**2 if name == "attn" else area) / each.operators
+    weights = each.params / each.operators
     groups, n, k = 1, 0, 0
     if name == "attn" or not weights:
         n, k = max(round(math.sqrt(macs / _HEAD_DIM)), 1), _HEAD_DIM

@@ -59,7 +59,7 @@ def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardwar
 
 def _sockets(row: Row, hardware: str) -> int:
     """Sockets that one process runs on; 1 where the row says how they share the model."""
-    alone = row.tp is None or row.pp is None or row.dp is None
+    alone = (row.tp or 1.0) * (row.pp or 1.0) * (row.dp or 1.0) == 1.0
     return int(row.devices or 1) if alone and machine(hardware).kind == "cpu" else 1
 
 
@@ -67,7 +67,7 @@ def _parallel(row: Row, hardware: str) -> tuple[dict[str, float], str] | Refusal
     """Parallel degrees over devices; a single device needs none stated."""
     devices = row.devices or 1.0
     stated = {"tp": row.tp, "pp": row.pp, "ep": row.ep, "dp": row.dp}
-    if devices == 1 and not _counts_chips(row) or _sockets(row, hardware) > 1:
+    if (devices == 1 and not _counts_chips(row)) or _sockets(row, hardware) > 1:
         return dict.fromkeys(stated, 1.0), "sockets as one machine" if devices > 1 else ""
     if row.tp is None or row.pp is None or row.dp is None:
         return Refusal("parallelism", f"how {devices:g} devices share the model is not stated")

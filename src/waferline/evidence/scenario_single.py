@@ -49,9 +49,8 @@ def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_
     if samples > 1 and row.metric == "samples_per_s" and "Offline" in row.notes:
         samples *= row.devices or 1.0
     together = answer == "latency_s" and samples < (row.devices or 1.0)  # devices that share one sample
-    said = (assumed_hardware, assumed_engine, formats[2], assumed_pass, assumed_batch)
-    if together:
-        said = (*said, "devices share one sample: as if each did its part of it")
+    shared = "devices share one sample: as if each did its part of it" if together else ""
+    said = (assumed_hardware, assumed_engine, formats[2], assumed_pass, assumed_batch, shared)
     return Request(
         door="single",
         model=name,

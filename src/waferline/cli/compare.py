@@ -76,7 +76,7 @@ def compare(
     rows = compare_machines(scenario, machines)
     if plot is not None:
         from waferline.report.charts import save
-        from waferline.report.charts.views import comparison_chart
+        from waferline.report.charts.comparison import comparison_chart
 
         save(comparison_chart(rows), plot)
     emit(as_json, rows, lambda: comparison_report(rows))

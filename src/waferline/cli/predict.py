@@ -104,7 +104,7 @@ def predict(
     points = list(itertools.product(batch or (None,), prompt or (None,), output or (None,)))
     answers = [run(replace(asked, batch=b, prompt=p, output=o)) for b, p, o in points]
     if plot is not None:
-        draw_prediction(answers, plot)
+        _draw(list(zip(points, answers, strict=True)), plot)
     if len(answers) == 1:
         emit(as_json, answers[0], lambda: answer_report(answers[0], explain=explain))
     else:
@@ -113,12 +113,8 @@ def predict(
         raise typer.Exit(3)
 
 
-def draw_prediction(answers: Sequence[Answer], path: Path) -> None:
-    """The chart of one answer. Raises: InvalidInputError for several."""
-    from waferline.errors import InvalidInputError
+def _draw(points: Sequence[tuple[tuple[int | None, ...], Answer]], path: Path) -> None:
     from waferline.report.charts import save
-    from waferline.report.charts.views import prediction_chart
+    from waferline.report.charts.prediction import batches_chart, prediction_chart
 
-    if len(answers) != 1:
-        raise InvalidInputError("--plot draws one scenario", hint="give one batch, prompt and output")
-    save(prediction_chart(answers[0]), path)
+    save(prediction_chart(points[0][1]) if len(points) == 1 else batches_chart(points), path)

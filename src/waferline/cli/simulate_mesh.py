@@ -36,7 +36,7 @@ Colours = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random operands.")]
 Trace = Annotated[bool, typer.Option("--trace", help="Add a row for every step.")]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the mesh into this .html or .png file.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the mesh into this .html, .png or .svg file.")]
 Reduce = Annotated[str, typer.Option("--reduce", help="chain, ring, or ktree:K.")]
 Group = Annotated[
     int | None,
@@ -65,9 +65,9 @@ class Run:
         from waferline.report.mesh import mesh_report
 
         if self.plot is not None:
-            from waferline.report.mesh_picture import check_picture, write_picture
+            from waferline.report.charts import check_ending
 
-            check_picture(self.plot)
+            check_ending(self.plot)
         p, (width, height) = (
             _parameters(self.device, self.colours, self.sram),
             _sizes(self.grid, "--grid", "WIDTHxHEIGHT"),
@@ -78,6 +78,8 @@ class Run:
             result = run(op, p, width, height, fidelity=self.fidelity, seed=self.seed, **options)
         data = result.to_json() | ({"trace": result.trace} if self.trace else {})
         if self.plot is not None:
+            from waferline.report.mesh_picture import write_picture
+
             write_picture(result, self.plot)
             data["plot"] = str(self.plot)
         picture = [] if self.plot is None else [f"picture: {self.plot}"]

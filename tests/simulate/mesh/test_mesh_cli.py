@@ -74,9 +74,13 @@ def test_pictures(tmp_path, name):
         (("forward", "llama-3-8b", "--grid", "0x4"), 2, "0x4"),
         (("forward", "llama-3-8b", "--grid", "4x5000"), 2, "64x64"),
         (("forward", "llama-3-8b", "--format", "int8"), 2, "fp16"),
-        (("gemm", "4096x4096x4096", "--grid", "720x720", "--plot", "folder"), 2, ".html nor .png"),  # before the run
+        (
+            ("gemm", "4096x4096x4096", "--grid", "720x720", "--plot", "folder"),
+            2,
+            ".png, .svg and .html",
+        ),  # before the run
         (("gemm", "8x8x8", "--grid", "9" * 5000 + "x8"), 2, "WIDTHxHEIGHT"),
-        (("gemm", "8x8x8", "--grid", "4x4", "--plot", "x.pdf"), 2, ".html nor .png"),
+        (("gemm", "8x8x8", "--grid", "4x4", "--plot", "x.pdf"), 2, ".png, .svg and .html"),
     ],
 )
 def test_bad_input_is_refused_with_its_limit(arguments, code, text):

@@ -1,38 +1,48 @@
-"""Charts: what a picture shows, as data, and one way to write it: by the ending of its file."""
+"""Charts: functions take records and answer with a `Chart`; `save` draws it. Plotly draws .html, matplotlib .png and .svg."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
-from waferline.errors import InvalidInputError
+from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.files import write_bytes, write_text
-from waferline.report.charts.chart import COLOURS, Chart, Panel, Series
+from waferline.report.charts.chart import Chart
 
-__all__ = ["COLOURS", "ENDINGS", "Chart", "Panel", "Series", "check_ending", "save"]
+# ending → what draws it
+_DRAWN_BY = {".png": "matplotlib", ".svg": "matplotlib", ".html": "plotly"}
 
-ENDINGS = (".html", ".png", ".svg")
 
+def check_ending(path: str | Path, where: str = "--plot") -> str:
+    """The kind of picture that `path` ends in, so that nothing is computed for one that cannot be drawn.
 
-def check_ending(path: str | Path) -> str:
-    """The ending of a picture's file, before anything is run for it. Raises: InvalidInputError naming the endings."""
+    Raises:
+        InvalidInputError: none of .png, .svg and .html.
+        UnsupportedError: what draws it is not installed.
+    """
     ending = Path(path).suffix.lower()
-    if ending not in ENDINGS:
-        raise InvalidInputError(f"'{Path(path).name}' does not end in {', '.join(ENDINGS)}", where="--plot")
+    if ending not in _DRAWN_BY:
+        raise InvalidInputError(f"'{Path(path).name}' ends in none of .png, .svg and .html", where=where)
+    library = _DRAWN_BY[ending]
+    if find_spec(library) is None:
+        raise UnsupportedError(f"{ending} needs {library}", where=where, hint="pip install 'waferline[plot]'")
     return ending
 
 
 def save(chart: Chart, path: str | Path, *, dark: bool = False) -> None:
-    """Write `chart`: a page by Plotly that needs nothing else, or a picture by Matplotlib; all of the file or nothing.
+    """Draw `chart` into `path`, by its ending. All of the file or nothing.
 
-    Raises: InvalidInputError for another ending, UnsupportedError for a picture without Matplotlib, FileFormatError for a path
-    that cannot be written.
+    An .html file is interactive and needs nothing else, no network either.
+
+    Raises: InvalidInputError for another ending, UnsupportedError without the extra `plot`, FileFormatError for a path that
+    cannot be written.
     """
     ending = check_ending(path)
     if ending == ".html":
-        from waferline.report.charts.page import figure_of
+        from waferline.report.charts.interactive import figure, page
 
-        write_text(path, str(figure_of(chart, dark=dark).to_html(include_plotlyjs=True, full_html=True)))
-    else:
-        from waferline.report.charts.image import image_of
+        write_text(path, page(chart.title, [figure(chart, dark=dark)], dark=dark))
+        return
+    from waferline.report.charts.still import draw
 
-        write_bytes(path, image_of(chart, ending[1:], dark=dark))
+    write_bytes(path, draw(chart, ending, dark=dark))

@@ -1,60 +1,88 @@
-"""A chart as data: panels under one another, each with its series. What draws it, to a page or a picture, is another matter."""
+"""A chart as data: panels of series over axes. What draws it is the renderer's affair."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
-
-# Okabe and Ito (2008): told apart by readers with any colour vision, on white and on black.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A8A8A")
-
-Kind = Literal["line", "step", "area", "dots", "bars"]
+from dataclasses import dataclass, field
+from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One side of a panel. unit: SI, written with prefixes. names: categories instead of numbers, from below (or left) up."""
+
+    title: str = ""
+    unit: str = ""
+    log: bool = False
+    low: float | None = None
+    high: float | None = None
+    names: tuple[str, ...] = ()
+    share: bool = False  # 0 to 1, written in per cent
+    turned: bool = False  # large values below, as rows of a picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Points of one name. kind: how they are drawn; bars have names in `x`, lie flat, and stack on those of other series.
+    """Values of one name in one colour.
 
-    low, high: ends of an interval around each `y`. hover: what a reader is told of each point. colour: index into `COLOURS`.
-    quiet: a guide line, thin and grey.
+    kind: points, line, steps, area, bars (from the axis of names), ticks (a short line across each bar) or heat.
+    x, y: values; of bars and ticks one side is the category's name. text: what a pointer over each value is told.
+    low, high: ends of an interval along the axis of numbers. cells: of heat, (rows, columns).
+    colour: its place in the palette; "quiet" and "ink" for what is no data of its own. Symbols follow colours, so that
+    no reader depends on colour alone.
     """
 
     name: str
-    x: Sequence[Any]
-    y: Sequence[Any]
-    kind: Kind = "line"
-    low: Sequence[Any] | None = None
-    high: Sequence[Any] | None = None
-    hover: Sequence[str] | None = None
-    colour: int = 0
-    quiet: bool = False
+    kind: str
+    x: Sequence[Any] = ()
+    y: Sequence[Any] = ()
+    colour: int | str = 0
+    text: Sequence[str] = ()
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    size: float = 8.0
+    dashed: bool = False
+    cells: Any = None
+    step: int = 1  # of heat: cores that one cell stands for
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One pair of axes. share: its height against the other panels'."""
+    """One pair of axes. labels: (x, y, text) written into the plot."""
 
-    x_title: str
-    y_title: str
-    series: Sequence[Series]
-    x_log: bool = False
-    y_log: bool = False
-    from_zero: bool = False
-    share: float = 1.0
+    series: tuple[Series, ...]
+    x: Axis = field(default_factory=Axis)
+    y: Axis = field(default_factory=Axis)
+    title: str = ""
+    labels: tuple[tuple[float, float, str], ...] = ()
+    weight: float = 1.0  # of its height beside the others
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Panels under one another that share what is on their x axis, with a title and a line of small print."""
+    """Panels one below another, or in `columns`. height: pixels of a plain screen. joined: panels share what their x axis is."""
 
     title: str
-    panels: Sequence[Panel]
+    panels: tuple[Panel, ...]
     note: str = ""
+    columns: int = 1
     height: int = 480
-    data: Sequence[dict[str, Any]] = ()
-    """The rows behind the picture, for export."""
+    width: int = 900
+    joined: bool = False
 
     @property
-    def has_bars(self) -> bool:
-        return any(s.kind == "bars" for panel in self.panels for s in panel.series)
+    def legend(self) -> tuple[str, ...]:
+        """Names that a legend explains: none where one series says all, or where the axis names it."""
+        seen = dict.fromkeys(s.name for p in self.panels for s in p.series if s.name and s.kind != "heat")
+        return tuple(seen) if len(seen) > 1 else ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every value that is drawn, a row each, for those who want the numbers: panel, series, x, y, ends of its interval."""
+        return [
+            {"panel": panel.title, "series": series.name, "x": x, "y": y}
+            | ({} if series.low is None or series.high is None else {"low": series.low[i], "high": series.high[i]})
+            for panel in self.panels
+            for series in panel.series
+            if series.name and series.kind != "heat"
+            for i, (x, y) in enumerate(zip(series.x, series.y, strict=True))
+        ]

@@ -131,9 +131,7 @@ def test_what_each_other_technique_does_by_its_own_arithmetic() -> None:
         0.5, abs=0.06
     )  # embedding and head stay
     assert 0.5 < _change("pruning:2:4", "light_itl_s") < 0.65  # index of two bits in sixteen, head whole
-    assert _change("executed:mode=translated", "light_itl_s", **long) == pytest.approx(
-        13.94 / 7.39
-    )  # Rosetta 2 over native
+    assert _change("translated", "light_itl_s", **long) == pytest.approx(13.94 / 7.39)  # Rosetta 2 over native
     assert _change("lora:adapters=64,rank=64", "itl_s", batch=64) > 1.05
     assert _change("lora:adapters=1,rank=1", "light_itl_s", batch=64) < 1.02
     assert _change("sparse-attention:tokens=100000", "itl_s") == 1.0

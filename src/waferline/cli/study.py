@@ -34,14 +34,25 @@ def run(
     ] = None,
     run_all: Annotated[bool, typer.Option("--all", help="Run every study.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Also write a chart of each study, NAME.html.")] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A model of your own: the study's mechanism on it.")
+    ] = None,
+    on: Annotated[str | None, typer.Option("--on", help="The machine for it.")] = None,
+    with_: Annotated[str | None, typer.Option("--with", help="The mechanism with other parameters.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compute what studies declare and print published beside computed, with a verdict and its reason."""
+    """Compute what studies declare and print published beside computed, with a verdict and its reason.
+
+    With --model and --on: the mechanism of one study on a model and a machine of your own, with it and without it.
+    """
     from waferline.errors import InvalidInputError
     from waferline.evidence.studies.registry import run_studies, study_names
     from waferline.files import write_text
     from waferline.report.studies import chart_html, study_report
 
+    if model is not None or on is not None or with_ is not None:
+        _on_own(names, model, on, with_, as_json)
+        return
     if bool(names) == run_all:
         raise InvalidInputError("name one or more studies, or give --all", hint=", ".join(study_names()))
     wanted = study_names() if run_all else list(names or [])
@@ -52,3 +63,18 @@ def run(
     for path, report in zip(written, reports, strict=False):
         write_text(path, chart_html(report))
     emit(as_json, reports, lambda: [*study_report(reports), *(f"wrote {path}" for path in written)])
+
+
+def _on_own(names: list[str] | None, model: str | None, on: str | None, with_: str | None, as_json: bool) -> None:
+    """The mechanism of one study on the user's own case. Raises: InvalidInputError."""
+    from waferline.cli.options import machine
+    from waferline.errors import InvalidInputError
+    from waferline.evidence.studies.own_case import own_case
+    from waferline.report.studies import own_case_report
+
+    if not names or len(names) != 1 or model is None or on is None:
+        raise InvalidInputError(
+            "one study, --model and --on go together", hint="study run prefix-caching --model M --on H"
+        )
+    case = own_case(names[0], model, machine(on), with_)
+    emit(as_json, case, lambda: own_case_report(case))

@@ -27,6 +27,7 @@ from waferline.predict.offload import usual_engine
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
 from waferline.predict.single import SingleNodeModel
+from waferline.predict.techniques import without_offload
 from waferline.predict.training import TrainingModel
 from waferline.workloads.load import load_model
 from waferline.workloads.quantization.converted import as_gguf
@@ -176,6 +177,7 @@ def run(scenario: Scenario) -> Answer:
     Raises: UnknownNameError, FileFormatError, InvalidInputError (also for a field that the answer would not read, and for
     degrees that the model cannot be cut into), UnsupportedError, DoesNotFitError.
     """
+    scenario = _with_offload(scenario)
     # Refuses a shape or an assumption that it would not read.
     spec = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
     scenario, device = replace(scenario, model=spec, input_shape=None, assume=None), load_hardware(scenario.machine)
@@ -204,6 +206,18 @@ def run(scenario: Scenario) -> Answer:
     apart = kind == "serve" and _engine(device, asked).towers_apart
     seen = input_notes(spec, serving=kind == "serve", inputs=inputs, prompt=scenario.prompt, apart=apart)
     return replace(answer, notes=(*notes, *taken, *bought, *spec.notes, *seen, *answer.notes))
+
+
+def _with_offload(scenario: Scenario) -> Scenario:
+    """`offload:...` among techniques is the field of that name. Raises: InvalidInputError where both are given."""
+    if scenario.techniques is None:
+        return scenario
+    techniques, offload = without_offload(scenario.techniques)
+    if offload is None:
+        return scenario
+    if scenario.offload is not None:
+        raise InvalidInputError("offload is given twice, as an option and as a technique")
+    return replace(scenario, techniques=techniques or None, offload=offload)
 
 
 def _with_engine(scenario: Scenario, kind: str) -> tuple[Scenario, tuple[str, ...]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from waferline.evidence.studies.own_case import OwnCase
 from waferline.evidence.studies.study import VERDICTS, Study, StudyReport, headline
 from waferline.report.table import Block, Column, Table
-from waferline.text import number
+from waferline.text import metric, number
 
 CHECKS = ("quantity", "unit", Column("published", number), Column("computed", number), "how", "tolerance", "verdict")
 _COUNTS = tuple(Column(name, "d") for name in ("within", "of comparisons", *VERDICTS))
@@ -70,3 +73,27 @@ def chart_html(report: StudyReport) -> str:
     figure.add_vline(x=1.0)
     figure.update_layout(title=report.study.title, xaxis_title="computed over published", template="plotly_white")
     return str(figure.to_html(include_plotlyjs=True, full_html=True))
+
+
+# Label and field of what a mechanism may change, and how its value is written.
+_CHANGED = (
+    ("TTFT", "ttft_s", "s"),
+    ("TPOT", "itl_s", "s"),
+    ("tokens/s in total", "throughput_tokens_per_s", "tok/s"),
+    ("memory of each device", "device_memory_bytes", "B"),
+    ("largest batch", "max_batch_size", ""),
+)
+
+
+def own_case_report(case: OwnCase) -> Iterator[Block]:
+    """The user's case with a study's mechanism and without it."""
+    plain, changed = case.plain.result, case.changed.result
+    yield f"{case.study}: {case.mechanism} on {case.plain.model.title}, {case.plain.device.title}", "title"
+    yield ""
+    rows = []
+    for label, field, unit in _CHANGED:
+        before, after = (float(np.ravel(r[field])[0]) for r in (plain, changed))
+        rows.append((label, metric(before, unit), metric(after, unit), f"{after / before:.2f}" if before else ""))
+    yield Table("", ("", *(Column(name, left=False) for name in ("without it", "with it", "ratio"))), rows)
+    for note in changed.notes:
+        yield f"note: {note}", "note"

@@ -16,7 +16,32 @@ from waferline.predict.techniques.weights import WEIGHTS
 
 TECHNIQUES: Mapping[str, Technique] = {**SPECULATIVE, **CACHING, **ATTENTION, **WEIGHTS, **SCHEDULE}
 
-__all__ = ["TECHNIQUES", "Applied", "Parameter", "Setting", "Step", "Technique", "applied"]
+__all__ = [
+    "OFFLOAD",
+    "TECHNIQUES",
+    "Applied",
+    "Parameter",
+    "Setting",
+    "Step",
+    "Technique",
+    "applied",
+    "without_offload",
+]
+
+
+OFFLOAD = "offload"  # asked for among techniques, done by the option of that name
+
+
+def without_offload(asked: Any) -> tuple[tuple[str, ...], str | None]:
+    """Techniques as texts, and what `offload:...` among them says, if it is there. Raises: InvalidInputError for two of them."""
+    texts = [asked] if isinstance(asked, str) else asked
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        return asked, None  # `applied` says what is wrong
+    parts = [part.strip() for text in texts for part in text.split("+")]
+    found = [part.partition(":")[2] or "auto" for part in parts if part.partition(":")[0] == OFFLOAD]
+    if len(found) > 1:
+        raise InvalidInputError("offload is asked for twice")
+    return tuple(part for part in parts if part.partition(":")[0] != OFFLOAD), found[0] if found else None
 
 
 def applied(asked: Any) -> tuple[Applied, ...]:
@@ -41,7 +66,7 @@ def _one(text: str) -> Applied:
     name, _, rest = text.partition(":")
     name = name.strip().lower()
     if name not in TECHNIQUES:
-        raise unknown("technique", name, TECHNIQUES)
+        raise unknown("technique", name, [*TECHNIQUES, OFFLOAD])
     technique = TECHNIQUES[name]
     given: dict[str, Any] = {}
     for part in filter(None, (p.strip() for p in rest.split(","))):

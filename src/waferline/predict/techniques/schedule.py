@@ -78,6 +78,18 @@ def execution_times(mode: str) -> float:
     return float(modes[mode].get("times_native") or modes[mode]["time_s"] / modes["native"]["time_s"])
 
 
+def _execution(title: str, usual: str, modes: tuple[str, ...]) -> Technique:
+    return Technique(
+        title=title,
+        parameters={"mode": Parameter("how it is executed", usual, words=modes)},
+        source="Heakl et al. 2025, Guaranteed Guess, arXiv:2506.14606 (Rosetta 2); SEGGER emFloat",
+        limits="one factor for every operator, measured on small programs of one processor each",
+        checked="identity: ratios of published times",
+        prefill=_executed,
+        decode=_executed,
+    )
+
+
 _IMBALANCE = {"factor": Parameter("load of the busiest device over an even share", 1.5, 1.0, 256.0)}
 _DUPLEX = "Yun et al. 2024, Duplex, arXiv:2409.01141"
 SCHEDULE = {
@@ -137,17 +149,10 @@ SCHEDULE = {
         checked="published ratios of throughput (study duplex), themselves simulated",
         decode=_near_memory,
     ),
-    "executed": Technique(
-        title="Programs that are not native: transpiled, translated while they run, or floats in software",
-        parameters={
-            "mode": Parameter(
-                "how it is executed", "translated", words=("native", "transpiled", "translated", "soft-float")
-            )
-        },
-        source="Heakl et al. 2025, Guaranteed Guess, arXiv:2506.14606 (Rosetta 2); SEGGER emFloat",
-        limits="one factor for every operator, measured on small programs of one processor each",
-        checked="identity: ratios of published times",
-        prefill=_executed,
-        decode=_executed,
+    "translated": _execution(
+        "Programs translated while they run (Rosetta 2), or once by a compiler or a model",
+        "translated",
+        ("translated", "transpiled"),
     ),
+    "emulated": _execution("Floats in software, on a processor that has none", "soft-float", ("soft-float",)),
 }

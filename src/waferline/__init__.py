@@ -28,7 +28,7 @@ _PUBLIC = {
     "Scenario": "waferline.predict.scenario",
     "run": "waferline.predict.scenario",
     "Traffic": "waferline.simulate.serving.traffic",
-    "ServerOptions": "waferline.traffic.serve",
+    "ServerOptions": "waferline.traffic.options",
     "simulate_serving": "waferline.traffic.serve",
     "Fleet": "waferline.systems.fleet",
     "TailLatencyModel": "waferline.systems.queueing",
@@ -100,7 +100,8 @@ if TYPE_CHECKING:
     from waferline.systems.queueing import TailLatencyModel
     from waferline.systems.reliability import CheckpointModel, ReliabilityModel
     from waferline.systems.scaling import InferenceScalingModel, ScalingModel
-    from waferline.traffic.serve import ServerOptions, simulate_serving
+    from waferline.traffic.options import ServerOptions
+    from waferline.traffic.serve import simulate_serving
     from waferline.workloads.load import load_model
     from waferline.workloads.models import Models
 

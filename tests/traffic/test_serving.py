@@ -13,7 +13,7 @@ import pytest
 
 import waferline as wl
 from waferline.cli import run
-from waferline.errors import InvalidInputError, UnsupportedError, WaferlineError
+from waferline.errors import InvalidInputError, WaferlineError
 from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import get_engine
 from waferline.predict.serving import serving_case
@@ -163,7 +163,18 @@ def test_a_trace_is_served_as_it_came(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--trace", "late.csv"], "row 2"),
         (["--trace", "words.csv"], "row 1"),
         (["--trace", "words.csv", "--rate", "3/s"], "rate"),
-        (["--rate", "8/s", "--plot", "run.png"], "html"),
+        (["--rate", "8/s", "--plot", "run.gif"], "html"),
+        (["--rate", "8/s", "--router", "prefxi"], "prefix"),
+        (["--rate", "8/s", "--fail", "0-60s"], "failure"),
+        (["--rate", "8/s", "--fail", "3@60s"], "replica 3"),
+        (["--rate", "8/s", "--fail", "0@1s"], "last replica"),
+        (["--rate", "8/s", "--autoscale", "8..1"], "1..8"),
+        (["--rate", "8/s", "--autoscale", "1..8,stat=3s"], "start"),
+        (["--rate", "8/s", "--kv-link", "50GB/s"], "prefill"),
+        (["--rate", "8/s", "--policy", "max_utilization"], "one scheduler"),
+        (["--rate", "8/s", "--tenant", "chat;shore=1"], "share="),
+        (["--rate", "8/s", "--turns", "many:3"], "turns"),
+        (["--rate", "8/s", "--think", "uniform:1"], "high"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -197,10 +208,19 @@ def test_what_is_read_counts() -> None:
     usual = wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100"), traffic).values
     less = wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100", memory_share=0.25), traffic).values
     assert less["running_mean"] < usual["running_mean"]
-    with pytest.raises(UnsupportedError, match="pipeline"):
-        wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100", engine="llama.cpp", devices=2), traffic)
-    with pytest.raises(InvalidInputError, match="pp would not be read"):
-        wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100", pp=2), traffic)
+    with pytest.raises(InvalidInputError, match="output would not be read"):
+        wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100", output=2), traffic)
+
+
+def test_stages_of_a_pipeline_hold_more_and_work_at_once() -> None:
+    traffic = wl.Traffic(requests=400)
+    one = wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100"), traffic).values
+    two = wl.simulate_serving(wl.Scenario(model="llama-3-8b", machine="h100", pp=2), traffic).values
+    assert two["devices"] == 2 and two["duration_s"] < 0.7 * one["duration_s"]
+    layers = wl.Scenario(model="llama-3-8b", machine="h100", engine="llama.cpp", devices=2)
+    alone = wl.Scenario(model="llama-3-8b", machine="h100", engine="llama.cpp")
+    seen = [wl.simulate_serving(a, traffic).values["duration_s"] for a in (layers, alone)]
+    assert seen[0] == pytest.approx(seen[1], rel=0.01)  # layers of one step after another
 
 
 @pytest.mark.parametrize(

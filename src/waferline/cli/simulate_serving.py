@@ -42,15 +42,29 @@ def serving(
     on: options.On,
     rate_per_s: Rate = None,
     clients: Annotated[int | None, typer.Option("--clients", help="Instead: users that wait for their answer.")] = None,
-    think: Annotated[float, typer.Option("--think", help="Seconds until a client asks again.")] = 0.0,
+    think: Annotated[
+        str, typer.Option("--think", help="Seconds from an answer to the next question: 5, exponential:5.")
+    ] = "0",
+    turns: Annotated[str, typer.Option("--turns", help="Requests of a conversation, in the same way.")] = "1",
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Instead: requests of a .csv or .jsonl, as in docs/serving.md.")
     ] = None,
     requests: Annotated[int | None, typer.Option("--requests", help="How many.  [default: 1000]")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help=f"Tokens: {Lengths}.  [default: 1024]")] = None,
     output: Annotated[str | None, typer.Option("--output", help="Tokens, in the same way.  [default: 256]")] = None,
-    shared: Annotated[int, typer.Option("--shared", help="Prompt tokens that the prefix cache holds already.")] = 0,
-    arrival: Annotated[str | None, typer.Option("--arrival", help="poisson, gamma, constant, burst or closed.")] = None,
+    shared: Annotated[int, typer.Option("--shared", help="Tokens that all prompts begin with.")] = 0,
+    distinct: Annotated[
+        int | None, typer.Option("--distinct", help="So many prompts come again and again.  [default: all differ]")
+    ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tenant", help="'chat;share=0.7;priority=0;prompt=512;output=100', as often as there are tenants."
+        ),
+    ] = None,
+    arrival: Annotated[
+        str | None, typer.Option("--arrival", help="poisson, gamma, weibull, constant, burst or closed.")
+    ] = None,
     cv: Annotated[float, typer.Option("--cv", help="Gamma arrivals: coefficient of variation of the gaps.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 0,
     slo: Annotated[
@@ -60,8 +74,26 @@ def serving(
     kv: options.Kv = None,
     devices: options.Devices = None,
     tp: options.Tp = None,
+    pp: options.Pp = None,
     ep: options.Ep = None,
-    replicas: Annotated[int | None, typer.Option("--replicas", help="Servers that requests go to in turn.")] = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", help="Servers that requests go to.")] = None,
+    router: Annotated[
+        str | None,
+        typer.Option("--router", help="round-robin, least-loaded, prefix or session.  [default: round-robin]"),
+    ] = None,
+    prefill_replicas: Annotated[
+        int, typer.Option("--prefill-replicas", help="More servers, that only read prompts; the others only generate.")
+    ] = 0,
+    kv_link: Annotated[
+        str | None,
+        typer.Option("--kv-link", help="Over which caches move, a device: 50GB/s.  [default: the machine's]"),
+    ] = None,
+    fail: Annotated[
+        list[str] | None, typer.Option("--fail", help="REPLICA@TIME+TIME: 0@60s+30s; as often as there are failures.")
+    ] = None,
+    autoscale: Annotated[
+        str | None, typer.Option("--autoscale", help="LEAST..MOST replicas: 1..8,target=32,start=60s.")
+    ] = None,
     engine: options.Engine = None,
     profile: options.Profile = None,
     max_num_seqs: Annotated[
@@ -70,6 +102,12 @@ def serving(
     max_num_batched_tokens: Annotated[
         int | None, typer.Option("--max-num-batched-tokens", min=1, help="Tokens of a step.  [default: the engine's]")
     ] = None,
+    prefix_caching: Annotated[
+        bool | None, typer.Option("--prefix-caching/--no-prefix-caching", help="Keep prompts' prefixes.  [default: on]")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Of the scheduler: max_utilization, static_batch of tensorrt-llm.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file with a row for every request.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw latencies and queues over time, .html.")] = None,
     as_json: options.Json = False,
@@ -77,7 +115,9 @@ def serving(
     """Requests through the scheduler of MODEL's engine, one by one: latency percentiles, rates, queues."""
     from waferline.predict.scenario import Scenario
     from waferline.report.serving import serving_report
-    from waferline.traffic.serve import ServerOptions, simulate_serving
+    from waferline.simulate.serving.traffic import Tenant
+    from waferline.traffic.options import ServerOptions, tenant_fields
+    from waferline.traffic.serve import simulate_serving
 
     scenario = Scenario(
         model=model,
@@ -86,6 +126,7 @@ def serving(
         kv=kv,
         devices=devices,
         tp=tp,
+        pp=pp,
         ep=ep,
         dp=replicas,
         engine=engine,
@@ -94,8 +135,23 @@ def serving(
     asked = {"requests": requests, "prompt": prompt, "output": output}
     given = {name: value for name, value in asked.items() if value is not None}
     load = {"rate_per_s": rate_per_s, "clients": clients, "think_s": think, "arrival": arrival, "cv": cv}
-    traffic = _traffic(trace, {**load, **given, "shared": shared, "seed": seed})
-    served = ServerOptions(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, slo=slo)
+    tenants = tuple(Tenant(**tenant_fields(text)) for text in tenant or ())
+    traffic = _traffic(
+        trace,
+        {**load, **given, "turns": turns, "shared": shared, "distinct": distinct, "seed": seed, "tenants": tenants},
+    )
+    served = ServerOptions(
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        prefix_caching=prefix_caching,
+        policy=policy,
+        slo=slo,
+        router=router,
+        prefill_replicas=prefill_replicas,
+        kv_link=kv_link,
+        failures=tuple(fail or ()),
+        autoscale=autoscale,
+    )
     with progress("simulating", hidden=as_json):
         outcome = simulate_serving(scenario, traffic, served)
     emit(as_json, outcome, lambda: serving_report(outcome))
@@ -111,11 +167,11 @@ def _traffic(trace: Path | None, fields: dict[str, object]) -> Traffic:
 
     if trace is None:
         return Traffic(**fields)  # type: ignore[arg-type]
-    usual = Traffic()
-    unread = [name for name, value in fields.items() if name != "seed" and value != getattr(usual, name)]
+    usual, kept = Traffic(), ("seed", "tenants")
+    unread = [name for name, value in fields.items() if name not in kept and str(value) != str(getattr(usual, name))]
     if unread:
         raise InvalidInputError(f"{', '.join(sorted(unread))} would not be read: the trace says it")
-    return Traffic(trace=read_trace(trace))
+    return Traffic(trace=read_trace(trace), **{name: fields[name] for name in kept})  # type: ignore[arg-type]
 
 
 def _write(outcome: ServingRun, out: Path | None, plot: Path | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,7 +26,8 @@ from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.traffic import Traffic
-from waferline.traffic.serve import ServerOptions, simulate_serving
+from waferline.traffic.options import ServerOptions
+from waferline.traffic.serve import simulate_serving
 
 METRICS = (
     *(f"{name}_{kind}_s" for name in ("ttft", "tpot", "itl", "e2e") for kind in ("mean", "p50", "p90", "p95", "p99")),
@@ -37,6 +39,9 @@ _ROUNDS = 8  # of a closed load whose length nobody states, each client asks so 
 _BUNDLED_S = 1e-3  # a median gap below: the client received tokens in bundles
 _STAGES = " then "
 _ASSUMED_PROMPT = 500  # tokens, where a run does not state them
+_ATTENTION_APART = "attention is data-parallel, experts are spread over all devices"
+# inference-perf's shared prefix: `SharedPrefixDataGenerator.load_lazy_data` takes prompt number i modulo groups × users.
+_REPEATED = re.compile(r".*?(\d+) system prompts x (\d+) users")
 _VARIED = "cv=1"  # the spread of lengths of which a mean alone is stated: about that of ShareGPT's
 
 
@@ -158,12 +163,8 @@ def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
     if isinstance(traffic, Refusal):
         return traffic
     load, told = traffic
-    tp, dp = (run.count(name) or 1 for name in ("tp", "dp"))
-    devices = run.count("devices") or 1
-    if tp * dp < devices and devices % dp == 0:
-        told = (*told, f"tp {devices // dp}: what {devices} devices leave")
-        tp = devices // dp
-    ep = tp * dp if cells.get("ep") == "tp*dp" else run.count("ep") or 1
+    tp, dp, ep, spread = _degrees(run)
+    told = (*told, spread)
     asked = Scenario(
         model=spec,
         machine=machine[0],
@@ -174,9 +175,12 @@ def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
         engine=engine,
         intervals=False,
     )
-    served = ServerOptions(
-        max_num_seqs=run.count("max_num_seqs"), max_num_batched_tokens=run.count("max_num_batched_tokens")
-    )
+    each = (
+        dp if spread == _ATTENTION_APART and engine == "sglang" else 1
+    )  # SGLang shares these two limits between the ranks
+    limits = {name: run.count(name) for name in ("max_num_seqs", "max_num_batched_tokens")}
+    shared: dict[str, Any] = {name: value and max(value // each, 1) for name, value in limits.items()}
+    served = ServerOptions(**shared)
     shipped = ""
     try:
         try:
@@ -192,10 +196,26 @@ def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
     return outcome.values, tuple(text for text in (machine[1], why, precision[2], *told) if text)
 
 
+def _degrees(run: Run) -> tuple[int, int, int, str]:
+    """(tp, dp, ep, what was made of them). tp and dp that are more than the devices share them: attention of every rank on its
+    own requests, experts over all (SGLang's and vLLM's data-parallel attention)."""
+    tp, dp = (run.count(name) or 1 for name in ("tp", "dp"))
+    devices = run.count("devices") or 1
+    stated = run.cells.get("ep") or ""
+    if dp > 1 and tp * dp > devices:
+        return max(devices // dp, 1), dp, devices, _ATTENTION_APART
+    told = ""
+    if tp * dp < devices and devices % dp == 0:
+        tp, told = devices // dp, f"tp {devices // dp}: what {devices} devices leave"
+    return tp, dp, tp * dp if stated == "tp*dp" else run.count("ep") or 1, told
+
+
 def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     """The load of a run, and what was assumed of it."""
     prompt, output = run.count("input_tokens"), run.count("output_tokens")
     told: list[str] = []
+    if (run.cells.get("missing") or "").startswith("arrival"):
+        return Refusal("load", f"how requests came is not stated: {run.cells['missing']}")
     if output is None:
         return Refusal("lengths", "output length not stated")
     if prompt is None:
@@ -207,6 +227,9 @@ def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     if varied:
         told.append("lengths spread like ShareGPT's")
     shared: dict[str, Any] = {**lengths, "shared": run.count("shared_prefix_tokens") or 0}
+    if repeated := _REPEATED.match(run.cells.get("turns") or ""):
+        shared["distinct"] = int(repeated[1]) * int(repeated[2])
+        told.append(f"{shared['distinct']} prompts, again and again, as this load generator sends them")
     requests, arrival = run.count("requests"), run.cells.get("arrival") or ""
     rates = [float(r) for r in (run.cells.get("rate_per_s") or "").split(_STAGES) if r]
     clients = run.count("concurrency")
@@ -228,10 +251,13 @@ def _open(rates: Sequence[float], requests: int, shared: Mapping[str, Any]) -> T
     parts = [Traffic(requests=max(int(requests * r / sum(rates)), 1), rate_per_s=r, seed=i, **shared).sent()
              for i, r in enumerate(rates)]  # fmt: skip
     ends = np.cumsum([0.0, *(float(p.arrival[-1]) for p in parts[:-1])])
-    trace = {
+    trace: dict[str, Any] = {
         "arrival_s": np.concatenate([p.arrival + end for p, end in zip(parts, ends, strict=True)]),
         "prompt_tokens": np.concatenate([p.prompt for p in parts]),
         "output_tokens": np.concatenate([p.output for p in parts]),
-        "shared_tokens": np.concatenate([p.shared for p in parts]),
     }
-    return replace(Traffic(), trace=trace)
+    if (distinct := shared.get("distinct")) is not None:
+        hashes = np.empty(len(trace["arrival_s"]), dtype=object)
+        hashes[:] = [(i % distinct,) for i in range(hashes.size)]
+        trace |= {"block_hashes": hashes, "block_tokens": int(trace["prompt_tokens"].max())}
+    return Traffic(trace=trace)

@@ -43,16 +43,21 @@ class StepModel:
     parallel: Parallel
     runner: Runner
     graphed: int = 0  # prompts of up to so many rows run inside graphs, as decodes do
+    graphs: tuple[int, ...] | None = (
+        None  # decodes that do; larger batches run without. None: `GRAPH_SIZES`, and all do
+    )
 
     @staticmethod
-    def of(case: ServingCase, label: str, parallel: Parallel, graphed: int = 0) -> StepModel:
+    def of(
+        case: ServingCase, label: str, parallel: Parallel, graphed: int = 0, graphs: tuple[int, ...] | None = None
+    ) -> StepModel:
         """Raises: UnsupportedError for pipelines and for models with an encoder, whose steps are not single passes."""
         if np.any(np.asarray(parallel.pp) != 1.0):
             raise UnsupportedError("steps of a pipeline are not simulated", hint="use tp")
         if case.model.encoder:
             raise UnsupportedError(f"{case.model.name} has an encoder: its steps are not simulated")
         runner = Runner(machine_for(case.device, case.engine.kernels), case.engine.running_on(case.device))
-        return StepModel(case.model, case.precision(label), parallel, runner, graphed)
+        return StepModel(case.model, case.precision(label), parallel, runner, graphed, graphs)
 
     def _seconds(self, operators: Iterable[Operator], *, decode: bool) -> tuple[Floats, float]:
         """Seconds of operators inside the engine, and how many kernels they are."""
@@ -81,6 +86,14 @@ class StepModel:
         replayed = minimum(self.rows_s(padded(rows), logits, decode=True), eager)
         return np.where(np.asarray(rows) <= self.graphed, replayed, eager)
 
+    def alone_s(self, sequences: Floats) -> Floats:
+        """A pass of `sequences` decodes and nothing else, without attention."""
+        inside = self.rows_s(*(2 * [padded(sequences, self.graphs or GRAPH_SIZES)]), decode=True)
+        if self.graphs is None:
+            return inside
+        eager = maximum(self.rows_s(sequences, sequences, decode=False), inside)
+        return np.where(np.asarray(sequences) <= self.graphs[-1], inside, eager)
+
     def decode_s(self, sequences: Floats, context: Floats) -> Floats:
         """Attention of `sequences` decodes at a mean context."""
         ops = lower_decode(
@@ -102,7 +115,7 @@ class StepModel:
         """
         host = self.runner.engine.sequence_s * minimum(sequences, HOST_SEQUENCES)
         some = maximum(sequences, 1.0)
-        alone = self.rows_s(padded(some), padded(some), decode=True)
+        alone = self.alone_s(some)
         mixed = self.mixed_s(maximum(sequences + tokens, 1.0), sequences + 1.0)
         attention = np.where(sequences > 0.0, self.decode_s(some, maximum(context, 1.0)), 0.0)
         chunk = np.where(tokens > 0.0, self.chunk_s(maximum(tokens, 1.0), cached), 0.0)
@@ -116,7 +129,7 @@ class StepModel:
         few = _counts(most_sequences)
         sequences, tokens = _knots(most_sequences), _knots(most_rows)
         contexts = np.unique(np.round(np.geomspace(1.0, max(longest, 2), _LENGTHS)))
-        graph = np.asarray(self.rows_s(padded(few), padded(few), decode=True))
+        graph = np.asarray(self.alone_s(few))
         mixed = self.mixed_s(knots, 1.0)
         heads = np.asarray(self.rows_s(1.0, few, decode=False)) - self.rows_s(1.0, 1.0, decode=False)
         cached = np.concatenate([[0.0], contexts[1:]])
@@ -134,9 +147,9 @@ class StepModel:
         )
 
 
-def padded(sequences: Floats) -> FloatArray:
+def padded(sequences: Floats, captured: tuple[int, ...] = GRAPH_SIZES) -> FloatArray:
     """Decodes as the graph that runs them counts them."""
-    sizes = np.asarray(GRAPH_SIZES, dtype=float)
+    sizes = np.asarray(captured, dtype=float)
     number = np.asarray(sequences, dtype=float)
     return np.where(number > sizes[-1], number, sizes[np.minimum(np.searchsorted(sizes, number), sizes.size - 1)])
 

@@ -8,13 +8,14 @@ from functools import cache
 from typing import Any
 
 from waferline.catalog.yaml_file import read_packaged
-from waferline.errors import UnsupportedError
+from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
 from waferline.simulate.serving.state import Rules
 
 _UNLIMITED = 1e9  # sequences, where an engine has no limit: memory ends first
 _USUAL = {"reserve": 0.0, "reserve_least": 0.0, "reserve_steps": 0.0, "reserve_tokens": 1e9, "watermark": 0.0}
+_FLAGS = ("evict_fewest", "wait_for_all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,10 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Scheduler:
-    """How an engine fills its steps; `rules` as in `catalog/schedulers.yaml`."""
+    """How an engine fills its steps; `rules` as in `catalog/schedulers.yaml`. policy: the variant, by the engine's name."""
 
     engine: str
+    policy: str
     rules: Mapping[str, Any]
     client: Client
     sources: tuple[Mapping[str, str], ...]
@@ -50,34 +52,72 @@ class Scheduler:
         """Whether the host time of sequences hides behind the step before."""
         return bool(self.rules.get("overlap", False))
 
+    @property
+    def pipelined(self) -> bool:
+        """Whether stages of a pipeline work on steps of their own at once; else one step passes through all of them."""
+        return bool(self.rules.get("pipelined", False))
+
+    @property
+    def front_s(self) -> float:
+        """Work of the process in front of the engine, a request."""
+        return float(self.rules.get("front_s", 0.0))
+
+    @property
+    def chunk_s(self) -> float:
+        """The same, a token that is sent."""
+        return float(self.rules.get("chunk_s", 0.0))
+
+    def graphs(self, device: Device) -> tuple[int, ...] | None:
+        """Decode batches that are captured as graphs; None for the usual ones."""
+        rows = self.rules.get("graphs")
+        if rows is None:
+            return None
+        most = next(r["most"] for r in rows["most"] if device.capacity_bytes < float(r.get("below_bytes", "inf")))
+        sizes = [*rows["first"], *(s for a, b, step in rows["then"] for s in range(a, b, step))]
+        return tuple(s for s in sizes if s <= most)
+
     def on(self, engine: Engine, device: Device, *, sequences: int | None = None, tokens: int | None = None) -> Rules:
         """The rules on a device; `sequences` and `tokens` of a step where the user sets them."""
         limits = engine.limits(device)
-        given = {name: self.rules.get(name, usual) for name, usual in _USUAL.items()}
+        given: dict[str, Any] = {name: float(self.rules.get(name, usual)) for name, usual in _USUAL.items()}
+        given |= {name: bool(self.rules.get(name, False)) for name in _FLAGS}
         return Rules(
             max_sequences=int(min(limits.sequences, _UNLIMITED)) if sequences is None else sequences,
             max_tokens=int(limits.chunk_tokens) if tokens is None else tokens,
             mixed=bool(self.rules["mixed"]),
             chunked=bool(self.rules["chunked"]),
             decodes_first=bool(self.rules["decodes_first"]),
-            evict_fewest=bool(self.rules.get("evict_fewest", False)),
-            **{name: float(value) for name, value in given.items()},
+            ahead=self.overlap,
+            pass_tokens=int(self.rules.get("pass_tokens", 1 << 60)),
+            **given,
         )
 
 
 @cache
-def _table() -> Mapping[str, Scheduler]:
-    raw = read_packaged("schedulers.yaml")
-    return {
-        name: Scheduler(name, row["rules"], Client(**row["client"]), tuple(raw["sources"][s] for s in row["sources"]))
-        for name, row in raw["schedulers"].items()
-    }
+def _table() -> Mapping[str, Mapping[str, Scheduler]]:
+    """Engine → policy → its scheduler; the first is the usual one."""
+    raw, found = read_packaged("schedulers.yaml"), {}
+    for name, row in raw["schedulers"].items():
+        sources = tuple(raw["sources"][s] for s in row["sources"])
+        variants = {row.get("policy", "usual"): {}, **row.get("policies", {})}
+        found[name] = {
+            policy: Scheduler(name, policy, row["rules"] | changes, Client(**row["client"]), sources)
+            for policy, changes in variants.items()
+        }
+    return found
 
 
-def scheduler_of(engine: str) -> Scheduler:
-    """Raises: UnsupportedError for an engine whose scheduler nobody wrote down."""
+def scheduler_of(engine: str, policy: str | None = None) -> Scheduler:
+    """Raises: UnsupportedError for an engine without a scheduler; InvalidInputError, UnknownNameError for a policy."""
     if engine not in _table():
         raise UnsupportedError(
             f"the scheduler of engine {engine} is not known", hint="known: " + ", ".join(sorted(_table()))
         )
-    return _table()[engine]
+    variants = _table()[engine]
+    if policy is None:
+        return next(iter(variants.values()))
+    if policy not in variants:
+        if len(variants) == 1:
+            raise InvalidInputError(f"policy '{policy}' would not be read: {engine} has one scheduler")
+        raise unknown(f"policy of {engine}", policy, tuple(variants))
+    return variants[policy]

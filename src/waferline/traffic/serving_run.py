@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray
-from waferline.predict.scenario import Answer
+from waferline.predict.scenario import Answer, Scenario
 from waferline.simulate.serving.loop import GAP_BINS, LEAST_GAP_S, MOST_GAP_S, SAMPLE_COLUMNS
-from waferline.simulate.serving.state import Requests
+from waferline.simulate.serving.state import BUSY_S, MEMORY_S, MOVED_BYTES, RUNNING_S, STEPS, UP_S, Requests
 from waferline.simulate.serving.traffic import Traffic
+from waferline.traffic.expense import expenses
 from waferline.traffic.scheduler import Scheduler
+from waferline.traffic.server import FleetRun
 from waferline.traffic.slo import Goal, against
+from waferline.traffic.verdict import verdict_of
 
 PERCENTILES = (50, 90, 95, 99)
 METRICS = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
-_GROWING = (
-    0.25  # of the requests of a run: a queue that grows by more from its middle to its last arrival is no steady one
-)
+_OF_THE_QUEUE = ("ttft", "e2e")  # latencies that grow with an overloaded run
 
 
 @dataclass(frozen=True)
@@ -37,61 +38,99 @@ class ServingRun:
 
     def to_json(self) -> dict[str, Any]:
         about = {key: self.answer.result.about[key] for key in ("model", "hardware", "engine", "precision")}
+        values = {name: value for name, value in self.values.items() if value is not None}
+        if self.verdict == "overloaded":  # they say how long the run was: no figure of the server
+            grown = {name: value for name, value in values.items() if name.split("_")[0] in _OF_THE_QUEUE}
+            values |= {**dict.fromkeys(grown), "of_this_run": grown}
         sources = [*self.scheduler.sources, *self.answer.result.sources]
-        return {"how": self.how, **about, "verdict": self.verdict, **self.values, "sources": sources}
+        return {"how": self.how, **about, "verdict": self.verdict, **values, "sources": sources}
 
 
 def run_of(
-    runs: Sequence[tuple[Any, ...]],
+    ran: FleetRun,
     requests: Requests,
     scheduler: Scheduler,
     answer: Answer,
+    asked: Scenario,
     traffic: Traffic,
     goals: tuple[Goal, ...],
+    devices: int,
+    capacity: float | None,
 ) -> ServingRun:
-    """Numbers of runs of replicas, whose requests' fates stand in `requests`."""
-    client, replicas = scheduler.client, len(runs)
-    ttft = client.before_s + requests.first - requests.arrival + client.token_s
-    decoding = requests.last - requests.first + client.token_s * (requests.output - 1)
-    e2e = ttft + decoding + client.after_s
+    """Numbers of a run of a fleet, from the requests' fates and what the replicas counted."""
+    columns = _per_request(requests, scheduler)
     several = requests.output > 1
-    tpot = np.where(several, decoding / np.maximum(requests.output - 1, 1), np.nan)
-    steps, busy = sum(int(r[0]) for r in runs), sum(float(r[1]) for r in runs)
-    gaps = np.sum([r[3] for r in runs], axis=0)
     end, start = float(requests.last.max()), float(requests.arrival.min())
     duration = max(end - start, 1e-12)
+    sums = ran.fleet.sums.sum(axis=0)
     values: dict[str, Any] = {
         "requests": len(requests.arrival),
         "duration_s": duration,
-        **_spread("ttft_s", ttft),
-        **_spread("tpot_s", tpot[several]),
-        **_gap_spread(gaps, client.token_s),
-        **_spread("e2e_s", e2e),
+        **_spread("ttft_s", columns["ttft_s"]),
+        **_spread("tpot_s", columns["tpot_s"][several]),
+        **_gap_spread(ran.gaps, scheduler.client.token_s),
+        **_spread("e2e_s", columns["e2e_s"]),
         "request_per_s": len(requests.arrival) / duration,
         "output_tokens_per_s": float(requests.output.sum()) / duration,
         "total_tokens_per_s": float((requests.output + requests.prompt).sum()) / duration,
-        "devices": int(answer.result["devices"]),
-        "steps": steps,
-        "busy_share": busy / replicas / duration,
+        "capacity_request_per_s": capacity,
+        "devices": devices,
+        "replicas_mean": float(sums[UP_S]) / max(end, 1e-12),
+        "steps": int(sums[STEPS]),
+        "busy_share": float(sums[BUSY_S] / max(sums[UP_S], 1e-12)),
         "preemptions": int(requests.preempted.sum()),
+        "cut_off": ran.cut_off,
+        "prefix_hit_share": float(requests.hits.sum() / requests.prompt.sum()),
+        "running_mean": float(sums[RUNNING_S] / max(sums[BUSY_S], 1e-12)) * float(sums[UP_S]) / max(end, 1e-12),
+        "memory_share_mean": float(sums[MEMORY_S] / max(sums[BUSY_S], 1e-12)),
+        "kv_moved_bytes": float(sums[MOVED_BYTES]),
+        **expenses(ran, requests, asked, answer.device, devices),
     }
-    samples = dict(zip(SAMPLE_COLUMNS, np.asarray(runs[0][2]).T, strict=True))
-    weight = samples["step_s"]
-    values["running_mean"] = float(np.average(samples["running"], weights=weight)) * replicas
-    values["memory_share_mean"] = float(np.average(samples["memory_share"], weights=weight))
-    columns = {
+    samples = dict(zip(SAMPLE_COLUMNS, np.asarray(ran.samples).T, strict=True))
+    if goals:
+        values |= against(goals, columns, duration)
+    if traffic.tenants:
+        owner = traffic.owners(_begins(requests))
+        columns["tenant"] = np.array([t.name for t in traffic.tenants])[owner]
+        values["tenants"] = {t.name: _of_tenant(columns, owner == i) for i, t in enumerate(traffic.tenants)}
+    verdict = verdict_of(requests, traffic.rate_per_s is not None or traffic.trace is not None)
+    return ServingRun(values, samples, columns, answer, scheduler, verdict)
+
+
+def _per_request(requests: Requests, scheduler: Scheduler) -> dict[str, AnyArray]:
+    """Latencies of every request as its client sees them."""
+    client = scheduler.client
+    ttft = client.before_s + requests.first - requests.arrival + client.token_s
+    decoding = requests.last - requests.first + client.token_s * (requests.output - 1)
+    return {
         "arrival_s": requests.arrival,
         "prompt_tokens": requests.prompt,
         "output_tokens": requests.output,
+        "cached_tokens": requests.hits,
+        "replica": requests.home,
         "queue_s": requests.admitted - requests.arrival,
         "ttft_s": ttft,
-        "tpot_s": tpot,
-        "e2e_s": e2e,
+        "tpot_s": np.where(requests.output > 1, decoding / np.maximum(requests.output - 1, 1), np.nan),
+        "e2e_s": ttft + decoding + client.after_s,
         "preemptions": requests.preempted,
     }
-    if goals:
-        values |= against(goals, columns, duration)
-    return ServingRun(values, samples, columns, answer, scheduler, _verdict(requests, traffic))
+
+
+def _begins(requests: Requests) -> AnyArray:
+    """Which requests begin a conversation: those that follow none, or the last of another client's."""
+    first = np.ones(requests.then.size, bool)
+    at = np.arange(requests.then.size - 1)
+    first[1:] = requests.then[:-1] != at + 1
+    return first
+
+
+def _of_tenant(columns: Mapping[str, AnyArray], mine: AnyArray) -> dict[str, Any]:
+    """What one tenant's requests saw."""
+    found: dict[str, Any] = {"requests": int(np.count_nonzero(mine))}
+    for name in ("ttft_s", "tpot_s", "e2e_s"):
+        values = columns[name][mine]
+        found |= _spread(name, values[~np.isnan(values)])
+    return found
 
 
 def _spread(name: str, values: FloatArray) -> dict[str, float]:
@@ -113,17 +152,3 @@ def _gap_spread(gaps: AnyArray, token_s: float) -> dict[str, float]:
     below = np.cumsum(gaps) / total
     found = {p: float(middles[np.searchsorted(below, p / 100.0)]) for p in PERCENTILES}
     return {"itl_mean_s": float((gaps * middles).sum() / total), **{f"itl_p{p}_s": v for p, v in found.items()}}
-
-
-def _verdict(requests: Requests, traffic: Traffic) -> str:
-    """stable, or overloaded where an open load's queue grows until the last request has come."""
-    if traffic.rate_per_s is None and traffic.trace is None:
-        return "all served"
-    n = requests.arrival.size
-    order = np.argsort(requests.arrival, kind="stable")
-    ends = np.sort(requests.last)
-    at = [requests.arrival[order[i]] for i in (n // 2, n - 1)]
-    middle, last = (
-        np.searchsorted(requests.arrival[order], t, "right") - np.searchsorted(ends, t, "right") for t in at
-    )
-    return "overloaded" if last - middle > _GROWING * (n - n // 2) else "stable"

@@ -1,134 +1,365 @@
-"""A replica, step by step: requests come, are scheduled, pass through the model, and leave. Deterministic; time is the steps'."""
+"""A fleet, event by event: requests come, are sent to a replica, scheduled, pass through the model, and leave.
+
+Events are ordered by time, then kind, then number, so that the same input gives the same run.
+"""
 
 from __future__ import annotations
 
 import heapq
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray
+from waferline.simulate.serving.prefix import leave, publish
+from waferline.simulate.serving.queue import foremost, pop, pour, push
+from waferline.simulate.serving.route import fail, is_prefill, restart, route, scale, stop_idle, wake
 from waferline.simulate.serving.schedule import schedule
-from waferline.simulate.serving.state import COUNT, FREE, HEAD, RESERVE, TAIL, Memory, Replica, Requests, Rules
-from waferline.simulate.serving.step_time import step_seconds
+from waferline.simulate.serving.state import (
+    BUSY_S,
+    DECODES,
+    DOWN,
+    DRAINING,
+    MEMORY_S,
+    MOVED_BYTES,
+    PROMPT_TOKENS,
+    RUNNING_S,
+    STARTING,
+    STEPS,
+    UP,
+    UP_S,
+    Cache,
+    Fleet,
+    Memory,
+    Plan,
+    Requests,
+    Rules,
+)  # fmt: skip
+from waferline.simulate.serving.step_time import sequence_bytes, step_seconds
 from waferline.workloads.step_tables import StepTables
 
 SAMPLES = 4096  # of the state over time; when they are full every second one is dropped
 GAP_BINS, LEAST_GAP_S, MOST_GAP_S = 2048, 1e-5, 1e3  # of the histogram of gaps between tokens, each 0.9 % wide
-Heap = list[tuple[float, int]]
-Run = tuple[int, float, FloatArray, AnyArray, int]
-SAMPLE_COLUMNS = ("start_s", "step_s", "running", "waiting", "memory_share", "prompt_tokens", "decodes")
+SAMPLE_COLUMNS = ("start_s", "step_s", "running", "waiting", "memory_share", "prompt_tokens", "decodes", "replicas")
+FAIL, RECOVER, READY, COME, ENTER, MOVE, END, STAGE, LOOK = range(9)  # kinds of events
+Heap = list[tuple[float, int, int, int]]  # time, kind, replica or request, step or epoch
+
+
+class Log(NamedTuple):
+    """What a run keeps beside the requests' fates."""
+
+    samples: FloatArray  # rows of SAMPLE_COLUMNS
+    gaps: AnyArray  # histogram of the time between two tokens of a request
+    marks: AnyArray  # SEEN steps, KEPT samples, EVERY how many, ENDED requests, CUT requests
+
+
+SEEN, KEPT, EVERY, ENDED, CUT = range(5)
+_SCALE = GAP_BINS / np.log(MOST_GAP_S / LEAST_GAP_S)
 
 
 @numba.njit(cache=True)
-def serve(requests: Requests, rules: Rules, memory: Memory, steps: StepTables) -> Run:
+def serve(
+    requests: Requests, rules: Rules, memory: Memory, steps: StepTables, f: Fleet, cache: Cache, plan: Plan
+) -> tuple[FloatArray, AnyArray, int, int]:
     """Run until every request has ended.
 
-    Returns (steps made, busy seconds, samples, gaps, stuck). samples: rows of `SAMPLE_COLUMNS`. gaps: histogram of the time
-    between two tokens of a request. stuck: the request that no empty memory holds, or -1.
+    Returns (samples, gaps, requests that a failure cut off, stuck). stuck: the request that no empty memory holds, or that no
+    replica is left for; else -1.
     """
-    total = requests.arrival.size
-    replica = Replica(
-        np.zeros(rules.max_sequences + 1, np.int64),
-        np.zeros(rules.max_sequences + 1, np.int64),
-        np.zeros(2 * total + 2, np.int64),
-        np.array([total, total, 0, 0]),
-        np.array([memory.capacity, rules.reserve]),
-    )
-    coming = _first_requests(requests)
-    samples, kept, every = np.zeros((SAMPLES, 7)), 0, 1
-    gaps = np.zeros(GAP_BINS, np.int64)
-    ended, count, now, busy = 0, 0, 0.0, 0.0
-    while ended < total:
-        _receive(replica, coming, now)
-        schedule(replica, requests, rules, memory, now)
-        decodes, context, tokens, pairs = _work(replica, requests)
-        if decodes + tokens == 0:
-            if replica.at[HEAD] < replica.at[TAIL]:  # nothing runs, and yet it does not fit
-                return count, busy, samples[:kept], gaps, replica.queue[replica.at[HEAD]]
-            now = coming[0][0]
-            continue
-        seconds = step_seconds(steps, decodes, context, tokens, pairs)
-        if count % every == 0:
-            if kept == SAMPLES:
-                samples[: SAMPLES // 2] = samples[::2].copy()
-                kept, every = SAMPLES // 2, every * 2
-            row = samples[kept]
-            row[0], row[1], row[2], row[3] = now, seconds, replica.at[COUNT], replica.at[TAIL] - replica.at[HEAD]
-            row[4], row[5], row[6] = 1.0 - replica.room[FREE] / memory.capacity, tokens, decodes
-            kept += 1
-        now += seconds
-        busy += seconds
-        count += 1
-        if decodes > 0 and rules.reserve_steps > 0.0:
-            fall = (rules.reserve - rules.reserve_least) / rules.reserve_steps
-            replica.room[RESERVE] = max(replica.room[RESERVE] - fall, rules.reserve_least)
-        ended += _advance(replica, requests, coming, gaps, now)
-    return count, busy, samples[:kept], gaps, -1
+    replicas, total = f.active.size, requests.arrival.size
+    log = Log(np.zeros((SAMPLES, len(SAMPLE_COLUMNS))), np.zeros(GAP_BINS, np.int64), np.array([0, 0, 1, 0, 0]))
+    order, position = _first_requests(requests), 0
+    heap = [(0.0, LOOK, 0, 0)]
+    if plan.target == 0.0:
+        heap.pop()
+    for i in range(plan.fail_at.size):
+        heapq.heappush(heap, (plan.fail_at[i], FAIL, plan.fail_replica[i], i))
+    turn, broken, touched = np.zeros(2, np.int64), np.zeros(replicas, np.int64), np.zeros(replicas, np.bool_)
+    now, calm_since = 0.0, 0.0
+    while log.marks[ENDED] < total:
+        if position < order.size and (len(heap) == 0 or requests.arrival[order[position]] <= heap[0][0]):
+            now = requests.arrival[order[position]]
+            _come(f, cache, requests, rules, plan, heap, turn, order[position], now, touched)
+            position += 1
+        elif len(heap) == 0:
+            return log.samples[: log.marks[KEPT]], log.gaps, log.marks[CUT], max(foremost(f, replicas), 0)
+        else:
+            now, kind, a, b = heapq.heappop(heap)
+            if kind == LOOK:
+                started, calm_since = scale(f, plan, broken, calm_since, now)
+                if started >= 0:
+                    heapq.heappush(heap, (now + plan.start_s, READY, started, f.epoch[started]))
+                for k in range(replicas):
+                    stop_idle(f, k, now)
+                heapq.heappush(heap, (now + plan.interval_s, LOOK, 0, 0))
+            else:
+                _happen(f, cache, requests, rules, memory, plan, heap, log, turn, broken, touched, now, kind, a, b)
+        soon = heap[0][0] if len(heap) > 0 else np.inf
+        if position < order.size:
+            soon = min(soon, requests.arrival[order[position]])
+        if soon > now or log.marks[ENDED] == total:
+            for k in range(replicas):
+                if touched[k]:
+                    touched[k] = False
+                    stuck = _start(f, cache, requests, rules, memory, steps, heap, log, k, now)
+                    if stuck >= 0:
+                        return log.samples[: log.marks[KEPT]], log.gaps, log.marks[CUT], stuck
+    for k in range(replicas):
+        if f.status[k] != DOWN:
+            f.sums[k, UP_S] += now - f.since[k]
+    return log.samples[: log.marks[KEPT]], log.gaps, log.marks[CUT], -1
 
 
 @numba.njit(cache=True)
-def _first_requests(requests: Requests) -> Heap:
-    """Requests that wait for no other, as a heap of (time, number)."""
-    total = requests.arrival.size
-    later = np.zeros(total, np.bool_)
-    for r in range(total):
+def _first_requests(requests: Requests) -> AnyArray:
+    """Requests that wait for no other, in the order of their arrival."""
+    later = np.zeros(requests.arrival.size, np.bool_)
+    for r in range(requests.arrival.size):
         if requests.then[r] >= 0:
             later[requests.then[r]] = True
-    coming = [(requests.arrival[r], r) for r in range(total) if not later[r]]
-    heapq.heapify(coming)
-    return coming
+    first = np.flatnonzero(~later)
+    return first[np.argsort(requests.arrival[first], kind="mergesort")]
 
 
 @numba.njit(cache=True)
-def _receive(s: Replica, coming: Heap, now: float) -> None:
-    while len(coming) > 0 and coming[0][0] <= now:
-        _, r = heapq.heappop(coming)
-        s.queue[s.at[TAIL]] = r
-        s.at[TAIL] += 1
+def _come(
+    f: Fleet,
+    cache: Cache,
+    requests: Requests,
+    rules: Rules,
+    plan: Plan,
+    heap: Heap,
+    turn: AnyArray,
+    r: int,
+    now: float,
+    touched: AnyArray,
+) -> None:
+    """A request is sent to a replica; the process in front of it works on it first."""
+    k = route(f, cache, requests, plan, turn, r, False)
+    if k < f.active.size and plan.front_s > 0.0:
+        requests.home[r] = k
+        f.front_free[k] = max(f.front_free[k], now) + plan.front_s
+        heapq.heappush(heap, (f.front_free[k], ENTER, r, f.epoch[k]))
+        return
+    _enter(f, requests, rules.ahead, k, r, touched)
 
 
 @numba.njit(cache=True)
-def _work(s: Replica, requests: Requests) -> tuple[int, float, int, float]:
-    """What the step carries: decodes, their context in all, prompt tokens, query-key pairs of these."""
-    decodes, context, tokens, pairs = 0, 0.0, 0, 0.0
-    for i in range(s.at[COUNT]):
-        r, some = s.running[i], s.taken[i]
+def _enter(f: Fleet, requests: Requests, ahead: bool, k: int, r: int, touched: AnyArray) -> None:
+    if k == f.active.size:
+        push(f, requests, k, r, False)
+        return
+    push(f, requests, f.active.size + 1 + k if ahead and f.batch_size[k].max() > 0 else k, r, False)
+    requests.home[r] = k
+    touched[k] = True
+
+
+@numba.njit(cache=True)
+def _happen(
+    f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, plan: Plan, heap: Heap, log: Log, turn: AnyArray,
+    broken: AnyArray, touched: AnyArray, now: float, kind: int, a: int, b: int,
+) -> None:  # fmt: skip
+    """Everything that is not an arrival nor a look of the autoscaler."""
+    if kind == END:
+        k, slot = a, b % rules.stages
+        if b // rules.stages == f.epoch[k]:
+            _advance(f, cache, requests, rules, memory, plan, heap, log, k, slot, now)
+            touched[k] = True
+    elif kind == STAGE:
+        touched[a] = True
+    elif kind == COME:
+        _come(f, cache, requests, rules, plan, heap, turn, a, now, touched)
+    elif kind == ENTER:
+        k = requests.home[a]
+        if f.epoch[k] == b:
+            _enter(f, requests, rules.ahead, k, a, touched)
+        else:
+            _come(f, cache, requests, rules, plan, heap, turn, a, now, touched)
+    elif kind == MOVE:
+        k = requests.home[a]
+        if f.epoch[k] == b:
+            leave(f, cache, requests, memory, k, a, False)
+            touched[k] = True
+            requests.moved[a] = 1
+            _enter(f, requests, rules.ahead, route(f, cache, requests, plan, turn, a, True), a, touched)
+        else:
+            restart(requests, a)
+            _come(f, cache, requests, rules, plan, heap, turn, a, now, touched)
+    elif kind == FAIL:
+        broken[a] = 1
+        log.marks[CUT] += fail(f, cache, requests, rules, memory, a, now)
+        if plan.fail_for[b] < np.inf:
+            heapq.heappush(heap, (now + plan.fail_for[b], RECOVER, a, 0))
+        _send_on(f, cache, requests, rules, plan, turn, touched)
+    elif kind == RECOVER:
+        broken[a] = 0
+        if f.status[a] == DOWN:
+            wake(f, a, now)
+            heapq.heappush(heap, (now + plan.start_s, READY, a, f.epoch[a]))
+    elif kind == READY and b == f.epoch[a] and f.status[a] == STARTING:
+        f.status[a] = UP
+        _send_on(f, cache, requests, rules, plan, turn, touched)
+
+
+@numba.njit(cache=True)
+def _send_on(
+    f: Fleet, cache: Cache, requests: Requests, rules: Rules, plan: Plan, turn: AnyArray, touched: AnyArray
+) -> None:
+    """Requests that no replica took find one, if one is up now."""
+    replicas = f.active.size
+    for _ in range(f.waiting[replicas]):
+        r = pop(f, requests, replicas)
+        _enter(f, requests, rules.ahead, route(f, cache, requests, plan, turn, r, requests.moved[r] == 1), r, touched)
+
+
+@numba.njit(cache=True)
+def _start(
+    f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, steps: StepTables, heap: Heap, log: Log, k: int,
+    now: float,
+) -> int:  # fmt: skip
+    """Begin a step of replica `k` if it can. Returns a request that no empty memory holds, or -1."""
+    slot = -1
+    for s in range(rules.stages):
+        if f.batch_size[k, s] == 0:
+            slot = s
+    if slot < 0 or now < f.stage_free[k] or f.status[k] == DOWN or f.status[k] == STARTING:
+        return -1
+    late = f.active.size + 1 + k
+    schedule(f, cache, requests, rules, memory, k, now)
+    decodes, context, tokens, pairs = _work(f, requests, k, slot)
+    if decodes + tokens == 0 and f.waiting[late] > 0:  # nothing was filled ahead
+        pour(f, requests, late, k)
+        schedule(f, cache, requests, rules, memory, k, now)
+        decodes, context, tokens, pairs = _work(f, requests, k, slot)
+    pour(f, requests, late, k)
+    if decodes + tokens == 0:
+        empty = f.active[k] == 0 and f.free[k] >= memory.capacity * (1.0 - 1e-9)
+        return foremost(f, k) if empty else -1  # nothing runs, and yet it does not fit
+    seconds = step_seconds(steps, decodes, context, tokens, pairs)
+    passes = (decodes + tokens - 1) // rules.pass_tokens  # more than the first, each of which reads the weights again
+    if passes > 0:
+        seconds += passes * (steps.rows_s[1] - 0.5 * (steps.rows_s[2] - steps.rows_s[1]))
+    stage = seconds / rules.stages
+    end = max(now + seconds + (rules.stages - 1) * rules.hop_s * (decodes + tokens), f.last_end[k] + stage)
+    if rules.stages > 1:
+        f.stage_free[k] = now + stage
+        heapq.heappush(heap, (f.stage_free[k], STAGE, k, 0))
+    f.last_end[k] = end
+    heapq.heappush(heap, (end, END, k, f.epoch[k] * rules.stages + slot))
+    sums = f.sums[k]
+    sums[STEPS] += 1
+    sums[BUSY_S] += stage
+    sums[RUNNING_S] += stage * f.active[k]
+    sums[MEMORY_S] += stage * (1.0 - (f.free[k] - f.cached[k]) / memory.capacity)
+    sums[PROMPT_TOKENS] += tokens
+    sums[DECODES] += decodes
+    if log.marks[SEEN] % log.marks[EVERY] == 0:
+        _sample(f, memory, log, now, seconds, tokens, decodes)
+    log.marks[SEEN] += 1
+    if decodes > 0 and rules.reserve_steps > 0.0:
+        fall = (rules.reserve - rules.reserve_least) / rules.reserve_steps
+        f.reserve[k] = max(f.reserve[k] - fall, rules.reserve_least)
+    return -1
+
+
+@numba.njit(cache=True)
+def _work(f: Fleet, requests: Requests, k: int, slot: int) -> tuple[int, float, int, float]:
+    """What the step carries: decodes, their context in all, prompt tokens, query-key pairs of these; its batch is noted."""
+    decodes, context, tokens, pairs, size = 0, 0.0, 0, 0.0, 0
+    for i in range(f.active[k]):
+        r = f.running[k, i]
+        some = requests.taken[r]
+        if some == 0 or requests.under_way[r] == 1:
+            continue
+        requests.under_way[r] = 1
+        f.batch[k, slot, size] = r
+        size += 1
         if some == 1 and requests.made[r] > 0:
             decodes += 1
             context += requests.computed[r] + 1.0
-        elif some > 0:
+        else:
             tokens += some
             pairs += some * (requests.computed[r] + 0.5 * (some + 1.0))
+    f.batch_size[k, slot] = size
     return decodes, context, tokens, pairs
 
 
 @numba.njit(cache=True)
-def _advance(s: Replica, requests: Requests, coming: Heap, gaps: AnyArray, now: float) -> int:
-    """After a step: new tokens are seen, requests that have all theirs leave and let others come. Returns how many left."""
-    scale = GAP_BINS / np.log(MOST_GAP_S / LEAST_GAP_S)
-    left, position = 0, 0
-    for i in range(s.at[COUNT]):
-        r = s.running[i]
-        requests.computed[r] += s.taken[i]
-        if s.taken[i] > 0 and requests.computed[r] == requests.prompt[r] + requests.made[r]:
-            if requests.made[r] == 0:
-                requests.first[r] = now
-            else:
-                gap = max(now - requests.last[r], LEAST_GAP_S)
-                gaps[min(int(np.log(gap / LEAST_GAP_S) * scale), GAP_BINS - 1)] += 1
-            requests.made[r] += 1
-            requests.last[r] = now
-            if requests.made[r] == requests.output[r]:
-                s.room[FREE] += requests.held[r]
-                requests.held[r] = 0.0
-                left += 1
-                after = requests.then[r]
-                if after >= 0:
-                    requests.arrival[after] += now
-                    heapq.heappush(coming, (requests.arrival[after], after))
-                continue
-        s.running[position] = r
-        position += 1
-    s.at[COUNT] = position
-    return left
+def _sample(f: Fleet, memory: Memory, log: Log, now: float, seconds: float, tokens: int, decodes: int) -> None:
+    """The state of the fleet, every so often."""
+    if log.marks[KEPT] == SAMPLES:
+        log.samples[: SAMPLES // 2] = log.samples[::2].copy()
+        log.marks[KEPT], log.marks[EVERY] = SAMPLES // 2, log.marks[EVERY] * 2
+    row, up = log.samples[log.marks[KEPT]], 0
+    row[0], row[1], row[5], row[6] = now, seconds, tokens, decodes
+    for k in range(f.active.size):
+        row[2] += f.active[k]
+        row[3] += f.waiting[k] + f.waiting[f.active.size + 1 + k]
+        if f.status[k] == UP or f.status[k] == DRAINING:
+            up += 1
+            row[4] += 1.0 - (f.free[k] - f.cached[k]) / memory.capacity
+    row[3] += f.waiting[f.active.size]
+    row[4] /= max(up, 1)
+    row[7] = up
+    log.marks[KEPT] += 1
+
+
+@numba.njit(cache=True)
+def _advance(
+    f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, plan: Plan, heap: Heap, log: Log, k: int, slot: int,
+    now: float,
+) -> None:  # fmt: skip
+    """After a step: new tokens are seen, requests that have all theirs leave and let others come."""
+    size, left, sent = f.batch_size[k, slot], 0, 0
+    for i in range(size):
+        r = f.batch[k, slot, i]
+        sent += requests.computed[r] + requests.taken[r] == requests.prompt[r] + requests.made[r]
+    shown = now
+    if plan.chunk_s > 0.0:
+        shown = f.front_free[k] = max(f.front_free[k], now) + sent * plan.chunk_s
+    for i in range(size):
+        r = f.batch[k, slot, i]
+        requests.computed[r] += requests.taken[r]
+        requests.taken[r] = requests.under_way[r] = 0
+        if requests.computed[r] < requests.prompt[r] + requests.made[r]:
+            continue
+        if requests.pinned[r] < requests.node_from[r + 1] - requests.node_from[r] or requests.made[r] == 0:
+            publish(f, cache, requests, memory, k, r)
+        seen = max(shown, requests.last[r])  # another replica's process may be behind
+        if requests.made[r] == 0:
+            requests.first[r] = seen
+        else:
+            log.gaps[
+                min(int(np.log(max(seen - requests.last[r], LEAST_GAP_S) / LEAST_GAP_S) * _SCALE), GAP_BINS - 1)
+            ] += 1
+        requests.made[r] += 1
+        requests.last[r] = seen
+        if requests.made[r] == requests.output[r]:
+            leave(f, cache, requests, memory, k, r, True)
+            left += 1
+            log.marks[ENDED] += 1
+            after = requests.then[r]
+            if after >= 0:
+                requests.arrival[after] += seen
+                requests.home[after] = k
+                heapq.heappush(heap, (requests.arrival[after], COME, after, 0))
+        elif is_prefill(f, k):
+            size_bytes = sequence_bytes(memory, requests.computed[r])
+            f.sums[k, MOVED_BYTES] += size_bytes
+            f.link_free[k] = max(f.link_free[k], now) + plan.link_latency_s + size_bytes * plan.link_s_per_byte
+            heapq.heappush(heap, (f.link_free[k], MOVE, r, f.epoch[k]))
+            requests.taken[r] = -1
+            left += 1
+    f.batch_size[k, slot] = 0
+    if left > 0:
+        position = 0
+        for i in range(f.active[k]):
+            r = f.running[k, i]
+            if requests.made[r] < requests.output[r] and requests.taken[r] >= 0:
+                f.running[k, position] = r
+                position += 1
+            elif requests.taken[r] < 0:
+                requests.taken[r] = 0
+        f.active[k] = position
+    stop_idle(f, k, now)

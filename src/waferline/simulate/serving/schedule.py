@@ -4,132 +4,161 @@ from __future__ import annotations
 
 import numba
 
-from waferline.simulate.serving.state import BUDGET, COUNT, FREE, HEAD, RESERVE, TAIL, Memory, Replica, Requests, Rules
+from waferline.simulate.serving.prefix import found, idle_bytes, keep, leave, make_room
+from waferline.simulate.serving.queue import foremost, pop, push
+from waferline.simulate.serving.state import Cache, Fleet, Memory, Requests, Rules
 from waferline.simulate.serving.step_time import sequence_bytes
 
 RETRACTION_STEPS = 20.0  # decodes that a retraction makes room for
 
 
 @numba.njit(cache=True)
-def schedule(s: Replica, requests: Requests, rules: Rules, memory: Memory, now: float) -> None:
-    """Fill a step: `s.taken` tells how many tokens each running request takes."""
-    s.taken[: s.at[COUNT]] = 0
-    s.at[BUDGET] = rules.max_tokens
+def schedule(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int, now: float) -> None:
+    """Fill a step of replica `k`: `requests.taken` tells how many tokens each running request takes."""
+    f.budget[k] = rules.max_tokens
     if not rules.mixed:
-        take(s, requests, rules, memory, True, False)  # a prompt that was cut goes on first
-        admit(s, requests, rules, memory, now)
-        if s.at[BUDGET] == rules.max_tokens:
-            take(s, requests, rules, memory, False, True)
+        take(f, cache, requests, rules, memory, k, True, False)  # a prompt that was cut goes on first
+        admit(f, cache, requests, rules, memory, k, now)
+        if f.budget[k] == rules.max_tokens:
+            take(f, cache, requests, rules, memory, k, False, True)
         return
     if rules.decodes_first:
-        evicted = take(s, requests, rules, memory, False, True)
-        evicted |= take(s, requests, rules, memory, True, True)
+        evicted = take(f, cache, requests, rules, memory, k, False, True)
+        evicted |= take(f, cache, requests, rules, memory, k, True, True)
     else:
-        evicted = take(s, requests, rules, memory, True, True)
+        evicted = take(f, cache, requests, rules, memory, k, True, True)
     if not evicted:
-        admit(s, requests, rules, memory, now)
+        admit(f, cache, requests, rules, memory, k, now)
 
 
 @numba.njit(cache=True)
-def take(s: Replica, requests: Requests, rules: Rules, memory: Memory, prompts: bool, decodes: bool) -> bool:
+def take(
+    f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int, prompts: bool, decodes: bool
+) -> bool:
     """Give tokens to running requests in the order of admission: to those that read a prompt, that generate, or both.
 
     Where memory ends, requests are put back until there is room. Returns whether one was.
     """
     evicted, i = False, 0
-    while i < s.at[COUNT]:
-        r = s.running[i]
+    while i < f.active[k]:
+        r = f.running[k, i]
         left = requests.prompt[r] + requests.made[r] - requests.computed[r]
         reads = left > 1 or requests.made[r] == 0
-        if s.taken[i] > 0 or s.at[BUDGET] == 0 or not (prompts if reads else decodes):
+        if requests.taken[r] > 0 or f.budget[k] == 0 or not (prompts if reads else decodes):
             i += 1
             continue
-        some = min(left, s.at[BUDGET])
-        more = max(sequence_bytes(memory, requests.computed[r] + some) - requests.held[r], 0.0)
-        if more > s.room[FREE]:
+        some = min(left, f.budget[k])
+        more = sequence_bytes(memory, requests.computed[r] + some) - memory.full * requests.shared[r] - requests.held[r]
+        if more > f.free[k]:
+            gone = put_back(f, cache, requests, rules, memory, k)
+            if gone < 0:  # all others are in steps under way
+                return True
             evicted = True
-            gone = put_back(s, requests, rules)
             i -= gone < i  # those behind it moved up
             continue
-        requests.held[r] += more
-        s.room[FREE] -= more
-        s.taken[i] = some
-        s.at[BUDGET] -= some
+        if more > 0.0:
+            requests.held[r] += more
+            f.free[k] -= more
+            make_room(f, cache, memory, k)
+        requests.taken[r] = some
+        f.budget[k] -= some
         i += 1
     return evicted
 
 
 @numba.njit(cache=True)
-def put_back(s: Replica, requests: Requests, rules: Rules) -> int:
-    """Take a request out of memory, to the head of the queue: it reads all its tokens again. Returns its position."""
-    gone = s.at[COUNT] - 1
-    if rules.evict_fewest:
-        for i in range(s.at[COUNT]):
-            if requests.made[s.running[i]] < requests.made[s.running[gone]]:
-                gone = i
-    r = s.running[gone]
-    s.room[FREE] += requests.held[r]
-    s.at[BUDGET] += s.taken[gone]
-    requests.held[r] = 0.0
+def put_back(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int) -> int:
+    """Take a request out of memory, to the head of the queue: it reads all its tokens again. Returns its position, or -1."""
+    gone = -1
+    for i in range(f.active[k] - 1, -1, -1):
+        r = f.running[k, i]
+        if requests.under_way[r] == 1:
+            continue
+        if gone < 0:
+            gone = i
+            if not rules.evict_fewest and f.head.shape[1] == 1:
+                break
+            continue
+        other = f.running[k, gone]
+        later = requests.priority[r] - requests.priority[other]
+        if later > 0 or (later == 0 and rules.evict_fewest and requests.made[r] < requests.made[other]):
+            gone = i
+    if gone < 0:
+        return -1
+    r = f.running[k, gone]
+    f.budget[k] += requests.taken[r]
+    requests.taken[r] = 0
     requests.computed[r] = 0
+    requests.moved[r] = 0
     requests.preempted[r] += 1
-    for i in range(gone, s.at[COUNT] - 1):
-        s.running[i] = s.running[i + 1]
-        s.taken[i] = s.taken[i + 1]
-    s.at[COUNT] -= 1
-    s.at[HEAD] -= 1
-    s.queue[s.at[HEAD]] = r
+    leave(f, cache, requests, memory, k, r, False)
+    for i in range(gone, f.active[k] - 1):
+        f.running[k, i] = f.running[k, i + 1]
+    f.active[k] -= 1
+    push(f, requests, k, r, True)
     if rules.reserve_steps > 0.0:
-        s.room[RESERVE] = _after_retraction(s, requests)
+        f.reserve[k] = _after_retraction(f, requests, k)
     return gone
 
 
 @numba.njit(cache=True)
-def _after_retraction(s: Replica, requests: Requests) -> float:
+def _after_retraction(f: Fleet, requests: Requests, k: int) -> float:
     """Share that running requests have generated on average, and a little more (SGLang `retract_decode`)."""
     made, total = 0.0, 1.0
-    for i in range(s.at[COUNT]):
-        made += requests.made[s.running[i]] + RETRACTION_STEPS
-        total += requests.output[s.running[i]]
+    for i in range(f.active[k]):
+        made += requests.made[f.running[k, i]] + RETRACTION_STEPS
+        total += requests.output[f.running[k, i]]
     return min(made / total, 1.0)
 
 
 @numba.njit(cache=True)
-def reserved(r: int, s: Replica, requests: Requests, rules: Rules, memory: Memory) -> float:
-    """Bytes that request `r` is kept room for, beyond what it holds."""
-    to_come = min(float(requests.output[r] - requests.made[r]), rules.reserve_tokens) * s.room[RESERVE]
+def reserved(r: int, requests: Requests, rules: Rules, memory: Memory, share: float) -> float:
+    """Bytes that request `r` is kept room for, beyond what it holds and shares."""
+    to_come = min(float(requests.output[r] - requests.made[r]), rules.reserve_tokens) * share
     final = sequence_bytes(memory, int(requests.prompt[r] + requests.made[r] + to_come))
-    return max(final - requests.held[r], 0.0)
+    return max(final - memory.full * requests.shared[r] - requests.held[r], 0.0)
 
 
 @numba.njit(cache=True)
-def admit(s: Replica, requests: Requests, rules: Rules, memory: Memory, now: float) -> None:
+def admit(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int, now: float) -> None:
     """Waiting requests in their order, until one finds no place: those behind it wait, too."""
-    ahead = 0.0
-    if s.room[RESERVE] > 0.0:
-        for i in range(s.at[COUNT]):
-            ahead += reserved(s.running[i], s, requests, rules, memory)
-    room = s.room[FREE] - rules.watermark * memory.capacity
-    while s.at[HEAD] < s.at[TAIL] and s.at[BUDGET] > 0 and s.at[COUNT] < rules.max_sequences:
-        r = s.queue[s.at[HEAD]]
+    if rules.wait_for_all and f.active[k] > 0:
+        return
+    ahead, share = 0.0, f.reserve[k]
+    if share > 0.0:
+        for i in range(f.active[k]):
+            ahead += reserved(f.running[k, i], requests, rules, memory, share)
+    room = f.free[k] - rules.watermark * memory.capacity
+    while f.budget[k] > 0 and f.active[k] < rules.max_sequences:
+        r = foremost(f, k)
+        if r < 0:
+            return
         known = requests.prompt[r] + requests.made[r]
-        cached = min(requests.shared[r], known - 1) // memory.block * memory.block  # the last token is computed anew
-        some = min(known - cached, s.at[BUDGET])
+        hits = (
+            min(found(cache, requests, k, r), known - 1) // memory.block * memory.block
+        )  # the last one is computed anew
+        cached = known - 1 if requests.moved[r] == 1 else hits
+        some = min(known - cached, f.budget[k])
         if some < known - cached and not rules.chunked:
             return
-        needed = sequence_bytes(memory, cached + some)
-        if max(needed, reserved(r, s, requests, rules, memory) if s.room[RESERVE] > 0.0 else 0.0) + ahead > room:
+        own = sequence_bytes(memory, cached + some) - memory.full * hits
+        idle = idle_bytes(cache, requests, memory, k, r, hits)
+        requests.shared[r] = hits
+        whole = max(own, reserved(r, requests, rules, memory, share) if share > 0.0 else 0.0)
+        if whole + idle + ahead > room:
+            requests.shared[r] = 0
             return
-        requests.computed[r] = cached
-        requests.held[r] = needed
-        s.room[FREE] -= needed
-        room -= needed
+        pop(f, requests, k)
+        keep(f, cache, requests, memory, k, r, hits)
+        f.free[k] -= own
+        make_room(f, cache, memory, k)
+        requests.computed[r], requests.held[r], requests.taken[r] = cached, own, some
         if requests.admitted[r] < 0.0:
             requests.admitted[r] = now
-        s.running[s.at[COUNT]] = r
-        s.taken[s.at[COUNT]] = some
-        s.at[COUNT] += 1
-        s.at[HEAD] += 1
-        s.at[BUDGET] -= some
-        if s.room[RESERVE] > 0.0:
-            ahead += reserved(r, s, requests, rules, memory)
+            requests.hits[r] = hits
+        f.running[k, f.active[k]] = r
+        f.active[k] += 1
+        f.budget[k] -= some
+        room -= own + idle
+        if share > 0.0:
+            ahead += reserved(r, requests, rules, memory, share)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import numpy as np
 
 from waferline.arrays import AnyArray
 from waferline.errors import FileFormatError
-from waferline.simulate.serving.traffic import MOST_REQUESTS, MOST_TOKENS
+from waferline.simulate.serving.lengths import MOST_TOKENS
+from waferline.simulate.serving.traffic import MOST_REQUESTS
 
 # Column → the spellings of published traces: our own, Azure's (2023, 2024), BurstGPT's, Mooncake's, vLLM's and guidellm's.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -28,6 +28,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "block_hashes": ("block_hashes", "hash_ids"),
 }  # fmt: skip
 _REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens")
+BLOCK_TOKENS = 512  # that a block hash of a published trace stands for (Mooncake)
 _LINE_BYTES = 10_000_000
 _MILLISECONDS = "input_length"  # Mooncake's own files count their times in milliseconds
 
@@ -58,7 +59,9 @@ def read_trace(path: str | Path) -> dict[str, AnyArray]:
         "output_tokens": np.array([f[2] for f in found]),
     }
     if any(f[3] for f in found):
-        columns["block_hashes"] = np.array([f[3] for f in found], dtype=object)
+        hashes = np.empty(len(found), dtype=object)
+        hashes[:] = [f[3] for f in found]
+        columns |= {"block_hashes": hashes, "block_tokens": np.array(BLOCK_TOKENS)}
     return columns
 
 
@@ -123,18 +126,3 @@ def _seconds(text: Any) -> float:
         if not str(text).strip()[:1].isdigit():  # NumPy takes words, too: `now`
             raise
         return float(np.datetime64(str(text).strip().replace(" ", "T"), "us").astype(np.int64)) * 1e-6
-
-
-def shared_tokens(trace: Mapping[str, AnyArray], block: int, most_blocks: int) -> AnyArray:
-    """Prompt tokens that a prefix cache of `most_blocks` blocks holds when a request comes; the least recently used go first."""
-    kept: OrderedDict[int, None] = OrderedDict()
-    shared = np.zeros(len(trace["arrival_s"]), np.int64)
-    for i, blocks in enumerate(trace["block_hashes"]):
-        hits = next((n for n, b in enumerate(blocks) if b not in kept), len(blocks))
-        shared[i] = min(hits * block, int(trace["prompt_tokens"][i]) - 1)  # its last token is computed anew
-        for b in blocks:
-            kept[b] = None
-            kept.move_to_end(b)
-        while len(kept) > most_blocks:
-            kept.popitem(last=False)
-    return shared

@@ -1,0 +1,153 @@
+"""A fleet of replicas, ready to run: rules, memory and step times of one, and what stands around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from waferline.arrays import AnyArray, FloatArray
+from waferline.errors import DoesNotFitError, InvalidInputError
+from waferline.formats import Precision
+from waferline.predict.memory import Asked, footprint, kv_cache_bytes
+from waferline.predict.serving import ServingCase
+from waferline.predict.step import StepModel
+from waferline.simulate.serving.loop import serve
+from waferline.simulate.serving.state import (
+    DOWN,
+    ROUTERS,
+    Fleet,
+    Memory,
+    Plan,
+    Requests,
+    Rules,
+    cache_of,
+    fleet_of,
+)  # fmt: skip
+from waferline.traffic.options import Autoscale, Failure, ServerOptions
+from waferline.traffic.scheduler import Scheduler, scheduler_of
+from waferline.workloads.scenario import Parallel
+from waferline.workloads.spec import Transformer
+from waferline.workloads.step_tables import StepTables
+
+_LONG = 1 << 20  # tokens: beyond every window
+_MOST_CELLS = 400_000_000  # replicas × (places, or nodes of prefixes): some GB
+_ACTIVATION_BYTES = 2.0  # of a number that passes from stage to stage
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRun:
+    """What a run left behind, beside the requests' fates. samples: rows of `loop.SAMPLE_COLUMNS`; gaps: their histogram."""
+
+    samples: FloatArray
+    gaps: AnyArray
+    fleet: Fleet
+    cut_off: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One replica: its scheduler, memory and step times."""
+
+    scheduler: Scheduler
+    rules: Rules
+    memory: Memory
+    steps: StepTables
+
+    def run(self, requests: Requests, replicas: int, plan: Plan) -> FleetRun:
+        """Run the requests over replicas; their fates are written into them. Raises: DoesNotFitError, InvalidInputError."""
+        nodes = int(requests.node.max(initial=-1)) + 1
+        if replicas * max(self.rules.max_sequences * (1 + self.rules.stages), nodes * 4) > _MOST_CELLS:
+            raise InvalidInputError(
+                f"{replicas:,} replicas of {self.rules.max_sequences:,} sequences and {nodes:,} prefixes are too many to simulate"
+            )
+        fleet = fleet_of(replicas, requests, self.rules, self.memory, plan)
+        samples, gaps, cut, stuck = serve(
+            requests, self.rules, self.memory, self.steps, fleet, cache_of(replicas, requests), plan
+        )
+        if stuck >= 0 and (fleet.status == DOWN).all():
+            raise InvalidInputError("requests are left when the last replica has failed")
+        if stuck >= 0:
+            raise DoesNotFitError(
+                f"a request of {requests.prompt[stuck]} prompt and {requests.output[stuck]} output tokens fits no empty memory"
+            )
+        return FleetRun(samples, gaps, fleet, cut)
+
+
+def plan_of(
+    options: ServerOptions,
+    scheduler: Scheduler,
+    case: ServingCase,
+    scaled: Autoscale | None,
+    failures: Sequence[Failure],
+) -> Plan:
+    """What stands around the replicas. Raises: InvalidInputError where caches have no link to move over."""
+    link = case.device.link("scale-out") or case.device.link("scale-up")
+    rate, latency = options.link_bytes_per_s(), 0.0 if link is None else link.latency_s
+    if rate is None and options.prefill_replicas:
+        if link is None:
+            raise InvalidInputError(
+                f"{case.device.name} has no link that caches could move over", hint="name its kv_link"
+            )
+        rate = link.bandwidth_bytes_per_s
+    auto = scaled or Autoscale(0, 0, target=0.0)
+    return Plan(
+        router=ROUTERS.index(options.router or "round-robin"),
+        prefill=options.prefill_replicas,
+        link_latency_s=latency,
+        link_s_per_byte=0.0 if rate is None else 1.0 / rate,
+        least=auto.least,
+        target=float(auto.target),
+        start_s=auto.start_s,
+        interval_s=auto.interval_s,
+        patience_s=auto.patience_s,
+        front_s=scheduler.front_s,
+        chunk_s=scheduler.chunk_s,
+        fail_at=np.array([f.at_s for f in failures], dtype=float),
+        fail_replica=np.array([f.replica for f in failures], dtype=np.int64),
+        fail_for=np.array([f.for_s for f in failures], dtype=float),
+    )
+
+
+def server_of(case: ServingCase, label: str, parallel: Parallel, options: ServerOptions, longest: int) -> Server:
+    """One replica of `parallel` devices. longest: tokens of the longest sequence."""
+    scheduler = scheduler_of(case.engine.name, options.policy)
+    stages = int(np.max(parallel.pp))
+    rules = scheduler.on(
+        case.engine, case.device, sequences=options.max_num_seqs, tokens=options.max_num_batched_tokens
+    )
+    if not rules.chunked:  # a prompt that is read whole needs a step that takes it: such engines are started so
+        rules = rules._replace(max_tokens=max(rules.max_tokens, longest))
+    if stages > 1 and scheduler.pipelined:
+        link = case.device.link("scale-up") or case.device.link("scale-out")
+        hop = 0.0 if link is None else case.model.hidden_size * _ACTIVATION_BYTES / link.bandwidth_bytes_per_s
+        rules = rules._replace(stages=stages, hop_s=hop)
+    memory = _memory(case, label, parallel, scheduler.block)
+    fitting = int(memory.capacity // max(memory.full * scheduler.block + memory.state, 1.0)) + 1
+    rules = rules._replace(max_sequences=max(min(rules.max_sequences, fitting), 1))
+    most_rows = rules.max_tokens + (rules.max_sequences if rules.mixed else 0)
+    one_stage = Parallel.of(tp=parallel.tp, ep=parallel.ep)
+    model = StepModel.of(case, label, one_stage, scheduler.graphed, scheduler.graphs(case.device))
+    steps = model.tables(rules.max_sequences, max(most_rows, 2), longest)
+    if scheduler.overlap:  # the host time of sequences hides behind the step before
+        steps = steps._replace(host_sequences=0.0)
+    return Server(scheduler, rules, memory, steps)
+
+
+def _memory(case: ServingCase, label: str, parallel: Parallel, block: int) -> Memory:
+    """What one device has for the KV cache, and what a sequence takes of it."""
+    precision, engine = case.precision(label), case.engine
+    held = footprint(case.model, case.device, engine, precision, Asked(1.0, 1.0, 1.0, 1.0), parallel)
+    stages = float(np.max(parallel.pp))
+    state, full, window, tokens = _cache_shape(case.model, precision, parallel)
+    return Memory(float(held.room_bytes), block, full / stages, window / stages, tokens, state / stages)
+
+
+def _cache_shape(model: Transformer, precision: Precision, parallel: Parallel) -> tuple[float, float, float, float]:
+    """(state, bytes a token without end, bytes a token inside the window, tokens of the window), from the cache's own size."""
+    size = lambda tokens: float(kv_cache_bytes(model, precision, float(tokens), parallel.tp))  # noqa: E731
+    state, full = size(0), size(_LONG + 1) - size(_LONG)
+    window = size(1) - state - full
+    tokens = (size(_LONG) - state - full * _LONG) / window if window > 0.0 else 0.0
+    return state, full, window, tokens

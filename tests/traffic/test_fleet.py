@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.traffic.test_loop import ALONE, MIXED, SCHEDULERS, _memory, _serve, _steps
+from tests.traffic.test_loop import ALONE, MIXED, SCHEDULERS, memory_of, served, steps_of
 
 from waferline.simulate.serving.loop import SAMPLE_COLUMNS
 from waferline.simulate.serving.state import PROMPT_TOKENS, ROUTERS, UP_S, Plan, requests_of
@@ -59,7 +59,9 @@ def test_nothing_is_lost_whatever_happens_to_replicas(
     if fail is not None:
         changes |= {"fail_at": [fail[0]], "fail_replica": [fail[1] % replicas], "fail_for": [fail[2]]}
     rules = SCHEDULERS[name]._replace(stages=stages, max_tokens=512 if not SCHEDULERS[name].chunked else 64)
-    samples, gaps, fleet, stuck = _serve(requests, rules, _memory(float(room)), _steps(), _plan(**changes), replicas)
+    samples, gaps, fleet, stuck = served(
+        requests, rules, memory_of(float(room)), steps_of(), _plan(**changes), replicas
+    )
     assert stuck == -1
     assert (requests.made == requests.output).all() and not requests.held.any() and not requests.pinned.any()
     assert fleet.free == pytest.approx(np.full(replicas, room)) and not fleet.active.any() and not fleet.waiting.any()
@@ -77,7 +79,7 @@ def test_a_conversation_finds_its_own_history_and_forgets_it_when_room_ends() ->
     traffic = Traffic(requests=4, turns=4, prompt=20, output=9, think_s=1.0)
     requests = traffic.sent()
     assert requests.prompt.tolist() == [20, 49, 78, 107]
-    _serve(requests, MIXED, _memory(1000.0), _steps())
+    served(requests, MIXED, memory_of(1000.0), steps_of())
     assert requests.hits.tolist() == [0, 28, 56, 84]  # whole blocks of four of the 28, 57 and 86 that were computed
     small = traffic.sent()
     small = small._replace(arrival=np.array([0.0, 1.0, 1.0, 1.0]))
@@ -88,7 +90,7 @@ def test_a_conversation_finds_its_own_history_and_forgets_it_when_room_ends() ->
         node=small.node,
         node_tokens=small.node_tokens,
     )
-    _serve(mixed, MIXED, _memory(116.0), _steps())
+    served(mixed, MIXED, memory_of(116.0), steps_of())
     assert mixed.hits[1] < 28  # what came in between needed the room
     assert (mixed.made == mixed.output).all()
 
@@ -98,7 +100,7 @@ def test_the_prefix_router_brings_a_conversation_home() -> None:
     read = {}
     for router in ROUTERS:
         requests = traffic.sent()
-        _, _, fleet, _ = _serve(requests, MIXED, _memory(1e5), _steps(), _plan(router=ROUTERS.index(router)), 4)
+        _, _, fleet, _ = served(requests, MIXED, memory_of(1e5), steps_of(), _plan(router=ROUTERS.index(router)), 4)
         read[router] = fleet.sums[:, PROMPT_TOKENS].sum()
     assert read["prefix"] == read["session"] < 0.6 * read["round-robin"]
 
@@ -108,7 +110,7 @@ def test_least_loaded_waits_less_than_in_turn() -> None:
     for router in ("round-robin", "least-loaded"):
         requests = Traffic(requests=20_000, rate_per_s=40.0, prompt=1, output="exponential:80").sent()
         plan = _plan(router=ROUTERS.index(router))
-        _serve(requests, MIXED._replace(max_sequences=1), _memory(1e9), _steps(prompt_token_s=0.0), plan, 4)
+        served(requests, MIXED._replace(max_sequences=1), memory_of(1e9), steps_of(prompt_token_s=0.0), plan, 4)
         waits[router] = (requests.admitted - requests.arrival).mean()
     assert waits["least-loaded"] < 0.6 * waits["round-robin"]
 
@@ -116,7 +118,7 @@ def test_least_loaded_waits_less_than_in_turn() -> None:
 def test_a_moved_cache_takes_its_time_and_is_not_read_again() -> None:
     requests = requests_of(np.zeros(1), np.array([32]), np.array([3]))
     plan = _plan(prefill=1, link_s_per_byte=0.01, link_latency_s=0.5)
-    _, _, fleet, _ = _serve(requests, MIXED, _memory(100.0), _steps(), plan, 2)
+    _, _, fleet, _ = served(requests, MIXED, memory_of(100.0), steps_of(), plan, 2)
     prefill, decode = 1e-3 + 32e-5, 1e-3
     assert requests.first[0] == pytest.approx(prefill)
     assert requests.last[0] == pytest.approx(prefill + 0.5 + 32 * 0.01 + 2 * decode)
@@ -126,19 +128,19 @@ def test_a_moved_cache_takes_its_time_and_is_not_read_again() -> None:
 def test_a_failed_replica_s_requests_are_served_by_others() -> None:
     requests = requests_of(np.zeros(2), np.full(2, 8), np.full(2, 100))
     plan = _plan(fail_at=[0.05], fail_replica=[0], fail_for=[np.inf])
-    _, _, fleet, stuck = _serve(requests, MIXED, _memory(1e3), _steps(), plan, 2)
+    _, _, fleet, stuck = served(requests, MIXED, memory_of(1e3), steps_of(), plan, 2)
     assert stuck == -1 and requests.home.tolist() == [1, 1]
     assert requests.last[0] == pytest.approx(0.15, rel=0.05)  # it began again
     assert fleet.sums[0, UP_S] == pytest.approx(0.05)
     alone = requests_of(np.zeros(1), np.full(1, 8), np.full(1, 100))
-    assert _serve(alone, MIXED, _memory(1e3), _steps(), plan)[-1] == 0  # nobody is left
+    assert served(alone, MIXED, memory_of(1e3), steps_of(), plan)[-1] == 0  # nobody is left
 
 
 def test_a_fleet_grows_with_its_work_and_shrinks_again() -> None:
     requests = Traffic(requests=3000, rate_per_s=100.0, prompt=8, output=50).sent()
     requests = requests._replace(arrival=np.concatenate([requests.arrival[:2000], requests.arrival[2000:] + 60.0]))
     plan = _plan(least=1, target=4.0, start_s=0.5, interval_s=0.1, patience_s=1.0)
-    samples, _, fleet, _ = _serve(requests, MIXED._replace(max_sequences=4), _memory(1e4), _steps(), plan, 4)
+    samples, _, fleet, _ = served(requests, MIXED._replace(max_sequences=4), memory_of(1e4), steps_of(), plan, 4)
     up = dict(zip(SAMPLE_COLUMNS, samples.T, strict=True))["replicas"]
     assert up[0] == 1 and up.max() >= 2
     assert fleet.sums[:, UP_S].sum() < 0.6 * 4 * requests.last.max()
@@ -149,11 +151,11 @@ def test_stages_overlap_steps_of_different_requests() -> None:
     ends = {}
     for stages in (1, 2):
         requests = Traffic(requests=200, prompt=1, output=50).sent()
-        _serve(
+        served(
             requests,
             MIXED._replace(max_sequences=8, max_tokens=4, stages=stages),
-            _memory(1e6),
-            _steps(prompt_token_s=0.0),
+            memory_of(1e6),
+            steps_of(prompt_token_s=0.0),
         )
         ends[stages] = requests.last.max()
     assert ends[2] == pytest.approx(0.5 * ends[1], rel=0.1)
@@ -161,5 +163,5 @@ def test_stages_overlap_steps_of_different_requests() -> None:
 
 def test_the_important_go_first() -> None:
     requests = requests_of(np.zeros(20), np.full(20, 8), np.full(20, 5), priority=np.arange(20) % 2)
-    _serve(requests, MIXED._replace(max_sequences=2), _memory(1e3), _steps())
+    served(requests, MIXED._replace(max_sequences=2), memory_of(1e3), steps_of())
     assert requests.first[::2].max() < requests.first[1::2].min()

@@ -38,7 +38,7 @@ SCHEDULERS = {
 }
 
 
-def _steps(rows_s: float = 1e-3, prompt_token_s: float = 1e-5) -> StepTables:
+def steps_of(rows_s: float = 1e-3, prompt_token_s: float = 1e-5) -> StepTables:
     """A step of a fixed time, and a little for every row of a prompt."""
     grid, flat = np.array([1.0, 2.0, 1024.0]), np.zeros((3, 3))
     rows = rows_s + prompt_token_s * np.arange(4096.0)
@@ -48,7 +48,7 @@ def _steps(rows_s: float = 1e-3, prompt_token_s: float = 1e-5) -> StepTables:
 ALONE = Plan(0, 0, 0.0, 0.0, 0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, np.zeros(0), np.zeros(0, np.int64), np.zeros(0))
 
 
-def _serve(
+def served(
     requests: Requests, rules: Rules, memory: Memory, steps: StepTables, plan: Plan = ALONE, replicas: int = 1
 ) -> tuple[Any, Any, Fleet, int]:
     fleet = fleet_of(replicas, requests, rules, memory, plan)
@@ -61,7 +61,7 @@ def _common(tokens: Any) -> tuple[Any, Any, Any]:
     return np.arange(len(tokens) + 1), np.zeros(len(tokens), np.int64), tokens
 
 
-def _memory(tokens: float, block: int = 4) -> Memory:
+def memory_of(tokens: float, block: int = 4) -> Memory:
     return Memory(tokens, block, 1.0, 0.0, 0.0, 0.0)
 
 
@@ -85,7 +85,7 @@ def test_nothing_is_lost_made_or_overfull(
     requests = requests_of(np.full(n, gap_s) * (np.arange(n) if clients is None else 1.0), prompt, output,
                            nodes=_common(np.minimum(shared, prompt - 1)), then=then)  # fmt: skip
     rules = SCHEDULERS[name]._replace(max_sequences=places)
-    samples, gaps, fleet, stuck = _serve(requests, rules, _memory(float(room)), _steps())
+    samples, gaps, fleet, stuck = served(requests, rules, memory_of(float(room)), steps_of())
     assert stuck == -1
     assert (requests.made == output).all() and not requests.held.any()
     assert gaps.sum() == (output - 1).sum()
@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_run(seed: int, name: str) -> None:
             requests=50, rate_per_s=30.0, prompt="lognormal:20,cv=1", output="uniform:1,30", seed=seed
         ).sent()
         requests = requests._replace(prompt=np.minimum(requests.prompt, 60))
-        _serve(requests, SCHEDULERS[name], _memory(200.0), _steps())
+        served(requests, SCHEDULERS[name], memory_of(200.0), steps_of())
         fates.append(np.stack([requests.first, requests.last]))
     assert (fates[0] == fates[1]).all()
 
@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_run(seed: int, name: str) -> None:
 def test_one_place_and_equal_requests_are_an_m_d_1_queue(load: float) -> None:
     service_s = 1e-3 + 16 * 1e-5
     requests = Traffic(requests=200_000, rate_per_s=load / service_s, prompt=16, output=1).sent()
-    _serve(requests, MIXED._replace(max_sequences=1), _memory(64.0), _steps())
+    served(requests, MIXED._replace(max_sequences=1), memory_of(64.0), steps_of())
     waiting = (requests.first - requests.arrival - service_s).mean()
     assert waiting == pytest.approx(load * service_s / (2.0 * (1.0 - load)), rel=0.03)  # Pollaczek-Khinchine
 
@@ -129,7 +129,7 @@ def test_one_place_and_geometric_requests_are_an_m_m_1_queue() -> None:
     load, mean = 0.6, 200.0
     service_s = mean * 1e-3
     requests = Traffic(requests=200_000, rate_per_s=load / service_s, prompt=1, output=f"exponential:{mean}").sent()
-    _serve(requests, MIXED._replace(max_sequences=1), _memory(1e9), _steps(prompt_token_s=0.0))
+    served(requests, MIXED._replace(max_sequences=1), memory_of(1e9), steps_of(prompt_token_s=0.0))
     whole = (requests.last - requests.arrival).mean()
     assert whole == pytest.approx(service_s / (1.0 - load), rel=0.04)
 
@@ -140,7 +140,7 @@ def test_many_places_and_geometric_requests_are_an_m_m_c_queue() -> None:
     service_s = mean * 1e-3
     rate = load * places / service_s
     requests = Traffic(requests=300_000, rate_per_s=rate, prompt=1, output=f"exponential:{mean}", seed=1).sent()
-    _serve(requests, MIXED._replace(max_sequences=places), _memory(1e9), _steps(prompt_token_s=0.0))
+    served(requests, MIXED._replace(max_sequences=places), memory_of(1e9), steps_of(prompt_token_s=0.0))
     offered = load * places
     terms = np.cumprod([1.0, *(offered / k for k in range(1, places + 1))])
     erlang_c = terms[-1] / (1.0 - load) / (terms[:-1].sum() + terms[-1] / (1.0 - load))
@@ -152,23 +152,23 @@ def test_many_places_and_geometric_requests_are_an_m_m_c_queue() -> None:
 def test_little_s_law_holds_in_a_closed_loop(name: str) -> None:
     clients = 6
     requests = Traffic(requests=20_000, clients=clients, prompt=20, output=30).sent()
-    _serve(requests, SCHEDULERS[name], _memory(1e9), _steps())
+    served(requests, SCHEDULERS[name], memory_of(1e9), steps_of())
     inside = (requests.last - requests.arrival).sum() / requests.last.max()
     assert inside == pytest.approx(clients, rel=0.01)
 
 
 def test_a_cached_prefix_is_not_read_again_but_for_its_last_token() -> None:
-    steps = _steps()
+    steps = steps_of()
     for common, read in ((0, 32), (16, 16), (31, 4), (30, 4)):
         requests = requests_of(np.array([0.0, 1.0]), np.full(2, 32), np.ones(2), nodes=_common(np.full(2, common)))
-        _serve(requests, MIXED, _memory(1e3), steps)
+        served(requests, MIXED, memory_of(1e3), steps)
         assert requests.first[1] - 1.0 == pytest.approx(steps.rows_s[read])
         assert requests.hits.tolist() == [0, 32 - read]
 
 
 def test_a_request_that_no_empty_memory_holds_is_named() -> None:
     requests = requests_of(np.zeros(2), np.array([8, 100]), np.array([2, 2]))
-    assert _serve(requests, MIXED, _memory(50.0), _steps())[-1] == 1
+    assert served(requests, MIXED, memory_of(50.0), steps_of())[-1] == 1
 
 
 def test_the_newest_or_the_shortest_makes_room() -> None:
@@ -176,7 +176,7 @@ def test_the_newest_or_the_shortest_makes_room() -> None:
     for name, again in (("vllm", 2), ("sglang", 2)):
         rules = SCHEDULERS[name]._replace(reserve=0.0)
         requests: Requests = requests_of(np.array([0.0, 0.0, 0.01]), np.full(3, 8), np.full(3, 40))
-        _serve(requests, rules, _memory(100.0), _steps())
+        served(requests, rules, memory_of(100.0), steps_of())
         assert requests.preempted[again] > 0 and not requests.preempted[0]
 
 

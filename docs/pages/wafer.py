@@ -162,10 +162,11 @@ def streaming() -> str:
                     f"{pass_s:.3g}",
                     f"{rate:,.4g}" if np.isfinite(rate) else "–",
                     str(r["bottleneck"]),
-                    f"{float(r['optimal_batch_size']):.0f}",
+                    f"{float(r['break_even_batch_size']):,.0f}",
+                    f"{float(r['max_batch_size']):,.0f}",
                 ]
             )
-    header = ("model", "phase", "batch", "fits", "pass, s", "tok/s", "bound by", "optimal batch")
+    header = ("model", "phase", "batch", "fits", "pass, s", "tok/s", "bound by", "break-even batch", "largest batch")
     return markdown_table(header, rows, left=2)
 
 

@@ -76,7 +76,7 @@ def _side(grid: str) -> int:
 
 
 def predict_streaming(model: Any, device: Device, request: Asked) -> WeightStreamingResult:
-    """Weights streamed: the prefill pass, with the decode step's `tpot_s` and rate beside it, on `devices` wafers."""
+    """Weights streamed: the decode step, with the prefill's `ttft_s` and rate beside it, on `devices` wafers."""
     stream = WeightStreamingModel()
     prompt = _DEFAULT_PROMPT if request.prompt is None else request.prompt
     precision = request.precision or _DEFAULT_PRECISION
@@ -86,18 +86,27 @@ def predict_streaming(model: Any, device: Device, request: Asked) -> WeightStrea
     prefill = stream.solve(model, device, prompt, request.batch, precision, phase="prefill", **shared)
     decode = stream.solve(model, device, context, request.batch, precision, phase="decode", **shared)
     ok = np.where(prefill["feasible"] & decode["feasible"], 1.0, np.nan)
+    itl = ok * decode["pass_s"]
     values = {
-        **prefill.values,
+        **decode.values,
         "feasible": prefill["feasible"] & decode["feasible"],
         "ttft_s": ok * prefill["pass_s"],
-        "tpot_s": ok * decode["pass_s"],
-        "output_tokens_per_s": decode["throughput_tokens_per_s"],
-        "request_s": ok * (prefill["pass_s"] + request.output * decode["pass_s"]),
+        "itl_s": itl,
+        "tpot_s": itl,
+        "prefill_tokens_per_s": prefill["throughput_tokens_per_s"],
+        "user_tokens_per_s": 1.0 / itl,
+        "throughput_tokens_per_s": ok * decode["throughput_tokens_per_s"],
+        "output_tokens_per_s": ok * decode["throughput_tokens_per_s"],
+        "max_batch_size": np.minimum(prefill["max_batch_size"], decode["max_batch_size"]),
+        "request_s": ok * prefill["pass_s"] + request.output * itl,
+        "prefill_bottleneck": prefill["bottleneck"],
         "decode_bottleneck": decode["bottleneck"],
+        "light_ttft_s": prefill["light_pass_s"],
+        "light_itl_s": decode["light_pass_s"],
         "light_tpot_s": decode["light_pass_s"],
         "devices": np.asarray(float(systems)),
     }
-    return replace(prefill, values=values, operators=(*prefill.operators, *decode.operators))
+    return replace(decode, values=values, operators=(*prefill.operators, *decode.operators))
 
 
 def _with_kv(request: Asked) -> str:

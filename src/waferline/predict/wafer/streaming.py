@@ -62,14 +62,20 @@ class WeightStreamingResult(Result):
     layer_injection_time = Field("layer_injection_s", "The same as `layer_injection`")
     layer_compute_time = Field("layer_compute_s", "The same as `layer_compute`")
     layer_time = Field("layer_s", "One (mean) layer: the longer of the two")
-    optimal_batch_size = Field("optimal_batch_size", "Smallest batch that hides the stream, or the largest that fits")
+    break_even_batch_size = Field(
+        "break_even_batch_size", "Smallest batch that hides the stream, whether it fits or not"
+    )
+    optimal_batch_size = Field("optimal_batch_size", "The smaller of `break_even_batch_size` and `max_batch_size`")
     break_even = Field(
         "break_even_tokens", "T*: tokens in flight at which the layers' matrices take as long as streaming them"
     )
     max_tokens = Field("max_tokens", "Tokens in flight that fit the SRAM")
-    max_batch_size = Field("max_batch_size", "Sequences of this length that fit")
+    max_batch_size = Field("max_batch_size", "Largest batch of sequences of this length that fits")
     sram_utilization = Field("sram_utilization", "Share of the SRAM in use; above 1 where infeasible")
     wafer_memory_utilization = Field("sram_utilization", "The same as `sram_utilization`")
+    ttft = Field("ttft_s", "Time to first token: the prefill pass, where both phases are asked for")
+    itl = Field("itl_s", "Inter-token latency: the decode pass, where both phases are asked for")
+    prefill_throughput = Field("prefill_tokens_per_s", "Prompt tokens per second, where both phases are asked for")
     light_pass = Field("light_pass_s", "Speed-of-light bound of `pass_time`: efficiency 1, nothing to fill")
 
     @property
@@ -84,7 +90,7 @@ class WeightStreamingResult(Result):
 
 @dataclass(frozen=True, slots=True)
 class WeightStreamingModel:
-    """Closed-form weight streaming on a wafer (or any device with an I/O link and one memory)."""
+    """Closed-form weight streaming on a wafer (or any machine whose file gives it a link of scope `io` to its weights)."""
 
     def solve(
         self,
@@ -95,11 +101,11 @@ class WeightStreamingModel:
         precision: Any = "fp16",
         efficiency: Any = 0.5,
         *,
-        phase: Phase = "prefill",
+        phase: Phase = "decode",
         systems: Any = 1,
         kv: str | None = None,
     ) -> WeightStreamingResult:
-        """One pass of `batch_size` sequences per system: their prefill, one decode step, or one training step.
+        """One pass of `batch_size` sequences per system: one decode step, their prefill, or one training step.
 
         `seq_len` counts tokens per sequence (the context while decoding); `efficiency` is the share of the dense peak
         that layers reach. Numbers and `precision` broadcast.
@@ -150,10 +156,10 @@ def _check_systems(device: Device, systems: FloatArray) -> None:
 
 
 def _io_link(device: Device) -> Link:
-    link = device.link("io") or device.link("host")
+    link = device.link("io")
     if link is None:
         raise UnsupportedError(
-            f"{device.name} has no I/O or host link to stream weights over", hint="try a wafer, such as cs3"
+            f"{device.name} keeps weights in its memory and streams none in", hint="try a wafer, such as cs3"
         )
     return link
 
@@ -216,7 +222,7 @@ class _Case:
         count = sum(t.layer.count for t in timed)
         new_tokens = a["batch_size"] * (1.0 if self.phase == "decode" else a["seq_len"])
         hiding = injection * new_tokens / compute  # tokens that hide the stream, at this length's attention
-        per_sequence = 1.0 if self.phase == "decode" else a["seq_len"]
+        hiding_batch = np.ceil(hiding / (1.0 if self.phase == "decode" else a["seq_len"]))
         fits = memory["feasible"]
         return {
             **memory,
@@ -227,7 +233,8 @@ class _Case:
             "layer_compute_s": compute / count,
             "layer_s": total / count,
             "break_even_tokens": self._break_even(precision, a["efficiency"]),
-            "optimal_batch_size": np.minimum(np.ceil(hiding / per_sequence), memory["max_batch_size"]),
+            "break_even_batch_size": hiding_batch,
+            "optimal_batch_size": np.minimum(hiding_batch, memory["max_batch_size"]),
             "light_pass_s": light,
             "mfu": compute * a["efficiency"] / pass_s,
         }

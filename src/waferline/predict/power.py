@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
-from waferline.elementwise import minimum
+from waferline.elementwise import exp, minimum
 from waferline.machines.device import Device
 from waferline.predict.phase import Phase
 
@@ -12,17 +12,17 @@ from waferline.predict.phase import Phase
 def phase_power_w(device: Device, phase: Phase) -> Floats | None:
     """Average watts of one device over a phase; None when its power limit is not known.
 
-    Activity of a roof is the share of the phase during which it alone would be busy. Figures are assumptions by
-    kind of machine (`catalog/power.yaml`), not fitted.
+    Activity of a roof is the share of the phase during which it alone would be busy. Figures are by kind of machine
+    (`catalog/power.yaml`): fitted for GPUs, where power saturates at the limit, and assumed for the rest.
     """
     if device.tdp_w is None:
         return None
     row = read_packaged("power.yaml")["kinds"][device.kind]
+    compute = row["compute"] * minimum(phase.compute_s / phase.time_s, 1.0)
+    memory = minimum(phase.memory_s / phase.time_s, 1.0)
+    if "memory_per_byte_j" in row:
+        moving = row["memory_per_byte_j"] * device.bandwidth_bytes_per_s / device.tdp_w * memory
+        return device.tdp_w * (row["active"] + (1.0 - row["active"]) * (1.0 - exp(-(compute + moving))))
     idle = row["idle"] if device.idle_w is None else device.idle_w / device.tdp_w
-    activity = (
-        idle
-        + row["compute"] * minimum(phase.compute_s / phase.time_s, 1.0)
-        + row["memory"] * minimum(phase.memory_s / phase.time_s, 1.0)
-        + row["link"] * minimum(phase.link_s / phase.time_s, 1.0)
-    )
-    return device.tdp_w * minimum(activity, 1.0)
+    link = row["link"] * minimum(phase.link_s / phase.time_s, 1.0)
+    return device.tdp_w * minimum(idle + compute + row["memory"] * memory + link, 1.0)

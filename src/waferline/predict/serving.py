@@ -42,7 +42,7 @@ _NOT_MODELLED = (
     "prefix caching",
     "imbalance between experts beyond the expected number that a batch touches",
     "clock throttling, and other tenants of the same host",
-    "measured power: energy follows assumed shares of the power limit",
+    "power of hosts, switches and buildings; of devices that are no GPUs it follows assumed shares of the limit",
 )
 _HOST_NOT_MODELLED = "what a host draws and costs, and copies from memory that is not pinned"
 # What each load leaves out, beside that.

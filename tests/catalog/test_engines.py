@@ -91,7 +91,9 @@ def test_engines_answer_to_the_names_people_use(said, meant):
 
 def test_an_engine_that_runs_another_has_its_constants_and_its_own_limits():
     ollama, inner = get_engine("ollama"), get_engine("llama.cpp")
-    assert (ollama.step_s, ollama.kernel_s, ollama.vendors) == (inner.step_s, inner.kernel_s, inner.vendors)
+    assert (ollama.step_s, ollama.kernel_s) == (inner.step_s, inner.kernel_s)
+    own = read_packaged("engine_fits_edge.yaml")["families"]["ollama"]  # where its own server was measured
+    assert all(ollama.vendors[f] == inner.vendors[f] for f in inner.vendors if f not in own)
     assert ollama.max_sequences == 1
 
 

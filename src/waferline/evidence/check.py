@@ -10,6 +10,7 @@ from waferline.errors import unknown
 from waferline.evidence.ask import ask
 from waferline.evidence.lint import with_marks
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.published_units import in_si
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
@@ -57,7 +58,7 @@ def check(rows: Sequence[Row], progress: Callable[[int], None] | None = None) ->
 
     `progress` is told how many rows were done, group by group.
     """
-    rows = with_marks(rows)
+    rows = with_marks([in_si(row) for row in rows])
     asked = [request_of(row) for row in rows]
     requests = [(i, r) for i, r in enumerate(asked) if isinstance(r, Request)]
     answers = iter(ask([r for _, r in requests], progress))

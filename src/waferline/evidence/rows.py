@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -64,6 +65,7 @@ REQUIRED = ("hardware", "model", "phase", "metric", "value")
 _POSITIVE = ("devices", "batch", "tp", "pp", "ep", "dp")
 _NOT_NEGATIVE = ("input_tokens", "output_tokens")
 _NUMBERS = (*_POSITIVE, *_NOT_NEGATIVE)
+_RANGE = re.compile(r"(\d+(?:\.\d+)?)\s*[-–]\s*(\d+(?:\.\d+)?)")  # "292-717"; an exponent is none
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no", "")
 
 # What a row of each phase must state for a first-principles model to need no guess; used without a `complete` column.
@@ -185,7 +187,12 @@ def _row(header: list[str], cells: list[str], path: Path, line: int) -> tuple[Ro
     for name in _NUMBERS:
         if raw.get(name):
             values[name] = _number(name, raw[name], path, line)
-    values["value"] = _number("value", raw["value"], path, line)
+    if between := _RANGE.fullmatch(raw["value"]):
+        low, high = (_number("value", end, path, line) for end in between.groups())
+        values["value"] = (low + high) / 2.0
+        values["suspect"] = values.get("suspect") or f"published as a range, {raw['value']}"
+    else:
+        values["value"] = _number("value", raw["value"], path, line)
     values["id"] = raw.get("id") or f"line-{line}"
     values["kind"] = _kind(raw.get("kind", ""), path, line)
     return _with_complete(Row(**values), raw.get("complete"), path, line), raw

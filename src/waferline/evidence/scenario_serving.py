@@ -10,6 +10,7 @@ from waferline.evidence.request import Load, Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.workloads.spec import Transformer
 
+_SHORT_TOKENS = 32.0  # of a prompt that is one sentence
 _INFINITE = float("inf")
 _CORES_COUNTED = "AWS Neuron"  # sources whose `tp` counts cores of a device instead of devices
 _FULL_LOAD = ("max load", "MLPerf Offline", "submitted at once", "request rate inf", "max batch", "max throughput")
@@ -102,6 +103,12 @@ def _lengths(row: Row) -> tuple[float, float, str] | Refusal:
     if row.phase == "decode" and inputs is None and outputs is not None:
         inputs = 0.0
         said.append("prompt length not stated: short")
+    if row.phase == "decode" and inputs is None:
+        inputs, outputs = 0.0, 1.0
+        said.append("lengths not stated: a short context")
+    if row.phase != "prefill" and inputs is None and outputs:
+        inputs = _SHORT_TOKENS
+        said.append(f"prompt length not stated: {_SHORT_TOKENS:g} tokens")
     if inputs is None or outputs is None:
         which = " and ".join(n for n, v in (("prompt", inputs), ("output", outputs)) if v is None)
         return Refusal("lengths", f"{which} length not stated")

@@ -205,7 +205,7 @@ def _on_family(engine: Engine, family: str) -> Engine:
 def family_of(device: Device) -> str:
     """ "vendor kind": the machines that an engine has one set of constants on; of CPUs, whose cores' instructions they are."""
     vendor = device.vendor.lower()
-    if device.kind == "cpu":
+    if device.kind == "cpu" and vendor != "apple":
         vendor = "x86" if vendor in _X86 else "arm"
     return f"{vendor} {device.kind}"
 
@@ -238,14 +238,17 @@ def limit(rules: Limit, device: Device, *, offline: bool = False) -> float:
 @cache
 def _table() -> tuple[dict[str, Engine], dict[str, str]]:
     raw, fits = read_packaged("engines.yaml"), read_packaged("engine_fits.yaml")["engines"]
-    caches = read_packaged("engine_memory.yaml")
+    caches, edge = read_packaged("engine_memory.yaml"), read_packaged("engine_fits_edge.yaml")["families"]
     engines, names = {}, {}
     for name, given in raw["engines"].items():
         row, memory = dict(given), dict(caches["engines"].get(name, {}))
         defaults = {f.name: f.default for f in fields(Engine) if f.name in CONSTANTS}
         assumed = {key: row.get(key, usual) for key, usual in defaults.items()}
         runs = row.pop("runs", name)  # whose kernels and loop it is: its runs count
-        row = {**row, **memory, **fits.get(runs, {}), "sources": row["sources"], "assumed": assumed}
+        record = dict(fits.get(runs, {}))
+        # Where its own server was measured, its own runs come first.
+        record["vendors"] = {**edge.get(runs, {}), **record.get("vendors", {}), **edge.get(name, {})}
+        row = {**row, **memory, **record, "sources": row["sources"], "assumed": assumed}
         row["machines"] = row.get("fit", {}).get("machines", "")
         for key in (name, row["title"], *row.pop("aliases", ())):
             names[compact(key)] = name

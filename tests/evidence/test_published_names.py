@@ -1,0 +1,73 @@
+"""What published tables name and the catalogue does not: machines, networks, formats, units."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.evidence.test_scenario import DECODE
+
+from waferline.errors import InvalidInputError
+from waferline.evidence.check import check
+from waferline.evidence.machines import machine
+from waferline.evidence.networks import counted, network
+from waferline.evidence.published_units import in_si
+from waferline.evidence.request import Request
+from waferline.evidence.rows import read_rows
+from waferline.evidence.scenario import request_of
+from waferline.machines.threads import with_threads
+from waferline.workloads.spec import Work
+
+
+# GMACs as the networks' papers and torchvision's model tables print them.
+@pytest.mark.parametrize(
+    ("name", "gmacs", "millions"),
+    [("resnet50", 4.09, 25.6), ("efficientnet-b0", 0.39, 5.3), ("convnext-base", 15.36, 88.6), ("vgg16", 15.47, 138.4)],
+)
+def test_counts_are_the_published_ones(name: str, gmacs: float, millions: float) -> None:
+    found = counted(name)
+    assert found is not None and found.params == pytest.approx(millions * 1e6, rel=0.01)
+    assert sum(c.macs for c in found.classes.values()) == pytest.approx(gmacs * 1e9, rel=0.02)
+
+
+def test_the_mean_operators_do_the_work_of_all() -> None:
+    for name in ("resnet50", "swin-base-patch4-window7-224", "sdxl-base-1.0"):
+        found, net = counted(name), network(name, fused=False)
+        assert found is not None and net is not None
+        macs = sum(w.macs for w in net.layers if isinstance(w, Work))
+        assert macs == pytest.approx(sum(c.macs for c in found.classes.values()), rel=0.03)
+
+
+def test_threads_are_cores_at_work() -> None:
+    whole, four = machine("amd-ryzen-threadripper-pro-5975wx"), machine("amd-ryzen-threadripper-pro-5975wx", 4)
+    assert four.units == 4 and four.peak("int8") == pytest.approx(whole.peak("int8") / 8)
+    assert four.bandwidth_bytes_per_s == whole.bandwidth_bytes_per_s
+    with pytest.raises(InvalidInputError, match="no CPU"):
+        with_threads(machine("h100"), 4)
+
+
+def test_more_threads_are_not_slower() -> None:
+    row = replace(DECODE, hardware="graviton3", weight_format="q4_0", activation_format="int8", engine="llama.cpp")
+    rows = [replace(row, id=str(n), notes=f"threads={n}") for n in (1, 2, 4, 8, 16, 32, 64)]
+    times = [o.predicted or 0.0 for o in check(rows).outcomes]
+    assert all(a >= b > 0.0 for a, b in itertools.pairwise(times))
+
+
+def test_rows_interleaved_for_a_kernel_are_the_same_bits() -> None:
+    requests = [request_of(replace(DECODE, weight_format=name, engine="llama.cpp")) for name in ("q4_k", "q4_k_r4")]
+    assert isinstance(requests[0], Request) and isinstance(requests[1], Request)
+    assert requests[0].precision == requests[1].precision
+
+
+def test_units_of_papers_become_si() -> None:
+    row = in_si(replace(DECODE, metric="tpot", unit="ms", value=25.0))
+    assert (row.metric, row.value) == ("tpot_s", 0.025)
+
+
+def test_a_range_is_its_middle_and_not_scored(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("hardware,model,phase,metric,value\nh100,llama-3-8b,decode,tpot_s,292-717\n", encoding="utf-8")
+    (row,) = read_rows(path)
+    assert row.value == 504.5 and "range" in row.suspect

@@ -60,7 +60,10 @@ REFUSED = {
     "format not stated": (replace(DECODE, weight_format="", engine=""), "format"),
     "unknown format": (replace(DECODE, weight_format="exl9-3.0-bpw"), "format"),
     "batch not stated": (replace(DECODE, batch=None), "batch"),
-    "prompt not stated": (replace(DECODE, phase="generate", metric="latency_s", input_tokens=None), "lengths"),
+    "lengths not stated": (
+        replace(DECODE, phase="generate", metric="latency_s", input_tokens=None, output_tokens=None),
+        "lengths",
+    ),
     "parallelism not stated": (replace(DECODE, devices=8, tp=None), "parallelism"),
     "parallelism of other devices": (replace(DECODE, devices=8, tp=4), "parallelism"),
     "open-loop load": (replace(SERVE, batch=None, notes="batch: open loop 10 req/s"), "load"),

@@ -112,6 +112,8 @@ def precision_of(row: Row, engine: str) -> tuple[str, str | None, str] | Refusal
         usual = f"weight format not stated: taken as {stated}"
     pair = names()["formats"].get(stated, {"weights": stated})
     weights, activations = pair["weights"], row.activation_format or pair.get("activations", "")
+    if not activations and weights in names()["calibrated"]["formats"] and engine in names()["calibrated"]["engines"]:
+        activations = weights
     if "gemm=fp8_block" in row.notes:
         weights = "fp8_block"
     own = names()["engine_formats"].get(engine, {}).get(weights)

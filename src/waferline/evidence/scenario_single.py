@@ -27,7 +27,6 @@ _PER_STEP = "DENOISING ITERATIONS"  # in the notes of rows whose rate counts ste
 _FRAMES = re.compile(r"(\d+)\s*frames")
 _ITERATIONS = 50  # of a diffusion pipeline that no row states: the default of most
 _TEXT_TOKENS = 128.0  # of an encoder's input where a row does not say: what most of such tables ran
-_SPEECH_TOKENS = 60.0  # that a decoder writes for one window of 30 s
 
 
 def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_hardware: str) -> Request | Refusal:
@@ -89,6 +88,8 @@ def _asked(row: Row, model: ModelSpec | Refusal, engine: str) -> Asked | Refusal
     if diffuses:
         steps = 1 if rates_steps else _first(_STEPS, row.notes) or _default_steps(model)
         return row.model, answer, 1.0, steps, _size(row), "" if _STEPS.search(row.notes) else f"{steps} steps"
+    if isinstance(model, Transformer) and model.kind == "encoder-decoder" and row.phase != "prefill":
+        return Refusal("lengths", "decoder lengths of encoder-decoder models are not stated")
     if isinstance(model, Transformer) and model.kind == "encoder-decoder":
         return row.model, answer, row.input_tokens or float(model.encoder_tokens) or _TEXT_TOKENS, 0, "", "one pass"
     sequence, said = row.input_tokens or _fixed_length(model), ""

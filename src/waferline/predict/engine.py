@@ -21,7 +21,7 @@ PASSES = ("prefill", "decode")
 # What is fitted on runs; without any it is what `engines.yaml` assumes.
 CONSTANTS: tuple[str, ...] = (
     *("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s"),
-    *("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "unit_flops", "unit_bytes", "launch_s"),
+    *("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "unit_flops", "unit_bytes", "launch_s", "conv_scale"),
 )
 OWN = "waferline"  # the engine whose kernels `measure machine` calibrates
 _ABSTRACT = ("static", "none", OWN)  # what they assume is what they mean, or their operators say all
@@ -55,6 +55,7 @@ class Engine:
     takes above its bound. prefill_scale, decode_scale, collective_scale: the engine's kernels over the measured ones.
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
     eager: every operator is a kernel of its own, none is fused into another.
+    conv_scale: its convolutions over matrix products of their size.
     launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
@@ -81,6 +82,7 @@ class Engine:
     unit_flops: float = float("inf")
     unit_bytes: float = float("inf")
     launch_s: float = 0.0
+    conv_scale: float = 1.0
     wave_tokens: float = float("inf")  # tokens of a prompt that one pipeline stage takes at a time
     output_reserve: float = (
         0.0  # share of the tokens still to be generated that a sequence's place in memory is kept for
@@ -171,6 +173,8 @@ class Engine:
             inside, scale = light_s + self.decode_excess * (expected_s - light_s), self.decode_scale
         else:
             inside, scale = expected_s, self.prefill_scale
+        if kind == "conv":
+            scale *= self.conv_scale
         inside = inside if scale == 1.0 else maximum(scale * inside, light_s)
         return inside if self.launch_s == 0.0 else maximum(inside, self.launch_s)
 

@@ -40,9 +40,10 @@ def ask_single(requests: Sequence[Request]) -> list[Answer]:
     result = run(replace(scenario, **unread)).result
     together = np.minimum(1.0, batch / devices)  # of devices that share a sample each has a part
     is_time = np.array([r.answer == "latency_s" for r in requests])
+    counted = np.where([r.answer == "passes_per_s" for r in requests], 1.0, batch)  # what a rate counts in one pass
     values = {}
     for variant in VARIANTS:
         seconds = np.broadcast_to(result[_KEYS[variant]], batch.shape) * together
-        values[variant] = np.where(is_time, seconds, batch / seconds)
+        values[variant] = np.where(is_time, seconds, counted / seconds)
     tiers = np.broadcast_to(result["tier"], batch.shape).tolist()
     return answers(values, tiers, [()] * len(requests))

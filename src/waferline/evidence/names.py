@@ -91,7 +91,8 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
     table: Mapping[str, str] = names()["engines"]
     found = table.get(key) or next((v for k, v in table.items() if key.startswith(k)), None)
     if found is None:
-        profile = "static" if one_pass else default_engine(machine(hardware)).name
+        usual = default_engine(machine(hardware))
+        profile = "static" if one_pass and usual.step_s else usual.name  # a compiled program has no host in its loop
         return profile, f"engine '{row.engine or 'not stated'}' taken as {profile}"
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
     if one_pass:

@@ -24,7 +24,7 @@ _OFFLINE_BATCH = 256.0  # samples in flight on one device: past the knee of ever
 _PIXELS = re.compile(r"(?:image|input|at|crop)?\s*(\d{2,4})\s*[x×]\s*(\d{2,4})")
 _STEPS = re.compile(r"(\d+)\s*(?:denoising |inference |sampling )?steps")
 _PER_STEP = "DENOISING ITERATIONS"  # in the notes of rows whose rate counts steps
-_FRAMES = re.compile(r"(\d+)\s*frames")
+_INSTANCES = re.compile(r"x (\d+) instances")
 _ITERATIONS = 50  # of a diffusion pipeline that no row states: the default of most
 _TEXT_TOKENS = 128.0  # of an encoder's input where a row does not say: what most of such tables ran
 
@@ -80,7 +80,7 @@ Asked = tuple[str, str, float, int, str, str]
 
 def _asked(row: Row, model: ModelSpec | Refusal, engine: str) -> Asked | Refusal:
     """(model, metric, tokens of an input, diffusion steps, size of an image, what was assumed)."""
-    answer = _ANSWERS[row.metric]
+    answer = "passes_per_s" if _PER_STEP in row.notes else _ANSWERS[row.metric]
     diffuses = isinstance(model, StreamNet) and model.steps
     rates_steps = _PER_STEP in row.notes
     if isinstance(model, Refusal) or not isinstance(model, Transformer | StreamNet):
@@ -154,6 +154,9 @@ def _fixed_length(model: ModelSpec) -> float | None:
 
 
 def _batch(row: Row) -> tuple[float, str] | Refusal:
+    if row.batch is not None and "best-throughput" in row.notes:
+        instances = _first(_INSTANCES, row.notes) or 1
+        return row.batch * instances, f"{instances} instances of the program run at once"
     if row.batch is not None:
         return row.batch, ""
     for words, batch in _BATCH_OF_SCENARIO.items():

@@ -21,7 +21,16 @@ PASSES = ("prefill", "decode")
 # What is fitted on runs; without any it is what `engines.yaml` assumes.
 CONSTANTS: tuple[str, ...] = (
     *("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s"),
-    *("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "unit_flops", "unit_bytes", "launch_s", "conv_scale"),
+    *(
+        "decode_excess",
+        "decode_scale",
+        "prefill_scale",
+        "collective_scale",
+        "unit_flops",
+        "unit_bytes",
+        "launch_s",
+        "conv_scale",
+    ),
 )
 OWN = "waferline"  # the engine whose kernels `measure machine` calibrates
 _ABSTRACT = ("static", "none", OWN)  # what they assume is what they mean, or their operators say all

@@ -20,7 +20,9 @@ _LONGEST_S, _LARGEST_SCALE = 100.0, 100.0  # beyond, it is another operator or a
 # What a profile may set, with the largest value of each.
 CONSTANTS: Mapping[str, float] = {
     **dict.fromkeys(("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s", "launch_s"), _LONGEST_S),
-    **dict.fromkeys(("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "conv_scale"), _LARGEST_SCALE),
+    **dict.fromkeys(
+        ("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "conv_scale"), _LARGEST_SCALE
+    ),
 }
 _FURTHEST = 5.0  # of a residual, a log ratio: a factor of 150
 _KEYS = ("kind", "engine", "hardware", "constants", "residual", "card")

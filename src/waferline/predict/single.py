@@ -21,7 +21,7 @@ from waferline.predict.kinds import backward_share
 from waferline.predict.phase import INTERVALS, Phase, at_efficiency, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
-from waferline.predict.roofline import machine_for
+from waferline.predict.roofline import Timed, machine_for
 from waferline.workloads.convnet import as_stored, live_bytes
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
@@ -257,6 +257,14 @@ class _Case:
         if self.device.hourly_usd is not None:
             expense["cost_per_msample_usd"] = self.device.hourly_usd / _SECONDS_PER_HOUR / out["samples_per_s"] * _MEGA
         return expense
+
+
+def one_pass(
+    model: ModelSpec, device: Device, engine: Engine, precision: str, batch: float, tokens: float
+) -> tuple[Timed, ...]:
+    """The operators of one forward pass with their times: what an engine's constants are fitted on."""
+    case = _Case(model, device, engine, "infer")
+    return tuple(case.run(precision, {"batch_size": batch, "seq_len": float(np.ceil(tokens))}, keep=True).timed)
 
 
 def _with_backward(op: Operator) -> Operator:

@@ -30,6 +30,8 @@ _PUBLIC = {
     "Traffic": "waferline.simulate.serving.traffic",
     "ServerOptions": "waferline.traffic.options",
     "simulate_serving": "waferline.traffic.serve",
+    "plan": "waferline.traffic.planning.plan",
+    "what_runs": "waferline.traffic.planning.here",
     "Fleet": "waferline.systems.fleet",
     "TailLatencyModel": "waferline.systems.queueing",
     "ReliabilityModel": "waferline.systems.reliability",
@@ -101,6 +103,8 @@ if TYPE_CHECKING:
     from waferline.systems.reliability import CheckpointModel, ReliabilityModel
     from waferline.systems.scaling import InferenceScalingModel, ScalingModel
     from waferline.traffic.options import ServerOptions
+    from waferline.traffic.planning.here import what_runs
+    from waferline.traffic.planning.plan import plan
     from waferline.traffic.serve import simulate_serving
     from waferline.workloads.load import load_model
     from waferline.workloads.models import Models
@@ -152,10 +156,12 @@ __all__ = [
     "grid",
     "load_hardware",
     "load_model",
+    "plan",
     "run",
     "show",
     "simulate_serving",
     "this_machine",
+    "what_runs",
 ]
 
 

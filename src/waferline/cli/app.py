@@ -16,6 +16,7 @@ from waferline.cli import (
     formats,
     generate,
     measure,
+    plan,
     predict,
     simulate_mesh,
     simulate_serving,
@@ -59,6 +60,7 @@ simulate.command("serving")(simulate_serving.serving)
 COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict.predict,
     "compare": compare.compare,
+    "plan": plan.plan,
     "sweep": sweep.sweep,
     "frontier": sweep.frontier,
     "techniques": techniques.techniques,

@@ -1,0 +1,64 @@
+"""A plan as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from waferline.report.table import Block, Column, Table
+from waferline.text import dollars, metric, number, percent
+from waferline.traffic.planning.here import Runs
+from waferline.traffic.planning.plan import Finalist, Plan
+
+_COLUMNS = (
+    "", Column("machine"), Column("format"), Column("tp", "d"), Column("pp", "d"), Column("ep", "d"),
+    Column("replicas", "d"), Column("devices", "d"), Column("$/h", dollars), Column("TTFT p99", unit="s"),
+    Column("TPOT p99", unit="s"), Column("holds with", percent), Column("bound by"),
+)  # fmt: skip
+
+
+def plan_report(plan: Plan) -> Iterator[Block]:
+    """The plan and its runner-up, what binds and what would change it, and the lines that start it."""
+    rows = [_row(name, f) for name, f in (("plan", plan.best), ("runner-up", plan.runner_up)) if f is not None]
+    if rows:
+        yield Table(f"{plan.model}: {plan.tried} candidates", _COLUMNS, rows)
+    if plan.best is None:
+        yield f"{plan.model}: none of {plan.tried} candidates holds the goals", "title"
+        yield f"nearest: {plan.nearest}"
+    else:
+        place = plan.place()
+        yield f"memory left on each device: {metric(plan.best.candidate.values['memory_headroom_bytes'], 'B')}"
+        if place:
+            joules, grams = place["facility_j_per_request"], place["carbon_g_per_request"]
+            yield (
+                f"energy of a request: {metric(joules, 'J')} of the facility (PUE {place['pue']:g}), "
+                f"{grams:.3g} g of CO2 equivalent ({plan.region})"
+            )
+    for change in plan.changes:
+        yield f"would change it: {change}"
+    for name, line in plan.commands.items():
+        yield f"{name}: {line}"
+    for who, why in plan.refused.items():
+        yield f"refused {who}: {why}", "note"
+
+
+def _row(name: str, f: Finalist) -> tuple[object, ...]:
+    c = f.candidate
+    usd = c.usd_per_h if np.isfinite(c.usd_per_h) else None
+    seen = (f.values.get("ttft_p99_s"), f.values.get("tpot_p99_s"))
+    degrees = (c.tp, c.pp, c.ep, c.replicas, c.devices)
+    return (name, c.device.name, c.precision, *degrees, usd, *seen, f.probability, f.binding)
+
+
+def runs_report(runs: Runs) -> Iterator[Block]:
+    """What runs on a machine, the largest first."""
+    columns = (
+        Column("model"), Column("format"), Column("parameters", number), Column("memory", unit="B"),
+        Column("TTFT", unit="s"), Column("tok/s", ".3g"), Column("longest context", ",d"), Column("known by"),
+    )  # fmt: skip
+    rows = [
+        (r.model, r.precision, r.params, r.memory_bytes, r.ttft_s, r.tokens_per_s, r.longest, r.tier) for r in runs.rows
+    ]
+    note = f"each model in its widest format that gives {runs.least:g} tokens/s at a prompt of {runs.prompt} tokens"
+    yield Table(f"{runs.machine}: {len(rows)} models run well", columns, rows, (note,))

@@ -91,6 +91,8 @@ class _Sum:
         self.arrays: dict[tuple[int, ...], FloatArray] = {}
 
     def add(self, count: Floats, each: Floats) -> None:
+        if type(each) is float and each == 0.0:
+            return  # nothing that counts crosses a link on one device
         term = count * each
         if type(term) is float:
             self.number += term
@@ -287,7 +289,9 @@ class _Known:
         scale = seconds / maximum(t.expected_s, 1e-300) if t.parts else 1.0
         parts = [(r, tier, each * scale) for r, tier, each in t.parts] or [(t.record, t.tier, seconds)]
         for record, tier, each in parts:
-            self.by_tier.setdefault(tier, _Sum()).add(count, each)
+            if tier not in self.by_tier:
+                self.by_tier[tier] = _Sum()
+            self.by_tier[tier].add(count, each)
             if self.own is None:
                 for regime, share in shares(record.residual, each, each):
                     self.by_regime.setdefault(id(regime), (regime, _Sum()))[1].add(count, share)

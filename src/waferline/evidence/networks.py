@@ -1,7 +1,8 @@
 """Networks that published tables measured, by their counts: operators of each class, with their work, weights and traffic.
 
 `data/networks.csv.gz` has one sample of each network at one size, counted as its library builds it (timm 1.0.31, torchvision
-0.29.1, diffusers 0.42.1; detectors and medical nets after their papers, proposals of a thousand boxes). A network at another size
+0.29.1, diffusers 0.42.1; detectors and medical nets after their papers, proposals of a thousand boxes; DLRM and RNN-T after
+MLPerf's reference models, of 270 pairs and a sentence of seven seconds a sample). A network at another size
 is scaled by its area. Operators of one class are taken alike: the mean of each stands for all.
 """
 

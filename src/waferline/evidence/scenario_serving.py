@@ -11,6 +11,7 @@ from waferline.evidence.rows import Row
 from waferline.workloads.spec import Transformer
 
 _SHORT_TOKENS = 32.0  # of a prompt that is one sentence
+_USUAL_PROMPT = 128.0  # that the demos of makers of accelerators time their first token with
 _INFINITE = float("inf")
 _CORES_COUNTED = "AWS Neuron"  # sources whose `tp` counts cores of a device instead of devices
 _FULL_LOAD = ("max load", "MLPerf Offline", "submitted at once", "request rate inf", "max batch", "max throughput")
@@ -109,6 +110,9 @@ def _lengths(row: Row) -> tuple[float, float, str] | Refusal:
     if row.phase != "prefill" and inputs is None and outputs:
         inputs = _SHORT_TOKENS
         said.append(f"prompt length not stated: {_SHORT_TOKENS:g} tokens")
+    if row.phase == "prefill" and inputs is None and row.metric == "ttft_s":
+        inputs = _USUAL_PROMPT
+        said.append(f"prompt length not stated: {_USUAL_PROMPT:g} tokens")
     if inputs is None or outputs is None:
         which = " and ".join(n for n, v in (("prompt", inputs), ("output", outputs)) if v is None)
         return Refusal("lengths", f"{which} length not stated")

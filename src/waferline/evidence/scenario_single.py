@@ -34,6 +34,7 @@ def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_
     if row.metric not in _ANSWERS:
         return Refusal("metric", f"{row.metric} is not a metric of one pass")
     engine, assumed_engine = engine_name(row, hardware, one_pass=True)
+    engine = names()["networks"].get(row.model, {}).get("engines", {}).get(engine, engine)
     formats = precision_of(row, engine)
     if isinstance(formats, Refusal):
         return formats

@@ -261,6 +261,9 @@ def _table() -> tuple[dict[str, Engine], dict[str, str]]:
         record = dict(fits.get(runs, {}))
         # Where its own server was measured, its own runs come first.
         record["vendors"] = {**edge.get(runs, {}), **record.get("vendors", {}), **edge.get(name, {})}
+        first = record.get("fit", {}).get("machines", "")
+        if runs != name and first in edge.get(name, {}):
+            record |= edge[name][first] | {"fit": {**edge[name][first]["fit"], "machines": first}}
         row = {**row, **memory, **record, "sources": row["sources"], "assumed": assumed}
         row["machines"] = row.get("fit", {}).get("machines", "")
         for key in (name, row["title"], *row.pop("aliases", ())):

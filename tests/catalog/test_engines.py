@@ -90,11 +90,12 @@ def test_engines_answer_to_the_names_people_use(said, meant):
 
 
 def test_an_engine_that_runs_another_has_its_constants_and_its_own_limits():
-    ollama, inner = get_engine("ollama"), get_engine("llama.cpp")
-    assert (ollama.step_s, ollama.kernel_s) == (inner.step_s, inner.kernel_s)
-    own = read_packaged("engine_fits_edge.yaml")["families"]["ollama"]  # where its own server was measured
-    assert all(ollama.vendors[f] == inner.vendors[f] for f in inner.vendors if f not in own)
-    assert ollama.max_sequences == 1
+    studio, inner = get_engine("lm-studio"), get_engine("llama.cpp")
+    assert (studio.step_s, studio.kernel_s) == (inner.step_s, inner.kernel_s)
+    own = read_packaged("engine_fits_edge.yaml")["families"]
+    assert all(studio.vendors[f] == inner.vendors[f] for f in inner.vendors if f not in own["lm-studio"])
+    ollama = get_engine("ollama")  # where its own server was measured, those runs are its constants
+    assert ollama.max_sequences == 1 and ollama.step_s == own["ollama"]["nvidia gpu"]["step_s"]
 
 
 def test_an_engine_without_any_runs_says_so():

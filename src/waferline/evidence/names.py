@@ -97,6 +97,8 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
     if one_pass:
         return names()["one_pass"].get(found, found), said
+    if _LAYOUT.search(row.weight_format) or "rtr=1" in row.notes:
+        found = names()["repacked"].get(found, found)
     older: Mapping[str, str] = next(
         (t for source, t in names()["older_engines"].items() if row.source.startswith(source)), {}
     )

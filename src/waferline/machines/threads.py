@@ -20,10 +20,10 @@ def with_threads(device: Device, threads: int | None) -> Device:
     """
     if threads is None:
         return device
-    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        raise InvalidInputError(f"threads is a whole number of at least 1, not {threads!r}")
     if device.kind != _CPU:
         raise InvalidInputError(f"threads would not be read: {device.name} is no CPU")
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise InvalidInputError(f"threads is a whole number of at least 1, not {threads!r}")
     if threads >= device.units:
         return device
     share = threads / device.units

@@ -17,6 +17,7 @@ from waferline.formats import format_names, get_format
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.machines.memory_size import with_memory
+from waferline.machines.threads import with_threads
 from waferline.predict.chosen_precision import choose_precision
 from waferline.predict.contract import pass_contract, serving_contract
 from waferline.predict.degrees import check_degrees, degree, device_count, split
@@ -48,7 +49,8 @@ class Scenario:
     model, machine: a name, a path or a loaded record. phase: serve (prefill and decode), infer (one pass) or train.
     batch: sequences (or inputs) at once; under load clients; in training the global batch. prompt, output: tokens of each.
         devices: how many, or "auto" for the fewest that fit. memory: of each device, where a machine is sold with several sizes
-    ("64GB"). load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
+    ("64GB"). threads: cores
+    of a CPU that work. load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
     model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
     frames). techniques: as in `ServingModel.solve`.
     micro_batch, virtual_stages, slices, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
@@ -78,6 +80,7 @@ class Scenario:
     frames: int | None = None
     steps: Any = None
     memory: str | None = None
+    threads: int | None = None
     memory_share: float | None = None
     context: Any = None
     offload: str | None = None
@@ -108,7 +111,7 @@ class Scenario:
 
 
 _ALWAYS = ("model", "machine", "phase", "intervals")
-_PASS = frozenset({"precision", "batch", "engine", "memory"})
+_PASS = frozenset({"precision", "batch", "engine", "memory", "threads"})
 _SERVING = {
     "kv": "kv",
     "batch": "batch_size",
@@ -135,7 +138,7 @@ _TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "vir
 _WAFER = frozenset({"precision", "kv", "batch", "prompt", "output", "devices", "strategy"})
 # Kind of answer → the fields it reads.
 READS: Mapping[str, frozenset[str]] = {
-    "serve": frozenset({*_SERVING, "precision", "prompt", "devices", "strategy", "image_size", "memory"}),
+    "serve": frozenset({*_SERVING, "precision", "prompt", "devices", "strategy", "image_size", "memory", "threads"}),
     "infer": _PASS | {"prompt"},
     "infer network": _PASS,
     "infer image": _PASS | {"image_size"},
@@ -181,6 +184,7 @@ def run(scenario: Scenario) -> Answer:
     # Refuses a shape or an assumption that it would not read.
     spec = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
     scenario, device = replace(scenario, model=spec, input_shape=None, assume=None), load_hardware(scenario.machine)
+    device = with_threads(device, scenario.threads)
     if scenario.phase not in PHASES:
         raise unknown("phase", scenario.phase, PHASES)
     kind = _kind(spec, device, scenario)
@@ -249,6 +253,7 @@ def reads(scenario: Scenario) -> frozenset[str]:
     spec = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
     device = load_hardware(scenario.machine)
     beside = {"offload", "host"} if device.link("host") is None else set()  # nothing is beside it
+    beside |= set() if device.kind == "cpu" else {"threads"}
     return _read_by(_kind(spec, device, scenario), scenario, spec) - beside
 
 

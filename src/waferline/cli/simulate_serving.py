@@ -109,7 +109,9 @@ def serving(
         str | None, typer.Option("--policy", help="Of the scheduler: max_utilization, static_batch of tensorrt-llm.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file with a row for every request.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw latencies and queues over time, .html.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw latencies and queues over time: .html, .png or .svg.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Requests through the scheduler of MODEL's engine, one by one: latency percentiles, rates, queues."""
@@ -180,6 +182,7 @@ def _write(outcome: ServingRun, out: Path | None, plot: Path | None) -> None:
 
         write_parquet(iter([dict(outcome.per_request)]), out)
     if plot is not None:
-        from waferline.report.serving_picture import draw_serving
+        from waferline.report.charts import save
+        from waferline.report.charts.serving import serving_chart
 
-        draw_serving(outcome, plot)
+        save(serving_chart(outcome), plot)

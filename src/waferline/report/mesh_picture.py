@@ -13,6 +13,7 @@ from waferline.files import write_text
 from waferline.report.charts import check_ending, save
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.report.charts.interactive import figure, page
+from waferline.report.charts.theme import THEMES
 from waferline.simulate.mesh.gemm.blocks import block_schedule
 from waferline.simulate.mesh.result import MeshResult
 
@@ -32,12 +33,17 @@ def write_picture(result: MeshResult, path: Path) -> None:
         save(maps, path)
         return
     figures = [] if maps is None else [figure(maps)]
-    moving = result.algorithm in ("meshgemm", "cannon") and max(result.width, result.height) <= MOVING_CORES
-    if moving and result.steps <= MOVING_STEPS:
+    if moves(result):
         figures.append(film(result))
     if not figures:
         raise UnsupportedError("this result has nothing to draw", where="--plot", hint="--fidelity event")
     write_text(path, page(title(result), figures))
+
+
+def moves(result: MeshResult) -> bool:
+    """Whether `film` has something to show: blocks that travel, on a mesh that a screen shows."""
+    small = max(result.width, result.height) <= MOVING_CORES and result.steps <= MOVING_STEPS
+    return result.algorithm in ("meshgemm", "cannon") and small
 
 
 def title(result: MeshResult) -> str:
@@ -64,10 +70,12 @@ def _map(values: FloatArray, quantity: str) -> Panel:
     return Panel(series=(heat,), title=quantity, x=Axis(title="x of core"), y=Axis(title="y of core", turned=True))
 
 
-def film(result: MeshResult) -> dict[str, Any]:
+def film(result: MeshResult, *, dark: bool = False) -> dict[str, Any]:
     """Block of K each core multiplies at each step; one colour follows one block of A along its row."""
     held = [a for a, _ in block_schedule(result.algorithm, result.width, result.height)]
     text = result.width <= 16
+
+    theme = THEMES[dark]
 
     def heat(blocks: NDArray[Any]) -> dict[str, Any]:
         shown = {"text": blocks.tolist(), "texttemplate": "%{text}"} if text else {}
@@ -82,6 +90,9 @@ def film(result: MeshResult) -> dict[str, Any]:
     layout = {
         "title": {"text": "The block of K every core multiplies, step by step", "x": 0.01, "xanchor": "left"},
         "height": 700,
+        "paper_bgcolor": theme.ground,
+        "plot_bgcolor": theme.ground,
+        "font": {"color": theme.ink},
         "xaxis": {"title": {"text": "x of core"}, "constrain": "domain"},
         "yaxis": {"title": {"text": "y of core"}, "autorange": "reversed", "scaleanchor": "x"},
         "updatemenus": [{"type": "buttons", "buttons": [play, stop], "direction": "left", "y": 1.12, "x": 0.75}],

@@ -43,6 +43,7 @@ class Series:
     size: float = 8.0
     dashed: bool = False
     cells: Any = None
+    base: Sequence[float] = ()  # where bars begin; 0
     step: int = 1  # of heat: cores that one cell stands for
 
 

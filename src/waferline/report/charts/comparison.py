@@ -40,7 +40,7 @@ def comparison_chart(rows: Sequence[Row]) -> Chart:
     panels = tuple(_panel(list(zip(names, [a for _, a in answered][::-1], strict=True)), *about) for about in shown)
     lines = -(-len(panels) // 2)
     refused = [row.hardware for row in rows if row.answer is None]
-    note = f"No answer: {', '.join(refused)}." if refused else ""
+    note = "Where there is no bar it is not known." + (f" No answer: {', '.join(refused)}." if refused else "")
     title = f"{answered[0][1].model.title} by machine"
     return Chart(
         title=title, panels=panels, columns=2, height=110 + lines * (90 + 26 * len(names)), width=1200, note=note

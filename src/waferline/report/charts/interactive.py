@@ -13,7 +13,7 @@ from waferline.encode import dumps
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.report.charts.theme import FONT, THEMES, Theme, symbol
 
-_GAP = 0.09  # of the height between panels, less where they share their x axis
+_GAP = 72  # pixels between panels, less where they share their x axis
 
 
 def figure(chart: Chart, *, dark: bool = False) -> dict[str, Any]:
@@ -41,6 +41,8 @@ def figure(chart: Chart, *, dark: bool = False) -> dict[str, Any]:
             data[-1]["colorbar"] |= {"x": right + 0.005, "y": (low + high) / 2, "len": high - low, "thickness": 14}
         layout[f"xaxis{tail}"] = x | {"domain": [left, right], "anchor": f"y{tail}"}
         layout[f"yaxis{tail}"] = y | {"domain": [low, high], "anchor": f"x{tail}"}
+        if _same_names(chart) and number % chart.columns:
+            layout[f"yaxis{tail}"]["showticklabels"] = False
         if chart.joined and number:
             layout[f"xaxis{tail}"]["matches"] = "x"
         if chart.joined and number < len(chart.panels) - 1:
@@ -78,7 +80,14 @@ def _layout(chart: Chart, theme: Theme) -> dict[str, Any]:
     small = {"size": 11, "color": theme.quiet}
     note = {"text": html.escape(chart.note), "y": 0, "yshift": -44, "showarrow": False, "font": small, **left}
     title = {"text": f"<b>{html.escape(chart.title)}</b>", "font": {"size": 16}, "x": 0.01, "y": 1 - 22 / chart.height}
-    names = {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container", "yanchor": "middle"}
+    names = {
+        "orientation": "h",
+        "x": 0.01,
+        "xref": "container",
+        "xanchor": "left",
+        "yref": "container",
+        "yanchor": "middle",
+    }
     return {
         "title": title | {"xanchor": "left"},
         "height": chart.height,
@@ -86,8 +95,13 @@ def _layout(chart: Chart, theme: Theme) -> dict[str, Any]:
         "font": {"family": FONT, "size": 12, "color": theme.ink},
         "paper_bgcolor": theme.ground,
         "plot_bgcolor": theme.ground,
-        "margin": {"l": 64, "r": 20, "t": 92 if chart.legend else 68, "b": 52 + (22 if chart.note else 0)},
-        "legend": names | {"y": 1 - 50 / chart.height},
+        "margin": {
+            "l": 64,
+            "r": 20,
+            "t": (30 if chart.title else 0) + (64 if chart.legend else 38),
+            "b": 52 + (22 if chart.note else 0),
+        },
+        "legend": names | {"y": 1 - (50 if chart.title else 18) / chart.height},
         "hoverlabel": {
             "align": "left",
             "bgcolor": theme.ground,
@@ -102,18 +116,24 @@ def _layout(chart: Chart, theme: Theme) -> dict[str, Any]:
 def _places(chart: Chart) -> list[tuple[float, float, float, float]]:
     """(left, right, low, high) of every panel as shares of the plot, the first one top left."""
     rows = -(-len(chart.panels) // chart.columns)
-    between = 0.05 if chart.joined else _GAP + 30 / chart.height
+    between = 0.07 if chart.joined else _GAP / chart.height
+    apart = 0.05 if _same_names(chart) else 0.16
     weights = [max(p.weight for p in chart.panels[r * chart.columns : (r + 1) * chart.columns]) for r in range(rows)]
     free = 1 - between * (rows - 1)
-    wide = (1 - 0.12 * (chart.columns - 1)) / chart.columns
+    wide = (1 - apart * (chart.columns - 1)) / chart.columns
     found, top = [], 1.0
     for row, weight in enumerate(weights):
         low = top - free * weight / sum(weights)
         for column in range(min(chart.columns, len(chart.panels) - row * chart.columns)):
-            left = column * (wide + 0.12)
+            left = column * (wide + apart)
             found.append((left, left + wide, max(low, 0.0), top))
         top = low - between
     return found
+
+
+def _same_names(chart: Chart) -> bool:
+    """Whether panels side by side have the same categories, which then stand once, at the left."""
+    return chart.columns > 1 and len({panel.y.names for panel in chart.panels}) == 1 and bool(chart.panels[0].y.names)
 
 
 def _logged(value: float, axis: Axis) -> float:
@@ -128,9 +148,14 @@ def _axis(axis: Axis, theme: Theme) -> dict[str, Any]:
     if axis.names:
         return made | {"type": "category", "categoryorder": "array", "categoryarray": list(axis.names), "showgrid": False,
                        "range": [-0.6, len(axis.names) - 0.4]}  # fmt: skip
-    made |= {"tickformat": ".0%"} if axis.share else {"tickformat": "~s", "ticksuffix": html.escape(axis.unit)}
+    if axis.share:
+        made |= {"tickformat": ".0%"}
+    elif axis.unit:
+        made |= {"tickformat": "~s", "ticksuffix": html.escape(axis.unit)}
+    else:  # a prefix would say thousandths of nothing
+        made |= {"exponentformat": "SI"}
     if axis.log:
-        made |= {"type": "log", "dtick": 1}
+        made |= {"type": "log"} | ({"dtick": 1} if axis.low is not None else {})
     if axis.low is not None and axis.high is not None:
         ends = [_logged(axis.low, axis), _logged(axis.high, axis)]
         made["range"] = ends[::-1] if axis.turned else ends
@@ -169,7 +194,9 @@ def _trace(series: Series, panel: Panel, theme: Theme) -> dict[str, Any]:
             "marker": {"color": colour},
             "textposition": "none",
         }
-        made |= _whiskers(series, "x" if flat else "y", theme)
+        made |= _whiskers(series, "x" if flat else "y", theme) | (
+            {"base": list(series.base)} if len(series.base) else {}
+        )
     elif series.kind in ("points", "ticks"):
         mark = {"color": colour, "size": series.size, "symbol": symbol(series.colour)}
         if series.kind == "ticks":

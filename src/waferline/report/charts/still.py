@@ -75,7 +75,7 @@ def _panel(axes: Any, panel: Panel, theme: Theme) -> None:
 
 
 def _axis(axes: Any, axis: Axis, side: str, theme: Theme) -> None:
-    from matplotlib.ticker import EngFormatter, PercentFormatter
+    from matplotlib.ticker import EngFormatter, FuncFormatter, PercentFormatter
 
     mine = axes.xaxis if side == "x" else axes.yaxis
     mine.label.set_color(theme.ink)
@@ -88,7 +88,8 @@ def _axis(axes: Any, axis: Axis, side: str, theme: Theme) -> None:
         return
     if axis.log:
         getattr(axes, f"set_{side}scale")("log")
-    mine.set_major_formatter(PercentFormatter(1.0, decimals=0) if axis.share else EngFormatter(axis.unit, sep=" "))
+    numbers = EngFormatter(axis.unit, sep=" ") if axis.unit else FuncFormatter(lambda value, _: f"{value:,.6g}")
+    mine.set_major_formatter(PercentFormatter(1.0, decimals=0) if axis.share else numbers)
     if axis.low is not None or axis.high is not None:
         getattr(axes, f"set_{side}lim")(axis.low, axis.high)
     elif not axis.log and not axis.turned and not axes.images:
@@ -132,7 +133,8 @@ def _bars(axes: Any, series: Series, panel: Panel, colour: str, name: str | None
     places = np.array([(panel.y.names or panel.x.names).index(n) for n in names], float)
     sizes = np.asarray(values, float)
     if series.kind == "bars":
-        (axes.barh if flat else axes.bar)(places, sizes, 0.7, color=colour, label=name)
+        start = {"left" if flat else "bottom": list(series.base)} if len(series.base) else {}
+        (axes.barh if flat else axes.bar)(places, sizes, 0.7, color=colour, label=name, **start)
     else:
         line = "|" if flat else "_"
         mark, size, edge = (line, 13, 2.2) if series.kind == "ticks" else (_MARKERS[symbol(series.colour)], 7, 0.6)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from waferline.arrays import AnyArray
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 
 _MOST = 4000  # values a line keeps; a screen has fewer columns
@@ -17,8 +18,8 @@ class Track:
     """A quantity over time. kind: line, steps (it holds until the next value), area, or points."""
 
     name: str
-    time_s: Sequence[float]
-    values: Sequence[float]
+    time_s: Sequence[float] | AnyArray
+    values: Sequence[float] | AnyArray
     kind: str = "steps"
     colour: int = 0
 

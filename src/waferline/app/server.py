@@ -1,0 +1,109 @@
+"""The app as a web server: a page, a picture or data for every view, from the query of its URL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from waferline.app.export import ENDINGS, export
+from waferline.app.guard import guard
+from waferline.app.html import document
+from waferline.app.page import Page
+from waferline.app.question import values_of
+from waferline.app.upload import MOST_BYTES, model_of
+from waferline.app.views import VIEWS, View
+from waferline.errors import InvalidInputError, WaferlineError, unknown
+
+_STATIC = Path(__file__).parent / "static"
+_BESIDE = ("dark", "chart")  # of a query: how it is shown, not what is asked
+
+
+def build(host: str = "127.0.0.1", port: int = 8050, token: str | None = None) -> Starlette:
+    """The app for `host`:`port`. token: as in `guard`."""
+    routes = [
+        Route("/", lambda _: RedirectResponse("/explore")),
+        Route("/plotly.js", _plotly),
+        Mount("/static", StaticFiles(directory=_STATIC)),
+        Route("/{view}.{ending}", _export),  # before the next, which would take `explore.csv` for a view
+        Route("/{view}", _show, methods=["GET", "POST"]),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard(host, port, token))])
+
+
+def _plotly(_: Request) -> Response:
+    from plotly.offline import get_plotlyjs
+
+    return Response(get_plotlyjs(), media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
+
+
+def _view(request: Request) -> tuple[str, View]:
+    name = request.path_params["view"]
+    if name not in VIEWS:
+        raise unknown("page", name, VIEWS)
+    return name, VIEWS[name]
+
+
+def _asked(request: Request) -> dict[str, str]:
+    return {name: text for name, text in request.query_params.items() if name not in _BESIDE}
+
+
+async def _show(request: Request) -> Response:
+    """A whole page; what cannot be answered is a page that says why."""
+    try:
+        name, view = _view(request)
+    except WaferlineError as error:
+        return PlainTextResponse(str(error), 404)
+    dark = request.query_params.get("dark", request.cookies.get("dark", "")) == "1"
+    began = time.perf_counter()
+    values: Mapping[str, str] = {c.name: c.value for c in view.controls}
+    why, page, code = "", Page(), 200
+    try:
+        values = values_of(view.controls, _asked(request))
+        model = await _uploaded(request) if request.method == "POST" and view.file else None
+        page = await run_in_threadpool(view.answer, values, model)
+    except WaferlineError as problem:
+        why, code = str(problem), 422
+        values = {**values, **{k: v for k, v in _asked(request).items() if k in values}}
+    text = document(name, values, page, error=why, dark=dark)
+    took = f"answer;dur={1e3 * (time.perf_counter() - began):.1f}"
+    headers = {"Server-Timing": took, "Cache-Control": "no-store"}
+    return Response(text, code, media_type="text/html; charset=utf-8", headers=headers)
+
+
+async def _uploaded(request: Request) -> Any:
+    """The model in the body: bytes as they are, its whole size in a header. Raises: InvalidInputError, FileFormatError."""
+    said = request.headers.get("x-size", "0")
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MOST_BYTES:
+            raise InvalidInputError(f"a file is at most {MOST_BYTES >> 20} MiB")
+    return await run_in_threadpool(model_of, bytes(content), int(said) if said.isdecimal() and len(said) < 16 else 0)
+
+
+async def _export(request: Request) -> Response:
+    """A picture or the data of a view's answer."""
+    try:
+        name, view = _view(request)
+        ending = request.path_params["ending"]
+        if ending not in ENDINGS:
+            raise unknown("ending", ending, ENDINGS)
+        page = await run_in_threadpool(view.answer, values_of(view.controls, _asked(request)), None)
+        number = request.query_params.get("chart", "0")
+        chart = int(number) if number.isdecimal() and len(number) < 4 else 0
+        content = await run_in_threadpool(export, page, ending, chart, request.query_params.get("dark") == "1")
+    except WaferlineError as error:
+        return PlainTextResponse(str(error), 422)
+    headers = {"Content-Disposition": f'attachment; filename="waferline-{name}.{ending}"'}
+    return Response(content, media_type=ENDINGS[ending], headers=headers)

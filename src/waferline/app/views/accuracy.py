@@ -1,0 +1,106 @@
+"""Published measurements beside predictions, a dot a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from waferline.app.page import Page
+from waferline.app.question import Control
+from waferline.errors import InvalidInputError
+from waferline.evidence.check import Report, check
+from waferline.evidence.folder import PACKAGED
+from waferline.evidence.outcome import Outcome
+from waferline.evidence.rows import read_rows
+from waferline.report.charts.chart import Axis
+from waferline.report.charts.scatter import Group, scatter
+from waferline.report.evidence import evidence_report
+from waferline.report.table import Column, Table
+from waferline.text import number, percent
+from waferline.workloads.spec import ModelSpec
+
+# metric → title, unit of its axes
+_METRICS = {
+    "tpot_s": ("Time per output token", "s"),
+    "ttft_s": ("Time to first token", "s"),
+    "output_tokens_per_s": ("Output tokens per second", ""),
+    "prompt_tokens_per_s": ("Prompt tokens per second", ""),
+    "total_tokens_per_s": ("Tokens per second, prompt and output", ""),
+    "latency_s": ("Latency of a batch", "s"),
+}
+_TIERS = ("calibrated", "transferred", "spec only")
+_WORST = 40
+CONTROLS = (
+    Control("metric", "Metric", "choice", "total_tokens_per_s", tuple(_METRICS)),
+    Control("source", "Source has", hint="part of its name"),
+    Control("machine", "Machine has", hint="such as h100"),
+    Control("engine", "Engine has", hint="such as vllm"),
+    Control("phase", "Phase", "choice", "any", ("any", "prefill", "decode", "generate", "serve", "train")),
+)
+
+
+@cache
+def _all() -> Report:
+    """Every row that the package ships, asked once."""
+    return check(read_rows(PACKAGED))
+
+
+def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
+    """Rows that the filters leave, as `waferline evidence` scores them."""
+    metric = values["metric"]
+    if metric not in _METRICS:
+        raise InvalidInputError(f"metrics are {', '.join(_METRICS)}, not '{metric}'")
+    left = _all().only(lambda o: o.row.metric == metric and o.answered and _kept(o, values))
+    title, unit = _METRICS[metric]
+    groups = [_group(tier, [o for o in left.outcomes if o.scored and o.tier == tier]) for tier in _TIERS]
+    groups.append(_group("suspect", [o for o in left.outcomes if o.suspect]))
+    shown = [group for group in groups if len(group.x)]
+    if not shown:
+        return Page(sentence="No row is left: take a filter away.")
+    total = left.total
+    across, up = (Axis(title=side, unit=unit, log=True) for side in ("published", "predicted"))
+    chart = scatter(
+        title, across, up, shown, note="The line is agreement. Suspect rows are shown and not scored.", diagonal=True
+    )
+    worst = Table(
+        f"Farthest off, {min(_WORST, len(left.outcomes))} rows", _COLUMNS, [_row(o) for o in left.worst(_WORST)]
+    )
+    return Page(
+        sentence=f"{total.scored:,} rows scored: the median is {percent(total.median_error)} off, and "
+        f"{percent(total.coverage)} lie in their 90 % interval.",
+        charts=(chart,),
+        blocks=(*evidence_report(left, ["machine", "source"], 0), worst),
+        cli="waferline evidence report --by machine --by source",
+        data=left,
+    )
+
+
+def _kept(outcome: Outcome, values: Mapping[str, str]) -> bool:
+    row = outcome.row
+    parts = ((row.source, "source"), (row.hardware, "machine"), (row.engine, "engine"))
+    found = all(values[name].lower() in text.lower() for text, name in parts)
+    return found and values["phase"] in ("any", row.phase)
+
+
+def _group(name: str, outcomes: list[Outcome]) -> Group:
+    return Group(
+        name=name,
+        x=[o.row.value for o in outcomes],
+        y=[o.predicted or 0.0 for o in outcomes],
+        text=[f"{o.row.model} on {o.row.hardware}\n{o.row.engine} {o.row.weight_format}, batch {o.row.batch}\n"
+              f"published {o.row.value:.4g}, predicted {o.predicted or 0.0:.4g}\n{o.row.source}\n{o.row.id}{_why(o)}"
+              for o in outcomes],
+    )  # fmt: skip
+
+
+def _why(outcome: Outcome) -> str:
+    return f"\nsuspect: {outcome.suspect}" if outcome.suspect else ""
+
+
+_COLUMNS = ("row", "machine", "model", "engine", Column("published", number), Column("predicted", number),
+            Column("error", percent), "source")  # fmt: skip
+
+
+def _row(o: Outcome) -> tuple[object, ...]:
+    r = o.row
+    return (r.id, r.hardware, r.model, r.engine, r.value, o.predicted, o.error, r.source)

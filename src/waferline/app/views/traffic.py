@@ -1,0 +1,60 @@
+"""A served model under traffic, request by request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from waferline.app.page import Page
+from waferline.app.question import DEVICES, MACHINE, MODEL, PRECISION, Control, command, count, scenario_of
+from waferline.errors import InvalidInputError
+from waferline.report.charts.serving import serving_chart
+from waferline.report.serving import serving_report
+from waferline.simulate.serving.traffic import Traffic
+from waferline.traffic.serve import ServerOptions, simulate_serving
+from waferline.workloads.spec import ModelSpec
+
+MOST_REQUESTS = 5000  # that a page waits for
+CONTROLS = (
+    MODEL,
+    MACHINE,
+    PRECISION,
+    DEVICES,
+    Control("rate", "Requests per second", "text", "8", option="--rate"),
+    Control("requests", "Requests", "count", "1000", option="--requests"),
+    Control("prompt", "Prompt tokens", "text", "1024", option="--prompt", hint="or lognormal:1024,cv=1"),
+    Control("output", "Output tokens", "text", "256", option="--output"),
+    Control("slo", "Goals", "text", "ttft=500ms,tpot=30ms", option="--slo"),
+    Control("seed", "Seed", "count", "1", option="--seed", more=True),
+)
+_SCENARIO = ("model", "on", "precision", "devices")
+
+
+def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
+    """The simulated run. Raises: as `simulate_serving`."""
+    requests = count("requests", values["requests"]) or 1000
+    if requests > MOST_REQUESTS:
+        raise InvalidInputError(f"a page simulates at most {MOST_REQUESTS} requests", hint="waferline simulate serving")
+    traffic = Traffic(rate_per_s=_rate(values["rate"]), requests=requests, prompt=values["prompt"] or "1024",
+                      output=values["output"] or "256", seed=count("seed", values["seed"]) or 0)  # fmt: skip
+    scenario = scenario_of({name: values[name] for name in _SCENARIO})
+    outcome = simulate_serving(scenario, traffic, ServerOptions(slo=values["slo"] or None))
+    met = outcome.values.get("slo_met", {})
+    said = "".join(f" {name} is {'met' if ok else 'missed'}." for name, ok in met.items())
+    return Page(
+        sentence=f"The server is {outcome.verdict}.{said}",
+        charts=(serving_chart(outcome),),
+        blocks=tuple(serving_report(outcome)),
+        cli=command("simulate serving", values, CONTROLS),
+        data=outcome,
+        alarm=not all(met.values()),
+    )
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text.removesuffix("/s"))
+    except ValueError:
+        rate = 0.0
+    if not 0.0 < rate < 1e6:
+        raise InvalidInputError(f"requests per second are a number above 0, not '{text}'")
+    return rate

@@ -1,0 +1,148 @@
+"""Who gets an answer, and what an upload may do: the app's own rules, without a browser."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode
+
+import pytest
+from starlette.testclient import TestClient
+
+from waferline.app.server import build
+from waferline.app.upload import MOST_BYTES
+from waferline.app.views import VIEWS
+from waferline.cli import run as command
+from waferline.predict.scenario import Scenario, run
+
+HOME = "http://127.0.0.1:8050"
+LLAMA = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 2048, "intermediate_size": 8192,
+    "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+    "max_position_embeddings": 131072, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+}  # fmt: skip
+
+
+@pytest.fixture
+def client():
+    return TestClient(build(), base_url=HOME)
+
+
+def test_what_a_page_says_is_what_run_answers(client):
+    asked = {"model": "mixtral-8x7b", "on": "h200", "batch": "4", "prompt": "1000", "output": "100"}
+    said = client.get(f"/explore.json?{urlencode(asked)}").json()
+    answer = run(Scenario(model="mixtral-8x7b", machine="h200", batch=4, prompt=1000, output=100))
+    assert said["tpot_s"] == float(answer.result["itl_s"])
+    assert said["ttft_s"] == float(answer.result["ttft_s"])
+
+
+@pytest.mark.parametrize("name", [n for n in VIEWS if n not in ("traffic", "wafer", "runs-here")])
+def test_every_view_answers_with_the_headers_of_a_closed_page(client, name):
+    found = client.get(f"/{name}")
+    assert found.status_code == 200
+    policy = found.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert (
+        "http" not in found.text.replace("http://www.w3.org", "").split("<main>")[0]
+    )  # nothing is fetched from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200),
+        ({"host": "localhost:8050"}, 200),
+        ({"host": "[::1]:8050"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"host": "evil.example:8050"}, 403),
+        ({"host": "127.0.0.1:9999"}, 403),
+        ({"host": "127.0.0.1:x"}, 403),
+        ({"host": ""}, 403),
+        ({"origin": HOME}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_only_its_own_name_and_pages(client, headers, code):
+    assert client.get("/explore", headers=headers).status_code == code
+
+
+def test_others_need_the_token():
+    client = TestClient(build("0.0.0.0", 8050, "secret"), base_url="http://box.example:8050", follow_redirects=False)
+    assert client.get("/explore").status_code == 401
+    assert client.get("/explore?token=wrong").status_code == 401
+    assert client.get("/plotly.js").status_code == 401
+    given = client.get("/explore?token=secret")
+    assert given.status_code == 307
+    assert "httponly" in given.headers["set-cookie"].lower()
+    assert client.get("/explore").status_code == 200
+
+
+def test_the_command_asks_for_the_flag_before_it_lets_others_in(capsys):
+    assert command(["app", "--host", "0.0.0.0"]) == 2
+    assert "--open" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "model=/etc/passwd", "model=../../etc/passwd", "on=/etc/passwd", "model=nothing", "batch=-1", "batch=1e9", "batch=²",
+        "host=/etc/passwd&offload=kv", "nonsense=1", "precision=" + "9" * 5000, "tp=3", "techniques=/etc/passwd",
+        "engine=%3Cscript%3E", "batch=" + "9" * 30,
+    ],
+)  # fmt: skip
+def test_bad_questions_are_pages_that_say_why(client, query):
+    found = client.get(f"/explore?{query}")
+    assert found.status_code == 422
+    assert "role=alert" in found.text
+    assert "root:" not in found.text
+    assert "<script>" not in found.text
+
+
+def test_an_upload_is_read_and_not_kept(client, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found = client.post("/explore?on=h100", content=json.dumps(LLAMA).encode())
+    assert found.status_code == 200
+    assert "Memory of each device" in found.text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", 422), (b"not a model", 422), (b"{", 422), (b"{}", 422), (b"[" * 100_000, 422), (b'{"model_type": "nonesuch"}', 422),
+        (b"GGUF", 422), (b"GGUF\x03\x00\x00\x00" + b"\xff" * 64, 422), (b"\x00" * 4096, 422), (b"{" * 50_000, 422),
+        (b"{" + b" " * MOST_BYTES, 422),
+    ],
+)  # fmt: skip
+def test_bad_uploads_are_refused_in_words(client, content, code, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found = client.post("/explore", content=content, headers={"X-Size": str(1 << 50)})
+    assert found.status_code == code
+    assert "role=alert" in found.text
+    assert str(tmp_path) not in found.text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "csv", "json", "sh", "py"])
+def test_exports(client, ending):
+    found = client.get(f"/explore.{ending}?model=llama-3-8b&on=h100")
+    assert found.status_code == 200
+    assert found.content
+    assert f"waferline-explore.{ending}" in found.headers["content-disposition"]
+
+
+def test_the_lines_of_an_export_run(client, capsys):
+    line = client.get("/explore.sh?batch=3").text.split()
+    assert line[0] == "waferline"
+    assert command([*line[1:], "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["tpot_s"] == client.get("/explore.json?batch=3").json()["tpot_s"]
+    space: dict = {}
+    exec(client.get("/explore.py?batch=3").text, space)
+    assert float(space["answer"].result["itl_s"]) == shown["tpot_s"]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/explore.exe", "/explore.png?chart=99", "/nothing.csv"])
+def test_what_is_not_there(client, path):
+    assert client.get(path).status_code in (404, 422)

@@ -31,6 +31,9 @@ _PUBLIC = {
     "ServerOptions": "waferline.traffic.options",
     "simulate_serving": "waferline.traffic.serve",
     "plan": "waferline.traffic.planning.plan",
+    "solve": "waferline.search.solve",
+    "sensitivity": "waferline.search.sensitivity",
+    "frontier": "waferline.search.frontier",
     "what_runs": "waferline.traffic.planning.here",
     "Fleet": "waferline.systems.fleet",
     "TailLatencyModel": "waferline.systems.queueing",
@@ -90,6 +93,9 @@ if TYPE_CHECKING:
     from waferline.predict.single import SingleNodeModel
     from waferline.predict.training import TrainingModel
     from waferline.predict.wafer import WaferResidentModel, WeightStreamingModel
+    from waferline.search.frontier import frontier
+    from waferline.search.sensitivity import sensitivity
+    from waferline.search.solve import solve
     from waferline.simulate.serving.traffic import Traffic
     from waferline.systems.batching import BatchingOptimizer, ContinuousBatchingModel
     from waferline.systems.data import DataModel
@@ -152,14 +158,17 @@ __all__ = [
     "__version__",
     "explain",
     "format_names",
+    "frontier",
     "get_format",
     "grid",
     "load_hardware",
     "load_model",
     "plan",
     "run",
+    "sensitivity",
     "show",
     "simulate_serving",
+    "solve",
     "this_machine",
     "what_runs",
 ]

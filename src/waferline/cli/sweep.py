@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waferline.cli.options import Json
+from waferline.cli.options import Json, Plot
 from waferline.cli.output import emit, progress
 
 if TYPE_CHECKING:
@@ -72,13 +72,28 @@ def _solve(todo: Sweep, answered: Answered, out: Path, executor: Executor | None
 
 def frontier(
     points: Annotated[Path, typer.Argument(help="A Parquet file of `waferline sweep`.")],
-    x: Annotated[str, typer.Option("--x", help="A column, such as itl_s.")],
+    x: Annotated[
+        str, typer.Option("--x", help="A column, such as itl_s; min:itl_s or max:mfu says which end is good.")
+    ],
     y: Annotated[str, typer.Option("--y", help="Another, such as throughput_tokens_per_s.")],
+    also: Annotated[list[str] | None, typer.Option("--and", help="One more; may be repeated.")] = None,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """The points that no other point beats in both X and Y: rates should be high, times, energy and cost low."""
+    """The points that no other point beats in all columns at once: rates should be high, times, energy and cost low."""
     from waferline.report.frontier import frontier_report
     from waferline.search.frontier import frontier as frontier_of
 
-    front = frontier_of(points, x, y)
+    if plot is not None:
+        from waferline.report.charts import check_ending
+
+        check_ending(plot)
+    front = frontier_of(points, x, y, *(also or ()))
+    if plot is not None:
+        from waferline.report.charts import save
+        from waferline.report.charts.scatter import points_chart
+
+        first, second = (o.column for o in front.objectives[:2])
+        columns = {name: values.tolist() for name, values in front.columns.items()}
+        save(points_chart(columns, first, second, best=range(len(columns[first]))), plot)
     emit(as_json, front, lambda: frontier_report(front))

@@ -1,0 +1,49 @@
+"""A goal for an answer in words: `tpot<=20ms`, `throughput>=5000`, `device_memory_bytes<=60GB`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from waferline.errors import InvalidInputError
+from waferline.units import to_si, unit_of
+
+_GOAL = re.compile(r"([A-Za-z0-9_]+)\s*(<=|>=)\s*(.+)")
+# What people say → the field of a served answer, and of one pass where it has another.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "ttft": ("ttft_s",),
+    "tpot": ("itl_s",),
+    "itl": ("itl_s",),
+    "e2e": ("request_s",),
+    "latency": ("latency_s", "step_time_s", "request_s"),
+    "throughput": ("throughput_tokens_per_s", "samples_per_s", "tokens_per_s"),
+    "cost": ("cost_usd_per_mtoken",),
+    "energy": ("energy_j_per_token", "energy_j_per_sample"),
+    "memory": ("device_memory_bytes", "memory_bytes"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """At most (or at least) `limit` of a field, in SI units. fields: names that it may have, the first that an answer has."""
+
+    fields: tuple[str, ...]
+    most: bool
+    limit: float
+    text: str
+
+    @staticmethod
+    def of(text: str) -> Bound:
+        """Raises: InvalidInputError for another form, a limit that is no number, or one in another unit."""
+        match = _GOAL.fullmatch(text.strip())
+        if match is None:
+            raise InvalidInputError(f"goal '{text}' is not of the form tpot<=20ms or throughput>=5000")
+        fields = NAMES.get(match[1].lower(), (match[1],))
+        unit = unit_of(fields[0]).split("/")[0] if unit_of(fields[0]) in ("second", "byte", "watt", "joule") else ""
+        limit = float(to_si(match[1], match[3].strip().removeprefix("$"), unit or "dimensionless"))
+        if not np.isfinite(limit):
+            raise InvalidInputError(f"goal '{text}': the limit is a finite number")
+        return Bound(fields, match[2] == "<=", limit, text.strip())

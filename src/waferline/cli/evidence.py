@@ -46,9 +46,10 @@ def check_file(
 
     A file of effects (columns technique, technique_settings, baseline_value, hit_rate, acceptance beside those) is asked with each
     technique and without it. A file of serving runs (columns arrival, rate_per_s or concurrency, requests, ttft_mean_s,
-    tpot_mean_s, ...) is simulated run by run; each latency and rate that a run states is scored.
+    tpot_mean_s, ...) is simulated run by run; each latency and rate that a run states is scored. One of
+    energies (columns metric, machine, scope, concurrency, ...) is predicted row by row.
     """
-    from waferline.evidence import techniques
+    from waferline.evidence import energy, techniques
     from waferline.evidence.rows import header_of, read_rows
     from waferline.evidence.serving_runs import MARKS, check_runs, read_runs
     from waferline.report.evidence import evidence_report
@@ -63,6 +64,10 @@ def check_file(
         runs = read_runs(file)
         with progress("simulating", len(runs)) as advance:
             report = check_runs(runs, advance)
+    elif set(energy.MARKS) <= header:
+        cells = energy.read_energy(file)
+        with progress("predicting", len(cells)) as advance:
+            report = energy.check_energy(cells, advance)
     else:
         report = _checked(read_rows(file))
     emit(as_json, report, lambda: evidence_report(report, groupings, worst))

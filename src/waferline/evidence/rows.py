@@ -97,7 +97,7 @@ def rows_of(path: str | Path, more: Sequence[str] = ()) -> Iterator[tuple[Row, d
     path = Path(path)
     line, seen = 1, set()
     try:
-        with _open(path) as file:
+        with open_text(path) as file:
             reader = csv.reader(file)
             header = _checked_header(next(reader, None), path, more)
             for cells in reader:
@@ -124,7 +124,7 @@ def rows_of(path: str | Path, more: Sequence[str] = ()) -> Iterator[tuple[Row, d
 def header_of(path: str | Path) -> list[str]:
     """The column names of a file; none where it has no readable first line."""
     try:
-        with _open(Path(path)) as file:
+        with open_text(Path(path)) as file:
             return [name.strip() for name in next(csv.reader(file), [])]
     except (OSError, EOFError, UnicodeError, csv.Error, zlib.error):
         return []
@@ -149,7 +149,8 @@ def _text(value: Any) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def _open(path: Path) -> IO[str]:
+def open_text(path: Path) -> IO[str]:
+    """A `.csv` or `.csv.gz` as text."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open("r", encoding="utf-8-sig", newline="")

@@ -1,0 +1,158 @@
+"""Published energy and power: each row predicted from the power of its phases, or refused with a reason.
+
+A row is one value of one metric; rows of one run (`run_id`) share a served steady state, whose load is its concurrency.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from waferline.catalog.yaml_file import read_packaged
+from waferline.errors import FileFormatError, WaferlineError
+from waferline.evidence.check import Report
+from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
+from waferline.evidence.outcome import Outcome
+from waferline.evidence.request import Refusal
+from waferline.evidence.rows import Row, open_text
+from waferline.machines.hardware import load_hardware
+from waferline.predict.scenario import Scenario, run
+from waferline.workloads.spec import Transformer
+
+MARKS = ("metric", "machine", "scope", "concurrency")  # columns that tell such a file from others
+_ASSUMED_PROMPT, _ASSUMED_OUTPUT = 500, 500  # tokens, where a row does not state them
+_WHOLE = ("board", "wall", "system", "node", "chassis")  # what else the meter saw
+_OF_LENGTHS = ("latency_s", "energy_j_per_request", "energy_j_per_batch")
+Cells = Mapping[str, str]
+
+
+def read_energy(path: str | Path) -> list[Cells]:
+    """The rows of a `.csv` or `.csv.gz`. Raises: FileFormatError."""
+    try:
+        with open_text(Path(path)) as file:
+            return list(csv.DictReader(file))
+    except (OSError, EOFError, UnicodeError, csv.Error) as error:
+        raise FileFormatError(f"cannot be read: {error}", where=str(path)) from None
+
+
+def check_energy(rows: Sequence[Cells], progress: Callable[[int], None] | None = None) -> Report:
+    """Every row predicted or refused."""
+    outcomes = []
+    for cells in rows:
+        outcomes.append(_outcome(cells))
+        if progress is not None:
+            progress(1)
+    return Report(tuple(outcomes))
+
+
+def _number(cells: Cells, *names: str) -> float | None:
+    """The first stated of some columns. Raises: FileFormatError for another text."""
+    for name in names:
+        if cells.get(name):
+            try:
+                return float(cells[name])
+            except ValueError:
+                raise FileFormatError(f"{cells.get('id')}: {name} is not a number: '{cells[name]}'") from None
+    return None
+
+
+def _outcome(cells: Cells) -> Outcome:
+    value = _number(cells, "value")
+    row = Row(
+        id=cells.get("id") or "", hardware=cells.get("machine") or "", model=cells.get("model") or "",
+        phase=cells.get("phase") or "", metric=cells.get("metric") or "", value=float("nan") if value is None else value,
+        source=cells.get("source") or "", url=cells.get("url") or "", engine=cells.get("engine") or "",
+        engine_version=cells.get("engine_version") or "", devices=_number(cells, "devices"),
+        weight_format=cells.get("precision") or "", suspect=cells.get("suspect") or "",
+    )  # fmt: skip
+    if value is None:
+        return Outcome(row=row, refused="no value", refused_kind="cell")
+    asked = _asked(cells, row)
+    if isinstance(asked, Refusal):
+        return Outcome(row=row, refused=asked.reason, refused_kind=asked.kind)
+    (scenario, told), output = asked, _number(cells, "output") or float(_ASSUMED_OUTPUT)
+    try:
+        found = _predicted(scenario, row.metric, row.phase, output)
+    except WaferlineError as error:
+        return Outcome(row=row, refused=str(error), refused_kind="engine")
+    if isinstance(found, Refusal):
+        return Outcome(row=row, refused=found.reason, refused_kind=found.kind, assumed=told)
+    low, high = (found * float(np.exp(q)) for q in residual(row.metric))
+    return Outcome(row=row, predicted=found, low90=low, high90=high, tier="predicted", assumed=told)
+
+
+def residual(metric: str) -> tuple[float, float]:
+    """5 % and 95 % quantiles of log(measured / predicted): of power, and of what energy is made of with it."""
+    found = read_packaged("power.yaml")["residual"]
+    low, high = found["power" if metric.startswith("power") else "energy"]
+    return float(low), float(high)
+
+
+def _asked(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Refusal:
+    """What a row asks, and what was assumed of it."""
+    scope = (cells.get("scope") or "").lower()
+    if row.metric.startswith(("power", "energy")) and any(word in scope for word in _WHOLE):
+        return Refusal("scope", f"the meter saw more than the devices: {scope}")
+    spec = model_spec(row.model)
+    if isinstance(spec, Refusal):
+        return spec
+    machine = hardware_name(row.hardware)
+    if isinstance(machine, Refusal):
+        return machine
+    if not isinstance(spec, Transformer) or not spec.has_head:
+        return Refusal("model", f"{spec.name} generates no tokens: power of its passes is not held against rows")
+    if row.metric in _OF_LENGTHS and row.phase not in ("prefill", "decode") and not cells.get("output"):
+        return Refusal("lengths", "output length not stated")
+    batch = _number(cells, "batch", "concurrency")
+    if batch is None:
+        return Refusal("load", "neither batch nor concurrency is stated")
+    engine, why = engine_name(row, machine[0])
+    precision = precision_of(row, engine)
+    if isinstance(precision, Refusal):
+        return precision
+    prompt, output = _number(cells, "prompt"), _number(cells, "output")
+    told = [machine[1], why, precision[2]]
+    told += [f"prompts of {_ASSUMED_PROMPT} tokens"] if prompt is None else []
+    told += [f"outputs of {_ASSUMED_OUTPUT} tokens"] if output is None else []
+    devices, dp = int(row.devices or 1), int(_number(cells, "dp") or 1)
+    tp = max(devices // dp, 1)
+    ep = int(_number(cells, "ep") or 1)
+    scenario = Scenario(
+        model=spec, machine=machine[0], precision=precision[0], engine=engine, batch=max(round(batch), dp),
+        prompt=round(prompt or _ASSUMED_PROMPT), output=round(output or _ASSUMED_OUTPUT), tp=tp,
+        dp=dp if dp > 1 else None, ep=ep if 1 < ep <= tp * dp else None, intervals=False,
+        load="closed" if "steady" in row.phase else None,
+    )  # fmt: skip
+    return scenario, tuple(text for text in told if text)
+
+
+def _predicted(scenario: Scenario, metric: str, phase: str, output: float) -> float | Refusal:
+    """The metric in SI units: time, power of all devices, or energy of a token, a request or a batch."""
+    r = run(scenario).result
+    if "decode_power_w" not in r:
+        return Refusal("machine", f"the power limit of {scenario.machine} is not known")
+    batch, loaded = float(scenario.batch), "loaded_ttft_s" in r
+    prefill_s, decode_s = float(r["ttft_s"]), float(r["itl_s"]) * max(output - 1.0, 0.0)
+    prefill_s, decode_s = (0.0 if phase == "decode" else prefill_s, 0.0 if phase == "prefill" else decode_s)
+    p, d = (float(r[f"{part}_power_w"]) for part in ("prefill", "decode"))
+    power = (prefill_s * p + decode_s * d) / max(prefill_s + decode_s, 1e-12)
+    rate = float(r["loaded_throughput_tokens_per_s"]) if loaded else batch * output / (prefill_s + decode_s)
+    tdp = load_hardware(scenario.machine).tdp_w or float("nan")
+    values: dict[str, float] = {
+        "power_w": power,
+        "power_mean_fraction_of_tdp": power / float(r["devices"]) / tdp,
+        "energy_j_per_output_token": power / rate,
+        "energy_j_per_request": power / rate * output,
+        "energy_j_per_batch": power / rate * output * batch,
+        "energy_j_per_token": power / rate * output / (output + float(scenario.prompt)),
+        "total_tokens_per_j": rate * (output + float(scenario.prompt)) / output / power,
+        "output_tokens_per_s": rate,
+        "tpot_s": float(r["loaded_tpot_s" if loaded else "itl_s"]),
+        "latency_s": prefill_s + decode_s,
+    }
+    if metric not in values:
+        return Refusal("metric", f"no answer has {metric}")
+    return values[metric]

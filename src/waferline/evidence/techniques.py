@@ -171,7 +171,7 @@ def _case(effect: Effect) -> tuple[Scenario, tuple[str, ...]] | Refusal:
         return spec
     machine = row.hardware or "unstated"
     if machine in _table()["machines"]:
-        if effect.baseline is None and row.metric != "speedup_ratio":
+        if effect.baseline is None and row.metric != "speedup_ratio" and machine not in _table()["same"]:
             return Refusal("hardware", f"the machine is {machine}, and what the row is compared with is not stated")
         said.append(f"the machine is {machine}: {_table()['machines'][machine]}")
         machine = _table()["machines"][machine]
@@ -275,7 +275,7 @@ def _offload(effect: Effect, scenario: Scenario) -> Ways | Refusal:
     layers = next((s[k] for k in ("layers_with_ffn_on_cpu", "n_cpu_moe") if k in s), None)
     if layers is not None and (count := _OF.match(layers)):
         text = f"experts={count[1]}"
-    elif s.get("experts") == "cpu" or "gpu_experts_per_layer" in s:
+    elif s.get("experts", "").startswith("cpu") or "gpu_experts_per_layer" in s:
         text = "experts"
     elif "ngl" in s:
         text = f"layers={s['ngl']}"
@@ -283,10 +283,21 @@ def _offload(effect: Effect, scenario: Scenario) -> Ways | Refusal:
         return Refusal("offload", "what the host holds is not stated")
     kept = float(s.get("depth", 0) or 0)
     prompt = scenario.prompt if effect.row.phase == "prefill" else scenario.prompt + kept
-    asked = replace(scenario, offload=text, prompt=prompt, strategy=None, tp=None, devices=None)
+    host, said = _host(effect)
+    asked = replace(scenario, offload=text, host=host, prompt=prompt, strategy=None, tp=None, devices=None)
     if effect.row.metric == "speedup_ratio":
         return Refusal("metric", "what an offload is compared with, a processor alone, is not asked of a device")
-    return asked, None, ()
+    return asked, None, said
+
+
+def _host(effect: Effect) -> tuple[str | None, tuple[str, ...]]:
+    """The host that a row names in words, as a machine of the catalogue, and what was taken for it."""
+    told = f"{effect.settings.get('host', '').replace('-', ' ')} {effect.row.notes}".lower()
+    for entry in _table()["hosts"]:
+        if entry["named"].lower() in told:
+            stands = f"the host is {entry['named']}: {entry['host']}, {entry['stands']}" if "stands" in entry else ""
+            return str(entry["host"]), (stands,) if stands else ()
+    return None, ()
 
 
 _OPTIONS: Mapping[str, Callable[[Effect, Scenario], Ways | Refusal]] = {

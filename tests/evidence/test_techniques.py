@@ -44,7 +44,9 @@ def test_a_host_that_a_row_names_in_words_runs_the_experts(tmp_path: Path) -> No
         "a,nvidia-rtx-3090,1,qwen3-235b-a22b,decode,q6_k,1,512,128,1,llama.cpp,output_tokens_per_s,10,"
         'cpu-offload-experts,"layers_with_ffn_on_cpu=89 of 94,host={}",,,,'
     )
-    named, unnamed = check_effects(read_effects(_file(tmp_path, row.format("epyc-9355"), row.format("").replace("a,", "b,", 1)))).outcomes
+    named, unnamed = check_effects(
+        read_effects(_file(tmp_path, row.format("epyc-9355"), row.format("").replace("a,", "b,", 1)))
+    ).outcomes
     assert named.predicted is not None
     assert unnamed.predicted is not None
     assert 2 * unnamed.predicted < named.predicted < 7 * unnamed.predicted

@@ -78,7 +78,13 @@ def test_every_technique_says_what_it_is_and_answers(capsys: pytest.CaptureFixtu
         assert run(["techniques", name]) == 0
         draft = next((f":{k}=llama-3.2-1b" for k in ("draft", "auxiliary") if k in told["parameters"]), "")
         capsys.readouterr()
-        assert run(["predict", "mixtral-8x7b", "--on", "h200", "--devices", "2", "--with", name + draft, "--json"]) == 0
+        case = (
+            ["llama-2-7b", "--on", "m2-pro-cpu"]
+            if name == "lut-gemv"
+            else ["mixtral-8x7b", "--on", "h200", "--devices", "2"]
+        )
+        more = ["-p", "q4_0"] if name == "lut-gemv" else []
+        assert run(["predict", *case, *more, "--with", name + draft, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["techniques"].startswith(name)
 
 
@@ -161,3 +167,37 @@ def test_a_smaller_model_reads_the_prompt() -> None:
     plain = _solve(None, 8)
     assert read["ttft_s"] < plain["ttft_s"] / 2
     assert read["itl_s"] == plain["itl_s"]
+
+
+@pytest.mark.parametrize(
+    ("model", "machine", "precision", "published", "within"),
+    [  # tokens/s of one sequence: docs/profiling_data.md of T-MAC, its figures by thread, and its abstract
+        ("llama-2-7b", "jetson-agx-orin-cpu", "q2_k", 15.62, 0.25),
+        ("bitnet-b1.58-3b", "jetson-agx-orin-cpu", "tq2_0", 22.02, 0.25),
+        ("llama-2-7b", "raspberry-pi-5", "q2_k", 5.92, 0.25),
+        ("llama-2-7b", "raspberry-pi-5", "q4_0", 3.35, 0.25),
+        ("bitnet-b1.58-3b", "raspberry-pi-5", "tq2_0", 11.09, 0.25),
+        (
+            "llama-2-7b",
+            "m2-ultra-cpu",
+            "q4_0",
+            35.65,
+            0.4,
+        ),  # llama.cpp's own time of a step, which look-ups keep, is most of it
+        ("llama-2-7b", "m2-ultra-cpu", "q2_k", 51.01, 0.4),
+    ],
+)
+def test_table_look_up_is_as_fast_as_published(
+    model: str, machine: str, precision: str, published: float, within: float
+) -> None:
+    solved = wl.ServingModel().solve(model, machine, 64, 1, precision, output_len=128, techniques="lut-gemv")
+    assert 1 / float(solved["itl_s"]) == pytest.approx(published, rel=within)
+
+
+def test_table_look_up_refuses_what_it_is_not_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, said in (
+        ("llama-2-7b --on h100 -p int4", "kernel of processors"),
+        ("llama-2-7b --on raspberry-pi-5 -p q8_0", "more than 4 bits"),
+    ):
+        assert run(["predict", *line.split(), "--with", "lut-gemv"]) == 2
+        assert said in capsys.readouterr().err

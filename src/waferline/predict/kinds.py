@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import UnsupportedError
-from waferline.predict.efficiency import attention, gemm, mla, moe, streaming
+from waferline.predict.efficiency import attention, gemm, look_up, mla, moe, streaming
 from waferline.predict.efficiency.kernel import ExpectedSeconds
 
 
@@ -36,6 +36,7 @@ KINDS: Mapping[str, Kind] = {
     "decode_attention": Kind(attention.decode_expected_s, "decode_attention", reads_kv=True),
     "mla_prefill": Kind(mla.prefill_expected_s, "mla_prefill", reads_kv=True),
     "mla_decode": Kind(mla.decode_expected_s, "mla_decode", reads_kv=True),
+    "look_up": Kind(look_up.expected_s, "streaming"),
     "moe": Kind(moe.expected_s, "moe", matrix=True, quantises=True),
     **{name: Kind(streaming.expected_s, "streaming") for name in ("norm", "softmax", "elementwise", "gather", "scan")},
 }

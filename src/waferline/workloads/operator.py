@@ -22,6 +22,7 @@ OpKind = Literal[
     "softmax",  # elements
     "elementwise",  # elements
     "gather",  # elements
+    "look_up",  # m, n, k — a product by tables: flops count look-ups at the rate of the arithmetic that they replace
     "collective",  # operation in `name` suffix; shape: bytes, ranks, span (devices of the group that they are part of)
 ]
 

@@ -9,12 +9,13 @@ from typing import Any
 from waferline.errors import InvalidInputError, unknown
 from waferline.predict.techniques.attention import ATTENTION
 from waferline.predict.techniques.caching import CACHING
+from waferline.predict.techniques.look_up import LOOK_UP
 from waferline.predict.techniques.schedule import SCHEDULE
 from waferline.predict.techniques.speculative import SPECULATIVE
 from waferline.predict.techniques.technique import Applied, Parameter, Setting, Step, Technique
 from waferline.predict.techniques.weights import WEIGHTS
 
-TECHNIQUES: Mapping[str, Technique] = {**SPECULATIVE, **CACHING, **ATTENTION, **WEIGHTS, **SCHEDULE}
+TECHNIQUES: Mapping[str, Technique] = {**SPECULATIVE, **CACHING, **ATTENTION, **WEIGHTS, **LOOK_UP, **SCHEDULE}
 
 __all__ = [
     "OFFLOAD",

@@ -195,3 +195,25 @@ def test_a_service_named_after_its_machine_may_run_on_many() -> None:
     assert named.status == "unverifiable" and "missing: number of devices" in named.reasons[0]
     (one,) = judge_claims(claims_of("Llama 3.1 405B at 969 tokens/s on one CS-3"))
     assert one.status == "infeasible"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "metric", "status", "said"),
+    [  # figures of Cerebras' CS-3 and NVIDIA's H100 as their makers print them
+        ("Cerebras CS-3 has 44 GB of SRAM", "memory_bytes", "plausible", "44.0 GB of SRAM"),
+        ("8x H100 with 640 GB of memory", "memory_bytes", "plausible", "of each of 8"),
+        ("an H100 with 141 GB HBM3", "memory_bytes", "infeasible", "HBM3"),
+        ("CS-3 has 900,000 cores", "cores", "plausible", "900,000"),
+        ("CS-3 has 850k cores", "cores", "infeasible", "900,000"),
+        ("H100 has 16,896 cores", "cores", "unverifiable", "132 units"),
+        ("CS-3 draws 23 kW", "power_w", "plausible", "23.0 kW"),
+        ("an H100 server draws 10.2 kW", "power_w", "unverifiable", "device alone"),
+        ("CS-3 costs $5-10 per hour", "hourly_usd", "unverifiable", "no price"),
+        ("CS-3 costs $0.50 an hour", "hourly_usd", "infeasible", "electricity"),
+    ],
+)
+def test_claims_about_a_machine_are_put_beside_its_sheet(sentence: str, metric: str, status: str, said: str) -> None:
+    (judged,) = judge_claims(claims_of(sentence))
+    assert judged.claim is not None
+    assert (judged.claim.metric, judged.status) == (metric, status)
+    assert said in " ".join(judged.reasons)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from waferline.evidence.claims.judge import STATUSES, Judgement
+from waferline.evidence.claims.sheet import SHEET
 from waferline.evidence.claims.survey import Survey
 from waferline.report.table import Block, Column, Table, right
 from waferline.text import metric, number, percent
@@ -42,6 +43,8 @@ def _cells(j: Judgement) -> list[str]:
 
 
 def _text(name: str, value: float) -> str:
+    if name in SHEET:
+        return metric(value, SHEET[name].unit) if SHEET[name].unit in ("B", "W") else number(value)
     return metric(value, "s") if name.endswith("_s") and not name.endswith("per_s") else number(value)
 
 

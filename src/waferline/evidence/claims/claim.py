@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from waferline.evidence.claims.sheet import SHEET
 from waferline.evidence.rows import Row
 from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import default_engine
@@ -53,6 +54,8 @@ class Claim:
     def missing(self) -> tuple[str, ...]:
         """What has to be stated before anything can be said."""
         told = {"model": "a model of the catalogue", "machine": "a machine of the catalogue", "metric": "a figure"}
+        if self.metric in SHEET:  # of the machine alone
+            told = {"machine": told["machine"]}
         return tuple(text for name, text in told.items() if not getattr(self, name))
 
     @property

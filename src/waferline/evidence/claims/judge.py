@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from waferline.errors import WaferlineError
 from waferline.evidence.claims.claim import PER_USER_RATE, Claim
 from waferline.evidence.claims.expect import Expected, expected
 from waferline.evidence.claims.laws import CAPACITY, Limit, limits
+from waferline.evidence.claims.sheet import SHEET, Status, judge_sheet
 from waferline.evidence.metrics import is_rate
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
@@ -21,7 +22,6 @@ from waferline.evidence.scenario import request_of
 from waferline.machines.hardware import load_hardware
 from waferline.text import metric as spoken
 
-Status = Literal["plausible", "optimistic", "infeasible", "unverifiable"]
 STATUSES: tuple[Status, ...] = ("plausible", "optimistic", "infeasible", "unverifiable")
 
 _ROUNDING = 1.02  # published values round up: a bound counts as broken beyond this
@@ -94,9 +94,17 @@ def judge_claim(claim: Claim) -> Judgement:
         )
         said = tuple(f"missing: {name}" for name in claim.missing)
         return Judgement(empty, "unverifiable", said, claim=claim)
+    if claim.metric in SHEET:
+        return _of_the_sheet(claim)
     if not claim.precision:
         claim = replace(claim, shipped=getattr(model_spec(claim.model), "weight_format", None) or "")
     return _read_generously(claim)
+
+
+def _of_the_sheet(claim: Claim) -> Judgement:
+    row = Row(id="claim", hardware=claim.machine, model="", phase="", metric=claim.metric, value=claim.value)
+    status, reasons, law, known = judge_sheet(claim.metric, claim.machine, claim.value, claim.devices)
+    return Judgement(row, status, reasons, law=law, best=known, claim=claim)
 
 
 _NARROW = "int4"  # the narrowest format in common use: what a sentence that names none may have meant

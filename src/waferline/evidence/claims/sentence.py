@@ -60,6 +60,17 @@ _METRICS: tuple[tuple[str, str], ...] = (
     ("mfu", rf"{_NUMBER}\s*%\s*mfu"),
     ("mfu", rf"mfu(?:\s+of)?\s*[:=]?\s*{_NUMBER}\s*%"),
 )
+# What a clause without a speed may say of its machine. Of a range the upper end is read.
+_SHEET: tuple[tuple[str, str, dict[str, float]], ...] = (
+    (
+        "memory_bytes",
+        rf"{_NUMBER}\s*(MB|GB|TB)\s*(?:of\s+)?(?:on[- ]\w+\s+)?(?:unified\s+)?(?:SRAM|HBM\w*|V?RAM|DRAM|GDDR\w*|memory)\b",
+        {"m": 1e6, "g": 1e9, "t": 1e12},
+    ),
+    ("cores", rf"{_NUMBER}\s*(?:[\w-]+\s+)?(cores)\b", {"c": 1.0}),
+    ("power_w", rf"{_NUMBER}\s*(kW|W|watts?|kilowatts?)\b", {"k": 1e3, "w": 1.0}),
+    ("hourly_usd", rf"\$\s*(?:[\d.]+\s*(?:-|–|to)\s*\$?)?{_NUMBER}\s*(?:/|per|an?)\s*(h|hr|hours?)\b", {"h": 1.0}),
+)
 
 
 def claims_of(sentence: str) -> list[Claim]:
@@ -128,6 +139,11 @@ def _values(clause: str) -> Iterator[tuple[str, float]]:
                 value *= _SECONDS[match[3][0].lower()]
             yield metric, value / 100 if metric == "mfu" else value
             rest = rest.replace(match[0], " " * len(match[0]), 1)
+    if rest != clause:
+        return
+    for metric, pattern, scales in _SHEET:
+        for match in re.finditer(pattern, clause, re.IGNORECASE):
+            yield metric, _number(match[1], match[2], _KILO) * scales[match[3][0].lower()]
 
 
 def _number(digits: str, suffix: str | None, thousand: float) -> float:

@@ -8,7 +8,10 @@ function draw() {
   const narrow = innerWidth < 640;
   for (const place of answer.querySelectorAll(".chart")) {
     const spec = JSON.parse(place.parentElement.querySelector(".spec").textContent), layout = spec.layout;
-    if (narrow) fit(spec);
+    if (narrow) {
+      fit(spec);
+      place.style.height = `${layout.height}px`;
+    }
     const config = { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover" };
     Plotly.newPlot(place, { ...spec, config });
   }
@@ -33,6 +36,7 @@ function fit({ data, layout }) { // a figure for a phone
     if (layout[key].title) layout[key].title.font = { size: 10 };
     if (y.categoryarray) Object.assign(y, { showticklabels: true, tickvals: y.categoryarray, ticktext: y.categoryarray.map((name) => (name.length > 18 ? name.slice(0, 17) + "…" : name)) });
   }
+  layout.legend.y = 1 + 26 / layout.height; // above the titles of panels
   for (const note of layout.annotations || []) if (note.xref === "paper") note.font = { size: 11 };
 }
 

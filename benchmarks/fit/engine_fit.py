@@ -33,6 +33,7 @@ CEILINGS: Mapping[str, tuple[float, float]] = {"unit_flops": (900.0, 0.5), "unit
 MOST = {"prefill_scale": np.log(5.0), "collective_scale": np.log(60.0)}  # beyond that it is not the same operator
 STALL = 0.95  # prefills of others between a sequence's tokens, over those of evenly spread arrivals (arXiv:2403.02310)
 SHRINK = 0.3  # spread of the prior around constants of related engines, over that around neutral ones
+POOLED = "pooled"  # stands for all related engines
 _STEPS = 40
 _SOFT = 0.08  # log error at which a row starts to count less than its square
 
@@ -48,11 +49,11 @@ def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
         matrix = np.maximum(np.maximum(matrix, s.unit_flops / c["unit_flops"]), s.unit_bytes / c["unit_bytes"])
     work = matrix + s.other_s
     if decode:
-        work = c["decode_scale"] * (s.light_s + c["decode_excess"] * np.maximum(work - s.light_s, 0.0))
+        work = c["decode_scale"] * (s.floor_s + c["decode_excess"] * np.maximum(work - s.floor_s, 0.0))
     else:
         work = c["prefill_scale"] * work
-    work = np.maximum(work, s.light_s) + c["collective_scale"] * s.collective_s
-    host = c["step_s"] + c["kernel_s"] * s.kernels + c["expert_layer_s"] * s.expert_layers
+    work = np.maximum(work, s.floor_s if decode else s.light_s) + c["collective_scale"] * s.collective_s
+    host = c["step_s"] + c.get("kernel_s", 0.0) * s.kernels + c["expert_layer_s"] * s.expert_layers
     host = host + c.get("layer_s", 0.0) * s.layers
     return s.fill * (work + host + c["sequence_s"] * np.minimum(s.sequences, HOST_SEQUENCES))
 
@@ -92,8 +93,13 @@ def log_errors(p: Parts, c: Constants) -> FloatArray:
 
 
 def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, float]:
-    """The constants with the least robust error, shrunk towards `start` (with less room) or the neutral ones."""
+    """The constants with the least robust error, shrunk towards `start` (with less room) or the neutral ones.
+
+    Related engines, those with a `start` and what is fitted over all of them, replay graphs: a launch costs their host nothing.
+    """
     prior = names_of(engine)
+    if start is not None or engine == POOLED:
+        prior.pop("kernel_s")
     at = {n: (start or {}).get(n, default) for n, (default, _) in prior.items()}
     spread = {n: (SHRINK if start else 1.0) * width for n, (_, width) in prior.items()}
     campaign = p.labels(lambda r, q: (r.source, r.hardware, r.model, r.weight_format, r.engine_version, q.answer))
@@ -119,7 +125,7 @@ def leave_out(p: Parts, engine: str, of: Callable[[Row, Request], object], pool:
 
     def errors(inside: BoolArray) -> FloatArray:
         name = label[inside][0]
-        start = None if pool is None else fit(pool.where(shared != name), "pooled")
+        start = None if pool is None else fit(pool.where(shared != name), POOLED)
         return log_errors(p.where(inside), fit(p.where(~inside), engine, start))
 
     return held_out(label, errors)

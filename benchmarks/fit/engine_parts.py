@@ -28,12 +28,14 @@ _MATRIX = ("gemm", "moe")
 class Sums:
     """One pass of every row, without host. Seconds of all operators but collectives (`other_s`: neither matrix products).
 
-    light_s: the bound of those. matrix_flops, matrix_bytes over units and clocks of the device: what kernel ceilings divide.
+    light_s: the bound of those; floor_s: the same with experts drawn as they are. matrix_flops, matrix_bytes over units and
+    clocks of the device: what kernel ceilings divide.
     """
 
     matrix_s: FloatArray
     other_s: FloatArray
     light_s: FloatArray
+    floor_s: FloatArray
     collective_s: FloatArray
     unit_flops: FloatArray
     unit_bytes: FloatArray
@@ -161,7 +163,8 @@ def _sums(
     shape = batch.shape
     zero = np.zeros(shape)
     total = {
-        name: zero.copy() for name in ("matrix", "other", "light", "collective", "flops", "bytes", "kernels", "experts")
+        name: zero.copy()
+        for name in ("matrix", "other", "light", "floor", "collective", "flops", "bytes", "kernels", "experts")
     }
     for t in phase.timed:
         op, kind = t.operator, t.operator.kind
@@ -172,6 +175,7 @@ def _sums(
             total["collective"] += seconds
             continue
         total["light"] += op.count * t.light_s
+        total["floor"] += op.count * t.floor_s
         total["matrix" if kind in _MATRIX else "other"] += seconds
         if kind in _MATRIX:
             total["flops"] += op.count * op.flops / clocks

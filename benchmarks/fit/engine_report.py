@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from benchmarks.fit.engine_family import Family
-from benchmarks.fit.engine_fit import figures, is_prefill
+from benchmarks.fit.engine_fit import PRIOR, figures, is_prefill
 from benchmarks.fit.engine_parts import Parts
 
 DOC = Path("docs/calibration.md")
@@ -40,8 +40,8 @@ def write(found: Sequence[Family], parts: Parts, keep: np.ndarray, impossible: S
         "",
         "A pass of an engine is the sum of its operators, each as measured alone, put into the engine:",
         "",
-        "- decode: `bound + decode_excess · (alone − bound)`, times `decode_scale`: a replayed graph hides most of a kernel's",
-        "  launch and ramp, not its traffic;",
+        "- decode: `floor + decode_excess · (alone − floor)`, times `decode_scale`: a replayed graph hides most of a kernel's",
+        "  launch and ramp, not its traffic; the floor is the bound, of experts that with tokens choosing evenly among them;",
         "- prefill: `prefill_scale · alone`; collectives: `collective_scale · alone`;",
         "- `llama.cpp`: matrix products reach at most `unit_flops` operations and `unit_bytes` bytes per clock and unit;",
         "- host: `step_s + kernel_s · operators + expert_layer_s · expert layers + sequence_s · sequences` (the last: decode).",
@@ -60,11 +60,12 @@ def write(found: Sequence[Family], parts: Parts, keep: np.ndarray, impossible: S
         prefill = is_prefill(f.parts)
         only = _cell(held["model"].errors[prefill]) if "model" in held and prefill.sum() > 5 else ""
         lines.append(f"| {f.engine} | {f.vendor} | {len(f.parts.rows)} | " + " | ".join(cells) + f" | {only} |")
-    lines += ["", "## Constants", "", "| engine | machines | " + " | ".join(found[0].constants) + " |"]
-    lines.append("|---" * (2 + len(found[0].constants)) + "|")
+    names = list(PRIOR)
+    lines += ["", "## Constants", "", "| engine | machines | " + " | ".join(names) + " |"]
+    lines.append("|---" * (2 + len(names)) + "|")
     for f in found:
         lines.append(
-            f"| {f.engine} | {f.vendor} | " + " | ".join(f"{f.constants[k]:.3g}" for k in found[0].constants) + " |"
+            f"| {f.engine} | {f.vendor} | " + " | ".join(f"{f.constants.get(k, 0.0):.3g}" for k in names) + " |"
         )
     lines += ["", "## Not fitted", ""]
     poor = [f"{f.engine} on {f.vendor}" for f in found if not f.helps]

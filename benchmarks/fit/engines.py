@@ -4,7 +4,7 @@ Rows: published static batches and the TPOT and throughput of closed loads. Left
 full loads, whose batch is not stated. Never fitted: rows that their collector marks, rows faster than light, and sweeps that
 are so as a whole (prompts that were read from a cache).
 
-Run: `python -m benchmarks.fit.engines [--shared PATH] [--only ENGINE] [--write]`.
+Run: `python -m benchmarks.fit.engines [--shared PATH] [--only ENGINE ...] [--write]`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 
 from benchmarks.fit import engine_report
 from benchmarks.fit.engine_family import FEWEST_ROWS, Family
-from benchmarks.fit.engine_fit import PRIOR, Held, fit, leave_out, log_errors, predict
+from benchmarks.fit.engine_fit import POOLED, PRIOR, Held, fit, leave_out, log_errors, predict
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
@@ -42,7 +42,7 @@ OUT = Path("src/waferline/catalog/engine_fits.yaml")
 def light_errors(p: Parts) -> FloatArray:
     """log(bound / measured time) of every row: above zero the published value is faster than light."""
     zero = dict.fromkeys(PRIOR, 0.0) | {"decode_scale": 1.0, "prefill_scale": 1.0}
-    only = lambda s: replace(s, matrix_s=s.light_s, other_s=np.zeros_like(s.light_s))  # noqa: E731
+    only = lambda s: replace(s, matrix_s=s.light_s, other_s=np.zeros_like(s.light_s), floor_s=s.light_s)  # noqa: E731
     bound = replace(p, one=only(p.one), pre=only(p.pre), dec=only(p.dec))
     sign = np.where([q.answer.endswith("per_s") for q in p.requests], -1.0, 1.0)
     return sign * np.log(predict(bound, zero, stall=0.0) / p.value)
@@ -95,7 +95,7 @@ def families(p: Parts) -> list[Family]:
     engine = p.labels(lambda r, q: q.engine)
     served = np.isin(engine, SERVED) & (p.vendor == "nvidia gpu")
     pool = p.where(served)
-    pooled = fit(pool, "pooled") if served.any() else None
+    pooled = fit(pool, POOLED) if served.any() else None
     out = []
     for name, vendor in sorted({(str(e), str(v)) for e, v in zip(engine, p.vendor, strict=True)}):
         mine = (engine == name) & (p.vendor == vendor)
@@ -109,7 +109,7 @@ def families(p: Parts) -> list[Family]:
             if split != "sweep" or related
         ]
         if related:
-            others = fit(p.where(served & (engine != name)), "pooled")
+            others = fit(p.where(served & (engine != name)), POOLED)
             held.append(Held("engine", len(SERVED), log_errors(rows, others)))
         out.append(Family(name, vendor, rows, constants, log_errors(rows, constants), tuple(held)))
     return sorted(out, key=lambda f: -len(f.parts.rows))
@@ -145,7 +145,7 @@ def rows_of(shared: str | None) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared")
-    parser.add_argument("--only", help="fit this engine alone and leave the others' records as they are")
+    parser.add_argument("--only", nargs="+", help="fit these engines alone and leave the others' records as they are")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     parts = load_parts(rows_of(arguments.shared))
@@ -155,7 +155,7 @@ def main() -> None:
     complete = np.array([r.complete for r in parts.rows])  # real prompts of unstated length measure the server, too
     keep &= ~edge | (np.isin(engine, _OF_EDGE) & complete)
     if arguments.only:
-        keep &= engine == arguments.only
+        keep &= np.isin(engine, arguments.only)
     found = families(parts.where(keep))
     for family in found:
         print(engine_report.line(family))

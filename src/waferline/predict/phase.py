@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray, Floats
-from waferline.elementwise import maximum, minimum, where
+from waferline.elementwise import maximum, where
 from waferline.predict.efficiency.intervals import QUANTILES, Regime, shares
 from waferline.predict.engine import Engine
 from waferline.predict.operator_row import OperatorRow
@@ -137,7 +137,7 @@ class Runner:
         inside = self.engine.operator_s(
             op.kind,
             t.expected_s,
-            t.light_s if op.place in ("device", "host") else minimum(t.light_s, t.expected_s),
+            t.floor_s,
             decode=decode,
             flops=op.flops,
             moved_bytes=op.bytes,

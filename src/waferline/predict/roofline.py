@@ -55,7 +55,8 @@ class Timed(NamedTuple):
 
     compute_s, memory_s, link_s: what the machine's peaks alone would take with all traffic. light_s: the bound, in which
     activations that caches can hold are free. record: the constants used, with their residuals on held-out measurements.
-    wire_s: what weights take to come over the host's link, to be added.
+    wire_s: what weights take to come over the host's link, to be added. routed_s: of experts, the bound when tokens choose
+    among them evenly, where `light_s` lets all choose the same ones.
     """
 
     operator: Operator
@@ -68,6 +69,12 @@ class Timed(NamedTuple):
     record: Record
     parts: tuple[tuple[Record, str, Floats], ...] = ()  # of a collective on two links: constants, tier, seconds of each
     wire_s: Floats = 0.0
+    routed_s: Floats = 0.0
+
+    @property
+    def floor_s(self) -> Floats:
+        """What no engine saves of `expected_s`: traffic and arithmetic, with experts drawn as they are."""
+        return minimum(maximum(self.light_s, self.routed_s), self.expected_s)
 
     @property
     def bound(self) -> AnyArray:
@@ -169,13 +176,16 @@ def time_operator(op: Operator, machine: Machine, *, resident_bytes: Floats = np
     sheet, weight_bytes = kernel.device, op.weight_bytes
     compute_s = op.flops / sheet.peak_flops
     memory_s = op.bytes / sheet.bandwidth_bytes_per_s
-    if op.kind == "moe":
-        weight_bytes = weight_bytes * least_weights(op)
     # A fused engine keeps on chip what activations fit there.
-    least_bytes = weight_bytes + op.kv_bytes + maximum(op.activation_bytes - kept_bytes, 0.0)
-    light_s = maximum(op.flops / highest_flops, least_bytes / machine.level_bandwidth(resident_bytes))
+    other_bytes = op.kv_bytes + maximum(op.activation_bytes - kept_bytes, 0.0)
+    least_s, bandwidth = op.flops / highest_flops, machine.level_bandwidth(resident_bytes)
+    light_s = maximum(least_s, (weight_bytes + other_bytes) / bandwidth)
+    routed_s: Floats = 0.0
+    if op.kind == "moe":
+        routed_s = light_s
+        light_s = maximum(least_s, (weight_bytes * least_weights(op) + other_bytes) / bandwidth)
     expected_s = maximum(kernel.expected_s(op, kernel, compute_s, memory_s), light_s)
-    timed = Timed(op, compute_s, memory_s, 0.0, light_s, expected_s, kernel.tier, kernel.record)
+    timed = Timed(op, compute_s, memory_s, 0.0, light_s, expected_s, kernel.tier, kernel.record, routed_s=routed_s)
     return timed if op.place in ("device", "host") else _over_host_link(timed, machine, op.flops / highest_flops)
 
 

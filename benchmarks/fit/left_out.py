@@ -1,0 +1,110 @@
+"""One card of serving engines with whole groups left out: `python -m benchmarks.fit.left_out [ENGINE ...] [--shared PATH]`.
+
+Every row is predicted by constants fitted without any row of its machine, its model or its lab (who published it), and its
+90 % interval comes from errors of other groups left out. Where nothing of an engine is left, what other engines have in common
+stands in.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.fit.engine_family import FEWEST_ROWS
+from benchmarks.fit.engine_fit import POOLED, PRIOR, fit, log_errors, quantiles
+from benchmarks.fit.engine_parts import Parts, load_parts
+from benchmarks.fit.engines import SERVED, rows_of, usable
+from waferline.arrays import FloatArray
+from waferline.evidence.request import Request
+from waferline.evidence.rows import Row
+from waferline.fit import Errors, left_out
+
+GENERATIONS = (*SERVED, "vllm-v0", "tensorrt-llm-v0")
+SPLITS: dict[str, Callable[[Row, Request], object]] = {
+    "machine": lambda r, q: q.hardware,
+    "model": lambda r, q: q.model,
+    "lab": lambda r, q: lab(r),
+}
+
+
+def lab(row: Row) -> str:
+    """Who published a row: the source without the build in brackets."""
+    return row.source.split(" (")[0]
+
+
+def kind(row: Row, request: Request, experts: bool) -> str:
+    """The class of a row in the card."""
+    if request.load == "closed":
+        metric = "TPOT" if request.answer == "tpot_s" else "rate"
+        return f"served {metric}, {'experts' if experts else 'dense'}"
+    return "static prefill" if request.answer in ("ttft_s", "prompt_tokens_per_s") else "static"
+
+
+def held_errors(p: Parts, of: Callable[[Row, Request], object]) -> FloatArray:
+    """Log errors of every row under constants that saw nothing of its group of `of`, engine by engine and kind by kind."""
+    label, engine = p.labels(of), p.labels(lambda r, q: q.engine)
+    served = np.isin(engine, SERVED) & (p.vendor == "nvidia gpu")
+    family = np.char.add(np.char.add(engine, " on "), p.vendor)
+    neutral = {name: start for name, (start, _) in PRIOR.items()}
+    errors = np.full(len(label), np.nan)
+    pooled: dict[str, dict[str, float]] = {}
+    for name in np.unique(label):
+        inside = label == name
+        rest = served & ~inside
+        if rest.sum() >= FEWEST_ROWS:
+            pooled[name] = fit(p.where(rest), POOLED)
+        for one in np.unique(family[inside]):
+            mine, others = inside & (family == one), ~inside & (family == one)
+            start = pooled.get(name) if (mine & served).any() else None
+            seen = fit(p.where(others), str(engine[mine][0]), start) if others.sum() >= FEWEST_ROWS else None
+            errors[mine] = log_errors(p.where(mine), seen or start or neutral)
+    return errors
+
+
+def covered(errors: FloatArray, groups: npt.NDArray, classes: npt.NDArray) -> npt.NDArray[np.bool_]:
+    """Whether each row lies in the 90 % interval of its class that the left-out errors of the other groups give."""
+    hit = np.zeros(len(errors), dtype=bool)
+    for one in np.unique(classes):
+        rows = np.flatnonzero(classes == one)
+        for inside in left_out(groups[rows].tolist()):
+            low, _, _, high = quantiles([errors[rows][~inside]])
+            hit[rows[inside]] = (-errors[rows][inside] >= low) & (-errors[rows][inside] <= high)
+    return hit
+
+
+def card(p: Parts) -> list[str]:
+    """Lines: rows, then by split the median and 90th percentile of the error and the coverage of left-out intervals."""
+    classes = np.array([kind(r, q, bool(x)) for r, q, x in zip(p.rows, p.requests, p.experts, strict=True)])
+    lines = [f"{'class':24s} {'rows':>5s}" + "".join(f" | {name + ' left out':>26s}" for name in SPLITS)]
+    found = {name: held_errors(p, of) for name, of in SPLITS.items()}
+    hits = {name: covered(e, p.labels(SPLITS[name]), classes) for name, e in found.items()}
+    for one in [*np.unique(classes), "all"]:
+        rows = np.ones(len(classes), dtype=bool) if one == "all" else classes == one
+        line = f"{one:24s} {rows.sum():5d}"
+        for name, errors in found.items():
+            e = Errors.of(errors[rows])
+            line += f" | {100 * e.median:5.1f} % p90 {100 * e.p90:4.0f} in {100 * hits[name][rows].mean():3.0f} %"
+        lines.append(line)
+    return lines
+
+
+def rows_on_gpus(shared: str | None, engines: Sequence[str] = GENERATIONS) -> Parts:
+    parts = load_parts([r for r in rows_of(shared) if not r.id.startswith("edge-")])
+    keep, _ = usable(parts)
+    keep &= np.isin(parts.labels(lambda r, q: q.engine), engines) & np.char.endswith(parts.vendor, " gpu")
+    return parts.where(keep)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engines", nargs="*", default=GENERATIONS)
+    parser.add_argument("--shared")
+    arguments = parser.parse_args()
+    print("\n".join(card(rows_on_gpus(arguments.shared, arguments.engines))))
+
+
+if __name__ == "__main__":
+    main()

@@ -51,7 +51,7 @@ def test_every_sampled_row_is_a_question_in_plain_data() -> None:
         ({"phase": "serve", "metric": "tpot_s", "value": 0.02}, True),
         ({"phase": "serve", "metric": "tpot_s", "value": 0.02, "kind": "claimed"}, False),
         ({"phase": "serve", "batch": None, "notes": "max load"}, False),  # the batch is not stated
-        ({"input_tokens": None}, False),
+        ({"input_tokens": None, "output_tokens": None}, False),
         ({"model": "no-such-model"}, False),
         ({"hardware": "no-such-machine"}, False),
         ({"phase": "train", "metric": "mfu", "value": 0.4}, False),

@@ -247,3 +247,16 @@ def test_options_of_wrong_types_are_typed_errors(wrong: dict[str, Any]) -> None:
         wl.simulate_serving(
             wl.Scenario(model="llama-3-8b", machine="h100"), wl.Traffic(requests=5), wl.ServerOptions(**wrong)
         )
+
+
+@pytest.mark.parametrize("output", ["128", "lognormal:128,cv=1"])
+def test_capacity_is_what_an_overloaded_server_serves(output):
+    """Requests of one length end together where they begin together: that is no rate."""
+    scenario = wl.Scenario(model="qwen3-0.6b", machine="l40s")
+    asked = {"prompt": "512", "output": output}
+    told = wl.simulate_serving(scenario, wl.Traffic(rate_per_s=1.0, requests=50, **asked)).values[
+        "capacity_request_per_s"
+    ]
+    flooded = wl.simulate_serving(scenario, wl.Traffic(rate_per_s=3 * told, requests=12_000, **asked))
+    assert flooded.values["request_per_s"] == pytest.approx(told, rel=0.1)
+    assert flooded.verdict == "overloaded"

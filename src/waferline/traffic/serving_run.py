@@ -93,7 +93,9 @@ def run_of(
         owner = traffic.owners(_begins(requests))
         columns["tenant"] = np.array([t.name for t in traffic.tenants])[owner]
         values["tenants"] = {t.name: _of_tenant(columns, owner == i) for i, t in enumerate(traffic.tenants)}
-    verdict = verdict_of(requests, traffic.rate_per_s is not None or traffic.trace is not None)
+    verdict = verdict_of(
+        requests, traffic.rate_per_s is not None or traffic.trace is not None, traffic.rate_per_s, capacity
+    )
     return ServingRun(values, samples, columns, answer, scheduler, verdict)
 
 

@@ -91,7 +91,7 @@ def test_what_users_see(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     rows = pq.read_table(out)
     assert rows.num_rows == 2000 and rows.schema.field("ttft_s").metadata == {b"unit": b"second"}
     assert np.mean(rows["ttft_s"].to_numpy()) == pytest.approx(data["ttft_mean_s"])
-    assert "KV cache used" in picture.read_text()
+    assert "KV cache that requests hold" in picture.read_text()
     assert run([*LINE, *more]) == 0
     page = capsys.readouterr().out
     assert "What users see" in page and "verdict: stable" in page and "SLO ttft: met" in page

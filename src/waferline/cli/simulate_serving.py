@@ -109,18 +109,19 @@ def serving(
         str | None, typer.Option("--policy", help="Of the scheduler: max_utilization, static_batch of tensorrt-llm.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file with a row for every request.")] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw latencies and queues over time: .html, .png or .svg.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the run over time: .html, .png or .svg.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Requests through the scheduler of MODEL's engine, one by one: latency percentiles, rates, queues."""
     from waferline.predict.scenario import Scenario
+    from waferline.report.charts import check_ending
     from waferline.report.serving import serving_report
     from waferline.simulate.serving.traffic import Tenant
     from waferline.traffic.options import ServerOptions, tenant_fields
     from waferline.traffic.serve import simulate_serving
 
+    if plot is not None:
+        check_ending(plot)
     scenario = Scenario(
         model=model,
         machine=options.machine(on),

@@ -35,6 +35,7 @@ METRICS = (
 )  # fmt: skip
 MARKS = ("arrival", "ttft_mean_s", "model", "hardware")  # columns that tell such a file from rows of single values
 _MOST_REQUESTS = 4000  # of an open load: its percentiles stand long before
+_FEW_STEADY = 200  # requests: so many of a steady run at least
 _ROUNDS = 8  # of a closed load whose length nobody states, each client asks so often
 _BUNDLED_S = 1e-3  # a median gap below: the client received tokens in bundles
 _STAGES = " then "
@@ -58,6 +59,11 @@ class Run:
             return float(text) if text else None
         except ValueError:
             raise FileFormatError(f"{self.cells.get('id')}: {name} is not a number: '{text}'") from None
+
+    @property
+    def steady(self) -> bool:
+        """Whether its statistics are of the time while every place is taken."""
+        return "steady" in (self.cells.get("arrival") or "")
 
     def count(self, name: str) -> int | None:
         value = self.number(name)
@@ -192,8 +198,10 @@ def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
             outcome = simulate_serving(replace(asked, precision=None), load, served)
     except WaferlineError as error:
         return Refusal("engine", str(error))
-    told = (*told, shipped)
-    return outcome.values, tuple(text for text in (machine[1], why, precision[2], *told) if text)
+    told, values = (*told, shipped), dict(outcome.values)
+    if run.steady:  # what such runs count is the time while every place is taken
+        values |= {m: values[f"full_{m}"] for m in METRICS if values.get(f"full_{m}") is not None}
+    return values, tuple(text for text in (machine[1], why, precision[2], *told) if text)
 
 
 def _degrees(run: Run) -> tuple[int, int, int, str]:
@@ -233,8 +241,8 @@ def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     requests, arrival = run.count("requests"), run.cells.get("arrival") or ""
     rates = [float(r) for r in (run.cells.get("rate_per_s") or "").split(_STAGES) if r]
     clients = run.count("concurrency")
-    if "steady" in arrival and clients:
-        return Traffic(requests=clients * _ROUNDS, clients=clients, **shared), tuple(told)
+    if run.steady and clients:
+        return Traffic(requests=max(clients * _ROUNDS, _FEW_STEADY), **shared), tuple(told)
     if arrival.startswith("all at once") and requests:
         return Traffic(requests=requests, **shared), tuple(told)
     if arrival.startswith(("closed", "sequential")) and clients:

@@ -49,7 +49,7 @@ class Scheduler:
 
     @property
     def overlap(self) -> bool:
-        """Whether the host time of sequences hides behind the step before."""
+        """Whether a step is filled while the one before runs."""
         return bool(self.rules.get("overlap", False))
 
     @property

@@ -130,8 +130,6 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     one_stage = Parallel.of(tp=parallel.tp, ep=parallel.ep)
     model = StepModel.of(case, label, one_stage, scheduler.graphed, scheduler.graphs(case.device))
     steps = model.tables(rules.max_sequences, max(most_rows, 2), longest)
-    if scheduler.overlap:  # the host time of sequences hides behind the step before
-        steps = steps._replace(host_sequences=0.0)
     return Server(scheduler, rules, memory, steps)
 
 

@@ -11,7 +11,17 @@ import numpy as np
 from waferline.arrays import AnyArray, FloatArray
 from waferline.predict.scenario import Answer, Scenario
 from waferline.simulate.serving.loop import GAP_BINS, LEAST_GAP_S, MOST_GAP_S, SAMPLE_COLUMNS
-from waferline.simulate.serving.state import BUSY_S, MEMORY_S, MOVED_BYTES, RUNNING_S, STEPS, UP_S, Requests
+from waferline.simulate.serving.state import (
+    BUSY_S,
+    FULL_S,
+    FULL_TOKENS,
+    MEMORY_S,
+    MOVED_BYTES,
+    RUNNING_S,
+    STEPS,
+    UP_S,
+    Requests,
+)
 from waferline.simulate.serving.traffic import Traffic
 from waferline.traffic.expense import expenses
 from waferline.traffic.scheduler import Scheduler
@@ -68,11 +78,15 @@ def run_of(
         "duration_s": duration,
         **_spread("ttft_s", columns["ttft_s"]),
         **_spread("tpot_s", columns["tpot_s"][several]),
-        **_gap_spread(ran.gaps, scheduler.client.token_s),
+        **_gap_spread("itl", ran.gaps.sum(axis=0), scheduler.client.token_s),
+        **_gap_spread("full_itl", ran.gaps[1], scheduler.client.token_s),
         **_spread("e2e_s", columns["e2e_s"]),
         "request_per_s": len(requests.arrival) / duration,
         "output_tokens_per_s": float(requests.output.sum()) / duration,
         "total_tokens_per_s": float((requests.output + requests.prompt).sum()) / duration,
+        "full_output_tokens_per_s": float(sums[FULL_TOKENS] / sums[FULL_S]) * ran.fleet.active.size
+        if sums[FULL_S]
+        else None,
         "capacity_request_per_s": capacity,
         "devices": devices,
         "replicas_mean": float(sums[UP_S]) / max(end, 1e-12),
@@ -144,7 +158,7 @@ def _spread(name: str, values: FloatArray) -> dict[str, float]:
     return {f"{stem}_mean_s": float(values.mean()), **{f"{stem}_p{p}_s": float(v) for p, v in found.items()}}
 
 
-def _gap_spread(gaps: AnyArray, token_s: float) -> dict[str, float]:
+def _gap_spread(name: str, gaps: AnyArray, token_s: float) -> dict[str, float]:
     """The same of the gaps between tokens, from their histogram."""
     total = gaps.sum()
     if not total:
@@ -153,4 +167,4 @@ def _gap_spread(gaps: AnyArray, token_s: float) -> dict[str, float]:
     middles = np.sqrt(edges[:-1] * edges[1:]) + token_s
     below = np.cumsum(gaps) / total
     found = {p: float(middles[np.searchsorted(below, p / 100.0)]) for p in PERCENTILES}
-    return {"itl_mean_s": float((gaps * middles).sum() / total), **{f"itl_p{p}_s": v for p, v in found.items()}}
+    return {f"{name}_mean_s": float((gaps * middles).sum() / total), **{f"{name}_p{p}_s": v for p, v in found.items()}}

@@ -21,6 +21,8 @@ from waferline.simulate.serving.state import (
     DECODES,
     DOWN,
     DRAINING,
+    FULL_S,
+    FULL_TOKENS,
     MEMORY_S,
     MOVED_BYTES,
     PROMPT_TOKENS,
@@ -50,11 +52,11 @@ class Log(NamedTuple):
     """What a run keeps beside the requests' fates."""
 
     samples: FloatArray  # rows of SAMPLE_COLUMNS
-    gaps: AnyArray  # histogram of the time between two tokens of a request
-    marks: AnyArray  # SEEN steps, KEPT samples, EVERY how many, ENDED requests, CUT requests
+    gaps: AnyArray  # histograms of the time between two tokens of a request: (while others wait or not, bin)
+    marks: AnyArray  # SEEN steps, KEPT samples, EVERY how many, ENDED requests, CUT requests, BEGUN requests
 
 
-SEEN, KEPT, EVERY, ENDED, CUT = range(5)
+SEEN, KEPT, EVERY, ENDED, CUT, BEGUN = range(6)
 _SCALE = GAP_BINS / np.log(MOST_GAP_S / LEAST_GAP_S)
 
 
@@ -68,7 +70,7 @@ def serve(
     replica is left for; else -1.
     """
     replicas, total = f.active.size, requests.arrival.size
-    log = Log(np.zeros((SAMPLES, len(SAMPLE_COLUMNS))), np.zeros(GAP_BINS, np.int64), np.array([0, 0, 1, 0, 0]))
+    log = Log(np.zeros((SAMPLES, len(SAMPLE_COLUMNS))), np.zeros((2, GAP_BINS), np.int64), np.array([0, 0, 1, 0, 0, 0]))
     order, position = _first_requests(requests), 0
     heap = [(0.0, LOOK, 0, 0)]
     if plan.target == 0.0:
@@ -111,7 +113,7 @@ def serve(
     return log.samples[: log.marks[KEPT]], log.gaps, log.marks[CUT], -1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _first_requests(requests: Requests) -> AnyArray:
     """Requests that wait for no other, in the order of their arrival."""
     later = np.zeros(requests.arrival.size, np.bool_)
@@ -122,7 +124,7 @@ def _first_requests(requests: Requests) -> AnyArray:
     return first[np.argsort(requests.arrival[first], kind="mergesort")]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _come(
     f: Fleet,
     cache: Cache,
@@ -145,7 +147,7 @@ def _come(
     _enter(f, requests, rules.ahead, k, r, touched)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _enter(f: Fleet, requests: Requests, ahead: bool, k: int, r: int, touched: AnyArray) -> None:
     if k == f.active.size:
         push(f, requests, k, r, False)
@@ -155,7 +157,7 @@ def _enter(f: Fleet, requests: Requests, ahead: bool, k: int, r: int, touched: A
     touched[k] = True
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _happen(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, plan: Plan, heap: Heap, log: Log, turn: AnyArray,
     broken: AnyArray, touched: AnyArray, now: float, kind: int, a: int, b: int,
@@ -202,7 +204,7 @@ def _happen(
         _send_on(f, cache, requests, rules, plan, turn, touched)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _send_on(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, plan: Plan, turn: AnyArray, touched: AnyArray
 ) -> None:
@@ -213,7 +215,7 @@ def _send_on(
         _enter(f, requests, rules.ahead, route(f, cache, requests, plan, turn, r, requests.moved[r] == 1), r, touched)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _start(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, steps: StepTables, heap: Heap, log: Log, k: int,
     now: float,
@@ -263,7 +265,7 @@ def _start(
     return -1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _work(f: Fleet, requests: Requests, k: int, slot: int) -> tuple[int, float, int, float]:
     """What the step carries: decodes, their context in all, prompt tokens, query-key pairs of these; its batch is noted."""
     decodes, context, tokens, pairs, size = 0, 0.0, 0, 0.0, 0
@@ -285,13 +287,14 @@ def _work(f: Fleet, requests: Requests, k: int, slot: int) -> tuple[int, float, 
     return decodes, context, tokens, pairs
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _sample(f: Fleet, memory: Memory, log: Log, now: float, seconds: float, tokens: int, decodes: int) -> None:
     """The state of the fleet, every so often."""
     if log.marks[KEPT] == SAMPLES:
         log.samples[: SAMPLES // 2] = log.samples[::2].copy()
         log.marks[KEPT], log.marks[EVERY] = SAMPLES // 2, log.marks[EVERY] * 2
     row, up = log.samples[log.marks[KEPT]], 0
+    row[:] = 0.0
     row[0], row[1], row[5], row[6] = now, seconds, tokens, decodes
     for k in range(f.active.size):
         row[2] += f.active[k]
@@ -305,7 +308,7 @@ def _sample(f: Fleet, memory: Memory, log: Log, now: float, seconds: float, toke
     log.marks[KEPT] += 1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _advance(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, plan: Plan, heap: Heap, log: Log, k: int, slot: int,
     now: float,
@@ -315,6 +318,11 @@ def _advance(
     for i in range(size):
         r = f.batch[k, slot, i]
         sent += requests.computed[r] + requests.taken[r] == requests.prompt[r] + requests.made[r]
+    full = int(f.waiting[k] > 0 and log.marks[BEGUN] >= rules.max_sequences * f.active.size)  # all places are taken
+    if full:
+        f.sums[k, FULL_S] += now - f.began[k]
+        f.sums[k, FULL_TOKENS] += sent
+    f.began[k] = now
     shown = now
     if plan.chunk_s > 0.0:
         shown = f.front_free[k] = max(f.front_free[k], now) + sent * plan.chunk_s
@@ -329,9 +337,10 @@ def _advance(
         seen = max(shown, requests.last[r])  # another replica's process may be behind
         if requests.made[r] == 0:
             requests.first[r] = seen
+            log.marks[BEGUN] += 1
         else:
             log.gaps[
-                min(int(np.log(max(seen - requests.last[r], LEAST_GAP_S) / LEAST_GAP_S) * _SCALE), GAP_BINS - 1)
+                full, min(int(np.log(max(seen - requests.last[r], LEAST_GAP_S) / LEAST_GAP_S) * _SCALE), GAP_BINS - 1)
             ] += 1
         requests.made[r] += 1
         requests.last[r] = seen

@@ -13,7 +13,7 @@ from waferline.simulate.serving.state import Cache, Fleet, Memory, Requests
 from waferline.simulate.serving.step_time import sequence_bytes
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def found(cache: Cache, requests: Requests, k: int, r: int) -> int:
     """Prompt tokens of request `r` that replica `k` holds, from the first on."""
     total = 0
@@ -25,7 +25,7 @@ def found(cache: Cache, requests: Requests, k: int, r: int) -> int:
     return total
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def idle_bytes(cache: Cache, requests: Requests, memory: Memory, k: int, r: int, tokens: int) -> float:
     """Bytes of the first `tokens` of the path that nobody keeps: to keep them makes them unfree."""
     total, i = 0.0, requests.node_from[r]
@@ -37,7 +37,7 @@ def idle_bytes(cache: Cache, requests: Requests, memory: Memory, k: int, r: int,
     return total
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def keep(f: Fleet, cache: Cache, requests: Requests, memory: Memory, k: int, r: int, tokens: int) -> None:
     """Keep the nodes under the first `tokens` of the path."""
     i = requests.node_from[r]
@@ -48,7 +48,7 @@ def keep(f: Fleet, cache: Cache, requests: Requests, memory: Memory, k: int, r: 
     requests.pinned[r] = i - requests.node_from[r]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _use(f: Fleet, cache: Cache, memory: Memory, k: int, n: int, tokens: int) -> None:
     """One more keeps a node, of which it reads `tokens`; of one that nobody kept, more than these are dropped."""
     if cache.users[k, n] == 0 and cache.tokens[k, n] > 0:
@@ -60,7 +60,7 @@ def _use(f: Fleet, cache: Cache, memory: Memory, k: int, n: int, tokens: int) ->
     cache.users[k, n] += 1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def publish(f: Fleet, cache: Cache, requests: Requests, memory: Memory, k: int, r: int) -> None:
     """The whole prompt is read: what it held of its own becomes nodes that others find; what they had already is given back."""
     start, end = requests.node_from[r], requests.node_from[r + 1]
@@ -85,7 +85,7 @@ def publish(f: Fleet, cache: Cache, requests: Requests, memory: Memory, k: int, 
     make_room(f, cache, memory, k)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def leave(f: Fleet, cache: Cache, requests: Requests, memory: Memory, k: int, r: int, ended: bool) -> None:
     """Give memory back; nodes stay in the cache for as long as there is room."""
     start, pinned = requests.node_from[r], requests.pinned[r]
@@ -112,7 +112,7 @@ def leave(f: Fleet, cache: Cache, requests: Requests, memory: Memory, k: int, r:
     make_room(f, cache, memory, k)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def make_room(f: Fleet, cache: Cache, memory: Memory, k: int) -> None:
     """Drop cached tokens until they find room in what is free: from the ends of the nodes that were used longest ago."""
     end = cache.tokens.shape[1] - 1
@@ -131,7 +131,7 @@ def make_room(f: Fleet, cache: Cache, memory: Memory, k: int) -> None:
             cache.after[k, before], cache.before[k, after] = after, before
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def forget(f: Fleet, cache: Cache, memory: Memory, k: int) -> None:
     """Everything, as after a failure."""
     cache.tokens[k, :] = 0

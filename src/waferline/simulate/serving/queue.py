@@ -7,7 +7,7 @@ import numba
 from waferline.simulate.serving.state import Fleet, Requests
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def push(f: Fleet, requests: Requests, k: int, r: int, in_front: bool) -> None:
     """Put a request at the end of the queue of its class, or at its head."""
     c = requests.priority[r]
@@ -24,7 +24,7 @@ def push(f: Fleet, requests: Requests, k: int, r: int, in_front: bool) -> None:
         f.tail[k, c] = r
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def foremost(f: Fleet, k: int) -> int:
     """The request whose turn it is, or -1."""
     for c in range(f.head.shape[1]):
@@ -33,7 +33,7 @@ def foremost(f: Fleet, k: int) -> int:
     return -1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def pop(f: Fleet, requests: Requests, k: int) -> int:
     """Take the foremost out; -1 where nobody waits."""
     r = foremost(f, k)
@@ -43,7 +43,7 @@ def pop(f: Fleet, requests: Requests, k: int) -> int:
     return r
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def pour(f: Fleet, requests: Requests, source: int, target: int) -> None:
     """All that wait in one row go to the end of another, in their order."""
     for c in range(f.head.shape[1]):

@@ -31,18 +31,18 @@ LEAST_LOADED, PREFIX, SESSION = 1, 2, 3
 UNBALANCED, UNBALANCED_RATIO, WORTH = 32, 1.1, 0.5
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def takes(f: Fleet, k: int, decode: bool) -> bool:
     """Whether new requests may go to replica `k`."""
     return bool(f.status[k] == UP and (f.role[k] == BOTH or (f.role[k] == DECODE) == decode))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def load(f: Fleet, k: int) -> int:
     return int(f.active[k] + f.waiting[k] + f.waiting[f.active.size + 1 + k])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def route(f: Fleet, cache: Cache, requests: Requests, plan: Plan, turn: AnyArray, r: int, decode: bool) -> int:
     """The replica for request `r`, or the last row, where nobody is up. `turn`: whose turn it is, by pool."""
     replicas = f.active.size
@@ -75,7 +75,7 @@ def route(f: Fleet, cache: Cache, requests: Requests, plan: Plan, turn: AnyArray
     return best if match > WORTH * requests.prompt[r] else least
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def restart(requests: Requests, r: int) -> None:
     """A request whose replica is gone is sent again, as if nothing of it had been seen."""
     for column in (requests.computed, requests.made, requests.shared, requests.pinned, requests.taken):
@@ -86,7 +86,7 @@ def restart(requests: Requests, r: int) -> None:
     requests.home[r] = -1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def fail(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int, now: float) -> int:
     """Replica `k` goes down: its requests wait in the last row, in the order in which they came. Returns how many were cut off."""
     replicas, lost = f.active.size, f.active[k]
@@ -110,7 +110,7 @@ def fail(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memor
     return int(lost)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def wake(f: Fleet, k: int, now: float) -> None:
     """Replica `k` begins to start, and is paid for."""
     f.status[k] = STARTING
@@ -118,7 +118,7 @@ def wake(f: Fleet, k: int, now: float) -> None:
     f.stage_free[k] = f.last_end[k] = f.link_free[k] = f.front_free[k] = now
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def scale(f: Fleet, plan: Plan, broken: AnyArray, calm_since: float, now: float) -> tuple[int, float]:
     """One look of the autoscaler. Returns (the replica that it starts, or -1; since when fewer would do).
 
@@ -148,7 +148,7 @@ def scale(f: Fleet, plan: Plan, broken: AnyArray, calm_since: float, now: float)
     return -1, calm_since
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def stop_idle(f: Fleet, k: int, now: float) -> None:
     """One that drains and has nothing left goes down."""
     if f.status[k] == DRAINING and load(f, k) == 0:
@@ -156,6 +156,6 @@ def stop_idle(f: Fleet, k: int, now: float) -> None:
         f.sums[k, UP_S] += now - f.since[k]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def is_prefill(f: Fleet, k: int) -> bool:
     return bool(f.role[k] == PREFILL)

@@ -12,7 +12,7 @@ from waferline.simulate.serving.step_time import sequence_bytes
 RETRACTION_STEPS = 20.0  # decodes that a retraction makes room for
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def schedule(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int, now: float) -> None:
     """Fill a step of replica `k`: `requests.taken` tells how many tokens each running request takes."""
     f.budget[k] = rules.max_tokens
@@ -31,7 +31,7 @@ def schedule(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: M
         admit(f, cache, requests, rules, memory, k, now)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def take(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int, prompts: bool, decodes: bool
 ) -> bool:
@@ -66,7 +66,7 @@ def take(
     return evicted
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def put_back(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int) -> int:
     """Take a request out of memory, to the head of the queue: it reads all its tokens again. Returns its position, or -1."""
     gone = -1
@@ -101,7 +101,7 @@ def put_back(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: M
     return gone
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _after_retraction(f: Fleet, requests: Requests, k: int) -> float:
     """Share that running requests have generated on average, and a little more (SGLang `retract_decode`)."""
     made, total = 0.0, 1.0
@@ -111,7 +111,7 @@ def _after_retraction(f: Fleet, requests: Requests, k: int) -> float:
     return min(made / total, 1.0)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def reserved(r: int, requests: Requests, rules: Rules, memory: Memory, share: float) -> float:
     """Bytes that request `r` is kept room for, beyond what it holds and shares."""
     to_come = min(float(requests.output[r] - requests.made[r]), rules.reserve_tokens) * share
@@ -119,7 +119,7 @@ def reserved(r: int, requests: Requests, rules: Rules, memory: Memory, share: fl
     return max(final - memory.full * requests.shared[r] - requests.held[r], 0.0)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def admit(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int, now: float) -> None:
     """Waiting requests in their order, until one finds no place: those behind it wait, too."""
     if rules.wait_for_all and f.active[k] > 0:

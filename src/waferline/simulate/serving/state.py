@@ -98,6 +98,7 @@ class Fleet(NamedTuple):
     epoch: AnyArray  # how often it failed
     stage_free: FloatArray  # when the first stage takes another step
     last_end: FloatArray
+    began: FloatArray  # when the step before the last one ended
     link_free: FloatArray
     front_free: FloatArray  # when the process in front has done its work
     since: FloatArray  # when it was started
@@ -135,8 +136,8 @@ class Plan(NamedTuple):
 ROUTERS = ("round-robin", "least-loaded", "prefix", "session")
 BOTH, PREFILL, DECODE = range(3)
 DOWN, STARTING, UP, DRAINING = range(4)
-SUMS = 8
-STEPS, BUSY_S, RUNNING_S, MEMORY_S, PROMPT_TOKENS, DECODES, UP_S, MOVED_BYTES = range(SUMS)
+SUMS = 10
+STEPS, BUSY_S, RUNNING_S, MEMORY_S, PROMPT_TOKENS, DECODES, UP_S, MOVED_BYTES, FULL_S, FULL_TOKENS = range(SUMS)
 
 
 def requests_of(
@@ -201,6 +202,7 @@ def fleet_of(replicas: int, requests: Requests, rules: Rules, memory: Memory, pl
         epoch=zeros(replicas),
         stage_free=np.zeros(replicas),
         last_end=np.zeros(replicas),
+        began=np.zeros(replicas),
         link_free=np.zeros(replicas),
         front_free=np.zeros(replicas),
         since=np.zeros(replicas),

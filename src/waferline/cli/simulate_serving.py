@@ -12,7 +12,9 @@ from waferline.cli import options
 from waferline.cli.output import emit, progress
 
 if TYPE_CHECKING:
+    from waferline.predict.scenario import Scenario
     from waferline.simulate.serving.traffic import Traffic
+    from waferline.traffic.options import ServerOptions
     from waferline.traffic.serving_run import ServingRun
 
 _RATE = re.compile(r"([0-9.eE+-]+)\s*(/s|/min|/h|)")
@@ -48,6 +50,10 @@ def serving(
     turns: Annotated[str, typer.Option("--turns", help="Requests of a conversation, in the same way.")] = "1",
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Instead: requests of a .csv or .jsonl, as in docs/serving.md.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", help="Instead: a log with latencies; says where a gap to it comes from."),
     ] = None,
     requests: Annotated[int | None, typer.Option("--requests", help="How many.  [default: 1000]")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help=f"Tokens: {Lengths}.  [default: 1024]")] = None,
@@ -155,12 +161,27 @@ def serving(
         failures=tuple(fail or ()),
         autoscale=autoscale,
     )
+    if calibrate is not None:
+        _calibrate(scenario, calibrate, served, as_json, {"trace": trace, "slo": slo, "out": out, "plot": plot})
+        return
     with progress("simulating", hidden=as_json):
         outcome = simulate_serving(scenario, traffic, served)
     emit(as_json, outcome, lambda: serving_report(outcome))
     _write(outcome, out, plot)
     if not all(outcome.values.get("slo_met", {}).values()):
         raise typer.Exit(3)
+
+
+def _calibrate(scenario: Scenario, log: Path, served: ServerOptions, as_json: bool, others: dict[str, object]) -> None:
+    from waferline.errors import InvalidInputError
+    from waferline.report.serving import calibration_report
+    from waferline.traffic.calibrate import calibrate
+
+    if unread := [name for name, value in others.items() if value is not None]:
+        raise InvalidInputError(f"{', '.join(unread)} would not be read beside --calibrate")
+    with progress("simulating", hidden=as_json):
+        found = calibrate(scenario, log, served)
+    emit(as_json, found, lambda: calibration_report(found))
 
 
 def _traffic(trace: Path | None, fields: dict[str, object]) -> Traffic:

@@ -232,6 +232,8 @@ def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     varied = (run.cells.get("workload") or "random") != "random" and not run.cells.get("shared_prefix_tokens")
     lengths = {"prompt": f"lognormal:{prompt},{_VARIED}", "output": f"lognormal:{output},{_VARIED}"} if varied else {
         "prompt": str(prompt), "output": str(output)}  # fmt: skip
+    if run.cells.get("workload") == "sharegpt":  # it has many short answers, whose TPOT is one stall
+        lengths["output"] = f"exponential:{output}"
     if varied:
         told.append("lengths spread like ShareGPT's")
     shared: dict[str, Any] = {**lengths, "shared": run.count("shared_prefix_tokens") or 0}

@@ -7,6 +7,7 @@ from typing import Any
 
 from waferline.report.table import Block, Column, Table
 from waferline.text import metric, number, percent
+from waferline.traffic.calibrate import Calibration
 from waferline.traffic.serving_run import PERCENTILES, ServingRun
 
 _LATENCIES = (("TTFT", "ttft"), ("TPOT", "tpot"), ("ITL", "itl"), ("whole request", "e2e"))
@@ -82,3 +83,19 @@ def serving_report(outcome: ServingRun) -> Iterator[Block]:
 
 def _shown(value: Any, how: Any) -> str:
     return metric(value, how) if isinstance(how, str) else str(how(value))
+
+
+def calibration_report(found: Calibration) -> Iterator[Block]:
+    """Where a gap comes from."""
+    rows = [(name, found.measured[name], found.simulated[name]) for name in found.measured]
+    named = [(name.removesuffix("_s").replace("_", " "), a, b) for name, a, b in rows]
+    yield Table("Measured and simulated", ("", Column("measured", unit="s"), Column("simulated", unit="s")), named)
+    parts = [
+        ("prefill steps", f"× {found.prefill:.2f}"),
+        ("decode steps", f"× {found.decode:.2f}"),
+        ("host, a step", metric(found.host_s, "s")),
+        ("client, a request", metric(found.client_s, "s")),
+        ("prompts cached already", percent(found.cached_share)),
+    ]
+    yield Table("What would close the gap", ("", Column("change", left=False)), parts)
+    yield f"gap (root mean square): {percent(found.before)} before, {percent(found.after)} after", "note"

@@ -14,29 +14,33 @@ import numpy as np
 from waferline.arrays import AnyArray
 from waferline.errors import FileFormatError
 from waferline.simulate.serving.lengths import MOST_TOKENS
+from waferline.simulate.serving.logs import rows_of
 from waferline.simulate.serving.traffic import MOST_REQUESTS
 
 # Column → the spellings of published traces: our own, Azure's (2023, 2024), BurstGPT's, Mooncake's, vLLM's and guidellm's.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "arrival_s": ("arrival_s", "arrived_at", "timestamp", "start_time", "request_start_time"),
     "prompt_tokens": (
-        "prompt_tokens", "num_prefill_tokens", "contexttokens", "request tokens", "input_length", "input_tokens", "prompt_len",
+        "prompt_tokens", "num_prefill_tokens", "input_toks", "contexttokens", "request tokens", "input_length", "input_tokens",
+        "prompt_len",
     ),
     "output_tokens": (
-        "output_tokens", "num_decode_tokens", "generatedtokens", "response tokens", "output_length", "output_len",
+        "output_tokens", "num_decode_tokens", "output_toks", "generatedtokens", "response tokens", "output_length", "output_len",
     ),
     "block_hashes": ("block_hashes", "hash_ids"),
 }  # fmt: skip
+SEEN = ("ttft_s", "e2e_s")  # latencies that a log may state
 _REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens")
 BLOCK_TOKENS = 512  # that a block hash of a published trace stands for (Mooncake)
 _LINE_BYTES = 10_000_000
+_FILE_BYTES = 2_000_000_000
 _MILLISECONDS = "input_length"  # Mooncake's own files count their times in milliseconds
 
 
 def read_trace(path: str | Path) -> dict[str, AnyArray]:
-    """The columns of a `.csv`, `.csv.gz` or `.jsonl` trace; times begin at 0 and must not fall.
+    """The columns of a `.csv`, `.csv.gz` or `.jsonl` trace, or of a log in JSON (`logs`); times begin at 0 and must not fall.
 
-    Raises: FileFormatError naming the row.
+    Latencies that all requests state are columns, too (`SEEN`). Raises: FileFormatError naming the row.
     """
     path, found = Path(path), []
     try:
@@ -58,6 +62,7 @@ def read_trace(path: str | Path) -> dict[str, AnyArray]:
         "prompt_tokens": np.array([f[1] for f in found]),
         "output_tokens": np.array([f[2] for f in found]),
     }
+    columns |= {name: np.array([f[4][name] for f in found]) for name in SEEN if all(name in f[4] for f in found)}
     if any(f[3] for f in found):
         hashes = np.empty(len(found), dtype=object)
         hashes[:] = [f[3] for f in found]
@@ -74,20 +79,32 @@ def _opened(path: Path) -> Any:
 def _records(file: Any, path: Path) -> Iterator[Mapping[str, Any]]:
     """Rows with the names of `COLUMNS`."""
     if ".jsonl" in path.suffixes or path.suffix == ".json":
-        for number, line in enumerate(iter(lambda: file.readline(_LINE_BYTES), ""), start=1):
+        lines = iter(lambda: file.readline(_LINE_BYTES), "") if ".jsonl" in path.suffixes else _documents(file)
+        for number, line in enumerate(lines, start=1):
             try:
                 data = json.loads(line)
             except (ValueError, RecursionError):
                 raise FileFormatError(f"row {number}: not a line of JSON", where=str(path)) from None
             if not isinstance(data, dict):
                 raise FileFormatError(f"row {number}: not a mapping", where=str(path))
-            yield _named(data, path)
+            try:
+                requests = rows_of(data)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                raise FileFormatError(f"row {number}: a log that lacks {error}", where=str(path)) from None
+            for row in [data] if requests is None else requests:
+                yield _named(row, path)
         return
     try:
         for row in csv.DictReader(file):
             yield _named(row, path)
     except csv.Error as error:
         raise FileFormatError(f"malformed CSV: {error}", where=str(path)) from None
+
+
+def _documents(file: Any) -> list[str]:
+    """Text of one document, or of a document a line."""
+    text = file.read(_FILE_BYTES)
+    return [text] if text.lstrip()[:2] == "{\n" or text.count("\n") < 2 else text.splitlines()
 
 
 def _named(row: Mapping[Any, Any], path: Path) -> dict[str, Any]:
@@ -100,22 +117,26 @@ def _named(row: Mapping[Any, Any], path: Path) -> dict[str, Any]:
             raise FileFormatError(
                 f"no column for {column}", where=str(path), hint="known: " + ", ".join(COLUMNS[column])
             )
+    found["seen"] = {name: by_name[name] for name in SEEN if by_name.get(name) not in (None, "")}
     found["scale"] = 1e-3 if _MILLISECONDS in by_name else 1.0
     return found
 
 
-def _request(row: Mapping[str, Any], number: int, path: Path) -> tuple[float, int, int, tuple[int, ...]]:
+def _request(
+    row: Mapping[str, Any], number: int, path: Path
+) -> tuple[float, int, int, tuple[int, ...], dict[str, float]]:
     where = str(path)
     try:
         arrival = _seconds(row["arrival_s"]) * row["scale"]
         prompt, output = (int(float(row[name])) for name in _REQUIRED[1:])
         hashes = row["block_hashes"]
         blocks = tuple(int(h) for h in (hashes.split() if isinstance(hashes, str) else hashes or ()))
+        seen = {name: float(value) for name, value in row["seen"].items()}
     except (TypeError, ValueError, OverflowError):
         raise FileFormatError(f"row {number}: not a time and two numbers of tokens", where=where) from None
     if not (np.isfinite(arrival) and 1 <= prompt <= MOST_TOKENS and 0 <= output <= MOST_TOKENS):
         raise FileFormatError(f"row {number}: {prompt} prompt and {output} output tokens at {arrival:g} s", where=where)
-    return arrival, prompt, max(output, 1), blocks  # a request that made no token read its prompt all the same
+    return arrival, prompt, max(output, 1), blocks, seen  # a request that made no token read its prompt all the same
 
 
 def _seconds(text: Any) -> float:

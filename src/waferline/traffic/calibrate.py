@@ -1,0 +1,143 @@
+"""Where a gap between a simulated run and a measured one comes from: how much of each part of a request would close it.
+
+The measured requests are simulated as they came; then each part is changed by itself, and the changes that together explain what
+was measured best are found by least squares. Small changes are preferred: a gap that two parts explain is shared between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+from waferline.arrays import AnyArray, FloatArray
+from waferline.errors import FileFormatError
+from waferline.predict.scenario import Scenario
+from waferline.simulate.serving.trace import SEEN, read_trace
+from waferline.simulate.serving.traffic import Traffic
+from waferline.traffic.options import ServerOptions
+from waferline.traffic.serve import prepared, sent
+from waferline.workloads.step_tables import StepTables
+
+_LEVELS = (10, 50, 90)  # percentiles that are compared
+_CAUTION = 0.003  # weight of the square of a change against that of a gap, both as shares
+_STEP = 0.1  # by which a part is changed to see what follows
+
+Steps = Callable[[StepTables, float], StepTables]
+
+
+def _prefill(steps: StepTables, more: float) -> StepTables:
+    return steps._replace(rows_s=steps.rows_s * (1.0 + more), chunk_s=steps.chunk_s * (1.0 + more))
+
+
+def _decode(steps: StepTables, more: float) -> StepTables:
+    return steps._replace(graph_s=steps.graph_s * (1.0 + more), decode_s=steps.decode_s * (1.0 + more))
+
+
+def _host(steps: StepTables, more: float) -> StepTables:
+    """`more` of a decode of one sequence, in every step."""
+    extra = more * steps.graph_s[1]
+    return steps._replace(rows_s=steps.rows_s + extra, graph_s=steps.graph_s + extra)
+
+
+_PARTS: Mapping[str, Steps] = {"prefill": _prefill, "decode": _decode, "host": _host}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Medians that were measured and simulated, in seconds, and what would bring the one to the other.
+
+    prefill, decode: factors on the time of steps with and without prompts; host_s: more in every step; client_s: more around a
+    request; cached_share: of the prompts' tokens. before, after: root mean square of measured / simulated - 1, without and with them.
+    """
+
+    measured: Mapping[str, float]
+    simulated: Mapping[str, float]
+    prefill: float
+    decode: float
+    host_s: float
+    client_s: float
+    cached_share: float
+    before: float
+    after: float
+    how: str = "simulated"
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def calibrate(scenario: Scenario, path: str | Path, options: ServerOptions | None = None) -> Calibration:
+    """Compare `scenario` with a log of requests that states their latencies (`ttft_s`, `e2e_s`).
+
+    Raises: FileFormatError for a log without them; as `simulate_serving`.
+    """
+    trace = read_trace(path)
+    if any(name not in trace for name in SEEN):
+        raise FileFormatError("no latencies to compare with", where=str(path), hint="columns " + " and ".join(SEEN))
+    options = (options or ServerOptions()).checked()
+    measured = _levels(trace["ttft_s"], trace["e2e_s"], trace["output_tokens"])
+    base, step_s, client = _simulated(scenario, trace, options, "", 0.0)
+    names = [*_PARTS, "client", "cache"]
+    slopes = []
+    for name in names:
+        changed, _, _ = _simulated(scenario, trace, options, name, _STEP)
+        slopes.append((changed / base - 1.0) / _STEP)
+    gap = measured / base - 1.0
+    caution = np.sqrt(_CAUTION) * np.eye(len(names))
+    found = lsq_linear(
+        np.vstack([np.array(slopes).T, caution]),
+        np.append(gap, np.zeros(len(names))),
+        bounds=(-0.9, [9, 9, 9, 9, 0.95]),
+    ).x
+    left = gap - np.array(slopes).T @ found
+    rms = lambda e: float(np.sqrt(np.mean(e**2)))  # noqa: E731
+    prefill, decode, host, around, cache = (float(x) for x in found)
+    host_s, client_s = host * step_s, around * client
+    both = _named(measured), _named(base)
+    return Calibration(*both, 1.0 + prefill, 1.0 + decode, host_s, client_s, max(cache, 0.0), rms(gap), rms(left))
+
+
+def _simulated(
+    scenario: Scenario, trace: Mapping[str, AnyArray], options: ServerOptions, part: str, more: float
+) -> tuple[FloatArray, float, float]:
+    """(levels of latencies, seconds of a decode of one, seconds around a request), with one part changed."""
+    requests = sent(Traffic(trace={k: v for k, v in trace.items() if k not in SEEN}), options)
+    ready = prepared(scenario, requests, options)
+    if part == "cache":  # a share of every prompt is there before
+        rest = np.maximum((requests.prompt * (1.0 - more)).astype(np.int64), 1)
+        requests = requests._replace(prompt=rest, node=requests.node[:0], node_from=np.zeros_like(requests.node_from))
+    server = ready.server
+    if part in _PARTS:
+        server = replace(server, steps=_PARTS[part](server.steps, more))
+    server.run(requests, ready.replicas, ready.plan)
+    client = server.scheduler.client
+    around = float(np.median(requests.first - requests.arrival))  # what a change of the client is counted in
+    ttft = (
+        requests.first
+        - requests.arrival
+        + client.before_s
+        + client.token_s
+        + (around * more if part == "client" else 0.0)
+    )
+    e2e = ttft + requests.last - requests.first + client.token_s * (requests.output - 1) + client.after_s
+    return _levels(ttft, e2e, requests.output), float(server.steps.graph_s[1]), around
+
+
+def _levels(ttft: FloatArray, e2e: FloatArray, output: AnyArray) -> FloatArray:
+    """Percentiles of TTFT and TPOT. Raises: FileFormatError where no request made two tokens, or a latency is none."""
+    several = np.asarray(output) > 1
+    if not several.any() or not ((ttft > 0.0) & (e2e >= ttft)).all():
+        raise FileFormatError("latencies must be above 0, and of more than one token somewhere", where="the log")
+    tpot = (e2e - ttft)[several] / (np.asarray(output)[several] - 1)
+    return np.maximum(np.concatenate([np.percentile(ttft, _LEVELS), np.percentile(tpot, _LEVELS)]), 1e-9)
+
+
+def _named(levels: FloatArray) -> dict[str, float]:
+    return {
+        f"{m}_p{p}_s": float(v)
+        for (m, p), v in zip(((m, p) for m in ("ttft", "tpot") for p in _LEVELS), levels, strict=True)
+    }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.traffic.test_loop import ALONE, MIXED, SCHEDULERS, memory_of, served, steps_of
 
-from waferline.simulate.serving.loop import SAMPLE_COLUMNS
+from waferline.simulate.serving.replica_step import SAMPLE_COLUMNS
 from waferline.simulate.serving.state import PROMPT_TOKENS, ROUTERS, UP_S, Plan, requests_of
 from waferline.simulate.serving.traffic import Tenant, Traffic
 

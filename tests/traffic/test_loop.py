@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waferline.simulate.serving.loop import SAMPLE_COLUMNS, serve
+from waferline.simulate.serving.loop import serve
+from waferline.simulate.serving.replica_step import SAMPLE_COLUMNS
 from waferline.simulate.serving.state import (
     BUSY_S,
     STEPS,

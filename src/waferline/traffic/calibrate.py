@@ -52,7 +52,7 @@ class Calibration:
     """Medians that were measured and simulated, in seconds, and what would bring the one to the other.
 
     prefill, decode: factors on the time of steps with and without prompts; host_s: more in every step; client_s: more around a
-    request; cached_share: of the prompts' tokens. before, after: root mean square of measured / simulated - 1, without and with them.
+    request; cached_share: of the prompts' tokens. before, after: root mean square of measured / simulated - 1.
     """
 
     measured: Mapping[str, float]

@@ -10,7 +10,7 @@ import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray
 from waferline.predict.scenario import Answer, Scenario
-from waferline.simulate.serving.loop import GAP_BINS, LEAST_GAP_S, MOST_GAP_S, SAMPLE_COLUMNS
+from waferline.simulate.serving.replica_step import GAP_BINS, LEAST_GAP_S, MOST_GAP_S, SAMPLE_COLUMNS
 from waferline.simulate.serving.state import (
     BUSY_S,
     FULL_S,

@@ -60,6 +60,14 @@ def _schedulers() -> str:
     return table(["engine", "a step", "reserved at admission", "block, tokens", "source"], rows)
 
 
+def _speeds(measured: Mapping[str, Any]) -> str:
+    """Requests a CPU second, beside others'."""
+    own = measured["speed"]
+    rows = [["waferline", f"{own['requests'] / own['cpu_s']:,.0f}", "measured"]]
+    rows += [[p["simulator"], f"{p['requests_per_s']:,.0f}", p["how"]] for p in measured["peers"]]
+    return table(["simulator", "requests per CPU second", "how known"], rows)
+
+
 def _misses(results: Mapping[str, Any]) -> str:
     """What each kind of run shows of the simulator's limits, with its figure."""
 
@@ -134,6 +142,8 @@ A step of the engine carries decodes and prompt chunks through the weights once:
 together, and attention of the decodes and of the chunk. The sums are tabulated once a run (median difference from the operators
 {percent(tables["median"])}, nineteen of twenty below {percent(tables["p95"])}) and looked up by a compiled loop;
 {speed["requests"]:,} requests of {speed["output_tokens"]} tokens take {speed["cpu_s"]:.0f} s of one core.
+{_speeds(measured)}
+
 Memory is what `predict` says the engine has, in blocks. Each engine schedules as its sources say:
 
 {_schedulers()}

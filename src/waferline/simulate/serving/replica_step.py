@@ -71,7 +71,7 @@ def start(
     late = f.active.size + 1 + k
     schedule(f, cache, requests, rules, memory, k, now)
     decodes, context, tokens, pairs = _work(f, requests, k, slot)
-    if decodes + tokens == 0 and f.waiting[late] > 0:  # nothing was filled ahead
+    if decodes + tokens == 0 and f.waiting[late] + f.waiting[k] > 0:  # nothing was filled ahead, or all made room
         pour(f, requests, late, k)
         schedule(f, cache, requests, rules, memory, k, now)
         decodes, context, tokens, pairs = _work(f, requests, k, slot)

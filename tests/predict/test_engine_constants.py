@@ -108,7 +108,7 @@ def test_constants_never_travel_between_kinds_of_machine(engine: str, machine: s
 
 
 def test_a_step_of_an_engine_without_runs_on_the_machine_is_no_slower_than_its_host_allows() -> None:
-    """OpenVINO on a GPU: static answers 6.1 ms; constants of the processors it was run on would make it nine times that."""
+    """OpenVINO on a GPU, of which no run is known: constants of the processors it runs on stay with them."""
     arguments = {"precision": "int4", "output_len": 64, "engine": "openvino"}
     result = wl.ServingModel().solve("mistral-7b", "rtx-4090", 64, 8, **arguments)
     assert result["itl_s"] < 0.01

@@ -39,7 +39,7 @@ def test_an_effect_is_the_ratio_times_what_the_row_states(tmp_path: Path) -> Non
 
 
 def test_a_host_that_a_row_names_in_words_runs_the_experts(tmp_path: Path) -> None:
-    """EPYC 9355 has seven times the bandwidth of the desktop that stands beside a 3090 when nobody says: 576 and 83 GB/s."""
+    """EPYC 9355 has six times the bandwidth of the desktop that stands beside a 3090 when nobody says: 499 and 83 GB/s."""
     row = (
         "a,nvidia-rtx-3090,1,qwen3-235b-a22b,decode,q6_k,1,512,128,1,llama.cpp,output_tokens_per_s,10,"
         'cpu-offload-experts,"layers_with_ffn_on_cpu=89 of 94,host={}",,,,'
@@ -49,7 +49,7 @@ def test_a_host_that_a_row_names_in_words_runs_the_experts(tmp_path: Path) -> No
     ).outcomes
     assert named.predicted is not None
     assert unnamed.predicted is not None
-    assert 2 * unnamed.predicted < named.predicted < 7 * unnamed.predicted
+    assert 2 * unnamed.predicted < named.predicted < 6.01 * unnamed.predicted
 
 
 def test_every_row_is_answered_or_refused_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from waferline.cli import options
 from waferline.cli.options import Json, complete_study
 from waferline.cli.output import emit, progress
 
@@ -39,6 +40,7 @@ def run(
     ] = None,
     on: Annotated[str | None, typer.Option("--on", help="The machine for it.")] = None,
     with_: Annotated[str | None, typer.Option("--with", help="The mechanism with other parameters.")] = None,
+    precision: options.Precision = None,
     as_json: Json = False,
 ) -> None:
     """Compute what studies declare and print published beside computed, with a verdict and its reason.
@@ -50,8 +52,8 @@ def run(
     from waferline.files import write_text
     from waferline.report.studies import chart_html, study_report
 
-    if model is not None or on is not None or with_ is not None:
-        _on_own(names, model, on, with_, as_json)
+    if any(given is not None for given in (model, on, with_, precision)):
+        _on_own(names, model, on, with_, precision, as_json)
         return
     if bool(names) == run_all:
         raise InvalidInputError("name one or more studies, or give --all", hint=", ".join(study_names()))
@@ -65,7 +67,9 @@ def run(
     emit(as_json, reports, lambda: [*study_report(reports), *(f"wrote {path}" for path in written)])
 
 
-def _on_own(names: list[str] | None, model: str | None, on: str | None, with_: str | None, as_json: bool) -> None:
+def _on_own(
+    names: list[str] | None, model: str | None, on: str | None, with_: str | None, precision: str | None, as_json: bool
+) -> None:
     """The mechanism of one study on the user's own case. Raises: InvalidInputError."""
     from waferline.cli.options import machine
     from waferline.errors import InvalidInputError
@@ -76,5 +80,5 @@ def _on_own(names: list[str] | None, model: str | None, on: str | None, with_: s
         raise InvalidInputError(
             "one study, --model and --on go together", hint="study run prefix-caching --model M --on H"
         )
-    case = own_case(names[0], model, machine(on), with_)
+    case = own_case(names[0], model, machine(on), with_, precision)
     emit(as_json, case, lambda: own_case_report(case))

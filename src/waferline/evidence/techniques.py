@@ -18,6 +18,7 @@ import numpy as np
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import FileFormatError, WaferlineError
 from waferline.evidence.check import Report
+from waferline.evidence.machines import machine as machine_named
 from waferline.evidence.metrics import READERS, Sizes, Times
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.outcome import Outcome
@@ -284,7 +285,15 @@ def _offload(effect: Effect, scenario: Scenario) -> Ways | Refusal:
     kept = float(s.get("depth", 0) or 0)
     prompt = scenario.prompt if effect.row.phase == "prefill" else scenario.prompt + kept
     host, said = _host(effect)
-    asked = replace(scenario, offload=text, host=host, prompt=prompt, strategy=None, tp=None, devices=None)
+    asked = replace(
+        scenario,
+        offload=text,
+        host=None if host is None else machine_named(host),
+        prompt=prompt,
+        strategy=None,
+        tp=None,
+        devices=None,
+    )
     if effect.row.metric == "speedup_ratio":
         return Refusal("metric", "what an offload is compared with, a processor alone, is not asked of a device")
     return asked, None, said

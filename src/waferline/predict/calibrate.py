@@ -170,7 +170,7 @@ def _pass_s(row: _Row, engine: Engine, *, decode: bool) -> float:
         inside = engine.operator_s(
             op.kind,
             t.expected_s,
-            t.floor_s,
+            engine.kept_s(t.light_s, t.floor_s),
             decode=decode,
             flops=op.flops,
             moved_bytes=op.bytes,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from waferline.arrays import Floats
 from waferline.catalog.names import compact
 from waferline.catalog.yaml_file import read_packaged
-from waferline.elementwise import maximum, minimum
+from waferline.elementwise import maximum, minimum, where
 from waferline.errors import unknown
 from waferline.machines.device import Device
 from waferline.remember import by_identity
@@ -155,6 +155,12 @@ class Engine:
         """Seconds of one pass that the device waits for the host."""
         fixed = self.step_s + self.layer_s * layers + self.expert_layer_s * expert_layers
         return fixed + self.kernel_s * kernels + self.sequence_s * minimum(sequences, HOST_SEQUENCES)
+
+    def kept_s(self, light_s: Floats, floor_s: Floats) -> Floats:
+        """What no constant of a step may take away: the floor of a discount; the bound where operators take more than alone."""
+        if type(self.decode_excess) is float:
+            return floor_s if self.decode_excess < 1.0 else light_s
+        return where(self.decode_excess < 1.0, floor_s, light_s)
 
     def operator_s(
         self,

@@ -137,7 +137,7 @@ class Runner:
         inside = self.engine.operator_s(
             op.kind,
             t.expected_s,
-            t.floor_s,
+            self.engine.kept_s(t.light_s, t.floor_s),
             decode=decode,
             flops=op.flops,
             moved_bytes=op.bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from waferline.catalog.yaml_file import read_packaged
@@ -29,7 +29,9 @@ class OwnCase:
         }
 
 
-def own_case(study: str, model: Any, machine: Any, mechanism: str | None = None) -> OwnCase:
+def own_case(
+    study: str, model: Any, machine: Any, mechanism: str | None = None, precision: str | None = None
+) -> OwnCase:
     """The mechanism of `study`, or `mechanism` in its stead, on `model` and `machine`.
 
     Raises: UnknownNameError for a study, InvalidInputError for one whose mechanism is no change of a served model, and as `run`.
@@ -46,8 +48,7 @@ def own_case(study: str, model: Any, machine: Any, mechanism: str | None = None)
         raise InvalidInputError(
             f"{study} needs a model beside yours", hint=f"--with '{asked.replace('{auxiliary}', 'NAME')}'"
         )
-    plain = run(Scenario(model=model, machine=machine, devices="auto"))
-    devices = plain.result["devices"]
-    return OwnCase(
-        study, asked, plain, run(Scenario(model=model, machine=machine, devices=int(devices), techniques=asked))
-    )
+    scenario = Scenario(model=model, machine=machine, precision=precision, devices="auto")
+    plain = run(scenario)
+    devices = int(plain.result["devices"])
+    return OwnCase(study, asked, plain, run(replace(scenario, devices=devices, techniques=asked)))

@@ -47,6 +47,10 @@ expect 0 evidence operators h100_gemm.csv
 expect 0 evidence lint rows.csv
 expect 0 techniques
 expect 0 predict llama-3-8b --on h100 --with eagle:tokens=3 --with prefix-cache:hit=0.6
+expect 0 plan llama-3-8b --rate 4/s --prompt 512 --output 64 --slo p99-tpot=50ms --on h100
+expect 0 plan --on m4-max --memory 64GB
+expect 0 solve batch llama-3-8b --on h100 --for 'tpot<=20ms'
+expect 0 sensitivity llama-3-8b --on h100
 expect 0 fleet h100 --devices 256 --region us-central1 --model llama-3-8b
 expect 0 queue --rate 20/s --service 150ms --replicas 4
 expect 0 --help

@@ -113,3 +113,15 @@ def test_ctrl_c_ends_long_work_with_130(tmp_path: Path) -> None:
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130 and b"Traceback" not in err, err
     assert not (tmp_path / "p.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["evidence check {}.csv", "frontier {}.parquet --x itl_s --y ttft_s", "predict {}.onnx --on h100",
+     "predict {}.tflite --on h100", "predict {}.gguf --on h100", "simulate serving llama-3-8b --on h100 --trace {}.csv"],
+)  # fmt: skip
+def test_a_pipe_is_refused_and_not_waited_for(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command.format(tmp_path / "pipe").split()
+    os.mkfifo(next(word for word in words if word.startswith(str(tmp_path))))
+    assert cli.run(words) == 2
+    assert "not a regular file" in capsys.readouterr().err

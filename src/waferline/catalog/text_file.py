@@ -23,27 +23,33 @@ _MAX_VALUES = 1 << 19  # of a YAML file once its aliases are unfolded
 _NO_SUCH_VALUE = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
 
 
+def check_regular(path: Path) -> None:
+    """Raises: FileFormatError for what is no regular file: a pipe or a device would be waited for, or never end."""
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise FileFormatError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except ValueError:  # a null character in the path
+        raise FileFormatError("cannot be read: no such path", where=str(path)) from None
+    if not regular:
+        raise FileFormatError("cannot be read: not a regular file", where=str(path))
+
+
 def read_text(path: Path, most_bytes: int = MAX_YAML_BYTES) -> str:
     """The text of a regular UTF-8 file of at most `most_bytes`.
 
     Raises: FileFormatError for what is no such file.
     """
     where = str(path)
+    check_regular(path)
     try:
-        regular = stat.S_ISREG(path.stat().st_mode)
-        content = b""
-        if regular:
-            with path.open("rb") as file:
-                content = file.read(most_bytes + 1)
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
         text = content[:most_bytes].decode("utf-8")
     except UnicodeDecodeError:
         raise FileFormatError("not UTF-8 text", where=where) from None
     except OSError as error:
         raise FileFormatError(f"cannot be read: {error.strerror}", where=where) from None
-    except ValueError:  # a null character in the path
-        raise FileFormatError("cannot be read: no such path", where=where) from None
-    if not regular:
-        raise FileFormatError("cannot be read: not a regular file", where=where)
     if len(content) > most_bytes:
         raise FileFormatError(f"longer than {most_bytes >> 10} KiB", where=where)
     return text

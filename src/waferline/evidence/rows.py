@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
+from waferline.catalog.text_file import check_regular
 from waferline.errors import FileFormatError, nearest
 
 PHASES = ("prefill", "decode", "generate", "serve", "train")
@@ -151,6 +152,7 @@ def _text(value: Any) -> str:
 
 def open_text(path: Path) -> IO[str]:
     """A `.csv` or `.csv.gz` as text."""
+    check_regular(path)
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open("r", encoding="utf-8-sig", newline="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from waferline.catalog.text_file import check_regular
 from waferline.errors import FileFormatError
 from waferline.formats.gguf_header import MAGIC, open_gguf
 from waferline.formats.safetensors import open_safetensors
@@ -16,6 +17,7 @@ def open_tensors(path: str | Path) -> TensorFile:
     Raises: FileFormatError when the file cannot be read, is neither, or is damaged.
     """
     path = Path(path)
+    check_regular(path)
     try:
         with path.open("rb") as file:
             magic = file.read(4)

@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from waferline.catalog.text_file import check_regular
 from waferline.errors import FileFormatError
 from waferline.formats.tensors import TensorFile, TensorInfo
 
@@ -68,6 +69,7 @@ def read_header(path: Path) -> list[TensorInfo]:
     A dtype that is not in `DTYPES` keeps its own name. Raises: FileFormatError naming the file and what is wrong.
     """
     where = str(path)
+    check_regular(path)
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

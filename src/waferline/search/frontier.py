@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from waferline.arrays import AnyArray
+from waferline.catalog.text_file import check_regular
 from waferline.errors import FileFormatError, InvalidInputError, unknown
 from waferline.units import unit_of
 
@@ -84,6 +85,7 @@ def frontier(path: str | Path, *objectives: str) -> Frontier:
     chosen = [o.column for o in asked]
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise InvalidInputError("a front needs two objectives or more, each another column")
+    check_regular(Path(path))
     try:
         names = pq.read_schema(path).names
         for name in chosen:

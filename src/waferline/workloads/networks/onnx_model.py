@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from waferline.catalog.names import slug
+from waferline.catalog.text_file import check_regular
 from waferline.errors import FileFormatError, UnsupportedError, WaferlineError
 from waferline.workloads.networks.graph import BITS, Graph, Step, Tensor, network
 from waferline.workloads.networks.input_shape import input_shapes
@@ -23,6 +24,7 @@ from waferline.workloads.networks.needs import needs
 from waferline.workloads.networks.onnx_ops import BUFFER_INPUTS, CUSTOM, FUSED, Node, steps_of
 from waferline.workloads.spec import ConvNet
 
+_MOST_BYTES = 1 << 31  # neither format can hold more in one file
 _SMALL = 4096  # elements of a tensor whose numbers are followed: shapes, axes, indices
 _STANDARD = ("", "ai.onnx")
 _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
@@ -52,8 +54,13 @@ def _named(spec: ConvNet, path: Path) -> ConvNet:
 def _loaded(onnx: Any, path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
+    check_regular(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(1)
+            if not head or head[0] & 7 not in (0, 1, 2, 5) or head[0] < 8:  # a field of a protocol buffer begins it
+                raise FileFormatError("not an ONNX file", where=str(path))
+            data = head + file.read(_MOST_BYTES)
         model = onnx.load_model_from_string(data)
     except OSError as error:
         raise FileFormatError(f"cannot be read: {error.strerror}", where=str(path)) from None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from waferline.catalog.names import slug
+from waferline.catalog.text_file import check_regular
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError, WaferlineError
 from waferline.workloads.networks import arithmetic
 from waferline.workloads.networks.graph import BITS, Graph, Product, Step, StepKind, Tensor, network
@@ -21,6 +22,7 @@ from waferline.workloads.networks.input_shape import input_shapes
 from waferline.workloads.networks.needs import needs
 from waferline.workloads.spec import ConvNet
 
+_MOST_BYTES = 1 << 31  # neither format can hold more in one file
 _IDENTIFIER = b"TFL3"
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, OverflowError, UnicodeDecodeError, AttributeError)
 _CONTROL = ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE")
@@ -69,12 +71,15 @@ def from_tflite(path: Path, input_shape: str | None = None) -> ConvNet:
     or does not fit together, InvalidInputError for shapes that are not the file's.
     """
     tflite, where = needs("tflite", "onnx"), str(path)
+    check_regular(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(8)
+            if data[4:] != _IDENTIFIER:
+                raise FileFormatError("not a TFLite file: it does not say 'TFL3'", where=where)
+            data += file.read(_MOST_BYTES)
     except OSError as error:
         raise FileFormatError(f"cannot be read: {error.strerror}", where=where) from None
-    if data[4:8] != _IDENTIFIER:
-        raise FileFormatError("not a TFLite file: it does not say 'TFL3'", where=where)
     try:
         graph = _graph(tflite, data, where, input_shape)
     except WaferlineError:

@@ -134,7 +134,8 @@ link. A replica that fails loses its cache; its requests begin again elsewhere. 
 the mean prompt, and idle power in between; cost is of the time that replicas are up.
 
 `--calibrate LOG` simulates the requests of a log as they came and says which factors on prefill and decode, which times of the host
-and the client and which share of cached prompts would explain the latencies that it states, by least squares.
+and the client and which share of cached prompts would explain the latencies that it states, by least squares: the
+fewest of them that explain nearly as much as all.
 
 ## How
 

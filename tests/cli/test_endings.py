@@ -106,7 +106,8 @@ def test_ctrl_c_ends_long_work_with_130(tmp_path: Path) -> None:
     axes = "axes: {batch: {start: 1, stop: 30000}, prompt: {start: 1, stop: 30000}}"
     study.write_text(f"models: [qwen3-0.6b]\nmachines: [l4]\n{axes}\n")
     command = [sys.executable, "-m", "waferline", "sweep", str(study), "--out", str(tmp_path / "p.parquet")]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  # jobs of a shell's background ignore it
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heard)
     assert running.stderr is not None
     assert b"points" in running.stderr.readline()  # long work says how far it is
     running.send_signal(signal.SIGINT)

@@ -73,6 +73,9 @@ def test_a_gap_comes_from_where_it_was_made(tmp_path: Path, capsys: pytest.Captu
         and same.client_s == pytest.approx(0.0, abs=1e-3)
     )
     late = calibrate(asked, tmp_path / "late.csv")
+    assert (
+        late.client_s == pytest.approx(0.05, rel=0.05) and late.prefill == late.decode == 1.0
+    )  # the one part that changed
     assert late.after < 0.6 * late.before and late.client_s > 0.01 and late.decode == pytest.approx(1.0, abs=0.1)
     line = ["simulate", "serving", "llama-3-8b", "--on", "h100", "--precision", "fp16", "--calibrate"]
     assert run([*line, str(tmp_path / "late.csv")]) == 0

@@ -1,13 +1,14 @@
 """Where a gap between a simulated run and a measured one comes from: how much of each part of a request would close it.
 
 The measured requests are simulated as they came; then each part is changed by itself, and the changes that together explain what
-was measured best are found by least squares. Small changes are preferred: a gap that two parts explain is shared between them.
+was measured best are found by least squares. The fewest parts that explain it are named: five together would explain what one did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ from waferline.workloads.step_tables import StepTables
 _LEVELS = (10, 50, 90)  # percentiles that are compared
 _CAUTION = 0.003  # weight of the square of a change against that of a gap, both as shares
 _STEP = 0.1  # by which a part is changed to see what follows
+_UNEXPLAINED = 0.1  # of the gap, that fewer parts may leave beyond what all of them leave
+_MOST = {
+    "prefill": 9.0,
+    "decode": 9.0,
+    "host": 9.0,
+    "client": 9.0,
+    "cache": 0.95,
+}  # changes, as shares; none falls below _LEAST
+_LEAST = -0.9
 
 Steps = Callable[[StepTables, float], StepTables]
 
@@ -87,18 +97,41 @@ def calibrate(scenario: Scenario, path: str | Path, options: ServerOptions | Non
         changed, _, _ = _simulated(scenario, trace, options, name, _STEP)
         slopes.append((changed / base - 1.0) / _STEP)
     gap = measured / base - 1.0
-    caution = np.sqrt(_CAUTION) * np.eye(len(names))
-    found = lsq_linear(
-        np.vstack([np.array(slopes).T, caution]),
-        np.append(gap, np.zeros(len(names))),
-        bounds=(-0.9, [9, 9, 9, 9, 0.95]),
-    ).x
-    left = gap - np.array(slopes).T @ found
-    rms = lambda e: float(np.sqrt(np.mean(e**2)))  # noqa: E731
+    found, left = _fewest(np.array(slopes).T, gap, names)
     prefill, decode, host, around, cache = (float(x) for x in found)
     host_s, client_s = host * step_s, around * client
     both = _named(measured), _named(base)
-    return Calibration(*both, 1.0 + prefill, 1.0 + decode, host_s, client_s, max(cache, 0.0), rms(gap), rms(left))
+    return Calibration(*both, 1.0 + prefill, 1.0 + decode, host_s, client_s, max(cache, 0.0), _rms(gap), _rms(left))
+
+
+def _fewest(slopes: FloatArray, gap: FloatArray, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """(the change of every part, what is left of the gap), with as few parts changed as explain nearly as much as all do."""
+    every = range(len(names))
+    enough = _rms(_least_squares(slopes, gap, names, tuple(every))[1]) + _UNEXPLAINED * _rms(gap)
+    for size in every:
+        tried = [_least_squares(slopes, gap, names, parts) for parts in combinations(every, size)]
+        best = min(tried, key=lambda one: _rms(one[1]))
+        if _rms(best[1]) <= enough:
+            return best
+    return _least_squares(slopes, gap, names, tuple(every))
+
+
+def _least_squares(
+    slopes: FloatArray, gap: FloatArray, names: Sequence[str], parts: Sequence[int]
+) -> tuple[FloatArray, FloatArray]:
+    changes = np.zeros(len(names))
+    if parts:
+        chosen, caution = slopes[:, parts], np.sqrt(_CAUTION) * np.eye(len(parts))
+        changes[list(parts)] = lsq_linear(
+            np.vstack([chosen, caution]),
+            np.append(gap, np.zeros(len(parts))),
+            bounds=(_LEAST, [_MOST[names[i]] for i in parts]),
+        ).x
+    return changes, gap - slopes @ changes
+
+
+def _rms(values: FloatArray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _simulated(

@@ -10,6 +10,9 @@ import numpy as np
 from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
 
+SECONDS_PER_HOUR = 3600.0
+JOULES_PER_KWH = 3.6e6
+
 
 @cache
 def registry() -> Any:

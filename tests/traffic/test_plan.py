@@ -59,3 +59,12 @@ def test_what_runs_on_a_machine_fits_it_and_more_memory_runs_more():
     with pytest.raises(wl.InvalidInputError, match="48GB"):
         wl.what_runs("m4-max", memory="50GB")
     assert max(r.params for r in large.rows) > max(r.params for r in small.rows)
+
+
+@pytest.mark.parametrize(
+    ("machine", "fitting", "too_large"), [("cs3", "llama-3-8b", "llama-3-70b"), ("h100", "llama-3-8b", "llama-3-405b")]
+)
+def test_what_runs_on_one_machine_fits_one(machine, fitting, too_large):
+    """A wafer's 44 GB hold 8 billion 16-bit weights, and not 70 billion; an accelerator that is no GPU has its own engine."""
+    names = {row.model for row in wl.what_runs(machine).rows}
+    assert fitting in names and too_large not in names

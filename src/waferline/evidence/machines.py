@@ -38,7 +38,7 @@ def _published() -> Mapping[str, str]:
 
 def _cited(*covers: str) -> tuple[Citation, ...]:
     facts = _facts()
-    return (Citation(facts["source"], "https://en.wikichip.org", str(facts["date"]), covers, checked=False),)
+    return (Citation(facts["source"], "", str(facts["date"]), covers, checked=False),)
 
 
 def _cpu(name: str, row: Mapping[str, Any]) -> Device:

@@ -115,8 +115,11 @@ def _counted(row: Row, model: ModelSpec | Refusal, answer: str, engine: str) -> 
     steps *= rule.get("times", 1.0)
     fused = not get_engine(engine).eager
     name = counted_name(called, size=size, steps=steps, fused=fused)
-    said = f"{taken} steps" if diffuses and not _STEPS.search(row.notes) else ""
-    return name, answer, 1.0, 0, "", said
+    said = [f"{taken} steps"] if diffuses and not _STEPS.search(row.notes) else []
+    if "counts" in rule:
+        times = f", {rule['times']:g} times" if "times" in rule else ""
+        said.append(f"{row.model} is counted as {called}{times}")
+    return name, answer, 1.0, 0, "", "; ".join(said)
 
 
 def _sides(row: Row) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from waferline.arrays import Floats
 from waferline.elementwise import maximum
 from waferline.predict.phase import INTERVALS
 from waferline.predict.result import Fields
+from waferline.units import SECONDS_PER_HOUR
 
-_SECONDS_PER_HOUR = 3600.0
 _MEGA = 1e6
 # What the rest only follows from.
 HIDDEN = frozenset(
@@ -62,6 +62,6 @@ DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[[Fields], Any]]] = {
     "energy_j_per_token": (("decode_power_w",), lambda v: v["decode_power_w"] / v["throughput_tokens_per_s"]),
     "cost_usd_per_mtoken": (
         ("hourly_usd",),
-        lambda v: v.parts["hourly_usd"] * v["devices"] / _SECONDS_PER_HOUR / v["throughput_tokens_per_s"] * _MEGA,
+        lambda v: v.parts["hourly_usd"] * v["devices"] / SECONDS_PER_HOUR / v["throughput_tokens_per_s"] * _MEGA,
     ),
 }

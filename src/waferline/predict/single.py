@@ -22,6 +22,7 @@ from waferline.predict.phase import INTERVALS, Phase, at_efficiency, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
 from waferline.predict.roofline import Timed, machine_for
+from waferline.units import SECONDS_PER_HOUR
 from waferline.workloads.convnet import as_stored, live_bytes
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
@@ -35,7 +36,6 @@ PHASES = ("infer", "train")
 _DEFAULT_TOKENS = 512.0  # of an encoder or decoder when the caller gives no length
 _HELD_ACTIVATIONS = 2.0  # inference holds the input and the output of one layer at a time
 _MEGA = 1e6
-_SECONDS_PER_HOUR = 3600.0
 
 NOT_MODELLED = (
     "data loading and pre-processing",
@@ -255,7 +255,7 @@ class _Case:
             expense["power_w"] = power
             expense["energy_j_per_sample"] = power / out["samples_per_s"]
         if self.device.hourly_usd is not None:
-            expense["cost_per_msample_usd"] = self.device.hourly_usd / _SECONDS_PER_HOUR / out["samples_per_s"] * _MEGA
+            expense["cost_per_msample_usd"] = self.device.hourly_usd / SECONDS_PER_HOUR / out["samples_per_s"] * _MEGA
         return expense
 
 

@@ -12,7 +12,7 @@ from waferline.arrays import AnyArray
 from waferline.errors import InvalidInputError, UnsupportedError, WaferlineError, unknown
 from waferline.machines.hardware import load_hardware
 from waferline.predict.result import Result
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.scenario import OUTPUT_TOKENS, PROMPT_TOKENS, Scenario, run
 from waferline.search.goal import Bound
 from waferline.search.hardware_change import PARTS, scaled
 from waferline.workloads.load import load_model
@@ -87,7 +87,7 @@ def _grid(field: str, asked: Scenario) -> AnyArray:
     most = COUNTS[field]
     if field in _DEGREES:
         return 2.0 ** np.arange(int(np.log2(most)) + 1)
-    least = 1 if field != "context" else int((asked.prompt or 2048) + (asked.output or 256))
+    least = 1 if field != "context" else int((asked.prompt or PROMPT_TOKENS) + (asked.output or OUTPUT_TOKENS))
     return np.unique(np.round(np.geomspace(least, most, _COARSE)))
 
 
@@ -100,7 +100,7 @@ def _between(field: str, holds: float, fails: float) -> AnyArray:
 
 def _held(asked: Scenario, field: str, grid: AnyArray, bounds: Sequence[Bound]) -> tuple[AnyArray, dict[str, AnyArray]]:
     """Where every goal holds, and the goals' fields; NaN where there is no answer."""
-    if field in PARTS or field in _DEGREES or (asked.load is None and field == "concurrency"):
+    if field in PARTS or field in _DEGREES:
         results = [_one(asked, field, float(v)) for v in grid]
     else:
         every: Any = {field: grid}

@@ -12,11 +12,11 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import unknown
 from waferline.predict.result import Field, Result
 from waferline.systems.fleet import as_fleet
+from waferline.units import SECONDS_PER_HOUR
 from waferline.workloads.load import load_model
 from waferline.workloads.scenario import real, whole
 from waferline.workloads.weights import weight_elements
 
-_HOUR = 3600.0
 _GIGA = 1e9
 
 
@@ -62,10 +62,10 @@ class ReliabilityModel:
         hours = real("job_duration_hours", job_duration_hours)
         save = np.asarray(real("checkpoint_time_s", checkpoint_time_s, least=1e-3))
         recovery = real("avg_recovery_time_s", avg_recovery_time_s)
-        mtbf = np.asarray(between) * _HOUR / devices
+        mtbf = np.asarray(between) * SECONDS_PER_HOUR / devices
         interval = daly_interval(save, mtbf)
         lost = save / (interval + save) + ((interval + save) / 2 + recovery) / mtbf
-        failures = np.asarray(hours) * _HOUR / mtbf
+        failures = np.asarray(hours) * SECONDS_PER_HOUR / mtbf
         values = {
             "fleet_mtbf_s": mtbf,
             "expected_failures": failures,
@@ -137,7 +137,9 @@ class CheckpointModel:
         each = _writer_bytes_per_s(hardware, writer_gbs)
         writers = np.asarray(whole("n_writers", n_writers)) * each
         write = size / np.minimum(writers, limit)
-        interval = np.asarray(real("checkpoint_interval_hours", checkpoint_interval_hours, least=1e-6)) * _HOUR
+        interval = (
+            np.asarray(real("checkpoint_interval_hours", checkpoint_interval_hours, least=1e-6)) * SECONDS_PER_HOUR
+        )
         source = read_packaged("reliability.yaml")["sources"][facts["source"]]
         return CheckpointResult(
             values={

@@ -12,8 +12,7 @@ from waferline.machines.device import Device
 from waferline.predict.scenario import Scenario, run
 from waferline.simulate.serving.state import BUSY_S, DECODES, PROMPT_TOKENS, RUNNING_S, STEPS, UP_S, Requests
 from waferline.traffic.server import FleetRun
-
-_HOUR_S = 3600.0
+from waferline.units import SECONDS_PER_HOUR
 
 
 def expenses(ran: FleetRun, requests: Requests, asked: Scenario, device: Device, devices: int) -> dict[str, float]:
@@ -28,7 +27,7 @@ def expenses(ran: FleetRun, requests: Requests, asked: Scenario, device: Device,
     up_s, busy_s = float(sums[UP_S]), float(min(sums[BUSY_S], sums[UP_S]))
     tokens = float(requests.output.sum())
     if device.hourly_usd is not None:
-        cost = device.hourly_usd * each * up_s / _HOUR_S
+        cost = device.hourly_usd * each * up_s / SECONDS_PER_HOUR
         found |= {"cost_usd_per_request": cost / requests.output.size, "cost_usd_per_mtok": cost / tokens * 1e6}
     power = _powers(ran, requests, asked, device)
     if power is None or not sums[STEPS]:

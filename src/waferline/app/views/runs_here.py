@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
-from typing import Any
-
-import numpy as np
+from collections.abc import Mapping
+from functools import lru_cache
 
 from waferline.app.page import Page
 from waferline.app.question import Control, count
-from waferline.errors import InvalidInputError, WaferlineError
+from waferline.errors import InvalidInputError
 from waferline.machines.hardware import load_hardware, resolve_hardware
-from waferline.predict.scenario import Scenario, run
 from waferline.report.charts.chart import Axis
 from waferline.report.charts.scatter import Group, scatter
 from waferline.report.table import Column, Table
 from waferline.text import metric, number, percent
-from waferline.workloads.counts import parameter_count
-from waferline.workloads.load import load_model
-from waferline.workloads.models import model_names
-from waferline.workloads.spec import ModelSpec, Transformer
+from waferline.traffic.planning.here import LEAST, Run, language_models, run_of
+from waferline.workloads.spec import ModelSpec
 
 _FORMATS = "q4_k_m,q8_0,bf16"
-_READING = 10.0  # tokens/s: faster than people read
 CONTROLS = (
     Control("on", "Machine", "machine", "rtx-4090", option="--on"),
     Control("formats", "Formats", "text", _FORMATS, hint="separated by commas"),
@@ -32,38 +25,12 @@ CONTROLS = (
 )
 
 
-@cache
-def _models() -> tuple[Transformer, ...]:
-    """Models that generate text, the largest first."""
-    specs = (load_model(name) for name in model_names())
-    found = [s for s in specs if isinstance(s, Transformer) and s.has_head]
-    return tuple(sorted(found, key=lambda s: -parameter_count(s).total))
-
-
 @lru_cache(maxsize=64)
-def _rows(machine: str, fmt: str, context: int) -> tuple[tuple[Any, ...], ...]:
-    """(model, parameters, format, memory, share of it, fits, tokens/s, TTFT) of every model that the machine computes."""
-    return tuple(_answers(machine, fmt, context))
-
-
-def _answers(machine: str, fmt: str, context: int) -> Iterator[tuple[Any, ...]]:
+def _rows(machine: str, fmt: str, context: int) -> tuple[Run, ...]:
+    """Every model that the machine computes in a format and that was trained on such contexts."""
     device = load_hardware(machine)
-    for model in _models():
-        if model.max_positions and context > model.max_positions:
-            continue
-        asked = Scenario(
-            model=model, machine=device, precision=fmt, batch=1, prompt=context, output=256, intervals=False
-        )
-        try:
-            found = run(asked)
-        except WaferlineError:
-            continue
-        r = {key: float(np.asarray(found.result[key]).flat[0]) for key in _READ if key in found.result}
-        yield (model.name, parameter_count(model).total, fmt, *(r.get(key, float("nan")) for key in _READ[:2]), found.fits,
-               r.get("user_tokens_per_s", float("nan")), r.get("ttft_s", float("nan")))  # fmt: skip
-
-
-_READ = ("device_memory_bytes", "memory_utilization", "user_tokens_per_s", "ttft_s")
+    long = (m for m in language_models() if not m.max_positions or context <= m.max_positions)
+    return tuple(row for model in long if (row := run_of(model, device, fmt, prompt=context)) is not None)
 
 
 def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
@@ -73,16 +40,20 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
     if not 0 < len(formats) <= 6:
         raise InvalidInputError(f"1 to 6 formats, not {len(formats)}")
     rows = [row for fmt in formats for row in _rows(machine, fmt, context)]
-    fitting = [row for row in rows if row[5]]
-    shown = sorted(rows if values["fits"] == "everything" else fitting, key=lambda row: (not row[5], -row[1], row[2]))
+    fitting = [row for row in rows if row.fits]
+    shown = [
+        (r.model, r.params, r.precision, r.memory_bytes, r.memory_share, r.fits, r.tokens_per_s, r.ttft_s)
+        for r in sorted(rows if values["fits"] == "everything" else fitting,
+                        key=lambda r: (not r.fits, -r.params, r.precision))
+    ]  # fmt: skip
     columns = ("model", Column("parameters", number_of), "format", Column("memory", unit="B"), Column("of it", percent),
                Column("fits"), Column("tok/s", number), Column("TTFT", unit="s"))  # fmt: skip
     title = f"{len(fitting)} of {len(rows)} fit {load_hardware(machine).title} with {context:,} tokens of context"
     groups = [
-        Group(name=fmt, x=[r[1] for r in mine], y=[r[6] for r in mine],
-              text=[f"{r[0]}, {fmt}\n{metric(r[3], 'B')}, {r[6]:,.1f} tokens/s" for r in mine])
+        Group(name=fmt, x=[r.params for r in mine], y=[r.tokens_per_s for r in mine],
+              text=[f"{r.model}, {fmt}\n{metric(r.memory_bytes, 'B')}, {r.tokens_per_s:,.1f} tokens/s" for r in mine])
         for fmt in formats
-        if (mine := [r for r in fitting if r[2] == fmt])
+        if (mine := [r for r in fitting if r.precision == fmt])
     ]  # fmt: skip
     chart = scatter("What fits: speed by size", Axis(title="parameters", log=True),
                     Axis(title="tokens/s of one user", log=True), groups)  # fmt: skip
@@ -95,9 +66,9 @@ def number_of(parameters: float) -> str:
     return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.0f} M"
 
 
-def _sentence(fitting: list[tuple[Any, ...]]) -> str:
-    quick = [row for row in fitting if row[6] >= _READING]
+def _sentence(fitting: list[Run]) -> str:
+    quick = [row for row in fitting if row.tokens_per_s >= LEAST]
     if not quick:
         return "Nothing generates faster than people read." if fitting else "Nothing fits."
-    best = max(quick, key=lambda row: (row[1], row[6]))
-    return f"The largest that is faster than people read: {best[0]} in {best[2]}, {best[6]:,.0f} tokens/s."
+    best = max(quick, key=lambda row: (row.params, row.tokens_per_s))
+    return f"The largest that is faster than people read: {best.model} in {best.precision}, {best.tokens_per_s:,.0f} tokens/s."

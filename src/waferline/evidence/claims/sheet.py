@@ -9,12 +9,11 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.text import metric
+from waferline.units import JOULES_PER_KWH, SECONDS_PER_HOUR
 
 _ROUNDING = 1.02  # figures are printed rounded
 _GIBI = 2.0**30 / 1e9  # a GB of memory is often a GiB
 _PRICES = 2.0  # prices of one machine differ so much between vendors and years
-_HOUR_S = 3600.0
-_JOULES_PER_KWH = 3.6e6
 SPECIFICATION, ELECTRICITY = "specification", "price of electricity"
 
 Status = Literal["plausible", "optimistic", "infeasible", "unverifiable"]
@@ -80,7 +79,7 @@ def _price(device: Device, value: float) -> Found:
     """An hour costs at least its electricity, at the cheapest place and at the power limit."""
     regions = read_packaged("regions.yaml")["regions"].values()
     cheapest = min(float(place["usd_per_kwh"]) for place in regions if "usd_per_kwh" in place)
-    floor = (device.tdp_w or 0.0) * _HOUR_S / _JOULES_PER_KWH * cheapest
+    floor = (device.tdp_w or 0.0) * SECONDS_PER_HOUR / JOULES_PER_KWH * cheapest
     if device.hourly_usd is None:
         if value < floor:
             return "infeasible", f"its electricity alone costs ${floor:.2f} an hour", ELECTRICITY, floor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from waferline.errors import WaferlineError
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.machines.memory_size import with_memory
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.scenario import OUTPUT_TOKENS, PROMPT_TOKENS, Scenario, run
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
 from waferline.workloads.models import model_names
 from waferline.workloads.spec import Transformer
 
 LEAST = 10.0  # tokens a second that a reader does not wait for
-PROMPT, OUTPUT = 2048, 256
 _CONTEXTS = 2 ** np.arange(9, 21)
+# What is read of an answer; a wafer's names no memory of a device, and some no time to the first token.
+_READ = ("device_memory_bytes", "memory_utilization", "ttft_s", "user_tokens_per_s", "kv_capacity_tokens")
 # Formats by kind of machine, widest first.
 _SERVER = ("bf16", "fp8", "int4")
 _DESKTOP = ("fp16", "q8_0", "q4_k_m")
@@ -28,12 +30,15 @@ _DESKTOP = ("fp16", "q8_0", "q4_k_m")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A model that runs: bytes on the device, time to first token, tokens a second of one user, longest context that fits."""
+    """A model on a machine: whether it fits, bytes on the device and their share of it, time to first token, tokens a second of one
+    user, longest context that fits."""
 
     model: str
     precision: str
     params: float
+    fits: bool
     memory_bytes: float
+    memory_share: float
     ttft_s: float
     tokens_per_s: float
     longest: int
@@ -47,7 +52,7 @@ class Runs:
     machine: str
     rows: Sequence[Run]
     least: float = LEAST
-    prompt: int = PROMPT
+    prompt: int = PROMPT_TOKENS
 
     def to_json(self) -> dict[str, Any]:
         return {"how": "predicted", "machine": self.machine, "runs": [asdict(r) for r in self.rows]}
@@ -59,34 +64,45 @@ def what_runs(machine: Any, *, memory: str | None = None, least: float = LEAST) 
     Raises: UnknownNameError, FileFormatError, InvalidInputError for a size of memory that it is not sold with.
     """
     device = with_memory(load_hardware(machine), memory)[0]
-    found = []
-    for name in model_names():
-        spec = load_model(name)
-        if not isinstance(spec, Transformer) or not spec.has_head:
-            continue
-        row = _widest(spec, device, least)
-        found += [] if row is None else [row]
-    return Runs(device.name, sorted(found, key=lambda r: (-r.params, r.model)), least)
+    rows = [row for spec in language_models() if (row := _widest(spec, device, least)) is not None]
+    return Runs(device.name, sorted(rows, key=lambda r: (-r.params, r.model)), least)
+
+
+@cache
+def language_models() -> tuple[Transformer, ...]:
+    """Every model of the catalogue that generates text."""
+    specs = (load_model(name) for name in model_names())
+    return tuple(spec for spec in specs if isinstance(spec, Transformer) and spec.has_head)
 
 
 def _widest(spec: Transformer, device: Device, least: float) -> Run | None:
     """The model in its widest format that fits and is fast enough."""
-    server = device.kind == "gpu" and device.link("scale-up") is not None
-    for precision in _SERVER if server else _DESKTOP:
-        asked = Scenario(
-            model=spec, machine=device, precision=precision, prompt=PROMPT, output=OUTPUT, batch=1,
-            intervals=False, engine=None if server else "llama.cpp",
-        )  # fmt: skip
-        try:
-            r = run(asked).result
-            if not bool(r["feasible"]) or float(r["user_tokens_per_s"]) < least:
-                continue
-        except WaferlineError:
-            continue
-        tokens = float(r["kv_capacity_tokens"])
-        longest = _CONTEXTS[min(tokens, spec.max_positions or np.inf) >= _CONTEXTS]
-        return Run(
-            spec.name, precision, float(parameter_count(spec).total), float(r["device_memory_bytes"]), float(r["ttft_s"]),
-            float(r["user_tokens_per_s"]), int(longest[-1]) if longest.size else PROMPT, str(r["decode_tier"]),
-        )  # fmt: skip
+    desktop = device.kind in ("cpu", "soc") or (device.kind == "gpu" and device.link("scale-up") is None)
+    for precision in _DESKTOP if desktop else _SERVER:
+        row = run_of(spec, device, precision, engine="llama.cpp" if desktop else None)
+        if row is not None and row.fits and row.tokens_per_s >= least:
+            return row
     return None
+
+
+def run_of(
+    spec: Transformer, device: Device, precision: str, *, prompt: int = PROMPT_TOKENS, engine: str | None = None
+) -> Run | None:
+    """One user of a model in a format; None where the machine cannot compute it."""
+    asked = Scenario(
+        model=spec, machine=device, precision=precision, prompt=prompt, output=OUTPUT_TOKENS, batch=1, devices=1,
+        engine=engine, intervals=False,
+    )  # fmt: skip
+    try:
+        found = run(asked)
+    except WaferlineError:
+        return None
+    r = found.result
+    said = {name: float(r[name]) if name in r else float("nan") for name in _READ}
+    longest = _CONTEXTS[min(said["kv_capacity_tokens"], spec.max_positions or np.inf) >= _CONTEXTS]
+    return Run(
+        spec.name, precision, float(parameter_count(spec).total), found.fits and float(r["devices"]) == 1.0,
+        said["device_memory_bytes"],
+        said["memory_utilization"], said["ttft_s"], said["user_tokens_per_s"],
+        int(longest[-1]) if longest.size else prompt, str(r["decode_tier"]) if "decode_tier" in r else "spec only",
+    )  # fmt: skip

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from waferline.catalog.yaml_file import read_packaged
-from waferline.errors import DoesNotFitError, InvalidInputError, WaferlineError, unknown
+from waferline.errors import DoesNotFitError, InvalidInputError, WaferlineError
 from waferline.machines.hardware import load_hardware
 from waferline.machines.memory_size import with_memory
 from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.traffic import Traffic
+from waferline.systems.place import Place
 from waferline.traffic.options import ServerOptions
 from waferline.traffic.planning.candidate import Candidate, Load, candidates
 from waferline.traffic.planning.commands import commands
 from waferline.traffic.serve import simulate_serving
 from waferline.traffic.slo import Goal, goals_of
+from waferline.units import JOULES_PER_KWH
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import Transformer
 
@@ -28,7 +29,6 @@ _TRIES = 3  # replicas more or fewer that a finalist is given
 _REQUESTS = 400  # of a replica
 _MOST_REQUESTS = 4000
 _Q90 = 1.6449  # of a normal distribution: the ends of a 90 % interval
-_J_PER_KWH = 3.6e6
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,10 @@ class Plan:
         """Energy and carbon of a request of the plan, the whole facility's, where it stands."""
         if self.best is None or "energy_j_per_request" not in self.best.values:
             return {}
-        facts = read_packaged("regions.yaml")
-        pue = facts["pue"][facts["defaults"]["operator"]]["value"]
-        whole = float(self.best.values["energy_j_per_request"]) * pue
-        grams = facts["regions"][self.region]["g_per_kwh"]
-        return {"pue": pue, "facility_j_per_request": whole, "carbon_g_per_request": whole / _J_PER_KWH * grams}
+        place = Place.of(self.region, None)
+        whole = float(self.best.values["energy_j_per_request"]) * place.pue
+        grams = whole / JOULES_PER_KWH * place.g_per_kwh
+        return {"pue": place.pue, "facility_j_per_request": whole, "carbon_g_per_request": grams}
 
 
 def plan(
@@ -112,10 +111,7 @@ def plan(
         raise InvalidInputError(f"{spec.name} does not generate tokens: a plan serves a language model")
     goals = goals_of(slo) if slo else ()
     traffic = Traffic(rate_per_s=rate_per_s, prompt=prompt, output=output).checked()
-    regions = read_packaged("regions.yaml")["regions"]
-    where = region or read_packaged("regions.yaml")["defaults"]["region"]
-    if where not in regions:
-        raise unknown("region", where, regions)
+    where = Place.of(region, None).name
     devices = [with_memory(load_hardware(name), memory)[0] for name in machines]
     sample = traffic.sent()
     load = Load(rate_per_s, *(max(round(float(tokens.mean())), 1) for tokens in (sample.prompt, sample.output)))

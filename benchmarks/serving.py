@@ -14,7 +14,7 @@ import numpy as np
 import waferline as wl
 from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import get_engine
-from waferline.predict.serving import serving_case
+from waferline.predict.serving_case import serving_case
 from waferline.predict.step import StepModel
 from waferline.simulate.serving.step_time import step_seconds
 from waferline.workloads.load import load_model

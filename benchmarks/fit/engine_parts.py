@@ -19,7 +19,7 @@ from waferline.evidence.scenario import request_of
 from waferline.predict.engine import Engine, family_of, get_engine
 from waferline.predict.load import held_share, prompts_together
 from waferline.predict.phase import Phase
-from waferline.predict.serving import ServingCase
+from waferline.predict.serving_case import ServingCase
 
 _MATRIX = ("gemm", "moe")
 

@@ -16,7 +16,7 @@ from waferline.cli import run
 from waferline.errors import InvalidInputError, WaferlineError
 from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import get_engine
-from waferline.predict.serving import serving_case
+from waferline.predict.serving_case import serving_case
 from waferline.predict.step import StepModel
 from waferline.simulate.serving.step_time import step_seconds
 from waferline.traffic.serve import READS

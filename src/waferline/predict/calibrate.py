@@ -16,7 +16,7 @@ from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import Engine, get_engine
 from waferline.predict.profile import Profile
 from waferline.predict.roofline import Machine, Timed, time_operator
-from waferline.predict.serving import ServingCase
+from waferline.predict.serving_case import ServingCase
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.scenario import Parallel

@@ -20,7 +20,7 @@ from waferline.predict.engine import HOST_SEQUENCES
 from waferline.predict.memory import resident_bytes
 from waferline.predict.phase import Runner
 from waferline.predict.roofline import machine_for, time_operator
-from waferline.predict.serving import ServingCase
+from waferline.predict.serving_case import ServingCase
 from waferline.workloads.lower import SEQUENCE_KINDS, lower_decode, lower_prefill, lower_rows
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel

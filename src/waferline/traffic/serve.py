@@ -10,7 +10,8 @@ from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.predict.chosen_precision import choose_precision
 from waferline.predict.engine import get_engine
 from waferline.predict.scenario import Answer, Scenario, run
-from waferline.predict.serving import engine_of, serving_case
+from waferline.predict.serving import engine_of
+from waferline.predict.serving_case import serving_case
 from waferline.simulate.serving.state import Plan, Requests
 from waferline.simulate.serving.traffic import Traffic, one_number
 from waferline.traffic.options import MOST_REPLICAS, ServerOptions

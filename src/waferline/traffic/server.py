@@ -11,7 +11,7 @@ from waferline.arrays import AnyArray, FloatArray
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.formats import Precision
 from waferline.predict.memory import Asked, footprint, kv_cache_bytes
-from waferline.predict.serving import ServingCase
+from waferline.predict.serving_case import ServingCase
 from waferline.predict.step import StepModel
 from waferline.simulate.serving.loop import serve
 from waferline.simulate.serving.state import (

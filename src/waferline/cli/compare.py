@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from waferline.cli import options
+from waferline.cli.asked import asks
 from waferline.cli.output import emit
 
 
+@asks()
 def compare(
     model: options.Model,
     on: options.Machines,
-    precision: options.Precision = None,
-    kv: options.Kv = None,
-    batch: options.Batch = None,
-    prompt: options.Prompt = None,
-    output: options.Output = None,
-    context: options.Context = None,
-    memory: options.Memory = None,
-    memory_share: options.MemoryShare = None,
-    devices: options.Devices = None,
-    engine: options.Engine = None,
-    images: options.Images = None,
-    clips: options.Clips = None,
-    image_size: options.ImageSize = None,
-    frames: options.Frames = None,
-    steps: options.Steps = None,
-    offload: options.Offload = None,
-    host: options.Host = None,
-    with_: options.With = None,
-    phase: options.Phase = "serve",
-    input_shape: options.InputShape = None,
-    assume: options.Assume = None,
+    asked: dict[str, Any],
     plot: options.Plot = None,
     as_json: options.Json = False,
 ) -> None:
@@ -48,31 +32,7 @@ def compare(
     machines = [options.machine(name.strip()) for name in on.split(",") if name.strip()]
     if not machines:
         raise InvalidInputError("--on names no machine", hint="separate several by commas: --on h100,h200")
-    scenario = Scenario(
-        model=model,
-        machine=None,
-        precision=precision,
-        kv=kv,
-        batch=options.single(batch, "--batch"),
-        prompt=options.single(prompt, "--prompt"),
-        output=options.single(output, "--output"),
-        context=context,
-        memory=memory,
-        memory_share=memory_share,
-        devices=devices,
-        engine=engine,
-        images=images,
-        clips=clips,
-        image_size=image_size,
-        frames=frames,
-        steps=steps,
-        offload=offload,
-        host=None if host is None else options.machine(host),
-        techniques=with_,
-        phase=phase,
-        input_shape=input_shape,
-        assume=assume,
-    )
+    scenario = Scenario(model=model, machine=None, **asked)
     rows = compare_machines(scenario, machines)
     if plot is not None:
         from waferline.report.charts import save

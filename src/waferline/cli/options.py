@@ -76,6 +76,7 @@ complete_study = completing("waferline.evidence.studies.registry", "study_names"
 _MODEL_HELP = "A catalogue name, a Hugging Face config.json, a GGUF file, or a network: .onnx, .tflite, .pt2."
 _MACHINE_HELP = "A machine of the catalogue, a YAML file, or 'this' once measured."
 _ENGINES = ", ".join(sorted(read_packaged("engines.yaml")["engines"]))
+_STACKS = ", ".join(sorted(read_packaged("training_stacks.yaml")["stacks"]))
 
 # What runs where
 Model = Annotated[str, typer.Argument(help=_MODEL_HELP, autocompletion=complete_model)]
@@ -221,7 +222,17 @@ Slices = Annotated[
     int | None,
     typer.Option("--slices", help="Training: equal groups of devices that only a data centre network joins."),
 ]
+VirtualStages = Annotated[
+    int | None, typer.Option("--virtual-stages", help="Training: pieces of each pipeline stage, interleaved.")
+]
 Recompute = Annotated[str | None, typer.Option("--recompute", help="Training: none, selective or full.")]
+Sharding = Annotated[
+    str | None,
+    typer.Option("--sharding", help="Training: none, zero1 (optimizer state) or fsdp (everything).  [default: zero1]"),
+]
+Stack = Annotated[
+    str | None, typer.Option("--stack", help=f"Training: {_STACKS}; the usual one for the sharding by default.")
+]
 
 # What is read and written
 Shared = Annotated[

@@ -4,54 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from waferline.cli import options
+from waferline.cli.asked import asks
 from waferline.cli.output import emit
 
 if TYPE_CHECKING:
     from waferline.predict.scenario import Answer
 
 
+@asks(several=True)
 def predict(
     model: options.Model,
     on: options.On,
-    precision: options.Precision = None,
-    kv: options.Kv = None,
-    batch: options.Batch = None,
-    prompt: options.Prompt = None,
-    output: options.Output = None,
-    context: options.Context = None,
-    memory: options.Memory = None,
-    memory_share: options.MemoryShare = None,
-    threads: options.CpuThreads = None,
-    devices: options.Devices = None,
-    tp: options.Tp = None,
-    pp: options.Pp = None,
-    ep: options.Ep = None,
-    dp: options.Dp = None,
-    engine: options.Engine = None,
-    load: options.Load = None,
-    concurrency: options.Concurrency = None,
-    images: options.Images = None,
-    clips: options.Clips = None,
-    image_size: options.ImageSize = None,
-    frames: options.Frames = None,
-    steps: options.Steps = None,
-    offload: options.Offload = None,
-    host: options.Host = None,
-    with_: options.With = None,
-    phase: options.Phase = "serve",
-    input_shape: options.InputShape = None,
-    assume: options.Assume = None,
-    micro_batch: options.MicroBatch = None,
-    slices: options.Slices = None,
-    recompute: options.Recompute = None,
-    strategy: options.Strategy = None,
-    grid: options.Grid = None,
-    profile: options.Profile = None,
+    asked: dict[str, Any],
     explain: options.Explain = False,
     plot: options.Plot = None,
     as_json: options.Json = False,
@@ -68,43 +37,9 @@ def predict(
         from waferline.report.charts import check_ending
 
         check_ending(plot)
-    asked = Scenario(
-        model=model,
-        machine=options.machine(on),
-        precision=precision,
-        kv=kv,
-        context=context,
-        memory=memory,
-        memory_share=memory_share,
-        threads=threads,
-        devices=devices,
-        tp=tp,
-        pp=pp,
-        ep=ep,
-        dp=dp,
-        engine=engine,
-        load=load,
-        concurrency=concurrency,
-        images=images,
-        clips=clips,
-        image_size=image_size,
-        frames=frames,
-        steps=steps,
-        offload=offload,
-        host=None if host is None else options.machine(host),
-        techniques=with_,
-        phase=phase,
-        input_shape=input_shape,
-        assume=assume,
-        micro_batch=micro_batch,
-        slices=slices,
-        recompute=recompute,
-        strategy=strategy,
-        profile=profile,
-        grid=grid,
-    )
-    points = list(itertools.product(batch or (None,), prompt or (None,), output or (None,)))
-    answers = [run(replace(asked, batch=b, prompt=p, output=o)) for b, p, o in points]
+    scenario = Scenario(model=model, machine=options.machine(on), **asked)
+    points = list(itertools.product(*(asked[name] or (None,) for name in ("batch", "prompt", "output"))))
+    answers = [run(replace(scenario, batch=b, prompt=p, output=o)) for b, p, o in points]
     if plot is not None:
         _draw(list(zip(points, answers, strict=True)), plot)
     if len(answers) == 1:

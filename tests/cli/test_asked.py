@@ -1,0 +1,24 @@
+"""Every field of a question is an option of every command that asks it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from typer.main import get_command
+
+from waferline.cli.app import app
+from waferline.cli.asked import QUESTION
+from waferline.predict.scenario import Scenario
+
+ONLY_PYTHON = {"intervals"}  # for sweeps that rank: a table has room for them
+
+
+def test_every_field_of_a_scenario_is_an_option() -> None:
+    assert QUESTION.keys() | {"model", "machine"} | ONLY_PYTHON == {f.name for f in fields(Scenario)}
+
+
+@pytest.mark.parametrize("verb", ["predict", "compare", "solve", "sensitivity"])
+def test_every_command_that_asks_has_them_all(verb: str) -> None:
+    command = get_command(app).commands[verb]  # type: ignore[attr-defined]
+    assert QUESTION.keys() <= {parameter.name for parameter in command.params}

@@ -7,8 +7,6 @@ catalogue. Tables repeat one operator, so that weights and caches that fit are w
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from waferline.arrays import FloatArray
+from waferline.catalog.table_file import records_of
 from waferline.errors import FileFormatError, UnsupportedError, unknown
 from waferline.formats import Precision
 from waferline.machines.hardware import load_hardware
@@ -242,11 +241,7 @@ def _parts(columns: Columns, split: tuple[str, ...]) -> Iterator[dict[str, Any]]
 
 
 def _read(path: Path, table: Table) -> dict[str, Any]:
-    try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, EOFError, UnicodeError, csv.Error) as error:
-        raise FileFormatError(f"cannot be read: {error}", where=str(path)) from None
+    rows = [cells for _, cells in records_of(path)]
     if not rows:
         raise FileFormatError("has no rows", where=str(path))
     missing = [name for name in (*table.columns, "latency_ms") if name not in rows[0]]

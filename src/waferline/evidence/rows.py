@@ -6,15 +6,15 @@ import csv
 import gzip
 import math
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from waferline.catalog.text_file import check_regular
+from waferline.catalog.table_file import cells_of
 from waferline.errors import FileFormatError, nearest
+from waferline.files import replacing
 
 PHASES = ("prefill", "decode", "generate", "serve", "train")
 KINDS = ("measured", "simulated", "claimed")
@@ -96,38 +96,21 @@ def iterate_rows(path: str | Path) -> Iterator[Row]:
 def rows_of(path: str | Path, more: Sequence[str] = ()) -> Iterator[tuple[Row, dict[str, str]]]:
     """Each row with its cells by column. more: columns that the file has beside those of a row. Raises: as `read_rows`."""
     path = Path(path)
-    line, seen = 1, set()
-    try:
-        with open_text(path) as file:
-            reader = csv.reader(file)
-            header = _checked_header(next(reader, None), path, more)
-            for cells in reader:
-                line = reader.line_num
-                if not any(cells):
-                    continue
-                row, raw = _row(header, cells, path, line)
-                if row.id in seen:
-                    raise FileFormatError(f"line {line}: the id '{row.id}' appears twice", where=str(path))
-                seen.add(row.id)
-                yield row, raw
-    except OSError as error:
-        if isinstance(error, gzip.BadGzipFile):
-            raise FileFormatError("not gzip data, whatever its name says", where=str(path)) from None
-        raise FileFormatError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-    except (EOFError, zlib.error):
-        raise FileFormatError(f"the compressed data end early, after line {line}", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise FileFormatError(f"not UTF-8 text, after line {line}", where=str(path)) from None
-    except csv.Error as error:
-        raise FileFormatError(f"line {line + 1}: malformed CSV: {error}", where=str(path)) from None
+    lines, seen = cells_of(path), set[str]()
+    header = _checked_header(next(lines, (0, None))[1], path, more)
+    for line, cells in lines:
+        row, raw = _row(header, cells, path, line)
+        if row.id in seen:
+            raise FileFormatError(f"line {line}: the id '{row.id}' appears twice", where=str(path))
+        seen.add(row.id)
+        yield row, raw
 
 
 def header_of(path: str | Path) -> list[str]:
     """The column names of a file; none where it has no readable first line."""
     try:
-        with open_text(Path(path)) as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
-    except (OSError, EOFError, UnicodeError, csv.Error, zlib.error):
+        return [name.strip() for name in next(cells_of(Path(path)), (0, []))[1]]
+    except FileFormatError:
         return []
 
 
@@ -139,7 +122,8 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     buffer = StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(lines)
     data = buffer.getvalue().encode("utf-8")
-    path.write_bytes(gzip.compress(data, compresslevel=9, mtime=0) if path.suffix == ".gz" else data)
+    with replacing(path) as own:
+        own.write_bytes(gzip.compress(data, compresslevel=9, mtime=0) if path.suffix == ".gz" else data)
 
 
 def _text(value: Any) -> str:
@@ -148,14 +132,6 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
     return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def open_text(path: Path) -> IO[str]:
-    """A `.csv` or `.csv.gz` as text."""
-    check_regular(path)
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open("r", encoding="utf-8-sig", newline="")
 
 
 def _checked_header(header: list[str] | None, path: Path, more: Sequence[str] = ()) -> list[str]:

@@ -6,8 +6,7 @@ one report, with the metric's column as the metric.
 
 from __future__ import annotations
 
-import csv
-import gzip
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from waferline.catalog.table_file import records_of
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
 from waferline.evidence.check import Report
@@ -56,9 +56,12 @@ class Run:
         """A stated number; None where the cell is empty. Raises: FileFormatError for another text."""
         text = self.cells.get(name) or ""
         try:
-            return float(text) if text else None
+            value = float(text) if text else None
         except ValueError:
-            raise FileFormatError(f"{self.cells.get('id')}: {name} is not a number: '{text}'") from None
+            value = math.inf
+        if value is not None and not math.isfinite(value):
+            raise FileFormatError(f"{self.cells.get('id')}: {name} is not a number: '{text}'")
+        return value
 
     @property
     def steady(self) -> bool:
@@ -72,12 +75,7 @@ class Run:
 
 def read_runs(path: str | Path) -> list[Run]:
     """The runs of a `.csv` or `.csv.gz`. Raises: FileFormatError."""
-    opened = gzip.open if Path(path).suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
-            return [Run(row) for row in csv.DictReader(file)]
-    except (OSError, EOFError, UnicodeError, csv.Error) as error:
-        raise FileFormatError(f"cannot be read: {error}", where=str(path)) from None
+    return [Run(cells) for _, cells in records_of(Path(path))]
 
 
 def check_runs(runs: Sequence[Run], progress: Callable[[int], None] | None = None) -> Report:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from waferline.catalog.table_file import raw_lines
 from waferline.errors import FileFormatError
 from waferline.measure.contract import Outcome
 
@@ -64,11 +65,7 @@ def read(path: Path | None = None) -> Kept:
     Raises: FileFormatError when the file cannot be read.
     """
     where = path or default_store()
-    try:
-        lines = where.read_bytes().splitlines()
-    except OSError as error:
-        raise FileFormatError(f"cannot read: {error.strerror}", where=str(where)) from error
-    found = [_record(line) for line in lines]
+    found = [_record(line) for line in raw_lines(where)]
     records = [record for record in found if record is not None]
     return Kept(records, len(found) - len(records))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from waferline.errors import UnsupportedError, WaferlineError
+from waferline.errors import InvalidInputError, UnsupportedError, WaferlineError
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
@@ -49,15 +49,16 @@ def compare(scenario: Scenario, machines: Sequence[Any]) -> list[Row]:
     """`scenario` on every machine, on the fewest devices that fit unless it says how many.
 
     Unknown names raise; what one machine cannot do is a refused row of its own, and what its answer would not read is left
-    out there and said.
+    out there and said. Raises: InvalidInputError for a field that no machine reads.
     """
     model = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
     scenario = replace(scenario, input_shape=None, assume=None)
-    rows = []
+    rows, read = [], set[str]()
     for device in [load_hardware(machine) for machine in machines]:
         precision, why = nearest_precision(device, scenario.precision)
         asked = replace(scenario, model=model, machine=device, precision=precision)
         unread = sorted(asked.given().keys() - reads(asked))
+        read |= reads(asked)
         left_out: dict[str, Any] = dict.fromkeys(unread)
         asked = replace(asked, **left_out)
         if scenario.devices is None and "devices" in reads(asked) and scenario.phase == "serve":
@@ -69,4 +70,7 @@ def compare(scenario: Scenario, machines: Sequence[Any]) -> list[Row]:
             rows.append(Row(device.name, None, error))
             continue
         rows.append(Row(device.name, replace(found, notes=(*found.notes, *notes))))
+    nowhere = sorted(scenario.given().keys() - read)
+    if nowhere:
+        raise InvalidInputError(f"{', '.join(nowhere)} would not be read on any of the machines")
     return rows

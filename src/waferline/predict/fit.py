@@ -20,6 +20,8 @@ from waferline.workloads.spec import Transformer
 
 # Narrower formats to propose, widest first, so that the first that fits loses least.
 NARROWER = ("fp8", "int8", "q6_k", "q5_k_m", "q4_k_m", "int4", "int3", "int2")
+_STEP = 256  # tokens between lengths that are proposed
+_AT_ONCE = 1024  # lengths that are tried at once; more are searched in steps
 _LARGE_SHARE = 0.95  # of memory that an engine may be told to take
 
 
@@ -133,16 +135,30 @@ def _shorter(model: Transformer, device: Device, request: Mapping[str, Any]) -> 
     name, option, least = ("seq_len", "--prompt", 256)
     if request.get("context") is not None:
         name, option, least = "context", "--context", int(request["seq_len"]) + int(request["output_len"])
-    start = -(-least // 256) * 256
-    lengths = np.arange(start, int(request[name]), 256, dtype=float)[::-1]
-    if not lengths.size:
+    longest = _longest(model, device, request, name, -(-least // _STEP))
+    if longest is None:
         return None
-    fits = np.broadcast_to(ServingModel().solve(model, device, **{**request, name: lengths})["feasible"], lengths.shape)
-    if not fits.any():
-        return None
-    longest = int(lengths[np.argmax(fits)])
     what = "prompts" if name == "seq_len" else "contexts"
     return Remedy(f"{what} of {longest} tokens", f"{option} {longest}")
+
+
+def _longest(model: Transformer, device: Device, request: Mapping[str, Any], name: str, first: int) -> int | None:
+    """The largest `name` below the one asked that fits, of multiples of `_STEP` from `first` of them on."""
+    most, apart = -(-int(request[name]) // _STEP), 1  # the first multiple that is not below
+    while (most - first) // apart > _AT_ONCE:
+        apart *= _AT_ONCE
+    while True:
+        lengths = np.arange(first, most, apart, dtype=float)[::-1]
+        if not lengths.size:
+            return None
+        asked = {**request, name: lengths * _STEP}
+        fits = np.broadcast_to(ServingModel().solve(model, device, **asked)["feasible"], lengths.shape)
+        if not fits.any():
+            return None
+        first = int(lengths[np.argmax(fits)])
+        if apart == 1:
+            return first * _STEP
+        most, apart = min(most, first + apart), max(apart // _AT_ONCE, 1)
 
 
 def _smaller_batch(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:

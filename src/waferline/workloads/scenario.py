@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
 
-from waferline.arrays import Floats
+from waferline.arrays import FloatArray, Floats
 from waferline.elementwise import anywhere, floor
 from waferline.errors import InvalidInputError
 
+MOST_COUNT = 1_000_000_000  # of tokens, sequences, devices, whatever is counted: beyond, it is a typing error
+
 
 def whole(name: str, value: Any, *, least: int = 1) -> Floats:
-    """A count (or array of counts): whole, finite and at least `least`.
+    """A count (or array of counts): whole, at least `least` and at most a billion.
 
     Raises: InvalidInputError naming the argument and the first bad value.
     """
-    numbers = real(name, value, least=least)
+    numbers = real(name, value, least=least, most=MOST_COUNT)
     if anywhere(numbers != floor(numbers)):
         first = np.asarray(numbers)[np.asarray(numbers != floor(numbers))].flat[0]
         raise InvalidInputError(f"{name} must be a whole number, got {first:g}")
@@ -32,12 +35,7 @@ def real(name: str, value: Any, *, least: float = 0.0, most: float = np.inf) -> 
     """
     if type(value) in (int, float) and least <= value <= most and abs(value) < np.inf:
         return float(value)
-    if isinstance(value, bool | str) or value is None:
-        raise InvalidInputError(f"{name} must be a number, got {value!r}")
-    try:
-        numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InvalidInputError(f"{name} must be a number or an array of numbers, got {value!r}") from None
+    numbers = _numbers(name, value)
     if numbers.size == 0:
         raise InvalidInputError(f"{name} is empty")
     bad = ~np.isfinite(numbers) | (numbers < least) | (numbers > most)
@@ -45,6 +43,23 @@ def real(name: str, value: Any, *, least: float = 0.0, most: float = np.inf) -> 
         bounds = f"at least {least:g}" if most == np.inf else f"between {least:g} and {most:g}"
         raise InvalidInputError(f"{name} must be {bounds}, got {numbers[bad].flat[0]:g}")
     return numbers if numbers.ndim else float(numbers)
+
+
+def _numbers(name: str, value: Any) -> FloatArray:
+    """Numbers and arrays of them: no text, truth values, dates, quantities with a unit, complex or masked numbers."""
+    try:
+        plain = value if isinstance(value, np.ndarray | np.generic) else np.asarray(value)
+        if hasattr(value, "dimensionality"):  # a pint quantity: counts have no unit
+            plain = np.asarray(value.to("dimensionless").magnitude)
+        if plain.dtype.kind == "O" and all(
+            isinstance(v, int | float) for v in plain.flat
+        ):  # whole numbers beyond 64 bits
+            plain = plain.astype(np.float64)
+    except Exception:  # whatever an object raises that is asked for its numbers
+        plain = np.asarray("")
+    if plain.dtype.kind not in "iuf" or np.ma.is_masked(plain):
+        raise InvalidInputError(f"{name} must be a number or an array of numbers, got {shown(value)}")
+    return np.asarray(plain, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

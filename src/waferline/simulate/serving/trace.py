@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from waferline.arrays import AnyArray
+from waferline.catalog.table_file import records_of, text_lines
+from waferline.catalog.text_file import read_text
 from waferline.errors import FileFormatError
 from waferline.simulate.serving.lengths import MOST_TOKENS
 from waferline.simulate.serving.logs import rows_of
@@ -43,14 +43,10 @@ def read_trace(path: str | Path) -> dict[str, AnyArray]:
     Latencies that all requests state are columns, too (`SEEN`). Raises: FileFormatError naming the row.
     """
     path, found = Path(path), []
-    try:
-        with _opened(path) as file:
-            for number, row in enumerate(_records(file, path), start=1):
-                if number > MOST_REQUESTS:
-                    raise FileFormatError(f"more than {MOST_REQUESTS:,} requests", where=str(path))
-                found.append(_request(row, number, path))
-    except (OSError, EOFError, UnicodeError) as error:
-        raise FileFormatError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path)) from None
+    for number, row in enumerate(_records(path), start=1):
+        if number > MOST_REQUESTS:
+            raise FileFormatError(f"more than {MOST_REQUESTS:,} requests", where=str(path))
+        found.append(_request(row, number, path))
     if not found:
         raise FileFormatError("the trace has no requests", where=str(path))
     arrival = np.array([f[0] for f in found])
@@ -70,40 +66,30 @@ def read_trace(path: str | Path) -> dict[str, AnyArray]:
     return columns
 
 
-def _opened(path: Path) -> Any:
-    if path.exists() and not path.is_file():
-        raise FileFormatError("cannot be read: not a regular file", where=str(path))
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="")
-
-
-def _records(file: Any, path: Path) -> Iterator[Mapping[str, Any]]:
+def _records(path: Path) -> Iterator[Mapping[str, Any]]:
     """Rows with the names of `COLUMNS`."""
-    if ".jsonl" in path.suffixes or path.suffix == ".json":
-        lines = iter(lambda: file.readline(_LINE_BYTES), "") if ".jsonl" in path.suffixes else _documents(file)
-        for number, line in enumerate(lines, start=1):
-            try:
-                data = json.loads(line)
-            except (ValueError, RecursionError):
-                raise FileFormatError(f"row {number}: not a line of JSON", where=str(path)) from None
-            if not isinstance(data, dict):
-                raise FileFormatError(f"row {number}: not a mapping", where=str(path))
-            try:
-                requests = rows_of(data)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                raise FileFormatError(f"row {number}: a log that lacks {error}", where=str(path)) from None
-            for row in [data] if requests is None else requests:
-                yield _named(row, path)
+    if ".jsonl" not in path.suffixes and path.suffix != ".json":
+        yield from (_named(row, path) for _, row in records_of(path, _LINE_BYTES))
         return
-    try:
-        for row in csv.DictReader(file):
+    lines = text_lines(path, _LINE_BYTES) if ".jsonl" in path.suffixes else _documents(path)
+    for number, line in enumerate(lines, start=1):
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            raise FileFormatError(f"row {number}: not a line of JSON", where=str(path)) from None
+        if not isinstance(data, dict):
+            raise FileFormatError(f"row {number}: not a mapping", where=str(path))
+        try:
+            requests = rows_of(data)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise FileFormatError(f"row {number}: a log that lacks {error}", where=str(path)) from None
+        for row in [data] if requests is None else requests:
             yield _named(row, path)
-    except csv.Error as error:
-        raise FileFormatError(f"malformed CSV: {error}", where=str(path)) from None
 
 
-def _documents(file: Any) -> list[str]:
+def _documents(path: Path) -> list[str]:
     """Text of one document, or of a document a line."""
-    text = file.read(_FILE_BYTES)
+    text = read_text(path, _FILE_BYTES)
     return [text] if text.lstrip()[:2] == "{\n" or text.count("\n") < 2 else text.splitlines()
 
 

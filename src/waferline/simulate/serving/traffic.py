@@ -69,6 +69,8 @@ class Traffic:
             raise InvalidInputError(f"{arrival} arrivals {'need' if self.rate_per_s is None else 'read no'} rate")
         if (arrival == "closed") != (self.clients is not None):
             raise InvalidInputError(f"{arrival} arrivals {'need' if self.clients is None else 'read no'} clients")
+        if self.think_s and arrival != "closed":
+            raise InvalidInputError(f"{arrival} arrivals read no think_s: nobody waits for an answer to ask again")
         return arrival
 
     def checked(self) -> Traffic:

@@ -1,0 +1,154 @@
+"""A folder with a good file of every kind that a command reads, and with places that are no files at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+    "max_position_embeddings": 512,
+    "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128},
+}
+MACHINE = """name: mine
+title: Mine 8 GB
+vendor: Me
+kind: npu
+architecture: systolic
+year: 2026
+group: Edge
+units: 4
+clock_hz: 1e9
+peak_flops: {fp16: 4e12, int8: 8e12}
+memory:
+  - {name: SRAM, capacity_bytes: 32e6, bandwidth_bytes_per_s: 4e12}
+  - {name: LPDDR5, capacity_bytes: 16e9, bandwidth_bytes_per_s: 100e9}
+citations:
+  - {title: sheet, url: "https://example.org/n1", date: 2026-11-21, covers: [units, peak_flops, memory]}
+"""
+MODEL = """name: mine-90m
+title: Mine 90M
+sources:
+  - {title: model card, url: "https://example.org/mine", date: 2026-11-21}
+transformer:
+  hidden_size: 512
+  vocab_size: 32000
+  blocks:
+    - {count: 12, attention: {heads: 8, kv_heads: 2, head_dim: 64}, ffn: {intermediate: 2048}}
+"""
+SWEEP = (
+    "models: [gpt2]\nmachines: [l4]\naxes: {prompt: [128, 256], batch: {start: 1, stop: 3}}\nfields: [itl_s, ttft_s]\n"
+)
+ROWS = """id,hardware,model,phase,metric,value,batch,input_tokens,output_tokens,engine,weight_format
+0,l4,llama-3-8b,generate,tpot_s,0.055,1,512,128,vllm,fp16
+1,l4,llama-3-8b,generate,tpot_s,0.057,2,512,128,vllm,fp16
+2,l4,llama-3-8b,generate,tpot_s,0.059,4,512,128,vllm,fp16
+3,l4,llama-3-8b,generate,tpot_s,0.061,8,512,128,vllm,fp16
+4,l4,llama-3-8b,generate,tpot_s,0.063,1,512,128,vllm,fp16
+5,l4,llama-3-8b,generate,tpot_s,0.065,16,512,128,vllm,fp16
+c,a100,gpt2,prefill,ttft_s,0.01,1,512,1,vllm,fp16
+"""
+OPERATORS = "dtype,m,n,k,latency_ms\nbfloat16,16,4096,4096,0.01\nbfloat16,4096,4096,4096,0.3\n"
+TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,100,10\n0.5,200,20\n1.0,50,5\n"
+PROFILE = """kind: waferline engine profile
+engine: vllm
+hardware: nvidia-l4
+constants: {step_s: 0.001, decode_scale: 1.1}
+residual: {decode: [-0.2, -0.1, 0.1, 0.2]}
+card: {rows: 12}
+"""
+CLAIMS = (
+    "defaults: {machine: h100}\nclaims:\n  - 'Llama-3-8B fp8 on H100: 100 tokens/s'\n  - {model: gpt2, tpot: 5 ms}\n"
+)
+CLAIM = "Llama-3-8B fp8 on H100: 100 tokens/s at batch 1"
+STORE = '{"engaged": true, "what": "operator", "detail": {}, "versions": {}}\n{"engaged": false, "reason": "none"}\n'
+GUIDELLM = {"benchmarks": [{"args": {}, "metrics": {}}]}
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"b{i}: &b{i} [*{'a' if i == 0 else f'b{i - 1}'}, *{'a' if i == 0 else f'b{i - 1}'}]\n" for i in range(40)
+)
+_SPARSE_BYTES = 10 << 30
+
+
+def make(folder: Path) -> Path:
+    """Fill `folder`. Sparse files claim 10 GB and hold nothing."""
+    for name in ("model", "shared", "folder"):
+        (folder / name).mkdir()
+    texts = {
+        "model/config.json": json.dumps(CONFIG), "machine.yaml": MACHINE, "model.yaml": MODEL, "study.yaml": SWEEP,
+        "rows.csv": ROWS,
+        "h100_gemm.csv": OPERATORS, "trace.csv": TRACE, "profile.yaml": PROFILE, "claims.yaml": CLAIMS, "store.jsonl": STORE,
+        "guidellm.json": json.dumps(GUIDELLM), "empty.yaml": "", "laughs.yaml": LAUGHS, "deep.json": "[" * 100_000,
+        "twice.json": '{"model_type": "llama", "model_type": "gpt2"}',
+    }  # fmt: skip
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "shared" / "llm-inference.csv.gz").write_bytes(gzip.compress(ROWS.encode()))
+    _tensors(folder)
+    noise = random.Random(1).randbytes(4096)
+    for kind in ("gguf", "parquet", "safetensors", "onnx", "tflite", "pt2", "csv", "json", "yaml", "jsonl"):
+        (folder / f"noise.{kind}").write_bytes(noise)
+    (folder / "noise.csv.gz").write_bytes(gzip.compress(noise))
+    for kind in ("gguf", "csv", "json"):
+        with (folder / f"sparse.{kind}").open("wb") as file:
+            file.truncate(_SPARSE_BYTES)
+    os.mkfifo(folder / "fifo")
+    (folder / "loop").symlink_to("loop")
+    (folder / "zero.yaml").symlink_to("/dev/zero")
+    return folder
+
+
+def _tensors(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from gguf import GGUFWriter
+    from safetensors.numpy import save_file
+
+    matrix = np.ones((64, 64), dtype=np.float32)
+    save_file({"a.weight": matrix}, folder / "tensors.safetensors")
+    table = {
+        "itl_s": [1.0, 2.0, 3.0],
+        "ttft_s": [3.0, 2.0, 1.0],
+        "feasible": [True, True, False],
+        "model": ["a", "b", "c"],
+    }
+    pq.write_table(pa.table(table), folder / "points.parquet")
+    writer = GGUFWriter(folder / "model.gguf", "llama")
+    for name, value in (
+        ("block_count", 1),
+        ("context_length", 64),
+        ("embedding_length", 64),
+        ("feed_forward_length", 64),
+    ):
+        writer.add_uint32(f"llama.{name}", value)
+    for name, value in (("attention.head_count", 4), ("attention.head_count_kv", 2), ("vocab_size", 64)):
+        writer.add_uint32(f"llama.{name}", value)
+    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    narrow = np.ones((32, 64), dtype=np.float32)
+    parts = {"attn_q": matrix, "attn_k": narrow, "attn_v": narrow, "attn_output": matrix}
+    parts |= {"ffn_gate": matrix, "ffn_up": matrix, "ffn_down": matrix}
+    for name, value in parts.items():
+        writer.add_tensor(f"blk.0.{name}.weight", value)
+    for name in ("token_embd", "output"):
+        writer.add_tensor(f"{name}.weight", matrix)
+    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
+        writer.add_tensor(f"{name}.weight", matrix[0])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([chr(33 + i) for i in range(64)])
+    writer.add_token_types([1] * 64)
+    writer.add_token_merges(["! #"])
+    writer.add_eos_token_id(0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

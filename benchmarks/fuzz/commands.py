@@ -41,7 +41,16 @@ BESIDE = {
     "study run": "moe-lens",
 }
 # Work that lasts: a few cases of each in a run, whatever the seed says.
-LASTING = ("measure machine", "measure page", "evidence report", "claim survey", "study run", "measure model")
+LASTING = (
+    "measure machine",
+    "measure operator",
+    "measure resident",
+    "measure page",
+    "evidence report",
+    "claim survey",
+    "study run",
+    "measure model",
+)
 # More working lines of commands whose options mean other things to other kinds of model and machine.
 WAYS = (
     "predict resnet-50 --on a100",

@@ -70,13 +70,18 @@ def silent(line: Line) -> Iterator[tuple[Ending, str | None]]:
         name = option.opts[0]
         if name in BESIDE:
             continue
-        given = [name] if option.is_flag else [name, TELLING.get(f"{name} {' '.join(line.words)}") or TELLING[name]]
+        given = [name] if option.is_flag else [name, telling(name, line)]
         args = [*_without(line.args, name), *given]
         if sorted(args) == sorted(line.args) or (name, given[-1]) in _USUAL:
             continue
         ending = run([*args, "--json"])
         same = ending.code == base.code and _answer(ending) == _answer(base)
         yield ending, "an option is not read" if same else None
+
+
+def telling(name: str, line: Line) -> str:
+    """A value of an option that means something; two, where nobody has said one."""
+    return TELLING.get(f"{name} {' '.join(line.words)}") or TELLING.get(name, "2")
 
 
 def _without(args: Sequence[str], name: str) -> list[str]:

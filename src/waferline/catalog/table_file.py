@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from waferline.catalog.text_file import check_regular
 from waferline.errors import FileFormatError
 
 MAX_LINE_BYTES = 1 << 20
@@ -21,9 +21,8 @@ def raw_lines(path: Path, most_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     Raises: FileFormatError naming the line where it cannot be read, is longer than `most_bytes` or one too many.
     """
     where, number = str(path), 0
+    check_regular(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise FileFormatError("cannot be read: not a regular file", where=where)
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             while line := file.readline(most_bytes + 1):
                 number += 1
@@ -38,8 +37,6 @@ def raw_lines(path: Path, most_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
         raise FileFormatError(f"cannot be read: {error.strerror or error}", where=where) from None
     except (EOFError, zlib.error):
         raise FileFormatError(f"the compressed data end early, after line {number}", where=where) from None
-    except ValueError:  # a null character in the path
-        raise FileFormatError("cannot be read: no such path", where=where) from None
 
 
 def text_lines(path: Path, most_bytes: int = MAX_LINE_BYTES) -> Iterator[str]:

@@ -28,6 +28,7 @@ BESIDE = (
 )
 # A value for each option that is none of its defaults and means something to some kind of answer: the command's own, or any's.
 TELLING = {
+    "--for": "tpot<=20ms", "--and": "most:model", "--budget": "$9/h", "--calibrate": "trace.csv", "--slo plan": "p99-ttft=50ms",
     "--precision": "int8", "--kv": "fp8", "--batch": "3", "--prompt": "300", "--output": "77", "--context": "4000000",
     "--memory": "40GB", "--memory-share": "0.8", "--devices": "2", "--tp": "2", "--pp": "2", "--ep": "2", "--dp": "2",
     "--engine": "sglang", "--load": "full", "--concurrency": "3", "--images": "2", "--clips": "2", "--image-size": "512x512",

@@ -5,19 +5,19 @@ A row is one value of one metric; rows of one run (`run_id`) share a served stea
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from waferline.catalog.table_file import records_of
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import FileFormatError, WaferlineError
 from waferline.evidence.check import Report
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal
-from waferline.evidence.rows import Row, open_text
+from waferline.evidence.rows import Row
 from waferline.machines.hardware import load_hardware
 from waferline.predict.scenario import Scenario, run
 from waferline.workloads.spec import Transformer
@@ -31,11 +31,7 @@ Cells = Mapping[str, str]
 
 def read_energy(path: str | Path) -> list[Cells]:
     """The rows of a `.csv` or `.csv.gz`. Raises: FileFormatError."""
-    try:
-        with open_text(Path(path)) as file:
-            return list(csv.DictReader(file))
-    except (OSError, EOFError, UnicodeError, csv.Error) as error:
-        raise FileFormatError(f"cannot be read: {error}", where=str(path)) from None
+    return [cells for _, cells in records_of(Path(path))]
 
 
 def check_energy(rows: Sequence[Cells], progress: Callable[[int], None] | None = None) -> Report:

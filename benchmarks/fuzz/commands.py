@@ -86,9 +86,7 @@ class Line:
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
     """(words, command) of every command, from the tree that the command line itself is made of."""
-    from typer.main import get_command
-
-    from waferline.cli.app import app
+    from waferline.cli.app import tree
 
     def below(node: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
         for name, child in sorted(getattr(node, "commands", {}).items()):
@@ -96,7 +94,7 @@ def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
         if not hasattr(node, "commands"):
             yield words, node
 
-    return below(get_command(app), ())
+    return below(tree(), ())
 
 
 def lines() -> list[Line]:

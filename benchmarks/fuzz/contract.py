@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 CODES = (0, 2, 3, 4, 130)
 _STOPPED = -1
 MOST_S = 20.0  # a case, on a machine that does other things; refusals are held to less where they are measured alone
 _MOST_CHARACTERS = 700  # of a line of an error
-_BESIDE = re.compile(r"waferline: (.*\(\d+ s\)$|not kept: )")  # long work says how far it is
+_BESIDE = re.compile(r"waferline: (.*\(\d+ s\)$|not kept: |http://.*Ctrl-C ends it)")  # long work says how far it is
 
 
 class TooLong(BaseException):
@@ -65,10 +66,13 @@ class _Stream(io.StringIO):
 
 def run(args: Sequence[str], most_s: float = MOST_S) -> Ending:
     """Run one command line in this process. An exception that leaves `cli.run` is the exit code 1 that a shell would see."""
+    import uvicorn
+
     from waferline.cli import run as command
 
     out, err, started = _Stream(), _Stream(), time.perf_counter()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    serves = mock.patch.object(uvicorn, "run")  # `app` ends where the server would begin
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), serves:
         try:
             with clock(most_s):
                 code = command(list(args))

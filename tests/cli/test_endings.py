@@ -63,6 +63,19 @@ def test_arguments_are_not_echoed_raw(capsys: pytest.CaptureFixture[str]) -> Non
             assert len(err.splitlines()) == 1 and err.strip().isprintable() and len(err) < 700
 
 
+@pytest.mark.parametrize("value", ["--debug", "--json", "-h"])
+def test_no_option_is_taken_for_the_value_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["calibrate", "rows.csv", "--profile-out", value]) == 2
+    assert f"--profile-out: needs a value, and '{value}' is " in capsys.readouterr().err
+    assert cli.run(["predict", "gpt2", "--on", "l4", "--precision", value, "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["where"] == "--precision" and f"'{value}' is an option" in err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("line", [(), ("catalog",), ("simulate",), ("--help",), ("predict", "-h")])
 def test_help_is_help(capsys: pytest.CaptureFixture[str], line: tuple[str, ...]) -> None:
     assert cli.run(list(line)) == 0

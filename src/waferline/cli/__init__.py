@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and answer with its exit code; every error becomes one line, with --json also data."""
     debug = "--debug" in arguments or bool(os.environ.get("WAFERLINE_DEBUG"))
-    args = [a for a in arguments if a != "--debug"]
+    args = list(arguments)
     try:
         code = _command(args)
         sys.stdout.flush()
@@ -57,12 +58,28 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _command(args: list[str]) -> int:
-    from typer.main import get_command
+    from waferline.cli.app import tree
 
-    from waferline.cli.app import app
-
-    code = get_command(app).main(args, prog_name="waferline", standalone_mode=False)
+    _check_values(tree(), args)
+    plain = [a for a in args if a != "--debug"]
+    code = tree().main(plain, prog_name="waferline", standalone_mode=False)
     return code if isinstance(code, int) else 0
+
+
+def _check_values(command: Any, typed: Sequence[str]) -> None:
+    """Raises: InvalidInputError where an option that wants a value is followed by another option, which it would swallow."""
+    words = iter(typed)
+    while word := next((w for w in words if w in getattr(command, "commands", ())), None):
+        command = command.commands[word]
+    names = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    for name, value in itertools.pairwise(typed):
+        if name == "--":
+            return
+        if name in names and not getattr(names[name], "is_flag", True) and value in {*names, "--debug", "--help", "-h"}:
+            from waferline.errors import InvalidInputError
+
+            told = f"needs a value, and '{value}' is an option"
+            raise InvalidInputError(told, where=name, hint=f"write {name}={value} if it is meant")
 
 
 def _data(kind: str, message: str, code: int = _FAILURE, hint: str | None = None) -> dict[str, Any]:

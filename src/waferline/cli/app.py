@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import typer
+from typer.main import get_command
 
 from waferline.cli import (
     calibrate,
@@ -88,3 +91,9 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
+
+
+@cache
+def tree() -> Any:
+    """The commands as the parser has them: groups with `commands`, commands with `params`."""
+    return get_command(app)

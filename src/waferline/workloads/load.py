@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,6 @@ from waferline.workloads.file_kinds import FILE_KINDS, GGUF, ONNX, TFLITE, TORCH
 from waferline.workloads.huggingface import from_config
 from waferline.workloads.model_file import model_from_facts
 from waferline.workloads.models import catalog_model
-from waferline.workloads.networks.onnx_model import from_onnx
-from waferline.workloads.networks.tflite_model import from_tflite
-from waferline.workloads.networks.torch_model import from_torch, is_module
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
 
@@ -42,8 +40,8 @@ def load_model(source: Any, *, input_shape: str | None = None, assume: str | Non
     is_path = isinstance(source, str | os.PathLike)
     if is_path and os.fspath(source).lower().endswith(_NETWORKS):
         return _from_network(Path(source), input_shape)
-    if is_module(source):
-        return from_torch(source, input_shape)
+    if _is_module(source):
+        return _network_reader(".pt2")(source, input_shape)
     if input_shape is not None:
         raise InvalidInputError(
             "input_shape would not be read: only networks from files leave the sizes of inputs open",
@@ -86,12 +84,20 @@ def _by_name(name: str) -> ModelSpec:
 def _from_network(path: Path, input_shape: str | None) -> ModelSpec:
     if path.exists() and not path.is_file():
         raise FileFormatError("cannot be read: not a regular file", where=str(path))
-    return _READERS[path.suffix.lower()](path, input_shape)
+    return _network_reader(path.suffix.lower())(path, input_shape)
 
 
-_READERS: Mapping[str, Callable[[Path, str | None], ConvNet]] = dict(
-    zip(_NETWORKS, (from_onnx, from_tflite, from_torch), strict=True)
-)
+def _network_reader(suffix: str) -> Callable[[Any, str | None], ConvNet]:
+    """What reads networks of this ending, imported when one is asked for: most questions are about a catalogue model."""
+    kind = {".onnx": "onnx", ".tflite": "tflite", ".pt2": "torch"}[suffix]
+    reader = import_module(f"waferline.workloads.networks.{kind}_model")
+    return getattr(reader, f"from_{kind}")
+
+
+def _is_module(source: object) -> bool:
+    """Whether `source` is a PyTorch module or an exported program, told without importing PyTorch."""
+    bases = {f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__}
+    return bool(bases & {"torch.nn.modules.module.Module", "torch.export.exported_program.ExportedProgram"})
 
 
 def _is_model_folder(text: str) -> bool:

@@ -30,12 +30,6 @@ _FORMATS: Mapping[str, str] = {
 }
 
 
-def is_module(source: object) -> bool:
-    """Whether `source` is a PyTorch module or an exported program, told without importing PyTorch."""
-    bases = {f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__}
-    return bool(bases & {"torch.nn.modules.module.Module", "torch.export.exported_program.ExportedProgram"})
-
-
 def from_torch(source: Any, input_shape: str | None = None) -> ConvNet:
     """The network of a module (traced on inputs of `input_shape`), an exported program, or a `.pt2` file's path.
 

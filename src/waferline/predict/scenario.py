@@ -111,7 +111,7 @@ class Scenario:
 
 
 _ALWAYS = ("model", "machine", "phase", "intervals")
-_PASS = frozenset({"precision", "batch", "engine", "memory", "threads"})
+_PASS = frozenset({"precision", "batch", "engine", "memory", "memory_share", "threads"})
 _SERVING = {
     "kv": "kv",
     "batch": "batch_size",
@@ -132,9 +132,9 @@ _SERVING = {
     "host": "host",
     "techniques": "techniques",
 }
-_TRAINING = {name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages", "slices")} | {
-    name: name for name in ("recompute", "sharding", "stack")
-}
+_TRAINING = {
+    name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages", "slices", "memory_share")
+} | {name: name for name in ("recompute", "sharding", "stack")}
 _WAFER = frozenset({"precision", "kv", "batch", "prompt", "output", "devices", "strategy"})
 # Kind of answer → the fields it reads.
 READS: Mapping[str, frozenset[str]] = {
@@ -348,6 +348,7 @@ def _one_pass(s: Scenario) -> Answer:
         seq_len=s.prompt,
         engine=s.engine,
         steps=s.steps,
+        memory_share=s.memory_share,
     )
     return Answer(phase, s.model, s.machine, result)
 

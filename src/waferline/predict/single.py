@@ -16,8 +16,9 @@ from waferline.formats import Precision, get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
-from waferline.predict.engine import Engine, default_engine, get_engine
+from waferline.predict.engine import Engine, default_engine, get_engine, with_memory_share
 from waferline.predict.kinds import backward_share
+from waferline.predict.memory import model_weight_bytes
 from waferline.predict.phase import INTERVALS, Phase, at_efficiency, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
@@ -27,7 +28,7 @@ from waferline.workloads.convnet import as_stored, live_bytes
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
-from waferline.workloads.scenario import common_shape, whole
+from waferline.workloads.scenario import common_shape, real, whole
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer, Work
 from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import weight_elements
@@ -59,7 +60,7 @@ class SingleNodeResult(Result):
     bottleneck = Field("bottleneck", "compute, memory, link or overhead")
     mfu = Field("mfu", "Model FLOPs over peak")
     mbu = Field("mbu", "Memory traffic over bandwidth")
-    feasible = Field("feasible", "True where weights and activations fit the device")
+    feasible = Field("feasible", "True where weights and activations fit what the engine takes of the device")
     memory = Field("device_memory_bytes", "Weights, activations and, in training, gradients and optimizer state")
     model_weights_size = Field("weights_bytes", "All weights as stored")
     energy_per_sample = Field("energy_j_per_sample", "Energy of the device per input")
@@ -82,13 +83,14 @@ class SingleNodeModel:
         engine: str | None = None,
         steps: Any = None,
         efficiency: float | None = None,
+        memory_share: float | None = None,
     ) -> SingleNodeResult:
         """Latency, throughput, memory and energy of one batch.
 
         `phase`: infer, or train (forward, backward and an Adam step). `seq_len`: tokens per input of a transformer.
         `steps`: of a diffusion model, whose pass is one denoising step; its usual number when nobody says.
         `efficiency`: a textbook's share of peak arithmetic, above 0 and at most 1, in place of everything measured: memory at
-        all of its bandwidth, nothing to launch, no interval.
+        all of its bandwidth, nothing to launch, no interval. `memory_share`: of the device's memory that the engine takes.
         Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
         spec, device = load_model(model), load_hardware(hardware)
@@ -110,6 +112,8 @@ class SingleNodeModel:
         accelerated = runner is default_engine(device) and device.kind in ("gpu", "tpu", "npu")
         if engine is None and (accelerated or (isinstance(spec, ConvNet) and runner.step_s)):
             runner = get_engine("static")  # engines of language models run no other networks
+        if memory_share is not None:
+            runner = with_memory_share(runner, float(real("memory_share", memory_share, least=0.01, most=1.0)))
         if efficiency is not None and (type(efficiency) not in (int, float) or not 0 < efficiency <= 1):
             raise InvalidInputError(f"efficiency is a share of peak above 0 and at most 1, not {efficiency!r}")
         case = _Case(spec, device, runner, phase, efficiency)
@@ -168,6 +172,8 @@ class _Case:
     def weight_bytes(self, precision: Precision) -> float:
         if isinstance(self.model, ConvNet) and as_stored(self.model, precision):
             return float(self.model.stored_bytes)
+        if isinstance(self.model, Transformer) and self.phase == "infer":
+            return model_weight_bytes(self.model, precision)
         return self.elements() * get_format(precision.weights).bytes_per_element
 
     def values(self, label: str, a: Mapping[str, Floats]) -> Values:
@@ -207,7 +213,8 @@ class _Case:
             "activation_bytes": activations,
             "device_memory_bytes": memory,
             "memory_utilization": utilization,
-            "feasible": utilization <= 1.0,
+            "usable_bytes": self._capacity_bytes() * self.engine.memory_share,
+            "feasible": utilization <= self.engine.memory_share,
             **split,
         }
         if "steps" in a:

@@ -16,7 +16,7 @@ from waferline.errors import InvalidInputError, unknown
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
-from waferline.predict.engine import Engine, get_engine
+from waferline.predict.engine import Engine, get_engine, with_memory_share
 from waferline.predict.kinds import backward_share
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
@@ -26,11 +26,12 @@ from waferline.workloads.build import Builder
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
-from waferline.workloads.scenario import Parallel, common_shape, whole
+from waferline.workloads.scenario import Parallel, common_shape, real, whole
 from waferline.workloads.spec import Attention, LatentAttention, Transformer
 from waferline.workloads.weights import weight_elements
 
 _ATTENTION = ("prefill_attention", "mla_prefill")
+_LOGIT_BYTES = 4.0
 SHARDING = ("none", "zero1", "fsdp")
 
 NOT_MODELLED = (
@@ -76,6 +77,7 @@ class TrainingModel:
         recompute: str = "selective",
         sharding: str = "zero1",
         stack: str | None = None,
+        memory_share: float | None = None,
     ) -> TrainingResult:
         """Time of one step of `global_batch` sequences of `seq_len` tokens, in micro-batches of `micro_batch` per replica.
 
@@ -83,6 +85,7 @@ class TrainingModel:
         (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages. `slices`: equal
         groups that only a data centre network joins; what is sharded stays inside one, and `dp` counts all. `stack`: the
         framework whose measured efficiency applies (`catalog/training_stacks.yaml`); by default the usual one for `sharding`.
+        `memory_share`: of a device's memory that the job takes.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
         spec, device = load_model(model), load_hardware(hardware)
@@ -105,7 +108,10 @@ class TrainingModel:
             raise InvalidInputError(f"slices must divide dp, the replicas: {np.ravel(a['slices'])[0]:g} do not")
         common_shape({**a, "tp": parallel.tp, "pp": parallel.pp, "dp": parallel.dp, "ep": parallel.ep})
         runs = get_stack(stack, device.architecture, sharding)
-        step = _Step(spec, device, get_engine("static"), runs, precision, recompute, sharding, parallel, a, facts)
+        engine = get_engine("static")
+        if memory_share is not None:
+            engine = with_memory_share(engine, float(real("memory_share", memory_share, least=0.01, most=1.0)))
+        step = _Step(spec, device, engine, runs, precision, recompute, sharding, parallel, a, facts)
         forward = step.forward()
         return TrainingResult(
             values=step.values(forward),
@@ -194,7 +200,8 @@ class _Step:
             "exchange_s": exchange_s,
             "optimizer_s": optimizer_s,
             "bubble_share": bubble / (micro_batches + bubble),
-            "feasible": memory <= self.device.capacity_bytes,
+            "usable_bytes": self.device.capacity_bytes * self.engine.memory_share,
+            "feasible": memory <= self.device.capacity_bytes * self.engine.memory_share,
             "device_memory_bytes": memory,
             "bottleneck": forward.bottleneck,
             "tier": forward.tier,
@@ -252,7 +259,9 @@ class _Step:
         in_flight = minimum(micro_batches, p.pp)
         per_layer = self.a["micro_batch"] * self.a["seq_len"] * self.model.hidden_size
         activations = per_layer * layers / p.pp * in_flight * self.facts["activation_bytes"][self.recompute] / p.tp
-        return states + activations + self.engine.reserved_bytes
+        # The loss of a lone stage keeps its logits in fp32 (Korthikanti, section 4.3); the first of many stages has none.
+        logits = self.a["micro_batch"] * self.a["seq_len"] * self.model.vocab_size * _LOGIT_BYTES / p.tp
+        return states + activations + where(p.pp > 1, 0.0, logits) + self.engine.reserved_bytes
 
     def _model_flops(self) -> tuple[Floats, Floats]:
         """(causal, full) model FLOPs of a step: three times the forward's, without recomputation."""

@@ -240,3 +240,20 @@ def test_parameters_grow_with_every_size(layers: int, width: int, groups: int, e
     assert more.total > small.total
     assert wider.total - small.total == layers * 2 * experts * 3 * 64 * width
     assert small.active_per_token < small.total
+
+
+def test_a_type_of_somebodys_own_is_read_by_the_class_that_it_names():
+    config = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+        "vocab_size": 100,
+    }
+    known = from_config({"model_type": "llama", **config}, "known", "x")
+    own = from_config({"model_type": "house_brand", "architectures": ["LlamaForCausalLM"], **config}, "own", "x")
+    assert isinstance(own, Transformer) and isinstance(known, Transformer)
+    assert parameter_count(own) == parameter_count(known)
+    assert "model_type 'house_brand' is not known: read as llama after its architectures" in own.notes
+    with pytest.raises(UnsupportedError, match="house_brand"):
+        from_config({"model_type": "house_brand", "architectures": ["HouseBrandForCausalLM"], **config}, "x", "x")

@@ -77,7 +77,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | No
         spec = from_config({**outside, **thinker}, name, f"{where}: thinker_config", assume)
         unread = filter(None, (spec.metadata.get("not_counted"), "the talker and its decoder of speech"))
         return replace(spec, metadata={**spec.metadata, "not_counted": " and ".join(unread)})
-    section, place, model_type = _decoder(data, where)
+    section, place, model_type = _decoder(data, where, assume)
     family = _family(model_type, place, assume)
     c = ConfigReader(section, place, _defaults(model_type, family))
     spec = FAMILIES[family](c)
@@ -111,8 +111,10 @@ def _said(c: ConfigReader, model_type: str, family: str, data: Mapping[str, Any]
     """What the reader took that the file does not say."""
     if assume is not None:
         yield f"model_type {shown(model_type)} is not known: read as a Llama, as was asked"
-    elif not isinstance(data.get("model_type") or data.get("_class_name"), str):
+    elif not isinstance(said := data.get("model_type") or data.get("_class_name"), str):
         yield f"no model_type: read as {family} after its architectures"
+    elif not _known(said) and model_type == _by_architecture(data):
+        yield f"model_type {shown(said)} is not known: read as {model_type} after its architectures"
     # A flag that is off adds nothing.
     decisive = [f"{key} {value}" for key, value in c.assumed.items() if value is not False]
     if decisive:
@@ -121,9 +123,11 @@ def _said(c: ConfigReader, model_type: str, family: str, data: Mapping[str, Any]
         yield f"not in the file, so as {release()} and the family of {model_type} assume: {taken}{more}"
 
 
-def _decoder(data: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str, str]:
+def _decoder(data: Mapping[str, Any], where: str, assume: str | None) -> tuple[Mapping[str, Any], str, str]:
     """The mapping that describes the decoder, its place, and its model type."""
-    top = data.get("model_type") or data.get("_class_name") or _by_architecture(data)  # the second is diffusers'
+    top = data.get("model_type") or data.get("_class_name")  # the second is diffusers'
+    if not top or (assume is None and isinstance(top, str) and not _known(top)):
+        top = _by_architecture(data) or top  # somebody's own name of a class that is known
     for key in (
         () if isinstance(top, str) and top in PAIRS else _SECTIONS
     ):  # a pair of encoders reads both of its sections
@@ -133,6 +137,10 @@ def _decoder(data: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], st
         inherited = {k: data[k] for k in _INHERITED if k in data and k not in section}
         return {**inherited, **section}, f"{where}: {key}", _text(section.get("model_type") or top, f"{where}: {key}")
     return data, where, _text(top, where)
+
+
+def _known(model_type: str) -> bool:
+    return model_type in FAMILIES or model_type in _ALIASES or model_type in PAIRS
 
 
 def _by_architecture(data: Mapping[str, Any]) -> str | None:

@@ -268,13 +268,15 @@ def test_an_engine_takes_the_share_that_its_documents_say(engine: str, gigabytes
 
 @pytest.mark.parametrize("model", ["qwen3-8b-fp8", "gpt-oss-20b", "llama-3.1-8b"])
 def test_a_pass_alone_loads_the_weights_that_serving_loads(model):
-    ones = [run(Scenario(model, "nvidia-h100-sxm-80gb", phase=phase)).result for phase in ("serve", "infer")]
+    ones = [
+        run(Scenario(model=model, machine="nvidia-h100-sxm-80gb", phase=phase)).result for phase in ("serve", "infer")
+    ]
     assert ones[0]["weights_bytes"] == pytest.approx(ones[1]["weights_bytes"])
 
 
 @pytest.mark.parametrize("phase", ["infer", "train"])
 def test_a_pass_has_the_share_of_memory_that_it_is_told(phase):
-    ask = Scenario("llama-3.2-1b", "nvidia-h100-sxm-80gb", phase=phase, batch=1)
+    ask = Scenario(model="llama-3.2-1b", machine="nvidia-h100-sxm-80gb", phase=phase, batch=1)
     alone = run(ask).result
     share = float(alone["device_memory_bytes"]) / load_hardware("nvidia-h100-sxm-80gb").capacity_bytes
     assert run(replace(ask, memory_share=1.01 * share)).fits

@@ -64,7 +64,8 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
     for variant in VARIANTS:
         step = np.broadcast_to(result[_KEYS[variant]], shape)
         values[variant] = np.where(is_time, step / shared, at_expected * expected / step)
-    fits = np.broadcast_to(result["feasible"], shape)
+    # The account is of one device a sequence: where several share it, it says nothing.
+    fits = np.broadcast_to(result["feasible"], shape) | (shared > 1.0)
     notes = [() if ok else ("does not fit by the memory model",) for ok in fits]
     return answers(values, np.broadcast_to(result["tier"], shape).tolist(), notes)
 

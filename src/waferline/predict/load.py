@@ -20,10 +20,11 @@ from waferline.errors import unknown
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
 from waferline.predict.phase import INTERVALS, Phase
+from waferline.workloads.scenario import MOST_COUNT
 
 LOADS = ("static", "closed", "burst", "full")
 _OFFLINE = ("burst", "full")  # loads of a batch job, for which engines have limits of their own
-NO_LIMIT = 1e12  # sequences: more than any memory holds
+NO_LIMIT = float(MOST_COUNT)  # sequences: more than any memory holds
 _EVERYTHING_AT_ONCE = 0.5  # of a burst, a sequence sees on average the prefills of those after it: half of the others
 _BEYOND_MEMORY = (
     8.0  # times the batch that memory is thought to hold: the bound of a full load must not depend on that thought

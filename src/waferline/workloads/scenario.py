@@ -40,8 +40,10 @@ def real(name: str, value: Any, *, least: float = 0.0, most: float = np.inf) -> 
         raise InvalidInputError(f"{name} is empty")
     bad = ~np.isfinite(numbers) | (numbers < least) | (numbers > most)
     if bad.any():
-        bounds = f"at least {least:g}" if most == np.inf else f"between {least:g} and {most:g}"
-        raise InvalidInputError(f"{name} must be {bounds}, got {numbers[bad].flat[0]:g}")
+        first = numbers[bad].flat[0]
+        too_few = most == np.inf or (most == MOST_COUNT and first < least)
+        bounds = f"at least {least:g}" if too_few else f"between {least:g} and {most:g}"
+        raise InvalidInputError(f"{name} must be {bounds}, got {first:g}")
     return numbers if numbers.ndim else float(numbers)
 
 

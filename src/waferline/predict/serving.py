@@ -136,7 +136,7 @@ class ServingModel:
             "dp": whole("dp", dp),
         }
         if load != "static":
-            arguments["concurrency"] = whole("concurrency", concurrency)
+            arguments["concurrency"] = whole("concurrency", concurrency, most=NO_LIMIT)
         if context is not None:
             arguments["context"] = whole("context", context)
         given = {"image": images, "clip": clips}

@@ -16,12 +16,12 @@ from waferline.errors import InvalidInputError
 MOST_COUNT = 1_000_000_000  # of tokens, sequences, devices, whatever is counted: beyond, it is a typing error
 
 
-def whole(name: str, value: Any, *, least: int = 1) -> Floats:
-    """A count (or array of counts): whole, at least `least` and at most a billion.
+def whole(name: str, value: Any, *, least: int = 1, most: float = MOST_COUNT) -> Floats:
+    """A count (or array of counts): whole, at least `least` and at most `most`.
 
     Raises: InvalidInputError naming the argument and the first bad value.
     """
-    numbers = real(name, value, least=least, most=MOST_COUNT)
+    numbers = real(name, value, least=least, most=most)
     if anywhere(numbers != floor(numbers)):
         first = np.asarray(numbers)[np.asarray(numbers != floor(numbers))].flat[0]
         raise InvalidInputError(f"{name} must be a whole number, got {first:g}")

@@ -12,6 +12,7 @@ from waferline.arrays import AnyArray, FloatArray
 from waferline.errors import InvalidInputError, unknown
 
 MOST_TOKENS = 10_000_000  # of one request
+NO_PAUSE = ("0", "0.0")
 
 
 def _lognormal(random: np.random.Generator, n: int, mean: float, cv: float) -> FloatArray:
@@ -45,7 +46,7 @@ def lengths(spec: str | int, n: int, random: np.random.Generator, what: str) -> 
 
 def pauses(spec: str | float, n: int, random: np.random.Generator) -> FloatArray:
     """`n` pauses in seconds, from the same texts; `0` is none."""
-    if str(spec).strip() in ("0", "0.0"):
+    if str(spec).strip() in NO_PAUSE:
         return np.zeros(n)
     name, numbers = parsed(spec, "think time")
     drawn: FloatArray = _DRAWN[name][1](random, n, **numbers)

@@ -10,7 +10,7 @@ import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray
 from waferline.errors import InvalidInputError, unknown
-from waferline.simulate.serving.lengths import MOST_TOKENS, lengths, pauses
+from waferline.simulate.serving.lengths import MOST_TOKENS, NO_PAUSE, lengths, pauses
 from waferline.simulate.serving.paths import Paths, block_paths, repeated_paths, session_paths
 from waferline.simulate.serving.state import MOST_CLASSES, Requests, requests_of
 from waferline.workloads.scenario import real
@@ -69,7 +69,7 @@ class Traffic:
             raise InvalidInputError(f"{arrival} arrivals {'need' if self.rate_per_s is None else 'read no'} rate")
         if (arrival == "closed") != (self.clients is not None):
             raise InvalidInputError(f"{arrival} arrivals {'need' if self.clients is None else 'read no'} clients")
-        if self.think_s and arrival != "closed":
+        if arrival != "closed" and str(self.turns) == "1" and str(self.think_s).strip() not in NO_PAUSE:
             raise InvalidInputError(f"{arrival} arrivals read no think_s: nobody waits for an answer to ask again")
         return arrival
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import prange
 
-from waferline.kernels.cpu.activations import buffers, pack_f32, pack_q8_0, pack_q8_k
 from waferline.kernels.cpu.attention import attention_kernel, writer_kernel
-from waferline.kernels.cpu.elementwise import add_rows, clamped_row, geglu_row, rms_norm_rows, rope_rows, swiglu_row
+from waferline.kernels.cpu.elementwise import rms_norm_rows, rope_rows
 from waferline.kernels.cpu.jit import jit, specialise
-from waferline.kernels.cpu.matmul import PREFETCH_BYTES, layout_for, sweep_kernel
 from waferline.kernels.cpu.simd import cycle_counter
-from waferline.kernels.cpu.softmax import softmax_reload
-from waferline.kernels.cpu.tiles import CODES, TILES
+from waferline.kernels.runner.product import times
+from waferline.kernels.runner.rows import activate, add_bias, choose, finish, norm_parts
+from waferline.kernels.runner.state import ATTENTION, ATTN_OUT, DOWN_OP, GATE_UP, NORM, OUTPUT, QKV, ROPE, ROUTE, SWIGLU
 from waferline.kernels.runner.weights import (
-    BLOCKS,
     DOWN,
     DOWNS,
-    FORMAT,
     GATE,
     GATES,
-    MATRIX_BYTES,
-    OFFSET,
     PROJECTION,
     ROUTER,
-    ROW_TILES,
     SHARED_DOWN,
     SHARED_GATE,
     K,
@@ -34,244 +27,10 @@ from waferline.kernels.runner.weights import (
     V,
 )  # fmt: skip
 
-# What the time of a token is divided into; `ticks` has one counter each.
-OPERATORS = (
-    "norm", "quantise", "attn_qkv", "rope_and_cache", "attention", "attn_output", "router", "ffn_gate_up", "swiglu", "ffn_down",
-    "output",
-)  # fmt: skip
-(NORM, QUANTISE, QKV, ROPE, ATTENTION, ATTN_OUT, ROUTE, GATE_UP, SWIGLU, DOWN_OP, OUTPUT) = range(len(OPERATORS))
-
-# Layouts of a packed activation, in the order of `Work.packed`.
-LAYOUTS = ("q8_k", "q8_0", "f32")
-_Q8K_FORMATS = tuple(CODES[t.name] for t in TILES.values() if t.activation == "q8_k")
-_Q80_FORMATS = tuple(CODES[t.name] for t in TILES.values() if t.activation == "q8_0")
-
-
-class Packed(NamedTuple):
-    """One activation vector in one layout (see `cpu.activations`)."""
-
-    codes: np.ndarray
-    sums: np.ndarray
-    sums16: np.ndarray
-    scales: np.ndarray
-
-
-class Work(NamedTuple):
-    """Work arrays of a decode step; rows are padded to whole tiles."""
-
-    packed: tuple[Packed, Packed, Packed]  # the activation in each of `LAYOUTS`
-    h: np.ndarray  # f32[1, width] normalised input
-    q: np.ndarray
-    kk: np.ndarray
-    v: np.ndarray
-    attended: np.ndarray
-    o: np.ndarray
-    gate: np.ndarray
-    up: np.ndarray
-    act: np.ndarray
-    router: np.ndarray
-    sum: np.ndarray  # f32[1, d_model] what the networks of a layer add up to
-    scores: np.ndarray  # f32[threads, 4, more than slots]
-
-
-class Model(NamedTuple):
-    """What a decode step reads: vectors by layer, empty where the model has none."""
-
-    arena: np.ndarray
-    table: np.ndarray
-    attn_norm: np.ndarray
-    attn_out_norm: np.ndarray
-    ffn_norm: np.ndarray
-    ffn_out_norm: np.ndarray
-    q_norm: np.ndarray
-    k_norm: np.ndarray
-    attn_q_bias: np.ndarray
-    attn_k_bias: np.ndarray
-    attn_v_bias: np.ndarray
-    attn_output_bias: np.ndarray
-    ffn_gate_inp_bias: np.ndarray
-    ffn_gate_exps_bias: np.ndarray
-    ffn_up_exps_bias: np.ndarray
-    ffn_down_exps_bias: np.ndarray
-    sinks: np.ndarray
-    shared_gate: np.ndarray
-    output_norm: np.ndarray
-    windows: np.ndarray  # i64[layers], 0 for all
-    cos: np.ndarray  # f32[2, slots, pairs]: for layers that see everything, and for those with a window
-    sin: np.ndarray
-
-
-class Shape(NamedTuple):
-    """The numbers of `ModelConfig` a decode step needs."""
-
-    heads: int
-    kv_heads: int
-    head_dim: int
-    d_model: int
-    ffn: int
-    experts: int
-    experts_used: int
-    shared_ffn: int
-    halves: bool
-    renormalise: bool
-    activation: int  # of `ACTIVATIONS`
-    eps: float
-    score_scale: np.float32
-    score_cap: np.float32
-    residual_scale: np.float32
-
-
-class Cache(NamedTuple):
-    """The arrays of a `KVCache`."""
-
-    keys: np.ndarray
-    values: np.ndarray
-    k_scale: np.ndarray
-    v_scale: np.ndarray
-
-
-ACTIVATIONS = ("silu", "gelu", "clamped")
-_GELU, _CLAMPED = 1, 2
-
-
-def packed_for(kind: str, width: int) -> Packed:
-    """Buffers for one vector of up to `width` elements."""
-    block = {"q8_k": 256, "q8_0": 64, "f32": 32}[kind]
-    return Packed(*buffers(kind, -(-width // block) * block, 1, 1))
-
-
-def _sweep(fmt: int, w: Any, at: int, first: int, last: int, blocks: int, k: Any, z: Any, f: Any, y: Any) -> None:
-    """Row tiles first ... last-1 of one matrix: with this link's kernel if that is its format's, else with the next link's."""
-    if fmt == CODE:
-        p = (k, z, f)[LAYOUT]
-        SWEEP(w, at, first, last, blocks, p.codes, p.sums, p.sums16, p.scales, y, y.shape[1], 1, 1, PREFETCH_BYTES)
-    else:
-        NEXT(fmt, w, at, first, last, blocks, k, z, f, y)
-
-
-@jit
-def _no_sweep(fmt: int, w: Any, at: int, first: int, last: int, blocks: int, k: Any, z: Any, f: Any, y: Any) -> None:
-    """The end of the chain: every format of `TILES` is before it."""
-
-
-def _product(
-    fmt: int, w: Any, at: int, row_tiles: int, blocks: int, k: Any, z: Any, f: Any, y: Any, threads: int
-) -> None:
-    """y[0] = one matrix times the packed activation of its kind, row tiles shared by the threads."""
-    for t in prange(threads):
-        NEXT(fmt, w, at, t * row_tiles // threads, (t + 1) * row_tiles // threads, blocks, k, z, f, y)
-
-
-# Names that the copies below and those of `decode_kernel` bind; the cache's kind decides how attention reads and writes it.
-CODE, LAYOUT = 0, 0
-SWEEP: Any = None
-NEXT: Any = None
+# Names that the copies of `decode_kernel` bind: the cache's kind decides how attention reads and writes it.
 WRITE: Any = None
 ATTEND: Any = None
 BLOCK: Any = None
-
-
-def _chain() -> Any:
-    """`_product` over a chain of one `_sweep` a format, the most usual first."""
-    link: Any = _no_sweep
-    for tile in reversed(TILES.values()):
-        kernel = sweep_kernel(tile.name, layout_for(tile, 1))
-        layout = LAYOUTS.index(tile.activation)
-        name = f"sweep_{tile.name.lower()}_or_next"
-        link = specialise(_sweep, name, CODE=CODES[tile.name], LAYOUT=layout, SWEEP=kernel, NEXT=link)
-    return specialise(_product, "product_of_any", parallel=True, NEXT=link)
-
-
-_product_of_any = _chain()
-
-
-@jit
-def _pack(x: Any, fmt: int, packed: Any, ready: Any) -> None:
-    """Pack x f32[1, width] for a format unless `ready` says it is; `ready` is cleared when x changes."""
-    k, z, f = packed
-    if fmt in _Q8K_FORMATS:
-        if not ready[0]:
-            pack_q8_k(x, 1, 0, 1, k.codes, k.sums, k.sums16, k.scales)
-        ready[0] = 1
-    elif fmt in _Q80_FORMATS:
-        if not ready[1]:
-            pack_q8_0(x, 1, 0, 1, z.codes, z.sums, z.sums16, z.scales)
-        ready[1] = 1
-    else:
-        if not ready[2]:
-            width = (x.shape[1] + 31) // 32 * 32
-            pack_f32(x, 1, 0, 1, f.codes[:width], f.sums, f.sums16, f.scales)
-        ready[2] = 1
-
-
-@jit
-def _times(
-    x: Any, row: Any, expert: int, arena: Any, packed: Any, ready: Any, y: Any, ticks: Any, op: int, threads: int
-) -> None:
-    """y = W x for the matrix of a table row (the `expert`-th of its kind)."""
-    start = cycle_counter()
-    _pack(x, row[FORMAT], packed, ready)
-    middle = cycle_counter()
-    at = row[OFFSET] + expert * row[MATRIX_BYTES]
-    k, z, f = packed
-    _product_of_any(row[FORMAT], arena, at, row[ROW_TILES], row[BLOCKS], k, z, f, y, threads)
-    ticks[QUANTISE] += middle - start
-    ticks[op] += cycle_counter() - middle
-
-
-@jit
-def norm_parts(x: Any, weight: Any, width: int, eps: float) -> None:
-    """RMSNorm in place of x[:, :width] in parts as long as `weight`: each head, or all together. x f32[n, width or more]."""
-    parts = width // weight.size
-    for r in range(x.shape[0]):
-        rows = x[r, :width].reshape(parts, weight.size)
-        rms_norm_rows(rows, weight, eps, rows, 0, parts)
-
-
-@jit
-def add_bias(x: Any, bias: Any) -> None:
-    """x[:, :n] += bias f32[n]."""
-    for r in range(x.shape[0]):
-        for i in range(bias.size):
-            x[r, i] += bias[i]
-
-
-@jit
-def finish(x: Any, y: Any, norms: Any, layer: int, eps: float, scale: Any) -> None:
-    """x += scale * norm(y), rows as long as x's; y is overwritten, `norms` may be empty."""
-    if norms.size:
-        norm_parts(y, norms[layer], x.shape[1], eps)
-    if scale != 1:
-        for r in range(x.shape[0]):
-            for i in range(x.shape[1]):
-                y[r, i] *= scale
-    add_rows(x, y, 0, x.shape[0])
-
-
-@jit
-def activate(kind: int, gate: Any, up: Any, y: Any) -> None:
-    """What a network does between its matrices, for one row."""
-    if kind == _GELU:
-        geglu_row(gate, up, y)
-    elif kind == _CLAMPED:
-        clamped_row(gate, up, y)
-    else:
-        swiglu_row(gate, up, y)
-
-
-@jit
-def choose(logits: Any, used: int, renormalise: bool, chosen: Any, weights: Any) -> None:
-    """The `used` experts of largest probability, lower number first among equals, and their weights."""
-    softmax_reload(logits, logits)
-    total = np.float32(0.0)
-    for j in range(used):
-        best = np.argmax(logits)
-        chosen[j], weights[j] = best, logits[best]
-        total += weights[j]
-        logits[best] = np.float32(-1.0)
-    if renormalise:
-        for j in range(used):
-            weights[j] /= total
 
 
 @jit
@@ -282,8 +41,8 @@ def _feed_forward(
     """out += weight * down(act(gate x) * (up x)) for the three table rows of one network; `expert` -1 for one that is none."""
     biased = expert >= 0 and model.ffn_gate_exps_bias.size
     place = max(expert, 0)
-    _times(x, rows[0], place, model.arena, work.packed, ready, work.gate, ticks, GATE_UP, threads)
-    _times(x, rows[1], place, model.arena, work.packed, ready, work.up, ticks, GATE_UP, threads)
+    times(x, rows[0], place, model.arena, work.packed, ready, work.gate, ticks, GATE_UP, threads)
+    times(x, rows[1], place, model.arena, work.packed, ready, work.up, ticks, GATE_UP, threads)
     start = cycle_counter()
     if biased:
         add_bias(work.gate, model.ffn_gate_exps_bias[layer, place])
@@ -291,18 +50,8 @@ def _feed_forward(
     act = work.act[0, :width]
     activate(shape.activation, work.gate[0, :width], work.up[0, :width], act)
     ticks[SWIGLU] += cycle_counter() - start
-    _times(
-        act.reshape(1, width),
-        rows[2],
-        place,
-        model.arena,
-        work.packed,
-        np.zeros(3, np.int64),
-        work.o,
-        ticks,
-        DOWN_OP,
-        threads,
-    )
+    down = act.reshape(1, width)
+    times(down, rows[2], place, model.arena, work.packed, np.zeros(3, np.int64), work.o, ticks, DOWN_OP, threads)
     if biased:
         add_bias(work.o, model.ffn_down_exps_bias[layer, place])
     for i in range(out.shape[1]):
@@ -314,7 +63,7 @@ def _mixture(x: Any, layer: int, h: Any, model: Any, work: Any, shape: Any, tick
     """x += the chosen experts' networks of h, and the shared one where there is one."""
     rows = model.table[layer]
     ready = np.zeros(3, np.int64)
-    _times(h, rows[ROUTER], 0, model.arena, work.packed, ready, work.router, ticks, ROUTE, threads)
+    times(h, rows[ROUTER], 0, model.arena, work.packed, ready, work.router, ticks, ROUTE, threads)
     if model.ffn_gate_inp_bias.size:
         add_bias(work.router, model.ffn_gate_inp_bias[layer])
     chosen, weights = np.zeros(shape.experts_used, np.int64), np.zeros(shape.experts_used, np.float32)
@@ -353,9 +102,9 @@ def _attention_block(
     d, heads, kv_heads = shape.head_dim, shape.heads, shape.kv_heads
     _input_norm(x, model.attn_norm, layer, shape.eps, work.h, ticks)
     ready = np.zeros(3, np.int64)
-    _times(work.h, rows[Q], 0, model.arena, work.packed, ready, work.q, ticks, QKV, threads)
-    _times(work.h, rows[K], 0, model.arena, work.packed, ready, work.kk, ticks, QKV, threads)
-    _times(work.h, rows[V], 0, model.arena, work.packed, ready, work.v, ticks, QKV, threads)
+    times(work.h, rows[Q], 0, model.arena, work.packed, ready, work.q, ticks, QKV, threads)
+    times(work.h, rows[K], 0, model.arena, work.packed, ready, work.kk, ticks, QKV, threads)
+    times(work.h, rows[V], 0, model.arena, work.packed, ready, work.v, ticks, QKV, threads)
     start = cycle_counter()
     if model.attn_q_bias.size:
         add_bias(work.q, model.attn_q_bias[layer])
@@ -381,7 +130,7 @@ def _attention_block(
     ticks[ROPE] += middle - start
     ticks[ATTENTION] += cycle_counter() - middle
     ready[:] = 0
-    _times(work.attended, rows[PROJECTION], 0, model.arena, work.packed, ready, work.o, ticks, ATTN_OUT, threads)
+    times(work.attended, rows[PROJECTION], 0, model.arena, work.packed, ready, work.o, ticks, ATTN_OUT, threads)
     if model.attn_output_bias.size:
         add_bias(work.o, model.attn_output_bias[layer])
     finish(x, work.o, model.attn_out_norm, layer, shape.eps, shape.residual_scale)
@@ -411,7 +160,7 @@ def _decode(
             finish(x, out, model.ffn_out_norm, layer, shape.eps, shape.residual_scale)
     rms_norm_rows(x, model.output_norm, shape.eps, work.h, 0, 1)
     ready = np.zeros(3, np.int64)
-    _times(work.h, model.table[layers, 0], 0, model.arena, work.packed, ready, logits, ticks, OUTPUT, threads)
+    times(work.h, model.table[layers, 0], 0, model.arena, work.packed, ready, logits, ticks, OUTPUT, threads)
 
 
 def decode_kernel(kind: str) -> Any:

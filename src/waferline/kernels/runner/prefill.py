@@ -17,8 +17,9 @@ from waferline.kernels.cpu.elementwise import rms_norm_rows, rope_rows
 from waferline.kernels.cpu.jit import jit, specialise
 from waferline.kernels.cpu.matmul import GROUP_COLUMNS, PREFETCH_BYTES, Layout, layout_for, sweep_kernel
 from waferline.kernels.cpu.tiles import ROWS, TILES
-from waferline.kernels.runner import decode as step
+from waferline.kernels.runner import state
 from waferline.kernels.runner.config import ModelConfig
+from waferline.kernels.runner.rows import activate, add_bias, choose, finish, norm_parts
 from waferline.kernels.runner.weights import (
     BLOCKS,
     DOWN,
@@ -86,26 +87,26 @@ def _rope(x: Any, heads: int, d: int, position: int, cos: Any, sin: Any, halves:
 def _activate(kind: int, gate: Any, up: Any, y: Any, threads: int) -> None:
     for t in prange(threads):
         for r in range(t * y.shape[0] // threads, (t + 1) * y.shape[0] // threads):
-            step.activate(kind, gate[r, : y.shape[1]], up[r, : y.shape[1]], y[r])
+            activate(kind, gate[r, : y.shape[1]], up[r, : y.shape[1]], y[r])
 
 
 @jit(parallel=True)
 def _finish(x: Any, y: Any, norms: Any, layer: int, eps: float, scale: Any, threads: int) -> None:
     for t in prange(threads):
         a, b = t * x.shape[0] // threads, (t + 1) * x.shape[0] // threads
-        step.finish(x[a:b], y[a:b], norms, layer, eps, scale)
+        finish(x[a:b], y[a:b], norms, layer, eps, scale)
 
 
 @dataclass(slots=True)
 class Batch:
-    """A prefill of up to a few hundred tokens on one model. `seconds` gathers time per operator of `decode.OPERATORS`."""
+    """A prefill of up to a few hundred tokens on one model. `seconds` gathers time per operator of `state.OPERATORS`."""
 
     config: ModelConfig
-    model: step.Model
-    shape: step.Shape
+    model: state.Model
+    shape: state.Shape
     cache: KVCache
     threads: int
-    seconds: np.ndarray = field(default_factory=lambda: np.zeros(len(step.OPERATORS)))
+    seconds: np.ndarray = field(default_factory=lambda: np.zeros(len(state.OPERATORS)))
     _buffers: dict[tuple[str, int, int, int], tuple[np.ndarray, ...]] = field(default_factory=dict)
     _arrays: dict[str, np.ndarray] = field(default_factory=dict)
     _input: np.ndarray | None = None
@@ -141,7 +142,7 @@ class Batch:
                 self._buffers[size] = activations.buffers(*size)
             self._ready[layout] = self._buffers[size]
             _pack_kernel(layout.kind)(x, n, column_blocks, *self._ready[layout], self.threads)
-            self._spent(step.QUANTISE)
+            self._spent(state.QUANTISE)
         y = self._array(slot, column_blocks * n, int(row[ROW_TILES]) * ROWS)
         at, group = int(row[OFFSET] + expert * row[MATRIX_BYTES]), max(1, GROUP_COLUMNS // n)
         _product_kernel(name, layout)(
@@ -181,7 +182,7 @@ class Batch:
         else:
             h[:] = x
         self._input = None  # h is overwritten in place
-        self._spent(step.NORM)
+        self._spent(state.NORM)
 
     def _finish(self, x: np.ndarray, y: np.ndarray, norms: np.ndarray, layer: int) -> None:
         _finish(x, y, norms, layer, self.config.rms_eps, self.shape.residual_scale, self.threads)
@@ -189,59 +190,61 @@ class Batch:
     def _attention(self, x: np.ndarray, h: np.ndarray, layer: int, position: int) -> None:
         c, m, n = self.config, self.model, x.shape[0]
         self._norm_into(x, m.attn_norm, layer, h)
-        q, k, v = (self.times(h, m.table[layer, kind], step.QKV, name) for kind, name in ((Q, "q"), (K, "k"), (V, "v")))
+        q, k, v = (
+            self.times(h, m.table[layer, kind], state.QKV, name) for kind, name in ((Q, "q"), (K, "k"), (V, "v"))
+        )
         q, k, v = (np.ascontiguousarray(a[:n, :w]) for a, w in ((q, c.q_width), (k, c.kv_width), (v, c.kv_width)))
         for a, bias in ((q, m.attn_q_bias), (k, m.attn_k_bias), (v, m.attn_v_bias)):
             if bias.size:
-                step.add_bias(a, bias[layer])
+                add_bias(a, bias[layer])
         if m.q_norm.size:
-            step.norm_parts(q, m.q_norm[layer], c.q_width, c.rms_eps)
-            step.norm_parts(k, m.k_norm[layer], c.kv_width, c.rms_eps)
+            norm_parts(q, m.q_norm[layer], c.q_width, c.rms_eps)
+            norm_parts(k, m.k_norm[layer], c.kv_width, c.rms_eps)
         local = min(c.windows[layer], 1)
         _rope(q, c.heads, c.head_dim, position, m.cos[local], m.sin[local], c.family.halves, self.threads)
         _rope(k, c.kv_heads, c.head_dim, position, m.cos[local], m.sin[local], c.family.halves, self.threads)
         cache, heads = self.cache, (n, c.kv_heads, c.head_dim)
         writer_kernel(cache.kind)(k.reshape(heads), v.reshape(heads), *cache.arrays, layer, position)
-        self._spent(step.ROPE)
+        self._spent(state.ROPE)
         out = self._array("attended", *q.shape)
         sinks = m.sinks[layer] if m.sinks.size else _EMPTY
         attention_kernel(cache.kind)(
             q, c.heads, c.head_dim, *cache.arrays, layer, position, c.windows[layer], self.shape.score_scale,
             self.shape.score_cap, sinks, cache.scratch(self.threads), out, self.threads,
         )  # fmt: skip
-        self._spent(step.ATTENTION)
-        o = self.times(out, m.table[layer, PROJECTION], step.ATTN_OUT, "o")
+        self._spent(state.ATTENTION)
+        o = self.times(out, m.table[layer, PROJECTION], state.ATTN_OUT, "o")
         if m.attn_output_bias.size:
-            step.add_bias(o, m.attn_output_bias[layer])
+            add_bias(o, m.attn_output_bias[layer])
         self._finish(x, o, m.attn_out_norm, layer)
 
     def _network(self, h: np.ndarray, rows: np.ndarray, width: int, layer: int = 0, expert: int = -1) -> np.ndarray:
         """down(act(gate h) * (up h)), f32[at least n, d_model or more]; `expert` -1 for a network that is none."""
         m, place = self.model, max(expert, 0)
         biased = expert >= 0 and m.ffn_gate_exps_bias.size > 0
-        gate = self.times(h, rows[0], step.GATE_UP, "gate", place)
-        up = self.times(h, rows[1], step.GATE_UP, "up", place)
+        gate = self.times(h, rows[0], state.GATE_UP, "gate", place)
+        up = self.times(h, rows[1], state.GATE_UP, "up", place)
         if biased:
-            step.add_bias(gate, m.ffn_gate_exps_bias[layer, place])
-            step.add_bias(up, m.ffn_up_exps_bias[layer, place])
+            add_bias(gate, m.ffn_gate_exps_bias[layer, place])
+            add_bias(up, m.ffn_up_exps_bias[layer, place])
         act = self._array("act", h.shape[0], width)
         _activate(self.shape.activation, gate, up, act, self.threads)
-        self._spent(step.SWIGLU)
-        y = self.times(act, rows[2], step.DOWN_OP, "down", place)
+        self._spent(state.SWIGLU)
+        y = self.times(act, rows[2], state.DOWN_OP, "down", place)
         if biased:
-            step.add_bias(y, m.ffn_down_exps_bias[layer, place])
+            add_bias(y, m.ffn_down_exps_bias[layer, place])
         return y
 
     def _mixture(self, h: np.ndarray, layer: int) -> np.ndarray:
         """What the experts add up to, f32[n, d_model]: each once, on the tokens that chose it."""
         c, m, rows, n = self.config, self.model, self.model.table[layer], h.shape[0]
-        logits = np.ascontiguousarray(self.times(h, rows[ROUTER], step.ROUTE, "router")[:n, : c.experts])
+        logits = np.ascontiguousarray(self.times(h, rows[ROUTER], state.ROUTE, "router")[:n, : c.experts])
         if m.ffn_gate_inp_bias.size:
-            step.add_bias(logits, m.ffn_gate_inp_bias[layer])
+            add_bias(logits, m.ffn_gate_inp_bias[layer])
         chosen, weights = np.empty((n, c.experts_used), np.int64), np.empty((n, c.experts_used), np.float32)
         for t in range(n):
-            step.choose(logits[t], c.experts_used, c.family.renormalise, chosen[t], weights[t])
-        self._spent(step.ROUTE)
+            choose(logits[t], c.experts_used, c.family.renormalise, chosen[t], weights[t])
+        self._spent(state.ROUTE)
         total = np.zeros_like(h)
         for expert in np.unique(chosen):
             tokens, slot = np.nonzero(chosen == expert)

@@ -16,12 +16,15 @@ from waferline.formats.codec import decode as decode_format
 from waferline.formats.gguf_header import open_gguf
 from waferline.formats.tensors import TensorFile, TensorInfo
 from waferline.kernels.cpu.attention import KVCache
+from waferline.kernels.cpu.elementwise import rms_norm_rows
 from waferline.kernels.cpu.matmul import layout_for
 from waferline.kernels.cpu.threads import available_threads, use_threads
 from waferline.kernels.cpu.tiles import ROWS, TILES
-from waferline.kernels.runner import decode as step
+from waferline.kernels.runner import state
 from waferline.kernels.runner.config import ModelConfig, read_config
+from waferline.kernels.runner.decode import decode_kernel
 from waferline.kernels.runner.prefill import Batch
+from waferline.kernels.runner.rows import ACTIVATIONS
 from waferline.kernels.runner.sampling import Sampling, choose_token
 from waferline.kernels.runner.tokenizer import Tokenizer, read_tokenizer
 from waferline.kernels.runner.weights import Weights, read_weights
@@ -81,12 +84,12 @@ class Runner:
         self._model = _step_model(weights, config, cache.slots)
         self._shape = _step_shape(config)
         self._work = _step_work(config, cache, threads)
-        self._cache = step.Cache(*cache.arrays)
-        self._decode = step.decode_kernel(cache.kind)
+        self._cache = state.Cache(*cache.arrays)
+        self._decode = decode_kernel(cache.kind)
         self._logits = np.zeros((1, -(-config.vocabulary // ROWS) * ROWS), np.float32)
-        self._ticks = np.zeros(len(step.OPERATORS), np.int64)
+        self._ticks = np.zeros(len(state.OPERATORS), np.int64)
         self._batch = Batch(config, self._model, self._shape, cache, threads)
-        self.operators_s = dict.fromkeys(step.OPERATORS, 0.0)  # of all decode steps since `reset`
+        self.operators_s = dict.fromkeys(state.OPERATORS, 0.0)  # of all decode steps since `reset`
 
     @property
     def tokens(self) -> int:
@@ -96,13 +99,13 @@ class Runner:
     def reset(self) -> None:
         """Forget the sequence and the operator times."""
         self.cache.tokens = 0
-        self.operators_s = dict.fromkeys(step.OPERATORS, 0.0)
+        self.operators_s = dict.fromkeys(state.OPERATORS, 0.0)
         self._batch.seconds[:] = 0
 
     @property
     def prefill_operators_s(self) -> dict[str, float]:
         """Seconds per operator of all prefills since `reset`."""
-        return dict(zip(step.OPERATORS, self._batch.seconds.tolist(), strict=True))
+        return dict(zip(state.OPERATORS, self._batch.seconds.tolist(), strict=True))
 
     def embed(self, tokens: Sequence[int]) -> np.ndarray:
         """Rows of the embedding, as the model scales them, f32[n, d_model]."""
@@ -143,7 +146,7 @@ class Runner:
         )
         c.tokens += 1
         elapsed, total = time.perf_counter() - start, max(1, int(self._ticks.sum()))
-        for name, ticks in zip(step.OPERATORS, self._ticks.tolist(), strict=True):
+        for name, ticks in zip(state.OPERATORS, self._ticks.tolist(), strict=True):
             self.operators_s[name] += elapsed * ticks / total
         return self._finish(self._logits[0, : self.config.vocabulary])
 
@@ -161,9 +164,9 @@ class Runner:
     def _head(self, x: np.ndarray) -> np.ndarray:
         """Output norm and output matrix, f32[n, vocabulary]."""
         h = np.empty_like(x)
-        step.rms_norm_rows(x, self._model.output_norm, self.config.rms_eps, h, 0, x.shape[0])
+        rms_norm_rows(x, self._model.output_norm, self.config.rms_eps, h, 0, x.shape[0])
         row = self._model.table[self.config.layers, 0]
-        logits = self._batch.times(h, row, step.OUTPUT, "logits")[: x.shape[0], : self.config.vocabulary]
+        logits = self._batch.times(h, row, state.OUTPUT, "logits")[: x.shape[0], : self.config.vocabulary]
         return self._finish(logits.copy())
 
     def generate(
@@ -283,10 +286,10 @@ def _vocabulary(file: TensorFile) -> int:
     return found.shape[0]
 
 
-def _step_model(w: Weights, c: ModelConfig, slots: int) -> step.Model:
+def _step_model(w: Weights, c: ModelConfig, slots: int) -> state.Model:
     tables = [rope.table(slots, factors) for rope, factors in zip(c.ropes, _factors(w, c), strict=True)]
     cos, sin = (np.stack(t) for t in zip(*tables, strict=True))
-    return step.Model(
+    return state.Model(
         arena=w.arena, table=w.table, output_norm=w.output_norm, windows=np.array(c.windows, np.int64), cos=cos, sin=sin,
         **w.vectors,
     )  # fmt: skip
@@ -297,25 +300,25 @@ def _factors(w: Weights, c: ModelConfig) -> tuple[np.ndarray | None, np.ndarray 
     return w.rope_factors, w.rope_factors if c.family.local_scaled else None
 
 
-def _step_shape(c: ModelConfig) -> step.Shape:
-    return step.Shape(
+def _step_shape(c: ModelConfig) -> state.Shape:
+    return state.Shape(
         heads=c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, d_model=c.d_model, ffn=c.expert_ffn if c.experts else c.ffn,
         experts=c.experts, experts_used=c.experts_used, shared_ffn=c.shared_ffn, halves=c.family.halves,
-        renormalise=c.family.renormalise, activation=step.ACTIVATIONS.index(c.family.activation), eps=c.rms_eps,
+        renormalise=c.family.renormalise, activation=ACTIVATIONS.index(c.family.activation), eps=c.rms_eps,
         score_scale=np.float32(c.score_scale), score_cap=np.float32(c.score_cap),
         residual_scale=np.float32(c.residual_scale),
     )  # fmt: skip
 
 
-def _step_work(c: ModelConfig, cache: KVCache, threads: int) -> step.Work:
+def _step_work(c: ModelConfig, cache: KVCache, threads: int) -> state.Work:
     ffn = max(c.ffn, c.expert_ffn, c.shared_ffn)
     widest = max(c.d_model, c.q_width, ffn)
 
     def rows(width: int, pad: bool = True) -> np.ndarray:
         return np.zeros((1, -(-width // ROWS) * ROWS if pad else width), np.float32)
 
-    k, z, f = (step.packed_for(kind, widest) for kind in step.LAYOUTS)
-    return step.Work(
+    k, z, f = (state.packed_for(kind, widest) for kind in state.LAYOUTS)
+    return state.Work(
         packed=(k, z, f), h=rows(c.d_model, pad=False), q=rows(c.q_width), kk=rows(c.kv_width), v=rows(c.kv_width),
         attended=rows(c.q_width, pad=False), o=rows(c.d_model), gate=rows(ffn), up=rows(ffn), act=rows(ffn),
         router=rows(max(c.experts, 1)), sum=rows(c.d_model, pad=False), scores=cache.scratch(threads),

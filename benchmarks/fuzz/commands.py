@@ -64,7 +64,7 @@ WAYS = (
     "predict model.gguf --on m2-ultra",
     "predict llama-3-8b --on l4 --load closed --batch 8 --profile profile.yaml",
     "predict qwen3-30b-a3b --on rtx-4090 --offload experts --precision q4_k_m",
-    "predict anomaly-detection --on esp32-s3",
+    "predict fc-autoencoder --on esp32-s3",
     "compare resnet-50 --on a100,l4",
     "compare llama-3-8b --on h100,cs3",
 )

@@ -50,14 +50,14 @@ transformer:
 SWEEP = (
     "models: [gpt2]\nmachines: [l4]\naxes: {prompt: [128, 256], batch: {start: 1, stop: 3}}\nfields: [itl_s, ttft_s]\n"
 )
-ROWS = """id,hardware,model,phase,metric,value,batch,input_tokens,output_tokens,engine,weight_format
-0,l4,llama-3-8b,generate,tpot_s,0.055,1,512,128,vllm,fp16
-1,l4,llama-3-8b,generate,tpot_s,0.057,2,512,128,vllm,fp16
-2,l4,llama-3-8b,generate,tpot_s,0.059,4,512,128,vllm,fp16
-3,l4,llama-3-8b,generate,tpot_s,0.061,8,512,128,vllm,fp16
-4,l4,llama-3-8b,generate,tpot_s,0.063,1,512,128,vllm,fp16
-5,l4,llama-3-8b,generate,tpot_s,0.065,16,512,128,vllm,fp16
-c,a100,gpt2,prefill,ttft_s,0.01,1,512,1,vllm,fp16
+ROWS = """id,hardware,model,phase,metric,value,batch,input_tokens,output_tokens,engine,weight_format,devices
+0,l4,llama-3-8b,generate,tpot_s,0.055,1,512,128,vllm,fp16,1
+1,l4,llama-3-8b,generate,tpot_s,0.057,2,512,128,vllm,fp16,1
+2,l4,llama-3-8b,generate,tpot_s,0.059,4,512,128,vllm,fp16,1
+3,l4,llama-3-8b,generate,tpot_s,0.061,8,512,128,vllm,fp16,1
+4,l4,llama-3-8b,generate,tpot_s,0.063,1,512,128,vllm,fp16,1
+5,l4,llama-3-8b,generate,tpot_s,0.065,16,512,128,vllm,fp16,1
+c,l4,gpt2,prefill,ttft_s,0.01,1,512,1,vllm,fp16,1
 """
 OPERATORS = "dtype,m,n,k,latency_ms\nbfloat16,16,4096,4096,0.01\nbfloat16,4096,4096,4096,0.3\n"
 TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,100,10\n0.5,200,20\n1.0,50,5\n"

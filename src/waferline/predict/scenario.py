@@ -259,9 +259,10 @@ def reads(scenario: Scenario) -> frozenset[str]:
 
 def _read_by(kind: str, scenario: Scenario, spec: ModelSpec) -> frozenset[str]:
     """Less what this very question leaves unread: a limit on sequences of a static batch, images that no tower sees, a host
-    that gets nothing."""
+    that gets nothing, parts of stages where there is one stage."""
     unread = {"concurrency"} if scenario.load in (None, "static") else set()
     unread |= {"host"} if scenario.offload is None else set()
+    unread |= {"virtual_stages"} if scenario.pp is None else set()
     if kind == "serve":
         kinds = {tower.kind for tower in getattr(spec, "towers", ())}
         unread |= set() if "clip" in kinds else {"clips"}

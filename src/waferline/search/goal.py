@@ -12,14 +12,14 @@ from waferline.errors import InvalidInputError
 from waferline.units import to_si, unit_of
 
 _GOAL = re.compile(r"([A-Za-z0-9_]+)\s*(<=|>=)\s*(.+)")
-# What people say → the field of a served answer, and of one pass where it has another.
+# What people say → the field of a served answer, under load first, and of one pass where it has another.
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "ttft": ("ttft_s",),
-    "tpot": ("itl_s",),
-    "itl": ("itl_s",),
-    "e2e": ("request_s",),
-    "latency": ("latency_s", "step_time_s", "request_s"),
-    "throughput": ("throughput_tokens_per_s", "samples_per_s", "tokens_per_s"),
+    "ttft": ("loaded_ttft_s", "ttft_s"),
+    "tpot": ("loaded_tpot_s", "itl_s"),
+    "itl": ("loaded_tpot_s", "itl_s"),
+    "e2e": ("loaded_request_s", "request_s"),
+    "latency": ("latency_s", "step_time_s", "loaded_request_s", "request_s"),
+    "throughput": ("loaded_throughput_tokens_per_s", "throughput_tokens_per_s", "samples_per_s", "tokens_per_s"),
     "cost": ("cost_usd_per_mtoken",),
     "energy": ("energy_j_per_token", "energy_j_per_sample"),
     "memory": ("device_memory_bytes", "memory_bytes"),

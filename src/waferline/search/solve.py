@@ -115,7 +115,7 @@ def _held(asked: Scenario, field: str, grid: AnyArray, bounds: Sequence[Bound]) 
     for bound in bounds:
         name = next((n for n in bound.fields if n in first), None)
         if name is None:
-            raise unknown("field", bound.fields[0], first.values)
+            raise unknown("field", bound.fields[-1], first.values)
         values[name] = _column(results, name, grid.size)
         with np.errstate(invalid="ignore"):
             held &= (values[name] <= bound.limit) if bound.most else (values[name] >= bound.limit)

@@ -28,6 +28,12 @@ def test_a_large_product_takes_longer_than_light_and_shows_its_error(tmp_path: P
     assert found.median_error < 1.0
 
 
+def test_a_table_of_a_measured_machine_is_held_against_that_machine(tmp_path: Path) -> None:
+    (tmp_path / "rtxpro6000_gemm.csv").write_text("dtype,m,n,k,latency_ms\nbfloat16,4096,4096,4096,0.4\n")
+    (found,) = check_operators(tmp_path)
+    assert (found.machine, found.tier) == ("nvidia-rtx-pro-6000-server", "calibrated")
+
+
 @pytest.mark.parametrize("kind", sorted(TABLES))
 def test_every_kind_of_shared_table_is_read(kind: str) -> None:
     folder = evidence_folder()

@@ -167,6 +167,17 @@ def test_intervals_are_ordered_around_the_expected_time():
         ("nvidia-h100-sxm-80gb", "gemm", "fp16", "NVIDIA", "gpu", "h100", "calibrated"),
         ("nvidia-h100-pcie-80gb", "gemm", "bf16", "NVIDIA", "gpu", "h100", "transferred"),
         ("nvidia-rtx-5090", "gemm", "fp4", "NVIDIA", "gpu", "rtxpro6000", "transferred"),
+        (
+            "nvidia-rtx-4080",
+            "gemm",
+            "bf16",
+            "NVIDIA",
+            "gpu",
+            "transfer-nvidia-gpu",
+            "transferred",
+        ),  # 4090: one model's rows
+        ("nvidia-rtx-4090", "gemm", "bf16", "NVIDIA", "gpu", "rtx4090", "calibrated"),
+        ("nvidia-l40s", "decode_attention", "bf16", "NVIDIA", "gpu", "rtxpro6000", "transferred"),  # the nearest sheet
         ("nvidia-t4", "gemm", "fp16", "NVIDIA", "gpu", "transfer-nvidia-gpu", "transferred"),
         ("intel-arc-b580", "decode_attention", "bf16", "Intel", "gpu", "b60", "transferred"),
         ("apple-m4-max", "gemm", "fp16", "Apple", "soc", "spec-soc", "spec only"),

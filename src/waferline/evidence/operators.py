@@ -20,6 +20,7 @@ from waferline.catalog.table_file import records_of
 from waferline.errors import FileFormatError, UnsupportedError, unknown
 from waferline.formats import Precision
 from waferline.machines.hardware import load_hardware
+from waferline.predict.efficiency import measured_name
 from waferline.predict.efficiency.intervals import log_quantiles
 from waferline.predict.roofline import machine_for, time_operator
 from waferline.workloads.build import Builder, cached_tokens, causal_pairs
@@ -168,7 +169,7 @@ def tables_in(folder: str | Path) -> list[tuple[Path, re.Match[str]]]:
 
 def _check(path: Path, slug: str, kind: str, engine: str) -> Iterator[OperatorFigures]:
     table = TABLES[kind]
-    machine = load_hardware(slug)
+    machine = load_hardware(measured_name(slug))
     scored: dict[tuple[str, str, str], list[tuple[FloatArray, ...]]] = {}
     refused: dict[tuple[str, str, str], int] = {}
     for part in _parts(_read(path, table), table.split):

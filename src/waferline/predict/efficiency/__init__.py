@@ -8,7 +8,7 @@ Each model is a pure function on broadcastable arrays, never faster than light:
 """
 
 from waferline.predict.efficiency.attention import decode_attention_s, prefill_attention_s
-from waferline.predict.efficiency.coefficients import Record, Tier, coefficients, machine_of, op_kinds
+from waferline.predict.efficiency.coefficients import Record, Tier, coefficients, measured_name, op_kinds
 from waferline.predict.efficiency.collectives import all_gather_s, all_reduce_s, all_to_all_s, p2p_s, reduce_scatter_s
 from waferline.predict.efficiency.device import DeviceFacts, LinkFacts, device_facts, link_facts
 from waferline.predict.efficiency.gemm import gemm_s, quantise_s
@@ -36,7 +36,7 @@ __all__ = [
     "interval",
     "link_facts",
     "log_quantiles",
-    "machine_of",
+    "measured_name",
     "mla_decode_s",
     "mla_prefill_s",
     "moe_s",

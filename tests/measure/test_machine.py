@@ -10,16 +10,15 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.measure.conftest import SHORT
 
 from waferline.errors import DoesNotFitError, FileFormatError, RefusedError
 from waferline.evidence.side_by_side.known import Known, constants_of, predicted, time_with
 from waferline.formats import Precision
 from waferline.measure.caches import Cache, caches
 from waferline.measure.calibrate import Calibration, targets
-from waferline.measure.conditions import clock_hz
 from waferline.measure.constants import fit
 from waferline.measure.contract import Measurement, required
-from waferline.measure.engine import Plan
 from waferline.measure.fingerprint import fingerprint
 from waferline.measure.machine import Level, MachineProfile, profile_json, roof, thread_counts
 from waferline.measure.machine_file import (
@@ -34,25 +33,6 @@ from waferline.measure.operators import OperatorRequest, operator_of
 from waferline.measure.probes import run
 from waferline.predict.efficiency.profile import records
 from waferline.workloads.operator import Operator
-
-SHORT = Plan(repeats=5, warmups=1, least_s=0.0, most_s=10.0)
-
-
-@pytest.fixture(scope="module")
-def profile() -> MachineProfile:
-    """A small but real profile: two memory levels and both peaks on one thread."""
-    near = required(run.read_bandwidth(16 * 2**10, 1, SHORT))
-    far = required(run.read_bandwidth(64 * 2**20, 1, SHORT))
-    return MachineProfile(
-        fingerprint=fingerprint(),
-        threads=1,
-        clock_hz=clock_hz(),
-        levels=(Level("L1", 32 * 2**10, {1: near}), Level("memory", 2**33, {1: far})),
-        peaks={fmt: {1: required(run.peak(fmt, 1, SHORT))} for fmt in ("fp32", "int8")},
-        fork_join=required(run.fork_join(1, SHORT)),
-        launch=required(run.launch(SHORT)),
-        seconds=1.0,
-    )
 
 
 def test_probes_count_exactly_what_they_did(profile: MachineProfile) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from waferline.cli.options import Counts, Json, OnMeasured, Precision, Threads, counts
 from waferline.cli.output import emit, telling, warn
+from waferline.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from waferline.measure.contract import Outcome
@@ -68,14 +69,36 @@ def _bind() -> None:
 
 
 @app.command("machine")
-def machine(save: _Save = None, budget: _Budget = MACHINE_BUDGET_S, as_json: Json = False) -> None:
-    """Bandwidth of each memory level, arithmetic peaks, threads and call cost: a machine file for `--on this`."""
+def machine(
+    save: _Save = None,
+    budget: _Budget = MACHINE_BUDGET_S,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="Constants of this engine instead, by its own benchmark: llama.cpp.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="GGUF file that the engine runs.", dir_okay=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bandwidth of each memory level, arithmetic peaks, threads and call cost: a machine file for `--on this`.
+
+    With --engine, the constants of an engine that is installed here are added to that file.
+    """
+    from waferline.evidence.side_by_side.engine import measure_engine
     from waferline.evidence.side_by_side.machine import measure_this_machine
     from waferline.report import measured
 
+    also = [save] if save else []
+    if model is not None and engine is None:
+        raise InvalidInputError("--model is read by --engine, which is missing")
+    if engine is not None and budget != MACHINE_BUDGET_S:
+        raise InvalidInputError("--budget is of this machine's own kernels, not of --engine")
     with telling("measuring") as tell:
-        data = measure_this_machine(budget, [save] if save else [], tell)
-    emit(as_json, data, lambda: measured.machine(data))
+        if engine is not None:
+            data = measure_engine(engine, model, also, tell)
+        else:
+            data = measure_this_machine(budget, also, tell)
+    emit(as_json, data, lambda: measured.engine(data) if engine is not None else measured.machine(data))
 
 
 @app.command("operator")

@@ -54,6 +54,7 @@ def device_from_record(record: Mapping[str, Any]) -> Device:
         extra=_floats(record.get("extra", {})),
         memory_sizes={int(gib): float(given) for gib, given in record.get("memory_sizes", {}).items()},
         efficiency=dict(record.get("efficiency", {})),
+        engines=dict(record.get("engines", {})),
     )
 
 

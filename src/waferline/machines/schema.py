@@ -76,6 +76,15 @@ class CitationSection(_Section):
     checked: bool = True
 
 
+class EngineSection(_Section):
+    """Constants of an engine, as its own benchmark gave them on this machine, with the residuals and errors of their fit."""
+
+    source: Text
+    constants: Annotated[dict[str, NotNegative], Field(min_length=1)]
+    residual: dict[Literal["prefill", "decode"], tuple[float, float, float, float]] = Field(default_factory=dict)
+    card: dict[str, Any] = Field(default_factory=dict)
+
+
 class HardwareFile(_Section):
     """A whole hardware file. Peaks are dense and count a multiply-accumulate as two operations."""
 
@@ -99,6 +108,7 @@ class HardwareFile(_Section):
     mesh: str | None = None
     extra: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
     efficiency: dict[str, Any] = Field(default_factory=dict)  # constants measured on this machine, by operator kind
+    engines: dict[str, EngineSection] = Field(default_factory=dict)  # of those whose own benchmark ran on this machine
     citations: tuple[CitationSection, ...] = ()
     notes: str = ""
 

@@ -130,17 +130,22 @@ def this_machine_path() -> Path:
     return cache_folder() / "machines" / f"{fingerprint().digest}.yaml"
 
 
+def record_of(path: Path) -> dict[str, Any]:
+    """A hardware file as plain data. Raises: FileFormatError when it cannot be read or breaks the schema."""
+    from waferline.catalog import yaml_file
+    from waferline.machines.schema import parse_hardware
+
+    return parse_hardware(yaml_file.read_file(path), str(path)).record()
+
+
 def read_machine(path: Path) -> tuple[Device, Mapping[str, Any]]:
     """A hardware file as (device, its `efficiency` section, empty without one).
 
     Raises: FileFormatError when it cannot be read or breaks the schema.
     """
-    from waferline.catalog import yaml_file
     from waferline.machines.hardware import device_from_record
-    from waferline.machines.schema import parse_hardware
 
-    data = yaml_file.read_file(path)
-    device = device_from_record(parse_hardware(data, str(path)).record())
+    device = device_from_record(record_of(path))
     return device, device.efficiency
 
 

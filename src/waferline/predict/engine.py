@@ -125,8 +125,10 @@ class Engine:
 
         Constants never travel between kinds of machine: without runs on this one they are those of its nearest relative
         (another vendor's machines of the kind, or the vendor's other graphics), else what is assumed of the engine.
+        What was measured with the engine on this very machine comes first.
         """
-        return _on_family(self, family_of(device))
+        engine = _on_family(self, family_of(device))
+        return _as_measured(engine, device) if self.name in device.engines else engine
 
     @property
     def pages(self) -> bool:
@@ -200,6 +202,18 @@ def with_memory_share(engine: Engine, share: float) -> Engine:
     if engine.cache_share < 1.0:
         return replace(engine, cache_share=share)
     return replace(engine, memory_share=share)
+
+
+@by_identity
+def _as_measured(engine: Engine, device: Device) -> Engine:
+    """Raises: UnknownNameError for a constant that is none."""
+    own = device.engines[engine.name]
+    for name in own["constants"]:
+        if name not in CONSTANTS:
+            raise unknown("constant", name, CONSTANTS)
+    residual = {**engine.residual, **{name: tuple(q) for name, q in own["residual"].items()}}
+    changes: dict[str, Any] = dict(own["constants"])
+    return replace(engine, vendors={}, known="", notes=(), fit=own["card"], residual=residual, **changes)
 
 
 @by_identity

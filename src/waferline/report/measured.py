@@ -55,6 +55,29 @@ def _roofs(name: str, figures: Mapping[str, Any], counts: Sequence[str], *capaci
     return (name, *capacity, *(figures[n]["best"] for n in counts), max(f["spread"] for f in figures.values()))
 
 
+def engine(data: Mapping[str, Any]) -> Iterator[Block]:
+    """An engine's own benchmark, the constants that it gave, and their errors before, after and on tests left out."""
+    yield data["source"], "title"
+    rows = [
+        (
+            f"prompt of {r['prompt']}" if r["prompt"] else f"{r['output']} behind {r['depth']}",
+            r["tokens_per_s"],
+            r["spread"],
+        )
+        for r in data["readings"]
+    ]
+    yield Table("", ("tokens", Column("tokens/s", ",.1f"), _spread()), rows)
+    names = (("before", "before"), ("after, same tests", "after"), (data["split"], "held_out"))
+    errors = [(said, *(getattr(data["errors"][name], e) for e in ("median", "p90"))) for said, name in names]
+    yield Table(
+        f"{data['engine']} on {data['machine']}",
+        ("error of time", *map(Column, ("median", "p90"), (".1%",) * 2)),
+        errors,
+    )
+    yield ", ".join(f"{name} {value:.4g}" for name, value in data["constants"].items())
+    yield "saved " + ", ".join(data["saved"])
+
+
 def operator(data: Mapping[str, Any]) -> Iterator[Block]:
     """One operator: measured, predicted, the difference, and the share of the roof."""
     measured, predicted, rates = data["measured"], data["predicted"], data["measured"]["rates"]

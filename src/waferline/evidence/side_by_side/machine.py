@@ -11,7 +11,7 @@ from waferline.machines.hardware import device_from_record
 from waferline.machines.schema import parse_hardware
 from waferline.measure.calibrate import Calibration, calibrate
 from waferline.measure.machine import probe_machine, profile_json
-from waferline.measure.machine_file import machine_record, save_machine, this_machine_path
+from waferline.measure.machine_file import machine_record, record_of, save_machine, this_machine_path
 
 
 def measure_this_machine(
@@ -34,6 +34,8 @@ def measure_this_machine(
             progress=progress,
         )
     record, places = machine_record(profile, calibrations), [this_machine_path(), *also]
+    if places[0].exists():  # what other engines were measured with stays
+        record |= {"engines": record_of(places[0]).get("engines", {})}
     for path in places:
         save_machine(record, path)
     return {

@@ -8,7 +8,11 @@ stands in.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import datetime
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +26,7 @@ from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.fit import Errors, left_out
 
+RESULTS = Path(__file__).parents[1] / "results" / "left_out.json"
 GENERATIONS = (*SERVED, "vllm-v0", "tensorrt-llm-v0")
 SPLITS: dict[str, Callable[[Row, Request], object]] = {
     "machine": lambda r, q: q.hardware,
@@ -75,20 +80,32 @@ def covered(errors: FloatArray, groups: npt.NDArray, classes: npt.NDArray) -> np
     return hit
 
 
-def card(p: Parts) -> list[str]:
-    """Lines: rows, then by split the median and 90th percentile of the error and the coverage of left-out intervals."""
+def card(p: Parts) -> dict[str, dict[str, Any]]:
+    """By class of row: how many, and by split the median and 90th percentile of the error and the coverage of intervals."""
     classes = np.array([kind(r, q, bool(x)) for r, q, x in zip(p.rows, p.requests, p.experts, strict=True)])
-    lines = [f"{'class':24s} {'rows':>5s}" + "".join(f" | {name + ' left out':>26s}" for name in SPLITS)]
     found = {name: held_errors(p, of) for name, of in SPLITS.items()}
     hits = {name: covered(e, p.labels(SPLITS[name]), classes) for name, e in found.items()}
+    out: dict[str, dict[str, Any]] = {}
     for one in [*np.unique(classes), "all"]:
         rows = np.ones(len(classes), dtype=bool) if one == "all" else classes == one
-        line = f"{one:24s} {rows.sum():5d}"
+        out[str(one)] = {"rows": int(rows.sum())}
         for name, errors in found.items():
             e = Errors.of(errors[rows])
-            line += f" | {100 * e.median:5.1f} % p90 {100 * e.p90:4.0f} in {100 * hits[name][rows].mean():3.0f} %"
-        lines.append(line)
-    return lines
+            cover = float(hits[name][rows].mean())
+            out[str(one)][name] = {"median": round(e.median, 4), "p90": round(e.p90, 4), "cover": round(cover, 4)}
+    return out
+
+
+def lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The card as text."""
+    out = [f"{'class':24s} {'rows':>5s}" + "".join(f" | {name + ' left out':>26s}" for name in SPLITS)]
+    for one, row in found.items():
+        cells = (
+            f" | {100 * e['median']:5.1f} % p90 {100 * e['p90']:4.0f} in {100 * e['cover']:3.0f} %"
+            for e in (row[n] for n in SPLITS)
+        )
+        out.append(f"{one:24s} {row['rows']:5d}" + "".join(cells))
+    return out
 
 
 def rows_on_gpus(shared: str | None, engines: Sequence[str] = GENERATIONS) -> Parts:
@@ -102,8 +119,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("engines", nargs="*", default=GENERATIONS)
     parser.add_argument("--shared")
+    parser.add_argument("--write", action="store_true", help=f"keep it in {RESULTS.name}, from which README is written")
     arguments = parser.parse_args()
-    print("\n".join(card(rows_on_gpus(arguments.shared, arguments.engines))))
+    found = card(rows_on_gpus(arguments.shared, arguments.engines))
+    print("\n".join(lines(found)))
+    if arguments.write:
+        day = datetime.date.today().isoformat()
+        RESULTS.write_text(json.dumps({"date": day, "classes": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -210,6 +210,7 @@ def test_a_service_named_after_its_machine_may_run_on_many() -> None:
         ("an H100 server draws 10.2 kW", "power_w", "unverifiable", "device alone"),
         ("CS-3 costs $5-10 per hour", "hourly_usd", "unverifiable", "no price"),
         ("CS-3 costs $0.50 an hour", "hourly_usd", "infeasible", "electricity"),
+        ("CS-3 costs $1.20 an hour", "hourly_usd", "unverifiable", "electricity"),  # it may draw less than its limit
     ],
 )
 def test_claims_about_a_machine_are_put_beside_its_sheet(sentence: str, metric: str, status: str, said: str) -> None:

@@ -9,6 +9,13 @@ from waferline.machines.device import Device
 from waferline.predict.phase import Phase
 
 
+def idle_power_w(device: Device) -> float | None:
+    """Watts of a device that waits: its sheet's, else its kind's share of the limit; None where neither is known."""
+    if device.idle_w is not None or device.tdp_w is None:
+        return device.idle_w
+    return float(read_packaged("power.yaml")["kinds"][device.kind]["idle"]) * device.tdp_w
+
+
 def phase_power_w(device: Device, phase: Phase) -> Floats | None:
     """Average watts of one device over a phase; None when its power limit is not known.
 
@@ -23,6 +30,6 @@ def phase_power_w(device: Device, phase: Phase) -> Floats | None:
     if "memory_per_byte_j" in row:
         moving = row["memory_per_byte_j"] * device.bandwidth_bytes_per_s / device.tdp_w * memory
         return device.tdp_w * (row["active"] + (1.0 - row["active"]) * (1.0 - exp(-(compute + moving))))
-    idle = row["idle"] if device.idle_w is None else device.idle_w / device.tdp_w
+    idle = (idle_power_w(device) or 0.0) / device.tdp_w
     link = row["link"] * minimum(phase.link_s / phase.time_s, 1.0)
     return device.tdp_w * minimum(idle + compute + row["memory"] * memory + link, 1.0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, unknown
+from waferline.predict.power import idle_power_w
 from waferline.predict.result import Field, Result
 from waferline.systems.fleet import Fleet, as_fleet
 from waferline.workloads.scenario import real
@@ -97,8 +98,7 @@ def _device_w(group: Fleet, mfu: Any) -> Any:
     device = group.device
     if device.tdp_w is None:
         raise InvalidInputError(f"the power of {device.name} is not known", hint="give power_w, what one device draws")
-    row = read_packaged("power.yaml")["kinds"][device.kind]
-    idle = row["idle"] if device.idle_w is None else device.idle_w / device.tdp_w
+    idle = (idle_power_w(device) or 0.0) / device.tdp_w
     return device.tdp_w * np.minimum(1.0, idle + (1.0 - idle) * np.asarray(real("mfu", mfu, most=1.0)))
 
 

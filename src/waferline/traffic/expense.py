@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from waferline.catalog.yaml_file import read_packaged
 from waferline.machines.device import Device
+from waferline.predict.power import idle_power_w
 from waferline.predict.scenario import Scenario, run
 from waferline.simulate.serving.state import BUSY_S, DECODES, PROMPT_TOKENS, RUNNING_S, STEPS, UP_S, Requests
 from waferline.traffic.server import FleetRun
@@ -45,7 +45,8 @@ def expenses(ran: FleetRun, requests: Requests, asked: Scenario, device: Device,
 def _powers(ran: FleetRun, requests: Requests, scenario: Scenario, device: Device) -> tuple[float, float, float] | None:
     """Watts of one device that reads prompts, that generates, and that waits; None where its limit is not known."""
     sums = ran.fleet.sums.sum(axis=0)
-    if device.tdp_w is None:
+    idle = idle_power_w(device)
+    if idle is None or device.tdp_w is None:
         return None
     asked: Any = replace(
         scenario,
@@ -55,5 +56,4 @@ def _powers(ran: FleetRun, requests: Requests, scenario: Scenario, device: Devic
     )
     result = run(asked).result
     spread = float(result["devices"])
-    idle = device.idle_w or read_packaged("power.yaml")["kinds"][device.kind]["idle"] * device.tdp_w
-    return float(result["prefill_power_w"]) / spread, float(result["decode_power_w"]) / spread, float(idle)
+    return float(result["prefill_power_w"]) / spread, float(result["decode_power_w"]) / spread, idle

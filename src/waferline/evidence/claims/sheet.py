@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from waferline.catalog.yaml_file import read_packaged
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
+from waferline.predict.power import idle_power_w
 from waferline.text import metric
 from waferline.units import JOULES_PER_KWH, SECONDS_PER_HOUR
 
@@ -76,16 +77,18 @@ def _power(device: Device, value: float) -> Found:
 
 
 def _price(device: Device, value: float) -> Found:
-    """An hour costs at least its electricity, at the cheapest place and at the power limit."""
+    """An hour costs at least its electricity at the cheapest place: of a machine that waits, which is the least it draws."""
     regions = read_packaged("regions.yaml")["regions"].values()
     cheapest = min(float(place["usd_per_kwh"]) for place in regions if "usd_per_kwh" in place)
-    floor = (device.tdp_w or 0.0) * SECONDS_PER_HOUR / JOULES_PER_KWH * cheapest
+    idle, full = (
+        (watts or 0.0) * SECONDS_PER_HOUR / JOULES_PER_KWH * cheapest for watts in (idle_power_w(device), device.tdp_w)
+    )
+    if value < idle / _ROUNDING:
+        return "infeasible", f"its electricity costs ${idle:.2f} an hour even when it only waits", ELECTRICITY, idle
+    spent = f"; its electricity alone costs up to ${full:.2f}" if full else ""
     if device.hourly_usd is None:
-        if value < floor:
-            return "infeasible", f"its electricity alone costs ${floor:.2f} an hour", ELECTRICITY, floor
-        spent = f"; its electricity alone costs up to ${floor:.2f}" if floor else ""
         return "unverifiable", f"the catalogue knows no price of an hour of {device.title}{spent}", "", None
-    told = f"the catalogue has ${device.hourly_usd:.2f} an hour"
+    told = f"the catalogue has ${device.hourly_usd:.2f} an hour{spent if value < full else ''}"
     status: Status = "optimistic" if value < device.hourly_usd / _PRICES else "plausible"
     return status, told, "", device.hourly_usd
 

@@ -47,9 +47,20 @@ Pair = tuple[Row, str]
 
 def _key(row: Row, *left_out: str, table: bool = True) -> tuple[Any, ...]:
     """The setting of a row, without what may differ. table: rows of another table of the same source are other settings."""
-    notes = _NOT_SETTING.sub("", row.notes)
-    where = re.sub(r"[\d.]+", "#", row.locator) if table else ""
-    return (*(getattr(row, name) for name in _SETTING if name not in left_out), notes, where)
+    where = _table(row.locator) if table else ""
+    return (*(getattr(row, name) for name in _SETTING if name not in left_out), _setting(row.notes), where)
+
+
+@cache
+def _setting(notes: str) -> str:
+    """What notes say of the setting."""
+    return _NOT_SETTING.sub("", notes)
+
+
+@cache
+def _table(locator: str) -> str:
+    """The place of a table: numbers are those of its rows."""
+    return re.sub(r"[\d.]+", "#", locator)
 
 
 def _groups(rows: Iterable[Row], *left_out: str, table: bool = True) -> Iterator[list[Row]]:

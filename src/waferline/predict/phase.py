@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ class _Sum:
 
     def total(self) -> Floats:
         out: Floats = self.number
-        for shape in sorted(self.arrays, key=lambda s: int(np.prod(s))):
+        for shape in sorted(self.arrays, key=prod):
             out = out + self.arrays[shape]
         return out
 

@@ -27,6 +27,7 @@ from waferline.predict.inputs import input_notes, sized
 from waferline.predict.offload import usual_engine
 from waferline.predict.result import Result
 from waferline.predict.serving import ServingModel
+from waferline.predict.serving_case import towers_beside
 from waferline.predict.single import SingleNodeModel
 from waferline.predict.techniques import without_offload
 from waferline.predict.training import TrainingModel
@@ -207,7 +208,7 @@ def run(scenario: Scenario) -> Answer:
     asked = replace(scenario, model=spec, machine=device, precision=precision)
     answer = _ANSWERS[kind](asked)
     inputs = {"image": scenario.images, "clip": scenario.clips}
-    apart = kind == "serve" and _engine(device, asked).towers_apart
+    apart = kind == "serve" and _engine(device, asked).towers_apart and not towers_beside(spec)
     seen = input_notes(spec, serving=kind == "serve", inputs=inputs, prompt=scenario.prompt, apart=apart)
     return replace(answer, notes=(*notes, *taken, *bought, *spec.notes, *seen, *answer.notes))
 

@@ -30,7 +30,7 @@ from waferline.workloads.lower import lower_decode, lower_prefill, prompt_of
 from waferline.workloads.operator import Operator
 from waferline.workloads.placement import AT_HOME, Placement
 from waferline.workloads.scenario import Parallel
-from waferline.workloads.spec import Transformer
+from waferline.workloads.spec import ModelSpec, Transformer
 from waferline.workloads.weights import as_shipped
 
 Arguments = Mapping[str, Floats]
@@ -258,8 +258,13 @@ class ServingCase:
 
 @by_identity
 def without_towers(model: Transformer) -> Transformer:
-    """`model` as an engine loads it that keeps towers in files of their own."""
-    return replace(model, towers=()) if model.towers else model
+    """`model` as an engine loads it that keeps towers in files of their own: without them, but for one that lies beside."""
+    return replace(model, towers=()) if model.towers and not towers_beside(model) else model
+
+
+def towers_beside(model: ModelSpec) -> bool:
+    """Whether the files of the model hold its towers."""
+    return isinstance(model, Transformer) and bool((model.weight_bytes_exact or {}).get("tower"))
 
 
 def inputs_of(a: Arguments) -> dict[str, Floats]:

@@ -20,7 +20,9 @@ from waferline.workloads.gguf.architectures import ARCHITECTURES, UNREAD, Archit
 from waferline.workloads.gguf.header import Header
 from waferline.workloads.gguf.stack import ENCODER, POSITIONS, STACKS, read_stack
 from waferline.workloads.gguf.stored import is_weight, main_format, stored, stored_bytes, with_formats
+from waferline.workloads.gguf.tower import vision_tower
 from waferline.workloads.spec import MixtureOfExperts, Transformer
+from waferline.workloads.streams import Tower
 
 _MAX_MISMATCH = 0.005  # scales of quantisers ride along in some files; more than this is another structure
 
@@ -147,9 +149,13 @@ def _named(spec: Transformer, files: GGUFSet, architecture: str) -> Transformer:
     if len(files.files) > 1:
         metadata["files"] = str(len(files.files))
     notes: list[str] = []
+    towers: tuple[Tower, ...] = ()
     if files.projector is not None:
+        tower, untimed = vision_tower(files.projector)
+        towers = () if tower is None else (tower,)
         size = sum(t.nbytes for t in files.projector.tensors) / 1e6
-        notes.append(f"{files.projector.path.name}: the tower's {size:.1f} MB are in memory; its pass is not timed")
+        said = f"; its pass is not timed: {untimed}" if untimed else ""
+        notes.append(f"{files.projector.path.name}: the tower's {size:.1f} MB are in memory{said}")
     if spec.extra_params:
         metadata["not_counted"] = f"{spec.extra_params} parameters that llama.cpp does not use for tokens"
     return replace(
@@ -161,4 +167,5 @@ def _named(spec: Transformer, files: GGUFSet, architecture: str) -> Transformer:
         weight_bytes_exact=stored_bytes(files),
         metadata=metadata,
         notes=tuple(notes),
+        towers=towers,
     )

@@ -36,7 +36,7 @@ ASKED = {
     "infer network": {"model": "resnet-50", "machine": "a100"},
     "infer image": {"model": DINO, "machine": "h100"},
     "denoise": {"model": VIDEO, "machine": "h100"},
-    "train": {"model": "llama-3-8b", "machine": "h100", "phase": "train"},
+    "train": {"model": "llama-3-8b", "machine": "h100", "phase": "train", "pp": 2, "devices": 2},
     "train network": {"model": "resnet-50", "machine": "a100", "phase": "train"},
     "wafer-resident": {"model": "llama-3-8b", "machine": "cs3"},
     "weight-streaming": {"model": "llama-3-8b", "machine": "cs3", "strategy": "weight-streaming"},

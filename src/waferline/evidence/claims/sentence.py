@@ -60,7 +60,7 @@ _METRICS: tuple[tuple[str, str], ...] = (
     ("mfu", rf"{_NUMBER}\s*%\s*mfu"),
     ("mfu", rf"mfu(?:\s+of)?\s*[:=]?\s*{_NUMBER}\s*%"),
 )
-# What a clause without a speed may say of its machine. Of a range the upper end is read.
+# What a clause may say of its machine, also beside a speed. Of a range the upper end is read.
 _SHEET: tuple[tuple[str, str, dict[str, float]], ...] = (
     (
         "memory_bytes",
@@ -139,10 +139,10 @@ def _values(clause: str) -> Iterator[tuple[str, float]]:
                 value *= _SECONDS[match[3][0].lower()]
             yield metric, value / 100 if metric == "mfu" else value
             rest = rest.replace(match[0], " " * len(match[0]), 1)
-    if rest != clause:
-        return
     for metric, pattern, scales in _SHEET:
-        for match in re.finditer(pattern, clause, re.IGNORECASE):
+        if metric == "cores" and rest != clause:
+            continue  # beside a speed they say on how many of them it was reached
+        for match in re.finditer(pattern, rest, re.IGNORECASE):
             yield metric, _number(match[1], match[2], _KILO) * scales[match[3][0].lower()]
 
 

@@ -6,8 +6,9 @@ import itertools
 import subprocess
 import sys
 
-# In this order: the page of operators is written from the fits before it, engines are fitted over operators, loads over engines.
-FITS = ("operators", "transfer", "card", "engines", "loads", "serving", "training", "wafer")
+# In this order: the page of operators is written from the fits before it, engines are fitted over operators, power and loads over
+# engines.
+FITS = ("operators", "transfer", "card", "engines", "power", "loads", "serving", "training", "wafer")
 
 
 def main(arguments: list[str]) -> int:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from waferline.catalog.table_file import records_of
-from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import FileFormatError, WaferlineError
 from waferline.evidence.check import Report
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
@@ -19,6 +19,7 @@ from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.machines.hardware import load_hardware
+from waferline.predict.power import energy_quantiles, power_quantiles, served_energy_quantiles
 from waferline.predict.scenario import Scenario, run
 from waferline.workloads.spec import Transformer
 
@@ -55,39 +56,36 @@ def _number(cells: Cells, *names: str) -> float | None:
     return None
 
 
-def _outcome(cells: Cells) -> Outcome:
+def row_of(cells: Cells) -> Row:
     value = _number(cells, "value")
-    row = Row(
+    return Row(
         id=cells.get("id") or "", hardware=cells.get("machine") or "", model=cells.get("model") or "",
         phase=cells.get("phase") or "", metric=cells.get("metric") or "", value=float("nan") if value is None else value,
         source=cells.get("source") or "", url=cells.get("url") or "", engine=cells.get("engine") or "",
         engine_version=cells.get("engine_version") or "", devices=_number(cells, "devices"),
         weight_format=cells.get("precision") or "", suspect=cells.get("suspect") or "",
     )  # fmt: skip
-    if value is None:
+
+
+def _outcome(cells: Cells) -> Outcome:
+    row = row_of(cells)
+    if np.isnan(row.value):
         return Outcome(row=row, refused="no value", refused_kind="cell")
-    asked = _asked(cells, row)
-    if isinstance(asked, Refusal):
-        return Outcome(row=row, refused=asked.reason, refused_kind=asked.kind)
-    (scenario, told), output = asked, _number(cells, "output") or float(_ASSUMED_OUTPUT)
+    question = question_of(cells, row)
+    if isinstance(question, Refusal):
+        return Outcome(row=row, refused=question.reason, refused_kind=question.kind)
+    scenario, told = question
     try:
-        found = _predicted(scenario, row.metric, row.phase, output)
+        found = predicted(scenario, row.metric, row.phase)
     except WaferlineError as error:
         return Outcome(row=row, refused=str(error), refused_kind="engine")
     if isinstance(found, Refusal):
         return Outcome(row=row, refused=found.reason, refused_kind=found.kind, assumed=told)
-    low, high = (found * float(np.exp(q)) for q in residual(row.metric))
-    return Outcome(row=row, predicted=found, low90=low, high90=high, tier="predicted", assumed=told)
+    value, low, high = found
+    return Outcome(row=row, predicted=value, low90=low, high90=high, tier="predicted", assumed=told)
 
 
-def residual(metric: str) -> tuple[float, float]:
-    """5 % and 95 % quantiles of log(measured / predicted): of power, and of what energy is made of with it."""
-    found = read_packaged("power.yaml")["residual"]
-    low, high = found["power" if metric.startswith("power") else "energy"]
-    return float(low), float(high)
-
-
-def _asked(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Refusal:
+def question_of(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Refusal:
     """What a row asks, and what was assumed of it."""
     scope = (cells.get("scope") or "").lower()
     if row.metric.startswith(("power", "energy")) and any(word in scope for word in _WHOLE):
@@ -119,36 +117,45 @@ def _asked(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Refusal
     scenario = Scenario(
         model=spec, machine=machine[0], precision=precision[0], engine=engine, batch=max(round(batch), dp),
         prompt=round(prompt or _ASSUMED_PROMPT), output=round(output or _ASSUMED_OUTPUT), tp=tp,
-        dp=dp if dp > 1 else None, ep=ep if 1 < ep <= tp * dp else None, intervals=False,
+        dp=dp if dp > 1 else None, ep=ep if 1 < ep <= tp * dp else None,
         load="closed" if "steady" in row.phase else None,
     )  # fmt: skip
     return scenario, tuple(text for text in told if text)
 
 
-def _predicted(scenario: Scenario, metric: str, phase: str, output: float) -> float | Refusal:
-    """The metric in SI units: time, power of all devices, or energy of a token, a request or a batch."""
+def predicted(scenario: Scenario, metric: str, phase: str) -> tuple[float, float, float] | Refusal:
+    """(expected, 5 %, 95 %) of the metric in SI units: time, power of all devices, or energy of a token, a request or a batch."""
     r = run(scenario).result
     if "decode_power_w" not in r:
         return Refusal("machine", f"the power limit of {scenario.machine} is not known")
-    batch, loaded = float(scenario.batch), "loaded_ttft_s" in r
+    batch, output, loaded = float(scenario.batch), float(scenario.output), "loaded_ttft_s" in r
     prefill_s, decode_s = float(r["ttft_s"]), float(r["itl_s"]) * max(output - 1.0, 0.0)
     prefill_s, decode_s = (0.0 if phase == "decode" else prefill_s, 0.0 if phase == "prefill" else decode_s)
+    device = load_hardware(scenario.machine)
     p, d = (float(r[f"{part}_power_w"]) for part in ("prefill", "decode"))
     power = (prefill_s * p + decode_s * d) / max(prefill_s + decode_s, 1e-12)
     rate = float(r["loaded_throughput_tokens_per_s"]) if loaded else batch * output / (prefill_s + decode_s)
-    tdp = load_hardware(scenario.machine).tdp_w or float("nan")
-    values: dict[str, float] = {
-        "power_w": power,
-        "power_mean_fraction_of_tdp": power / float(r["devices"]) / tdp,
-        "energy_j_per_output_token": power / rate,
-        "energy_j_per_request": power / rate * output,
-        "energy_j_per_batch": power / rate * output * batch,
-        "energy_j_per_token": power / rate * output / (output + float(scenario.prompt)),
-        "total_tokens_per_j": rate * (output + float(scenario.prompt)) / output / power,
-        "output_tokens_per_s": rate,
-        "tpot_s": float(r["loaded_tpot_s" if loaded else "itl_s"]),
-        "latency_s": prefill_s + decode_s,
+    # How far times may be off, and with power, energy.
+    token = "loaded_tpot" if loaded else "itl"
+    of_time = [np.log(float(r[f"{token}_{end}_s"] / r[f"{token}_s"])) for end in ("low90", "high90")]
+    of_power = power_quantiles(device.kind)
+    of_energy = (served_energy_quantiles if loaded else energy_quantiles)(device.kind, of_time)
+    values: dict[str, tuple[float, Sequence[Any]]] = {
+        "power_w": (power, of_power),
+        "power_mean_fraction_of_tdp": (power / float(r["devices"]) / (device.tdp_w or float("nan")), of_power),
+        "energy_j_per_output_token": (power / rate, of_energy),
+        "energy_j_per_request": (power / rate * output, of_energy),
+        "energy_j_per_batch": (power / rate * output * batch, of_energy),
+        "energy_j_per_token": (power / rate * output / (output + float(scenario.prompt)), of_energy),
+        "total_tokens_per_j": (
+            rate * (output + float(scenario.prompt)) / output / power,
+            [-of_energy[1], -of_energy[0]],
+        ),
+        "output_tokens_per_s": (rate, [-of_time[1], -of_time[0]]),
+        "tpot_s": (float(r[f"{token}_s"]), of_time),
+        "latency_s": (prefill_s + decode_s, of_time),
     }
     if metric not in values:
         return Refusal("metric", f"no answer has {metric}")
-    return values[metric]
+    value, (low, high) = values[metric]
+    return value, value * float(np.exp(low)), value * float(np.exp(high))

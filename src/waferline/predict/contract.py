@@ -42,6 +42,7 @@ _MEMORY = {
     "max_batch_size": "max_batch_size",
     **{key: key for key in ("host_weights_bytes", "host_kv_bytes", "host_memory_bytes", "host_capacity_bytes")},
 }
+_EXPENSE = (("energy_j_per_token", "energy", "j_per_token"), ("power_w", "decode_power", "w"))
 _PHASE = ("bottleneck", "intensity_flops_per_byte", "ridge_flops_per_byte", "mfu", "mbu", "power_w")
 _PHASE_TIMES = {"prefill": ("ttft_s",), "decode": ("tpot_s", "output_tokens_per_s")}
 
@@ -56,6 +57,10 @@ def _interval(result: Result) -> dict[str, Any]:
         key: {level: encode(result[f"{name}_{level}_s"]) for level in ("low90", "low50", "high50", "high90")}
         for key, name in pairs.items()
         if f"{name}_low90_s" in result
+    } | {
+        key: {end: encode(result[f"{stem}_{end}_{unit}"]) for end in ("low90", "high90")}
+        for key, stem, unit in _EXPENSE
+        if f"{stem}_low90_{unit}" in result
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from waferline.arrays import Floats
 from waferline.elementwise import maximum
 from waferline.predict.phase import INTERVALS
+from waferline.predict.power import energy_quantiles, power_quantiles
 from waferline.predict.result import Fields
 from waferline.units import SECONDS_PER_HOUR
 
@@ -25,6 +26,23 @@ HIDDEN = frozenset(
 def _bounded(name: str, phase: str, key: str) -> Callable[[Fields], Floats]:
     """An end of an interval: the expected time by the quantile of its phase, never beyond the bound."""
     return lambda v: maximum(v[f"{name}_s"] * np.exp(v.parts[f"{phase}_{key}"]), v[f"light_{name}_s"])
+
+
+_ENDS = ("low90", "high90")
+
+
+def _power_end(phase: str, end: int) -> Callable[[Fields], Floats]:
+    """An end of the interval of watts, never beyond the limit."""
+    return lambda v: np.minimum(
+        v[f"{phase}_power_w"] * np.exp(power_quantiles(v.parts["kind"])[end]), v.parts["limit_w"] * v["devices"]
+    )
+
+
+def _energy_end(end: int) -> Callable[[Fields], Floats]:
+    times = tuple(f"decode_{key}" for key in _ENDS)
+    return lambda v: (
+        v["energy_j_per_token"] * np.exp(energy_quantiles(v.parts["kind"], [v.parts[t] for t in times])[end])
+    )
 
 
 # Field → what it needs of the rest, and how it follows.
@@ -60,6 +78,15 @@ DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[[Fields], Any]]] = {
     },
     "prefill_energy_j": (("prefill_power_w",), lambda v: v["prefill_power_w"] * v["ttft_s"]),
     "energy_j_per_token": (("decode_power_w",), lambda v: v["decode_power_w"] / v["throughput_tokens_per_s"]),
+    **{
+        f"energy_{key}_j_per_token": (("decode_power_w", f"decode_{key}"), _energy_end(i))
+        for i, key in enumerate(_ENDS)
+    },
+    **{
+        f"{phase}_power_{key}_w": (("decode_power_w",), _power_end(phase, i))
+        for phase in ("prefill", "decode")
+        for i, key in enumerate(_ENDS)
+    },
     "cost_usd_per_mtoken": (
         ("hourly_usd",),
         lambda v: v.parts["hourly_usd"] * v["devices"] / SECONDS_PER_HOUR / v["throughput_tokens_per_s"] * _MEGA,

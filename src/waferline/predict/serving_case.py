@@ -182,7 +182,13 @@ class ServingCase:
         """The values that are shown, and how those that nobody may read follow from the rest."""
         hidden = {name: value for name, value in values.items() if name in HIDDEN}
         shown = {name: value for name, value in values.items() if name not in hidden}
-        sheet = {"bandwidth": self.device.bandwidth_bytes_per_s, "hourly_usd": self.device.hourly_usd}
+        device = self.device
+        sheet: dict[str, Any] = {
+            "bandwidth": device.bandwidth_bytes_per_s,
+            "hourly_usd": device.hourly_usd,
+            "limit_w": device.tdp_w,
+        }
+        sheet |= {"kind": device.kind}
         has = lambda *needs: all(n in values or sheet.get(n) is not None for n in needs)  # noqa: E731
         derived = {name: formula for name, (needs, formula) in DERIVED.items() if has(*needs)}
         return Fields(shown, {**a, **hidden, **sheet}, derived)

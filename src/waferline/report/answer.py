@@ -62,7 +62,7 @@ PASS = (
     ("MBU", "mbu"),
     ("HFU", "hfu"),
 )
-WHY = (
+WHY: tuple[Column | str, ...] = (
     "phase",
     "bottleneck",
     Column("FLOP/byte", ".3g"),
@@ -70,6 +70,7 @@ WHY = (
     Column("MFU", percent),
     Column("MBU", percent),
     Column("power", unit="W"),
+    *right("90 %"),
 )
 OPERATORS: tuple[Column | str, ...] = (HEADER[0], *right(*HEADER[1:-2]), *HEADER[-2:])
 _SYMBOLS = {"second": "s", "byte": "B", "joule": "J", "joule/token": "J", "joule/sample": "J", "watt": "W",
@@ -139,7 +140,11 @@ def _serve(result: Result) -> Iterator[Block]:
 
 def _phase(result: Result, phase: str) -> tuple[Any, ...]:
     fields = ("intensity_flops_per_byte", "ridge_flops_per_byte", "mfu", "mbu", "power_w")
-    return first(result, f"{phase}_bottleneck"), *(value(result, f"{phase}_{field}") for field in fields)
+    ends = [
+        value(result, f"{phase}_power_{end}_w") for end in ("low90", "high90") if f"{phase}_power_{end}_w" in result
+    ]
+    figures = [value(result, f"{phase}_{field}") for field in fields]
+    return first(result, f"{phase}_bottleneck"), *figures, " – ".join(metric(end, "W") for end in ends)
 
 
 def _one_pass(result: Result) -> Iterator[Block]:
@@ -174,10 +179,15 @@ def _beside(key: str) -> bool:
 
 def _interval(result: Result, key: str) -> str:
     """From the fast to the slow end, `–` between; of a rate by the interval of the time that it is the inverse of."""
-    stem = key.removesuffix("_s")
-    for low, high in (("_low90_s", "_high90_s"), ("_low_s", "_high_s")):
-        if stem + low in result:
-            fast, slow = (_number(value(result, stem + end), "second") for end in (low, high))
+    for suffix, low, high in (
+        ("_s", "_low90", "_high90"),
+        ("_s", "_low", "_high"),
+        ("_j_per_token", "_low90", "_high90"),
+    ):
+        stem = key.removesuffix(suffix)
+        if stem + low + suffix in result:
+            unit = unit_of(key)
+            fast, slow = (_number(value(result, stem + end + suffix), unit) for end in (low, high))
             return f"{fast} – {slow}" if slow != MISSING else f"from {fast}"
     if key in ("user_tokens_per_s", "throughput_tokens_per_s") and "itl_low90_s" in result:
         tokens = value(result, key) * value(result, "itl_s")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from waferline.arrays import Floats
 from waferline.elementwise import anywhere
 from waferline.errors import InvalidInputError
 from waferline.machines.device import Device
@@ -23,7 +24,7 @@ from waferline.predict.serving_case import Arguments, inputs_of, parallel_of, se
 from waferline.predict.techniques import Applied, applied
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import joined_tokens, prompt_of
-from waferline.workloads.scenario import common_shape, real, whole
+from waferline.workloads.scenario import MOST_COUNT, common_shape, real, whole
 from waferline.workloads.spec import Transformer
 
 _NOT_MODELLED = (
@@ -126,25 +127,14 @@ class ServingModel:
         spec, device = load_model(model), load_hardware(hardware)
         if not isinstance(spec, Transformer) or not spec.has_head:
             raise InvalidInputError(f"{spec.name} does not generate tokens", hint="use SingleNodeModel for it")
-        arguments = {
-            "batch_size": whole("batch_size", batch_size),
-            "seq_len": whole("seq_len", seq_len),
-            "output_len": whole("output_len", output_len, least=0),
-            "tp": whole("tp", tp),
-            "pp": whole("pp", pp),
-            "ep": whole("ep", ep),
-            "dp": whole("dp", dp),
-        }
-        if load != "static":
-            arguments["concurrency"] = whole("concurrency", concurrency, most=NO_LIMIT)
-        if context is not None:
-            arguments["context"] = whole("context", context)
-        given = {"image": images, "clip": clips}
-        inputs = {kind: whole(f"{kind}s", n, least=0) for kind, n in given.items() if n is not None}
-        labels = np.asarray(precision, dtype=str)
-        shape = common_shape({**arguments, **inputs, "precision": labels})
-        axes = {k: v for k, v in {**arguments, **inputs, "precision": labels}.items() if np.size(v) > 1}
-        arguments |= {"seq_len": arguments["seq_len"] + joined_tokens(spec, inputs), **inputs}
+        arguments = _numbers(
+            batch_size=batch_size, seq_len=seq_len, output_len=output_len, tp=tp, pp=pp, ep=ep, dp=dp, context=context,
+            concurrency=None if load == "static" else concurrency, images=images, clips=clips,
+        )  # fmt: skip
+        labels, inputs = np.asarray(precision, dtype=str), inputs_of(arguments)
+        shape = common_shape({**arguments, "precision": labels})
+        axes = {k: v for k, v in {**arguments, "precision": labels}.items() if np.size(v) > 1}
+        arguments["seq_len"] = arguments["seq_len"] + joined_tokens(spec, inputs)
         said = _context_notes(spec, arguments)
         if engine is None and offload is not None:
             engine = usual_engine(offload)
@@ -174,6 +164,21 @@ class ServingModel:
             ),
             not_modelled=_left_out(load, with_, left),
         )
+
+
+_LEAST = {"output_len": 0, "images": 0, "clips": 0}
+_MOST = {"concurrency": NO_LIMIT}
+_OPTIONAL = ("context", "concurrency", "images", "clips")
+_KINDS = {"images": "image", "clips": "clip"}
+
+
+def _numbers(**given: Any) -> dict[str, Floats]:
+    """Numbers, checked, without optional ones that nobody gave; inputs of towers by their kind. Raises: InvalidInputError."""
+    return {
+        _KINDS.get(name, name): whole(name, value, least=_LEAST.get(name, 1), most=_MOST.get(name, MOST_COUNT))
+        for name, value in given.items()
+        if value is not None or name not in _OPTIONAL
+    }
 
 
 def _left_out(load: str, techniques: tuple[Applied, ...], left: Beside | None) -> tuple[str, ...]:

@@ -139,7 +139,11 @@ def test_what_is_not_in_the_file_is_said() -> None:
     assert not wl.load_model("llama-3-8b").notes
 
 
-UNKNOWN = {**json.loads((DATA / "no-model-type.json").read_text()), "model_type": "novelty"}
+UNKNOWN = {
+    **json.loads((DATA / "no-model-type.json").read_text()),
+    "model_type": "novelty",
+    "architectures": ["Novelty"],
+}
 
 
 def test_an_unknown_type_is_refused_or_read_as_asked() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from reprlib import repr as shown
 from typing import Any
 
-from waferline.errors import FileFormatError, InvalidInputError
+from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError
 
 # No published model comes near these; larger values are mistakes and would only waste memory and time.
 MAX_SIZE = 10**8
@@ -108,6 +108,20 @@ class ConfigReader:
         if length is not None and len(value) != length:
             self._refuse(f"'{self._present(keys)}' has {len(value)} entries for {length} layers")
         return list(value)
+
+    def kinds(self, known: Collection[str], *keys: str, length: int | None = None) -> Sequence[str] | None:
+        """A list of words, each of them `known` to who reads it, or None when absent.
+
+        Raises: UnsupportedError for a word that is not.
+        """
+        values = self.items(*keys, length=length)
+        odd = next((value for value in values or () if value not in known), None)
+        if odd is not None:
+            kind, key = shown(odd), self._present(keys)
+            raise UnsupportedError(
+                f"'{key}' has {kind}, which is not read", where=self.where, hint=", ".join(sorted(known))
+            )
+        return values
 
     def indices(self, key: str, layers: int) -> set[int] | None:
         """A list of layer numbers below `layers` as a set, or None when absent."""

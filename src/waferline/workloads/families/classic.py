@@ -155,7 +155,7 @@ def _mpt(c: ConfigReader) -> Transformer:
     section = c.section("attn_config")
     attn = section if section is not None else ConfigReader({}, c.where)
     groups = check_groups(c, queries, attn.size_or(queries, "kv_n_heads"))
-    learned = c.flag(True, "learned_pos_emb") and not attn.flag(False, "alibi")
+    learned = c.flag(True, "learned_pos_emb") and not attn.flag(True, "alibi")
     ratio = c.number(4, "expansion_ratio")
     inner = ratio * hidden
     if not 0 < inner <= MAX_SIZE or inner != int(inner):

@@ -22,6 +22,7 @@ HEAD_DIM = ("head_dim", "kv_channels", "attention_head_dim")
 INTERMEDIATE = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "block_ff_dim")
 WINDOW = ("sliding_window", "sliding_window_size", "attention_window_size", "window_size")
 _LOCAL = frozenset({"sliding_attention", "hybrid_sliding", "local_attention", "local", "sliding", "sliding_window"})
+FULL = ("full_attention", "attention", "global_attention")
 
 
 def heads(c: ConfigReader, hidden: int, *keys: str) -> tuple[int, int]:
@@ -92,7 +93,7 @@ def windows(c: ConfigReader, count: int, sliding: Callable[[int], bool]) -> list
 
 def locals_of(c: ConfigReader, count: int, sliding: Callable[[int], bool]) -> list[bool]:
     """Whether each layer attends locally."""
-    kinds = c.items("layer_types", length=count)
+    kinds = c.kinds({*_LOCAL, *FULL}, "layer_types", length=count)
     if kinds is not None:
         return [kind in _LOCAL for kind in kinds]
     pattern = c.get("sliding_window_pattern", "_sliding_window_pattern")

@@ -180,11 +180,15 @@ def _mamba2_mixer(c: ConfigReader, hidden: int, inner_keys: tuple[str, ...] = ()
     )
 
 
+_ATTENDS = ("attention", "full_attention", "hybrid")
+_MAMBA = ("mamba", "mamba2", "linear_attention")
+
+
 def _attends(c: ConfigReader, layers: int) -> list[bool]:
     """Which layers attend: a list of kinds, or of layer numbers; none without either."""
-    kinds = c.items("layer_types", "layers_block_type", length=layers)
+    kinds = c.kinds({*_ATTENDS, *_MAMBA}, "layer_types", "layers_block_type", length=layers)
     if kinds is not None:
-        return [kind in ("attention", "full_attention", "hybrid") for kind in kinds]
+        return [kind in _ATTENDS for kind in kinds]
     numbers = c.indices("attn_layer_indices", layers) or c.indices("hybrid_layer_ids", layers) or set()
     return [i in numbers for i in range(layers)]
 

@@ -49,7 +49,7 @@ def _model(
 
 def _full(c: ConfigReader, layers: int, period: int) -> list[bool]:
     """Which layers attend to everything: `layer_types`, else every `full_attention_interval`-th."""
-    kinds = c.items("layer_types", length=layers)
+    kinds = c.kinds({*_FULL, "linear_attention"}, "layer_types", length=layers)
     every = c.size_or(period, "full_attention_interval", "layer_group_size")
     return [k in _FULL for k in kinds] if kinds else [(i + 1) % every == 0 for i in range(layers)]
 
@@ -149,7 +149,8 @@ def _minimax(c: ConfigReader) -> Transformer:
     M2 calls itself `minimax` in early files: no list of kinds, and norms over all heads of queries and keys.
     """
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
-    kinds, flags = c.items("layer_types", length=layers), c.items("attn_type_list", length=layers)
+    kinds = c.kinds({*_FULL, "linear_attention"}, "layer_types", length=layers)
+    flags = c.items("attn_type_list", length=layers)
     full = [kind != "linear_attention" for kind in kinds] if kinds else [bool(flag) for flag in flags or [1] * layers]
     if kinds is None and flags is None and c.get("use_qk_norm") is None:
         full = [(i + 1) % 2 != 0 for i in range(layers)]  # MinimaxConfig's alternation
@@ -163,7 +164,7 @@ def _lfm2(c: ConfigReader) -> Transformer:
     """LFM2: gated short convolutions, and grouped-query attention in some layers."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     numbers = c.indices("full_attn_idxs", layers)
-    kinds = c.items("layer_types", length=layers)
+    kinds = c.kinds({*_FULL, "conv"}, "layer_types", length=layers)
     if kinds is not None:
         full = [kind in _FULL for kind in kinds]
     else:
@@ -199,7 +200,7 @@ def _lfm2_ffn(c: ConfigReader) -> FeedForward:
 def _lfm3(c: ConfigReader) -> Transformer:
     """LFM3: LFM2 with windows in some attention layers, gated heads and norms around each part."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
-    kinds = c.items("layer_types", length=layers) or [
+    kinds = c.kinds({"full_attention", "sliding_attention", "conv"}, "layer_types", length=layers) or [
         "full_attention" if i % 4 == 2 else "sliding_attention" if i % 4 == 0 and i > 0 else "conv"
         for i in range(layers)
     ]
@@ -227,7 +228,11 @@ def _recurrent_gemma(c: ConfigReader) -> Transformer:
         low_rank=2 * lru * lru // queries,  # block-diagonal gates, a block a head
         small=6 * lru + hidden,
     )
-    pattern = c.items("block_types", "_block_types") or ["recurrent", "recurrent", "attention"]
+    pattern = c.kinds({"recurrent", "attention"}, "block_types", "_block_types") or [
+        "recurrent",
+        "recurrent",
+        "attention",
+    ]
     mixers: list[Mixer] = [attention if pattern[i % len(pattern)] == "attention" else recurrence for i in range(layers)]
     return _model(c, hidden, mixers, [FeedForward(c.size("intermediate_size") // 2, bias=True)] * layers, tie=True)
 

@@ -109,7 +109,7 @@ def per_layer(c: ConfigReader, layers: int, *keys: str, default: int | None = No
 
 def _sparse(c: ConfigReader, layers: int, m: Mix) -> list[bool]:
     """Which layers have experts: a list of kinds or flags, else a first one and a step."""
-    kinds = c.items("mlp_layer_types", length=layers)
+    kinds = c.kinds({*_DENSE_KINDS, "sparse", "moe"}, "mlp_layer_types", length=layers)
     if kinds is not None:
         return [kind not in _DENSE_KINDS for kind in kinds]
     chosen = c.indices("moe_layers", layers)

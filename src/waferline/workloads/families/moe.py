@@ -68,7 +68,7 @@ def _llama4(c: ConfigReader) -> Transformer:
 
 def _chunked(c: ConfigReader, layers: int) -> list[bool]:
     """Layers with positions (1 in `no_rope_layers`) attend in chunks; a layer without them sees everything."""
-    kinds = c.items("layer_types", length=layers)
+    kinds = c.kinds({"chunked_attention", "full_attention"}, "layer_types", length=layers)
     if kinds is not None:
         return [kind == "chunked_attention" for kind in kinds]
     flags = c.items("no_rope_layers")
@@ -194,7 +194,8 @@ def _minimax_m3(c: ConfigReader) -> Transformer:
         index_head_dim=old.optional("sparse_index_dim") or c.size_or(128, "index_head_dim"),
         index_topk=block * (blocks + near),
     )
-    kinds, flags = c.items("layer_types", length=layers), old.items("sparse_attention_freq", length=layers)
+    kinds = c.kinds({"minimax_m3_sparse", "full_attention"}, "layer_types", length=layers)
+    flags = old.items("sparse_attention_freq", length=layers)
     chosen = [kind == "minimax_m3_sparse" for kind in kinds] if kinds else [bool(f) for f in flags or [0] * layers]
     return assemble(c, t, ffns(c, layers, Mix()), hidden, [picked if pick else full for pick in chosen])
 

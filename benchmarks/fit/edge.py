@@ -1,6 +1,6 @@
 """Fit engines on machines of the edge, accelerator and paper tables, into `catalog/engine_fits_edge.yaml`.
 
-CPUs by the thread, phones, and every kind of machine on which an engine has no fit from `engines`.
+Every kind of machine on which an engine has no fit from `engines`; what `cpu` fits of an engine stands before it.
 Rows without a stated prompt count, too: few of these tables state all.
 
 Run, after `engines`: `python -m benchmarks.fit.edge [--shared PATH] [--write]`.
@@ -26,6 +26,8 @@ OUT = Path("src/waferline/catalog/engine_fits_edge.yaml")
 
 def _is_new(name: str, vendor: str, fitted: dict) -> bool:
     """Whether no fit of `engines` stands for these machines."""
+    if vendor.endswith(" cpu") and name in read_packaged("cpu_kernels.yaml")["kernels"]["engines"]:
+        return False
     record = fitted.get(name, {})
     known = {record.get("fit", {}).get("machines"), *record.get("vendors", {})}
     return vendor not in known

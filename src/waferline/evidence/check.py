@@ -53,12 +53,17 @@ class Report:
         }
 
 
+def prepared(rows: Sequence[Row]) -> list[Row]:
+    """Rows in the evidence's metrics, those that a rule of `lint` finds marked suspect."""
+    return with_marks([in_si(row) for row in rows])
+
+
 def check(rows: Sequence[Row], progress: Callable[[int], None] | None = None) -> Report:
     """Predict each row or say why not; what a rule of `lint` finds is predicted, and not scored.
 
     `progress` is told how many rows were done, group by group.
     """
-    rows = with_marks([in_si(row) for row in rows])
+    rows = prepared(rows)
     asked = [request_of(row) for row in rows]
     requests = [(i, r) for i, r in enumerate(asked) if isinstance(r, Request)]
     answers = iter(ask([r for _, r in requests], progress))

@@ -22,6 +22,7 @@ from waferline.evidence.rows import Row
 _SETTING = (
     "source", "hardware", "devices", "model", "phase", "metric", "weight_format", "activation_format", "kv_format",
     "batch", "input_tokens", "output_tokens", "tp", "pp", "ep", "dp", "engine", "engine_version",
+    "cores_or_grid",
 )  # fmt: skip
 _NOT_SETTING = re.compile(r"measured=[-\d]+;? ?|\d+\.\d+")  # of notes: the day, and figures that repeat the value
 _APART = 1.5  # repeats of one setting

@@ -21,6 +21,7 @@ from waferline.workloads.load import load_model
 from waferline.workloads.spec import ModelSpec
 
 _LAYOUT = re.compile(r"(_r[48]|_x[48]|_[48]_[48])$")  # rows interleaved for the matrix kernel: the same bits
+_INTERLEAVES = re.compile(r"PR \d|repack on")  # builds of CPU kernels that a row sets against those before them
 _COUNTED = "counted:"
 _DATA = Path(__file__).parent / "data"
 
@@ -97,7 +98,8 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
     if one_pass:
         return names()["one_pass"].get(found, found), said
-    if _LAYOUT.search(row.weight_format) or "rtr=1" in row.notes:
+    on_cores = machine(hardware).kind == "cpu" and _INTERLEAVES.match(row.engine_version) is not None
+    if _LAYOUT.search(row.weight_format) or "rtr=1" in row.notes or on_cores:
         found = names()["repacked"].get(found, found)
     older: Mapping[str, str] = next(
         (t for source, t in names()["older_engines"].items() if row.source.startswith(source)), {}

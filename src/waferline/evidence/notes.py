@@ -14,7 +14,7 @@ _CONTEXT_PARALLEL = re.compile(r"\bCP(\d+)")
 _VIRTUAL = re.compile(r"\bVP(\d+)")
 _SLICES = re.compile(rf"{_NUMBER} slice\(s\)")
 _AT_ONCE = re.compile(rf"{_NUMBER} requests submitted at once")
-_THREADS = re.compile(rf"\bthreads?[ =]{_NUMBER}")
+_THREADS = re.compile(r"\bthreads?[ =](?P<after>\d+)|\b(?P<before>\d+) threads?\b")
 _NAMED = re.compile(r"format (\w+)")
 _PER_REPLICA = re.compile(rf"{_NUMBER} seqs per DP")
 
@@ -85,7 +85,8 @@ def virtual_stages(row: Row) -> float:
 
 def threads(row: Row) -> int:
     """Threads of a CPU that worked; 0 where the row does not say."""
-    return int(_first(_THREADS, f"{row.cores_or_grid} {row.notes}") or 0)
+    found = _THREADS.search(f"{row.cores_or_grid} {row.notes}")
+    return int(found["after"] or found["before"]) if found else 0
 
 
 def container(row: Row) -> str:

@@ -14,6 +14,7 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import maximum, minimum, where
 from waferline.errors import unknown
 from waferline.machines.device import Device
+from waferline.predict.cpu_kernels import CpuKernels, engine_settings
 from waferline.remember import by_identity
 from waferline.workloads.spec import ModelSpec
 
@@ -117,8 +118,10 @@ class Engine:
     vendors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     assumed: Mapping[str, float] = field(default_factory=dict)  # the constants as they are without a fit
     known: str = ""
+    runs: str = ""  # the engine whose kernels and loop it has: that one's runs count
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    cpu: CpuKernels | None = None  # its kernels on the cores of the CPU it runs on, where it has runs on CPUs
 
     def running_on(self, device: Device) -> Engine:
         """The engine with the constants it has on this vendor's machines of this kind.
@@ -127,8 +130,9 @@ class Engine:
         (another vendor's machines of the kind, or the vendor's other graphics), else what is assumed of the engine.
         What was measured with the engine on this very machine comes first.
         """
-        engine = _on_family(self, family_of(device))
-        return _as_measured(engine, device) if self.name in device.engines else engine
+        if self.name in device.engines:
+            return _as_measured(_on_family(self, family_of(device)), device)
+        return _on_cpu(self, device) if device.kind == "cpu" else _on_family(self, family_of(device))
 
     @property
     def pages(self) -> bool:
@@ -217,6 +221,16 @@ def _as_measured(engine: Engine, device: Device) -> Engine:
 
 
 @by_identity
+def _on_cpu(engine: Engine, device: Device) -> Engine:
+    family = family_of(device)
+    settled = engine.machines == family or engine.name in _ABSTRACT
+    settings = None if settled else engine_settings((engine.name, engine.runs), device)
+    if settings is None:
+        return _on_family(engine, family)
+    return replace(engine, **dict(engine.assumed) | dict(settings), machines=family, vendors={})
+
+
+@by_identity
 def _on_family(engine: Engine, family: str) -> Engine:
     if family == engine.machines or engine.name in _ABSTRACT:
         return engine
@@ -277,7 +291,7 @@ def _table() -> tuple[dict[str, Engine], dict[str, str]]:
         row, memory = dict(given), dict(caches["engines"].get(name, {}))
         defaults = {f.name: f.default for f in fields(Engine) if f.name in CONSTANTS}
         assumed = {key: row.get(key, usual) for key, usual in defaults.items()}
-        runs = row.pop("runs", name)  # whose kernels and loop it is: its runs count
+        runs = row.setdefault("runs", name)
         record = dict(fits.get(runs, {}))
         # Where its own server was measured, its own runs come first.
         record["vendors"] = {**edge.get(runs, {}), **record.get("vendors", {}), **edge.get(name, {})}

@@ -137,6 +137,8 @@ class Runner:
             return t.expected_s
         # Of weights on the host the bound holds the link, too, which is waited for beside.
         bound_s = t.light_s if op.place in ("device", "host") else minimum(t.light_s, t.expected_s)
+        if self.engine.cpu is not None:
+            return self.engine.cpu.operator_s(op, t.expected_s, bound_s, decode=decode)
         inside = self.engine.operator_s(
             op.kind,
             t.expected_s,

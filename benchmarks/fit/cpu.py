@@ -96,7 +96,10 @@ class Model:
         i, r = self.effects.index, self.rows
         share = np.exp(x[i["share",]] + self.memory @ x)
         core = np.exp(x[i["core_bytes",]])
-        of = [drawn_bytes_per_s(d, float(s), float(x[i["slope",]]), float(core)) for d, s in zip(r.device, share, strict=True)]
+        of = [
+            drawn_bytes_per_s(d, float(s), float(x[i["slope",]]), float(core))
+            for d, s in zip(r.device, share, strict=True)
+        ]
         return np.array(of)
 
     def _each(self, v: FloatArray, m: FloatArray, drawn: FloatArray, o: FloatArray) -> FloatArray:
@@ -151,7 +154,9 @@ class Model:
             e, slopes = e[keep], slopes[keep]
             s = soft(e, _NOISE)
             # soft² = 2(√(1+(e/n)²) − 1), so d soft/de = e / (n² · soft · √(1+(e/n)²)); 1/n at zero
-            grow = np.where(s > 1e-9, e / (_NOISE**2 * np.maximum(s, 1e-9) * np.sqrt(1.0 + (e / _NOISE) ** 2)), 1.0 / _NOISE)
+            grow = np.where(
+                s > 1e-9, e / (_NOISE**2 * np.maximum(s, 1e-9) * np.sqrt(1.0 + (e / _NOISE) ** 2)), 1.0 / _NOISE
+            )
             return np.vstack([(weights * grow)[:, None] * slopes, np.diag(1.0 / self.spread)])
 
         return least_squares(residuals, self.at, jac=jacobian, max_nfev=_STEPS).x
@@ -166,7 +171,15 @@ class Model:
 
     def record(self, x: FloatArray) -> dict[str, Any]:
         """Effects as factors; those too small to matter are left out."""
-        out: dict[str, Any] = {"base": {}, "engines": {}, "formats": {}, "machines": {}, "experts": {}, "memory": {}, "other": {}}
+        out: dict[str, Any] = {
+            "base": {},
+            "engines": {},
+            "formats": {},
+            "machines": {},
+            "experts": {},
+            "memory": {},
+            "other": {},
+        }
         for name, j in self.effects.index.items():
             value = float(f"{(x[j] if name == ('slope',) else np.exp(x[j])):.3g}")
             if name[0] in _MEMORY:

@@ -25,7 +25,12 @@ from waferline.predict.engine import family_of, get_engine
 from waferline.predict.serving import ServingCase
 
 _FILES = ("edge-inference", "papers", "llm-inference", "accelerators-inference")
-_NO_ONE_ENGINE = ("static", "none", "waferline", "sglang")  # SGLang spreads ranks over nodes of memory: a fit of its own
+_NO_ONE_ENGINE = (
+    "static",
+    "none",
+    "waferline",
+    "sglang",
+)  # SGLang spreads ranks over nodes of memory: a fit of its own
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,9 @@ def _operators(q: Request, device: Device, *, decode: bool) -> list[dict[str, An
     for t in phase.timed:
         op = t.operator
         flops, weight_bytes = float(np.max(op.flops)), float(np.max(op.weight_bytes))
-        named = {"engines": q.engine, "formats": op.weights, "machines": device.name} if op.kind in ("gemm", "moe") else {}
+        named = (
+            {"engines": q.engine, "formats": op.weights, "machines": device.name} if op.kind in ("gemm", "moe") else {}
+        )
         if op.kind == "moe":
             named["experts"] = "all"
         out.append(

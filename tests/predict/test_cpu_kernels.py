@@ -21,13 +21,17 @@ _RUNS = [  # (machine, threads, model, format, metric, published): llama-bench o
 def test_published_runs_by_threads(slug, threads, model, precision, phase, published):
     engine = "ik_llama.cpp" if "threadripper" in slug else "llama.cpp"
     device = machine(slug, threads)
-    r = wl.ServingModel().solve(model, device, 512 if phase == "prefill" else 1, 1, precision, output_len=2, engine=engine)
+    r = wl.ServingModel().solve(
+        model, device, 512 if phase == "prefill" else 1, 1, precision, output_len=2, engine=engine
+    )
     rate = 512.0 / float(r["ttft_s"]) if phase == "prefill" else 1.0 / float(r["itl_s"])
     assert rate == pytest.approx(published, rel=0.25)
 
 
 def _step_s(device, batch=1):
-    return wl.ServingModel().solve("llama-3.1-8b", device, 128, batch, "q4_k", output_len=2, engine="llama.cpp")["itl_s"]
+    return wl.ServingModel().solve("llama-3.1-8b", device, 128, batch, "q4_k", output_len=2, engine="llama.cpp")[
+        "itl_s"
+    ]
 
 
 def test_more_threads_are_never_slower_and_memory_is_the_end_of_it():

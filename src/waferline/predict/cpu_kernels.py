@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import maximum, minimum
@@ -42,12 +40,19 @@ def drawn_bytes_per_s(device: Device, share: Floats, slope: Floats, core_bytes: 
     return minimum((reached**-_SATURATION + own**-_SATURATION) ** (-1.0 / _SATURATION), whole)
 
 
-def product_s(flops: Floats, row_flops: Floats, moved_bytes: Floats, rates: tuple[Floats, Floats], drawn: Floats) -> Floats:
+def product_s(
+    flops: Floats, row_flops: Floats, moved_bytes: Floats, rates: tuple[Floats, Floats], drawn: Floats
+) -> Floats:
     """Seconds of one matrix product; `row_flops` of one row of activations. rates: FLOP/s of vector and matrix kernels."""
     vector, matrix = rates
     unpacking = maximum(ROWS * row_flops * (1.0 / vector - 1.0 / matrix), 0.0)
     compute_s, memory_s = minimum(flops / vector, flops / matrix + unpacking), moved_bytes / drawn
-    return np.sqrt(compute_s * compute_s + memory_s * memory_s)
+    return hypotenuse(compute_s, memory_s)
+
+
+def hypotenuse(compute_s: Floats, memory_s: Floats) -> Floats:
+    """Two activities of one kernel that hide half of one another where they are alike."""
+    return (compute_s * compute_s + memory_s * memory_s) ** 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +61,29 @@ class CpuKernels:
 
     rates: FLOP/s of vector and matrix kernels before the format counts. drawn_bytes_per_s: of memory by the cores at work.
     other: what attention (prefill, decode) and the rest take over their operators' own times.
+    sync_s: the barrier after an operator.
     """
 
     rates: tuple[float, float]
     drawn_bytes_per_s: float
     other: Mapping[str, float]
+    sync_s: float
 
     def operator_s(self, op: Operator, expected_s: Floats, light_s: Floats, *, decode: bool) -> Floats:
         """Seconds of one operator; never below its bound."""
         if op.kind == "collective":
             return expected_s
+        if op.kind == "look_up":  # as whole kernels were measured, and what memory lets through
+            return hypotenuse(expected_s, op.bytes / self.drawn_bytes_per_s) + self.sync_s
         if op.kind not in _KINDS:
-            return maximum(self.other[rest(op.kind, decode=decode)] * expected_s, light_s)
+            return maximum(self.other[rest(op.kind, decode=decode)] * expected_s, light_s) + self.sync_s
         facts = _facts()
         pair = facts["formats"].get(op.weights, _NEUTRAL)
         experts = facts["experts"] if op.kind == "moe" else _NEUTRAL
         rates = tuple(r * pair[k] * experts[k] for r, k in zip(self.rates, (VECTOR, MATRIX), strict=True))
         row_flops = minimum(2.0 * 8.0 * op.weight_bytes / get_format(op.weights).bits, op.flops)
-        return maximum(product_s(op.flops, row_flops, op.bytes, (rates[0], rates[1]), self.drawn_bytes_per_s), light_s)
+        product = product_s(op.flops, row_flops, op.bytes, (rates[0], rates[1]), self.drawn_bytes_per_s)
+        return maximum(product, light_s) + self.sync_s
 
 
 _NEUTRAL: Mapping[str, float] = {VECTOR: 1.0, MATRIX: 1.0}
@@ -100,11 +110,13 @@ def engine_settings(names: tuple[str, ...], device: Device) -> Mapping[str, Any]
     clocks = device.units * device.clock_hz * vector_flops(device)
     vector, matrix = (clocks * facts["base"][k] * own[k] * machine.get(k, 1.0) for k in (VECTOR, MATRIX))
     memory = facts["memory"]
-    drawn = drawn_bytes_per_s(device, memory["share"] * machine.get("memory", 1.0), memory["slope"], memory["core_bytes"])
+    drawn = drawn_bytes_per_s(
+        device, memory["share"] * machine.get("memory", 1.0), memory["slope"], memory["core_bytes"]
+    )
     return {
-        "cpu": CpuKernels((vector, matrix), float(drawn), facts["other"]),
+        "cpu": CpuKernels((vector, matrix), float(drawn), facts["other"], facts["sync_s"] * device.units),
         "step_s": facts["step_s"],
-        "kernel_s": facts["sync_s"] * device.units,
+        "layer_s": 0.0,
         "residual": {k: tuple(q) for k, q in facts["residual"]["known" if known else "new"].items()},
         "fit": facts["fit"],
     }

@@ -16,6 +16,7 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import maximum, minimum
 from waferline.formats import get_format
 from waferline.machines.device import Device
+from waferline.predict.efficiency.overlap import overlap_s
 from waferline.workloads.operator import Operator
 
 VECTOR, MATRIX = "vector", "matrix"  # kernels that unpack weights for every row of activations, and once for many
@@ -24,6 +25,7 @@ _SATURATION = 3.0  # how sharply bandwidth turns from what cores draw to what me
 _REFERENCE_BANDWIDTH = 1e11  # at which the share of the sheet's bandwidth is quoted
 _INT8_A_LANE = 4.0  # 8-bit products in the place of one fp32 product of a vector unit
 _KINDS = ("gemm", "moe")
+_LOOK_UP_EXPOSED = 0.2  # of look-ups and memory, the shorter beside the longer: as a p-norm of 4
 
 
 def vector_flops(device: Device) -> float:
@@ -74,7 +76,7 @@ class CpuKernels:
         if op.kind == "collective":
             return expected_s
         if op.kind == "look_up":  # as whole kernels were measured, and what memory lets through
-            return hypotenuse(expected_s, op.bytes / self.drawn_bytes_per_s) + self.sync_s
+            return overlap_s(expected_s, op.bytes / self.drawn_bytes_per_s, _LOOK_UP_EXPOSED) + self.sync_s
         if op.kind not in _KINDS:
             return maximum(self.other[rest(op.kind, decode=decode)] * expected_s, light_s) + self.sync_s
         facts = _facts()

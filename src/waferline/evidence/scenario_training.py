@@ -16,6 +16,8 @@ from waferline.formats import get_format
 from waferline.predict.training_stack import stack_names
 from waferline.workloads.spec import ModelSpec, Transformer
 
+# Its batches are those of a replica; pipelines cut them into as many micro-batches as they have stages (its default).
+_LOCAL_BATCHES = "torchtitan"
 # Words in notes that name the activation recomputation, first match wins; engines that say nothing run their default.
 _RECOMPUTE = (
     ("activation checkpointing=True", "full"),
@@ -124,6 +126,8 @@ def _batch(row: Row) -> tuple[float, float, str] | Refusal:
         total, said = micro * dp, "no gradient accumulation"
     if total is None:
         return Refusal("batch", "global batch not stated")
+    if micro is not None and _stack(row) == _LOCAL_BATCHES and (row.pp or 1.0) > 1.0:
+        micro = max(micro / (row.pp or 1.0), 1.0)
     if micro is None:
         micro, more = 1.0 if (row.pp or 1) > 1 else max(total / dp, 1.0), "micro-batch not stated"
         said = f"{said}; {more}" if said else more

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fit.engine_fit import Held, figures, is_prefill, log_errors, names_of, quantiles
+from benchmarks.fit.engine_fit import Held, campaign, figures, is_prefill, log_errors, names_of, quantiles
 from benchmarks.fit.engine_parts import Parts
 from waferline.arrays import FloatArray
+from waferline.fit import sweep_weights
 
 FEWEST_ROWS = 8
 _MUCH_WORSE = 1.5
@@ -28,9 +29,13 @@ class Family:
     held: tuple[Held, ...]
 
     def residual(self) -> dict[str, list[float]]:
-        """Quantiles by pass, over all rows each predicted without its own model and without its own machine."""
+        """Quantiles by pass, over all rows each predicted without its own model and without its own machine.
+
+        A sweep counts once, however many rows it has: rows of one sweep miss together.
+        """
         out = {}
         prefill = is_prefill(self.parts)
+        weights = sweep_weights(self.parts.labels(campaign)) ** 2
         for name, rows in (("prefill", prefill), ("decode", ~prefill)):
             held = [
                 h.errors[rows]
@@ -38,7 +43,7 @@ class Family:
                 if h.by in ("model", "machine") and np.isfinite(h.errors[rows]).sum() >= FEWEST_ROWS
             ]
             if held:
-                out[name] = quantiles(held)
+                out[name] = quantiles(held, weights=weights[rows])
             elif rows.sum() >= FEWEST_ROWS:
                 out[name] = quantiles([self.errors[rows]], _ONE_GROUP_WIDENING)
         return out
@@ -58,4 +63,5 @@ class Family:
                 m, p, _ = figures(h.errors)
                 card[f"left_out_by_{h.by}"] = {"groups": h.groups, "median": round(m, 3), "p90": round(p, 3)}
         fitted = {k: float(f"{v:.4g}") for k, v in self.constants.items()}
+        card["seen"] = sorted(set(self.parts.labels(lambda r, q: q.hardware).tolist()))
         return {**fitted, "layer_s": 0.0, "residual": self.residual(), "fit": card}

@@ -102,9 +102,8 @@ def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, floa
         prior.pop("kernel_s")
     at = {n: (start or {}).get(n, default) for n, (default, _) in prior.items()}
     spread = {n: (SHRINK if start else 1.0) * width for n, (_, width) in prior.items()}
-    campaign = p.labels(lambda r, q: (r.source, r.hardware, r.model, r.weight_format, r.engine_version, q.answer))
     errors: Callable[[Constants], FloatArray] = lambda c: log_errors(p, c)  # noqa: E731
-    return shrunk(errors, at, spread, noise=_SOFT, weights=sweep_weights(campaign), most=MOST, steps=_STEPS)
+    return shrunk(errors, at, spread, noise=_SOFT, weights=sweep_weights(p.labels(campaign)), most=MOST, steps=_STEPS)
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,13 @@ def figures(errors: FloatArray) -> tuple[float, float, float]:
     return e.median, e.p90, e.bias
 
 
-def quantiles(held: Sequence[FloatArray], widen: float = 1.0) -> list[float]:
+def campaign(row: Row, request: Request) -> object:
+    """One sweep of a source: what is said of one engine, machine, model and metric."""
+    return (row.source, row.hardware, row.model, row.weight_format, row.engine_version, request.answer)
+
+
+def quantiles(held: Sequence[FloatArray], widen: float = 1.0, weights: FloatArray | None = None) -> list[float]:
     """Quantiles 5, 25, 75 and 95 % of log(measured / predicted) over the given errors; the prediction itself is inside."""
-    q05, q25, q75, q95 = (round(widen * q, 4) for q in residual_quantiles(np.concatenate(held)))
+    each = None if weights is None else np.concatenate([weights] * len(held))
+    q05, q25, q75, q95 = (round(widen * q, 4) for q in residual_quantiles(np.concatenate(held), weights=each))
     return [min(q05, 0.0), min(q25, 0.0), max(q75, 0.0), max(q95, 0.0)]

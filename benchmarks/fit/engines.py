@@ -26,6 +26,7 @@ from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
 from waferline.evidence.folder import evidence_files
+from waferline.evidence.lint import with_marks
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
 
@@ -137,8 +138,8 @@ _OF_EDGE = ("mlx",)  # engines of the edge table that are fitted; its llama.cpp 
 
 
 def rows_of(shared: str | None) -> list[Row]:
-    """The rows to fit on: published runs of the tables at hand, without those kept apart."""
-    found = [r for f in evidence_files(shared) if f.name.startswith(_FILES) for r in read_rows(f)]
+    """The rows to fit on: published runs of the tables at hand, without those kept apart; contradicted ones are marked."""
+    found = with_marks([r for f in evidence_files(shared) if f.name.startswith(_FILES) for r in read_rows(f)])
     return [r for r in found if (r.hardware, r.model) not in _KEPT_APART or not r.id.startswith("edge-")]
 
 

@@ -43,14 +43,18 @@ class Errors:
 
 
 def residual_quantiles(
-    log_errors: FloatArray, method: Literal["linear", "nearest"] = "linear"
+    log_errors: FloatArray, method: Literal["linear", "nearest"] = "linear", weights: FloatArray | None = None
 ) -> tuple[float, float, float, float]:
     """`QUANTILES` of log(measured / predicted) over those among `log_errors` that are numbers.
 
     method: "nearest" takes the errors themselves, so of a handful the farthest, and no interval is narrower than they are.
+    weights: how much each error counts; then one of the errors themselves is taken.
     """
-    q05, q25, q75, q95 = np.quantile(-log_errors[~np.isnan(log_errors)], QUANTILES, method=method).tolist()
-    return q05, q25, q75, q95
+    known = ~np.isnan(log_errors)
+    if weights is None:
+        return tuple(np.quantile(-log_errors[known], QUANTILES, method=method).tolist())
+    counted = np.quantile(-log_errors[known], QUANTILES, weights=weights[known], method="inverted_cdf")
+    return tuple(counted.tolist())
 
 
 def soft(log_errors: FloatArray, noise: float, furthest: float = FURTHEST) -> FloatArray:

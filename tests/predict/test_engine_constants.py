@@ -132,3 +132,14 @@ def test_a_measured_machine_has_the_constants_of_the_engine_it_was_measured_with
     tiers = {str(r["decode_tier"]) for r in (other,)}
     assert tiers == {"spec only"}
     assert own["itl_s"] < other["itl_s"]
+
+
+def test_an_interval_grows_where_no_run_of_the_engine_was_seen():
+    def spread(machine: str) -> float:
+        r = wl.run(wl.Scenario(model="llama-3-8b", machine=machine, prompt=512, output=128, engine="vllm-v0")).result
+        return float(np.log(r["itl_high90_s"] / r["itl_s"]))
+
+    # MI300X was measured with this engine, MI325X not, and nothing but the sheets of both is known of their operators.
+    assert spread("amd-mi325x") > 1.5 * spread("amd-mi300x")
+    # Operators of H100 and H200 were measured: a sibling's runs say as much.
+    assert spread("nvidia-gh200-96gb") == pytest.approx(spread("nvidia-h100-sxm-80gb"))

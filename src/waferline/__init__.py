@@ -177,8 +177,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'waferline' has no attribute '{name}'")
+    from waferline.door import admit
+
     module = importlib.import_module(_PUBLIC[name])
-    value = module if name in _MODULES else getattr(module, name)
+    value = admit(module if name in _MODULES else getattr(module, name))
     globals()[name] = value
     return value
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from errno import ENOSPC
 from typing import ClassVar
 
 from waferline.text import one_line
+
+_BUG = "this is a bug in waferline, not in what you typed; please report it to the project with its trace (--debug shows it)"
 
 
 class WaferlineError(Exception):
@@ -77,6 +80,32 @@ class RefusedError(WaferlineError):
 
     exit_code = 4
     kind = "refused"
+
+
+class BugError(WaferlineError):
+    """What nobody foresaw. Its cause is the error itself."""
+
+    kind = "bug"
+
+
+def typed(error: BaseException) -> WaferlineError:
+    """Any error as one of ours: the limits of the machine and of Python in words, the rest as the bug that it is."""
+    if isinstance(error, WaferlineError):
+        return error
+    if isinstance(error, MemoryError):
+        return InvalidInputError("not enough memory for what was asked", hint="ask for less at once")
+    if isinstance(error, RecursionError):
+        return InvalidInputError("the input is nested too deeply")
+    if isinstance(error, OverflowError):
+        return InvalidInputError(f"a number is too large: {error}")
+    if isinstance(error, UnicodeError):
+        return FileFormatError(f"text that cannot be read or written: {error}")
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("waferline"):
+        return UnsupportedError(f"this needs the Python package '{error.name}', which is not installed")
+    if isinstance(error, OSError):
+        place = error.filename if error.filename is not None else "standard output" if error.errno == ENOSPC else ""
+        return FileFormatError(error.strerror or str(error), where=str(place) or None)
+    return BugError(f"{type(error).__name__}: {error}", hint=_BUG)
 
 
 def nearest(name: str, valid: Iterable[str], n: int = 3) -> list[str]:

@@ -13,7 +13,7 @@ from waferline.encode import encode
 from waferline.errors import InvalidInputError
 from waferline.predict.result import Result
 from waferline.report.table import Column, Table
-from waferline.text import number
+from waferline.text import number, told
 
 _RULE = 44  # characters that a title and its rule take
 
@@ -80,7 +80,10 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):
         return number(float(value))
-    return str(value)
+    try:
+        return str(value)
+    except Exception:  # a number of thousands of digits, an object that raises
+        return told(value)
 
 
 def _print(table: Table) -> None:

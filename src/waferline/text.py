@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 
 MISSING = "–"
 
@@ -88,6 +89,14 @@ def one_line(message: str, most: int = 600) -> str:
         line = re.sub(r"'([^']{121,})'", lambda quoted: f"'{cut(quoted[1])}'", line)
         line = re.sub(r"\S{161,}", lambda word: cut(word[0]), line)
     return cut(line, most)
+
+
+def told(value: object) -> str:
+    """Any object in a few words, also one that cannot say what it is."""
+    try:
+        return cut(reprlib.repr(value))
+    except Exception:  # a number of thousands of digits, an object that raises
+        return f"a {type(value).__name__}"
 
 
 def markdown_cell(text: str) -> str:

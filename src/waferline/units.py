@@ -9,6 +9,7 @@ import numpy as np
 
 from waferline.arrays import FloatArray
 from waferline.errors import InvalidInputError
+from waferline.text import told
 
 SECONDS_PER_HOUR = 3600.0
 JOULES_PER_KWH = 3.6e6
@@ -37,8 +38,8 @@ def to_si(name: str, value: Any, unit: str) -> FloatArray:
 
     Raises: InvalidInputError when the text has no such unit, naming the argument.
     """
-    if isinstance(value, int | float | np.ndarray | list | tuple):
-        return np.asarray(value, dtype=np.float64)
+    if not isinstance(value, str) and not hasattr(value, "dimensionality"):
+        return plain_numbers(name, value)
     units = registry()
     try:
         parsed = units.Quantity(value) if isinstance(value, str) else value
@@ -46,7 +47,25 @@ def to_si(name: str, value: Any, unit: str) -> FloatArray:
             return np.asarray(parsed.magnitude, dtype=np.float64)
         return np.asarray(parsed.to(unit).magnitude, dtype=np.float64)
     except Exception as error:  # pint raises a family of unrelated types
-        raise InvalidInputError(f"{name} must be a quantity in {unit} such as '1 {unit}', got {value!r}") from error
+        raise InvalidInputError(f"{name} must be a quantity in {unit} such as '1 {unit}', got {told(value)}") from error
+
+
+def plain_numbers(name: str, value: Any) -> FloatArray:
+    """Numbers and arrays of them: no text, truth values, dates, quantities with a unit, complex or masked numbers.
+
+    Raises: InvalidInputError naming the argument and what it was given.
+    """
+    try:
+        plain = value if isinstance(value, np.ndarray | np.generic) else np.asarray(value)
+        if hasattr(value, "dimensionality"):  # a pint quantity: counts have no unit
+            plain = np.asarray(value.to("dimensionless").magnitude)
+        if plain.dtype.kind == "O" and all(isinstance(v, int | float) for v in plain.flat):  # beyond 64 bits
+            plain = plain.astype(np.float64)
+    except Exception:  # whatever an object raises that is asked for its numbers
+        plain = np.asarray("")
+    if plain.dtype.kind not in "iuf" or np.ma.is_masked(plain):
+        raise InvalidInputError(f"{name} must be a number or an array of numbers, got {told(value)}")
+    return np.asarray(plain, dtype=np.float64)
 
 
 # A field's unit is read from the end of its name; the first suffix that fits wins.

@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # `typing` itself is not imported before Ctrl-C has somewhere
     from typing import Any
 
 _FAILURE, _INTERRUPTED = 2, 130  # bad input; Ctrl-C (128 + SIGINT)
-_BUG = "this is a bug in waferline, not in what you typed; please report it to the project with the trace of --debug"
 _PLAIN = str.maketrans({"–": "-", "−": "-", "µ": "u", "×": "x", "²": "2", "…": "...", "·": "-", "≤": "<=", "≥": ">="})
 
 
@@ -82,38 +81,20 @@ def _check_values(command: Any, typed: Sequence[str]) -> None:
             raise InvalidInputError(told, where=name, hint=f"write {name}={value} if it is meant")
 
 
-def _data(kind: str, message: str, code: int = _FAILURE, hint: str | None = None) -> dict[str, Any]:
-    return {"kind": kind, "message": message, "where": None, "hint": hint, "exit_code": code}
+def _data(kind: str, message: str, code: int = _FAILURE) -> dict[str, Any]:
+    return {"kind": kind, "message": message, "where": None, "hint": None, "exit_code": code}
 
 
 def _ending(error: BaseException, args: Sequence[str]) -> dict[str, Any]:
     """What the user is told of an error, as data; `exit_code` 0 where it is none."""
-    import errno
+    from waferline.errors import typed
 
-    from waferline.errors import WaferlineError
-
-    if isinstance(error, WaferlineError):
-        return {**error.to_json(), "line": str(error)}
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":  # Typer's name for Ctrl-C
         return _data("interrupted", "interrupted", _INTERRUPTED)
     if hasattr(error, "format_message"):
         return _usage(error, args)
-    if isinstance(error, MemoryError):
-        return _data("memory", "not enough memory for what was asked", hint="ask for less at once")
-    if isinstance(error, RecursionError):
-        return _data("invalid-input", "the input is nested too deeply")
-    if isinstance(error, OverflowError):
-        return _data("invalid-input", f"a number is too large: {error}")
-    if isinstance(error, UnicodeError):
-        return _data("file-format", f"text that cannot be read or written: {error}")
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("waferline"):
-        return _data("missing-package", f"this needs the Python package '{error.name}', which is not installed")
-    if isinstance(error, OSError):
-        place = (
-            error.filename if error.filename is not None else "standard output" if error.errno == errno.ENOSPC else ""
-        )
-        return {**_data("file", error.strerror or str(error)), "where": str(place) or None}
-    return _data("bug", f"{type(error).__name__}: {error}", hint=_BUG)
+    told = typed(error)
+    return {**told.to_json(), "line": str(told)}
 
 
 def _usage(error: Any, args: Sequence[str]) -> dict[str, Any]:

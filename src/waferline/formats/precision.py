@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from waferline.arrays import AnyArray
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.formats.format import get_format
+from waferline.text import told
 
 # w<bits>a<bits>: integer formats for what is narrower than 16 bits, as GPTQ, AWQ and SmoothQuant use the notation.
 _WXAX = re.compile(r"^w(\d+)a(\d+)$")
@@ -52,6 +57,19 @@ def _parts(text: str) -> dict[str, str]:
     return parts
 
 
+def labels_of(precision: Any) -> AnyArray:
+    """Precisions as an array of texts: one, or many that broadcast. Raises: InvalidInputError for what is no text."""
+    try:
+        labels = np.asarray(precision)
+        if labels.dtype.kind == "O" and labels.size and all(isinstance(label, str) for label in labels.flat):
+            labels = labels.astype(str)
+    except Exception:  # whatever an object raises that is asked for its items
+        labels = np.asarray(0)
+    if labels.dtype.kind != "U" or not labels.size:
+        raise InvalidInputError(f"a precision is text such as 'fp16', 'int4' or 'w8a8', not {told(precision)}")
+    return labels
+
+
 def resolve(precision: str, arithmetic: Callable[[str], str], *, kv: str | None = None) -> Precision:
     """The formats that `precision` means on a machine, refused where the machine lacks the arithmetic.
 
@@ -61,7 +79,7 @@ def resolve(precision: str, arithmetic: Callable[[str], str], *, kv: str | None 
     Raises: UnknownNameError, InvalidInputError, UnsupportedError.
     """
     if not isinstance(precision, str) or not precision.strip():
-        raise InvalidInputError(f"a precision is text such as 'fp16', 'int4' or 'w8a8', not {precision!r}")
+        raise InvalidInputError(f"a precision is text such as 'fp16', 'int4' or 'w8a8', not {told(precision)}")
 
     def computes(name: str) -> bool:
         try:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from waferline.errors import UnsupportedError
-from waferline.formats import get_format, resolve
+from waferline.formats import get_format, labels_of, resolve
 from waferline.machines.device import Device
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer
 from waferline.workloads.weights import WIDE_BITS, ships
@@ -27,9 +25,7 @@ def choose_precision(
     """
     shipped = model.weight_format if isinstance(model, Transformer) else None
     if asked is not None:
-        labels = (
-            [str(label) for label in np.ravel(np.asarray(asked, dtype=str))] if not isinstance(asked, str) else [asked]
-        )
+        labels = [str(label) for label in labels_of(asked).flat]
         if isinstance(asked, str):
             resolve(asked, device.arithmetic)
         return asked, _beside_shipped(model, labels) if shipped else ()

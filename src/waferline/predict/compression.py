@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class CompressionModel:
         kept: float | None = None,
         batch_size: int = 1,
         seq_len: int = _DEFAULT_PROMPT,
-        weights: Any = None,
+        weights: str | Path | None = None,
     ) -> CompressionResult:
         """Compare `model` in 16 bits with its compressed form on `hardware`.
 

@@ -12,7 +12,7 @@ from waferline.elementwise import anywhere
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine
-from waferline.text import is_count
+from waferline.text import is_count, told
 from waferline.workloads.scenario import whole
 from waferline.workloads.spec import Attention, LinearAttention, MixtureOfExperts, Transformer
 
@@ -28,7 +28,7 @@ def device_count(devices: Any) -> int | None:
         return 1
     if devices == "auto":
         return None
-    text = str(devices)
+    text = devices if isinstance(devices, str) else told(devices)
     if not is_count(text) or int(text) < 1:
         raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{text}'")
     return int(text)

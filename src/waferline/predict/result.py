@@ -100,7 +100,7 @@ class Result:
     `result["ttft_s"]` is a bare array; a declared attribute such as `result.ttft` is a pint quantity. A wrong name raises.
     """
 
-    values: Mapping[str, AnyArray]
+    values: Mapping[str, Any]
     how: str = "predicted"
     coords: Mapping[str, Any] = field(default_factory=dict)  # inputs that vary, as given
     about: Mapping[str, Any] = field(default_factory=dict)  # model, hardware, precision, ...: text

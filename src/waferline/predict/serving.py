@@ -11,6 +11,7 @@ import numpy as np
 from waferline.arrays import Floats
 from waferline.elementwise import anywhere
 from waferline.errors import InvalidInputError
+from waferline.formats import labels_of
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.beside import Beside, beside
@@ -127,11 +128,14 @@ class ServingModel:
         spec, device = load_model(model), load_hardware(hardware)
         if not isinstance(spec, Transformer) or not spec.has_head:
             raise InvalidInputError(f"{spec.name} does not generate tokens", hint="use SingleNodeModel for it")
+        if host is not None and offload is None:
+            raise InvalidInputError("host would not be read: nothing is offloaded to it")
+        whole("concurrency", concurrency, most=NO_LIMIT)
         arguments = _numbers(
             batch_size=batch_size, seq_len=seq_len, output_len=output_len, tp=tp, pp=pp, ep=ep, dp=dp, context=context,
             concurrency=None if load == "static" else concurrency, images=images, clips=clips,
         )  # fmt: skip
-        labels, inputs = np.asarray(precision, dtype=str), inputs_of(arguments)
+        labels, inputs = labels_of(precision), inputs_of(arguments)
         shape = common_shape({**arguments, "precision": labels})
         axes = {k: v for k, v in {**arguments, "precision": labels}.items() if np.size(v) > 1}
         arguments["seq_len"] = arguments["seq_len"] + joined_tokens(spec, inputs)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from waferline.errors import InvalidInputError
 from waferline.predict.single import SingleNodeModel, SingleNodeResult
+from waferline.text import told
 
 
 class Engine:
@@ -26,9 +27,9 @@ def grid(**axes: Any) -> dict[str, npt.NDArray[Any]]:
     """Every combination of the given values, as arrays that broadcast: the i-th keyword varies along axis i.
 
     `ServingModel().solve(model, hardware, **grid(batch_size=[1, 8], seq_len=[512, 2048], precision=["fp16", "int4"]))`
-    answers with arrays of shape (2, 2, 2). Raises: InvalidInputError for an axis that is empty or not one-dimensional.
+    answers with arrays of shape (2, 2, 2). Raises: InvalidInputError for an empty axis, another shape, other things.
     """
-    arrays = {name: np.atleast_1d(np.asarray(values)) for name, values in axes.items()}
+    arrays = {name: np.atleast_1d(_array(name, values)) for name, values in axes.items()}
     for name, values in arrays.items():
         if values.ndim != 1 or not values.size:
             raise InvalidInputError(f"grid axis {name} must be a non-empty list, got shape {values.shape}")
@@ -36,3 +37,13 @@ def grid(**axes: Any) -> dict[str, npt.NDArray[Any]]:
     return {
         name: values.reshape((1,) * i + (-1,) + (1,) * (n - 1 - i)) for i, (name, values) in enumerate(arrays.items())
     }
+
+
+def _array(name: str, values: Any) -> npt.NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except Exception:  # lists of different lengths, objects that raise
+        array = np.asarray(None)
+    if array.dtype.kind not in "iufU" or np.ma.is_masked(values):
+        raise InvalidInputError(f"grid axis {name} must be numbers or texts, got {told(values)}")
+    return array

@@ -12,7 +12,7 @@ from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import exp, maximum
 from waferline.errors import InvalidInputError, unknown
-from waferline.formats import Precision, get_format, resolve
+from waferline.formats import Precision, get_format, labels_of, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
@@ -23,6 +23,7 @@ from waferline.predict.phase import INTERVALS, Phase, at_efficiency, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
 from waferline.predict.roofline import Timed, machine_for
+from waferline.text import told
 from waferline.units import SECONDS_PER_HOUR
 from waferline.workloads.convnet import as_stored, live_bytes
 from waferline.workloads.load import load_model
@@ -106,7 +107,7 @@ class SingleNodeModel:
             a["steps"] = whole("steps", usual if steps is None else steps)
         elif steps is not None:
             raise InvalidInputError(f"steps would not be read: {spec.name} is no diffusion model that makes images")
-        labels = np.asarray(precision, dtype=str)
+        labels = labels_of(precision)
         common_shape({**a, "precision": labels})
         runner = default_engine(device, spec) if engine is None else get_engine(engine)
         accelerated = runner is default_engine(device) and device.kind in ("gpu", "tpu", "npu")
@@ -114,8 +115,10 @@ class SingleNodeModel:
             runner = get_engine("static")  # engines of language models run no other networks
         if memory_share is not None:
             runner = with_memory_share(runner, float(real("memory_share", memory_share, least=0.01, most=1.0)))
-        if efficiency is not None and (type(efficiency) not in (int, float) or not 0 < efficiency <= 1):
-            raise InvalidInputError(f"efficiency is a share of peak above 0 and at most 1, not {efficiency!r}")
+        if efficiency is not None and (type(efficiency) not in (int, float) or not 1e-6 <= efficiency <= 1):
+            raise InvalidInputError(
+                f"efficiency is a share of peak of at least 0.000001 and at most 1, not {told(efficiency)}"
+            )
         case = _Case(spec, device, runner, phase, efficiency)
         values = over_labels(labels, a, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         label = str(labels.flat[0])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
 
-from waferline.arrays import FloatArray, Floats
+from waferline.arrays import Floats
 from waferline.elementwise import anywhere, floor
 from waferline.errors import InvalidInputError
+from waferline.units import plain_numbers
 
 MOST_COUNT = 1_000_000_000  # of tokens, sequences, devices, whatever is counted: beyond, it is a typing error
 
@@ -35,33 +35,16 @@ def real(name: str, value: Any, *, least: float = 0.0, most: float = np.inf) -> 
     """
     if type(value) in (int, float) and least <= value <= most and abs(value) < np.inf:
         return float(value)
-    numbers = _numbers(name, value)
-    if numbers.size == 0:
+    found = plain_numbers(name, value)
+    if found.size == 0:
         raise InvalidInputError(f"{name} is empty")
-    bad = ~np.isfinite(numbers) | (numbers < least) | (numbers > most)
+    bad = ~np.isfinite(found) | (found < least) | (found > most)
     if bad.any():
-        first = numbers[bad].flat[0]
+        first = found[bad].flat[0]
         too_few = most == np.inf or (most == MOST_COUNT and first < least)
         bounds = f"at least {least:g}" if too_few else f"between {least:g} and {most:g}"
         raise InvalidInputError(f"{name} must be {bounds}, got {first:g}")
-    return numbers if numbers.ndim else float(numbers)
-
-
-def _numbers(name: str, value: Any) -> FloatArray:
-    """Numbers and arrays of them: no text, truth values, dates, quantities with a unit, complex or masked numbers."""
-    try:
-        plain = value if isinstance(value, np.ndarray | np.generic) else np.asarray(value)
-        if hasattr(value, "dimensionality"):  # a pint quantity: counts have no unit
-            plain = np.asarray(value.to("dimensionless").magnitude)
-        if plain.dtype.kind == "O" and all(
-            isinstance(v, int | float) for v in plain.flat
-        ):  # whole numbers beyond 64 bits
-            plain = plain.astype(np.float64)
-    except Exception:  # whatever an object raises that is asked for its numbers
-        plain = np.asarray("")
-    if plain.dtype.kind not in "iuf" or np.ma.is_masked(plain):
-        raise InvalidInputError(f"{name} must be a number or an array of numbers, got {shown(value)}")
-    return np.asarray(plain, dtype=np.float64)
+    return found if found.ndim else float(found)
 
 
 @dataclass(frozen=True, slots=True)

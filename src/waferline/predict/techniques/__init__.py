@@ -14,6 +14,7 @@ from waferline.predict.techniques.schedule import SCHEDULE
 from waferline.predict.techniques.speculative import SPECULATIVE
 from waferline.predict.techniques.technique import Applied, Parameter, Setting, Step, Technique
 from waferline.predict.techniques.weights import WEIGHTS
+from waferline.text import told
 
 TECHNIQUES: Mapping[str, Technique] = {**SPECULATIVE, **CACHING, **ATTENTION, **WEIGHTS, **LOOK_UP, **SCHEDULE}
 
@@ -54,7 +55,7 @@ def applied(asked: Any) -> tuple[Applied, ...]:
         return ()
     texts = [asked] if isinstance(asked, str) else asked
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise InvalidInputError(f"techniques are texts such as 'prefix-cache:hit=0.5', not {asked!r}")
+        raise InvalidInputError(f"techniques are texts such as 'prefix-cache:hit=0.5', not {told(asked)}")
     return _applied("+".join(texts)) if texts else ()
 
 

@@ -22,7 +22,7 @@ from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.encode import encode
 from waferline.errors import InvalidInputError, UnsupportedError
-from waferline.formats import Precision, get_format, resolve
+from waferline.formats import Precision, get_format, labels_of, resolve
 from waferline.machines.device import Device, Link
 from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import BLOCK_POINTS, Values, over_blocks, over_labels
@@ -123,7 +123,7 @@ class WeightStreamingModel:
             "systems": np.asarray(whole("systems", systems)),
         }
         _check_systems(device, arguments["systems"])
-        labels = np.asarray(precision, dtype=str)
+        labels = labels_of(precision)
         shape = common_shape({**arguments, "precision": labels})
         case = _Case(spec, device, _io_link(device), phase, kv)
         values = over_labels(

@@ -189,7 +189,7 @@ def _invoke(function: Callable[..., Any], case: Case, value: Any) -> None:
     else:
         answer = function(**arguments)
     for kind, read in _READERS.items():
-        if isinstance(answer, kind):
+        if type(answer) is kind:
             read(answer)
 
 
@@ -199,4 +199,5 @@ _READERS: dict[type, Callable[[Any], Any]] = {
     waferline.Scenario: waferline.run,
     waferline.Traffic: lambda traffic: traffic.checked().sent(),
     waferline.ServerOptions: lambda options: options.checked(),
+    waferline.Result: lambda result: result.explain(),
 }

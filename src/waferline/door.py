@@ -10,9 +10,10 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache, wraps
 from itertools import chain, repeat
-from typing import Any, Literal, NamedTuple, Union
+from typing import Any, Literal, NamedTuple, TypeVar, Union
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from waferline.errors import InvalidInputError, WaferlineError, typed
 from waferline.text import told
 
 Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
 _MOST_WHOLE = 1 << 63  # no count, size or seed is larger
 _ADMITTED = set[type]()
+_RECORDS = set[type]()  # that only hold what they are given, until something reads them
 
 
 class _Kind(NamedTuple):
@@ -30,14 +33,12 @@ class _Kind(NamedTuple):
 
 
 def admit(value: Any) -> Any:
-    """A public function, checked; a class or module whose public functions are from now on. Everything else as it is."""
+    """A public function, checked; a class whose public functions are from now on. Everything else as it is."""
     if inspect.isclass(value):
         _admit_class(value)
-    if inspect.ismodule(value):
-        for name, member in list(vars(value).items()):
-            if inspect.isfunction(member) and member.__module__ == value.__name__ and not name.startswith("_"):
-                setattr(value, name, _checked(member))
-    return _checked(value) if inspect.isfunction(value) else value
+        if is_dataclass(value) and not hasattr(value, "__post_init__"):
+            _RECORDS.add(value)
+    return checked(value) if inspect.isfunction(value) else value
 
 
 def _admit_class(cls: type) -> None:
@@ -48,22 +49,29 @@ def _admit_class(cls: type) -> None:
         if not base.__module__.startswith("waferline.") or issubclass(base, BaseException):
             continue
         for name, member in list(vars(base).items()):
-            private = name.startswith("_") and name not in ("__init__", "__getitem__")
+            private = name.startswith("_") and name != "__getitem__"
+            if name == "__init__":  # a record's own checks nothing
+                private = is_dataclass(base) and not hasattr(base, "__post_init__")
             if private or hasattr(member, "__wrapped__"):
                 continue
             if inspect.isfunction(member):
-                setattr(base, name, _checked(member))
+                setattr(base, name, checked(member))
             elif isinstance(member, staticmethod):
-                setattr(base, name, staticmethod(_checked(member.__func__)))
+                setattr(base, name, staticmethod(checked(member.__func__)))
 
 
-def _checked(function: Function) -> Function:
+def checked(function: F) -> F:
+    """`function`, whose arguments are of the kinds that its signature says, and whose errors are typed."""
+
     @wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         positional, kinds = _signature(function)
         for name, value in chain(zip(positional(), args, strict=False), kwargs.items()):
-            if name in kinds and not kinds[name].accepts(value):
-                raise InvalidInputError(f"{name} must be {kinds[name].text}, got {told(value)}")
+            _check(name, value, kinds)
+            record: Any = type(value)
+            if record in _RECORDS:
+                for field, kind in _fields(record).items():
+                    _check(field, getattr(value, field), {field: kind})
         try:
             answer = function(*args, **kwargs)
         except WaferlineError:
@@ -78,7 +86,12 @@ def _checked(function: Function) -> Function:
             _admit_class(type(answer))
         return answer
 
-    return called
+    return called  # type: ignore[return-value]
+
+
+def _check(name: str, value: Any, kinds: Mapping[str, _Kind]) -> None:
+    if name in kinds and not kinds[name].accepts(value):
+        raise InvalidInputError(f"{name} must be {kinds[name].text}, got {told(value)}")
 
 
 def _misses(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], error: TypeError) -> bool:
@@ -98,9 +111,19 @@ def _signature(function: Any) -> tuple[Callable[[], Iterator[str]], dict[str, _K
     parameters = inspect.signature(function).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
-    scope = {**vars(typing), **vars(sys.modules[function.__module__])}
-    kinds = {p.name: _kind(_hint(p.annotation, scope)) for p in parameters if p.kind is not p.VAR_KEYWORD}
-    return lambda: chain(names, repeat(rest)), {name: kind for name, kind in kinds.items() if kind is not None}
+    hints = {p.name: p.annotation for p in parameters if p.kind is not p.VAR_KEYWORD}
+    return lambda: chain(names, repeat(rest)), _kinds(hints, function.__module__)
+
+
+@cache
+def _fields(record: Any) -> dict[str, _Kind]:
+    return _kinds({f.name: f.type for f in fields(record)}, record.__module__)
+
+
+def _kinds(hints: Mapping[str, Any], module: str) -> dict[str, _Kind]:
+    scope = {**vars(typing), **vars(sys.modules[module])}
+    kinds = {name: _kind(_hint(hint, scope)) for name, hint in hints.items()}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
 def _hint(annotation: Any, scope: Mapping[str, Any]) -> Any:

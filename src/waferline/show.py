@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from waferline.door import checked
 from waferline.encode import encode
 from waferline.errors import InvalidInputError
 from waferline.predict.result import Result
@@ -18,6 +19,7 @@ from waferline.text import number, told
 _RULE = 44  # characters that a title and its rule take
 
 
+@checked
 def table(headers: Sequence[str], rows: Iterable[Any]) -> None:
     """Print one table. A row is a sequence of cells, or a result, record or mapping of which `headers` names the fields.
 
@@ -32,6 +34,7 @@ def table(headers: Sequence[str], rows: Iterable[Any]) -> None:
     _print(Table("", columns, [[_text(v) for v in row] for row in cells]))
 
 
+@checked
 def info(title: Any = None, /, **fields: Any) -> None:
     """Print one block of fields, one a line, under its title; a result, record or mapping as `title` prints its own."""
     if title is not None and not isinstance(title, str):
@@ -44,6 +47,7 @@ def info(title: Any = None, /, **fields: Any) -> None:
         print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
 
 
+@checked
 def banner(text: str) -> None:
     """Print the heading of a section."""
     print(f"\n=== {text} ===")

@@ -303,10 +303,11 @@ def _check_degrees(spec: ModelSpec, device: Device, scenario: Scenario) -> None:
         return
     given = {name: getattr(scenario, name) for name in ("tp", "pp", "ep", "dp")}
     degrees = {name: degree(value, name) for name, value in given.items()}
-    if scenario.devices not in (None, "auto"):
+    is_open = isinstance(scenario.devices, str) and scenario.devices == "auto"
+    if scenario.devices is not None and not is_open:
         rest, others = _rest(device, scenario)
         degrees[rest] = degree(split(scenario.devices, others, rest), rest)
-    check_degrees(spec, device, _engine(device, scenario), degrees, is_open=scenario.devices == "auto")
+    check_degrees(spec, device, _engine(device, scenario), degrees, is_open=is_open)
 
 
 def _engine(device: Device, scenario: Scenario) -> Engine:

@@ -44,6 +44,6 @@ def _array(name: str, values: Any) -> npt.NDArray[Any]:
         array = np.asarray(values)
     except Exception:  # lists of different lengths, objects that raise
         array = np.asarray(None)
-    if array.dtype.kind not in "iufU" or np.ma.is_masked(values) or np.any(array != array):
+    if array.dtype.kind not in "iufU" or np.ma.is_masked(values) or hasattr(values, "units") or np.any(array != array):
         raise InvalidInputError(f"grid axis {name} must be numbers or texts, got {told(values)}")
     return array

@@ -7,6 +7,7 @@ import sys
 
 # page -> module whose build() writes it and answers with the paths
 PAGES = {
+    "lessons": "docs.blocks",
     "quantization": "docs.lessons.quantization",
     "catalogue": "docs.pages.catalogue",
     "wafer": "docs.pages.wafer",

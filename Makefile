@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit test-real smoke docs site bench fit evidence peers wheel clean
+.PHONY: demo test lint types unit test-real smoke docs pages bench fit evidence peers wheel clean
 
 $(BIN)/waferline: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("waferline needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -42,13 +42,15 @@ smoke: $(VENV)/.dev
 	build/smoke/env/bin/python -m pip install --quiet --disable-pip-version-check build/smoke/*.whl
 	tests/smoke.sh $(CURDIR)/build/smoke/env/bin/waferline
 
+# The site, in build/site: lessons are executed anew, a link that leads nowhere fails it, and what is built works offline.
 docs: $(VENV)/.dev
-	$(BIN)/python -m docs.build
-
-# The same pages as a site that works offline, in build/site; a link that leads nowhere fails it.
-site: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python -m docs.build lessons api
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Pages that are made from published rows and benchmarks: minutes, not seconds.
+pages: $(VENV)/.dev
+	$(BIN)/python -m docs.build
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 from docs.pages.markdown import DOCS
 from waferline.cli import run
 
-RUN = ("lessons", "guide")  # folders of such pages
+RUN = ("lessons", "guide", "reference")  # folders of such pages
 _BLOCK = re.compile(
     r"(?P<notes>(?:<!-- (?:exit|lines): .*? -->\n)*)```(?P<kind>console|python)\n(?P<body>.*?)```\n"
     r"(?P<printed>(?:\n?```text\n.*?```\n)?)",
@@ -66,7 +65,7 @@ def _answer(line: str, said: dict[str, str]) -> Iterator[str]:
 
 def _tidy(printed: str, said: dict[str, str]) -> str:
     """What a reader is shown, without the working folder and the lines of progress."""
-    lines = [line.rstrip() for line in printed.replace(os.getcwd(), ".").splitlines()]
+    lines = [line.rstrip() for line in printed.replace(str(Path.cwd()), ".").splitlines()]
     lines = [line for line in lines if not re.match(r"waferline: \w+ing \(\d+ s\)", line)]
     if "lines" in said:
         lines = [line for line in lines if re.search(said["lines"], line)]

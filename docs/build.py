@@ -17,6 +17,8 @@ PAGES = {
     "kernels": "docs.pages.kernels",
     "serving": "docs.pages.serving",
     "inputs": "docs.pages.inputs",
+    "api": "docs.pages.api",
+    "home": "docs.pages.home",
     "readme": "docs.pages.readme",
 }
 

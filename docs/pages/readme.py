@@ -35,7 +35,7 @@ def _demo() -> str:
     return "```\n$ waferline " + DEMO + "\n" + "\n".join(lines).strip() + "\n```"
 
 
-def _unseen() -> str:
+def unseen() -> str:
     """Engines on GPUs, with every row predicted by constants that saw nothing of its model, machine or lab."""
     kept = json.loads(LEFT_OUT.read_text(encoding="utf-8"))
     splits = {"model": "its model", "machine": "its machine", "lab": "who published it"}
@@ -65,7 +65,7 @@ def _accuracy() -> str:
         "Constants of engines and frameworks are fitted on rows among these, so the table says how well a few constants "
         f"describe thousands of rows. {overall()} No row is dropped: refusals carry a reason, and misses are in the card."
     )
-    return f"{_unseen()}\n\nThe same and all others, with constants as they ship:\n\n{table(columns, rows)}\n\n{after}"
+    return f"{unseen()}\n\nThe same and all others, with constants as they ship:\n\n{table(columns, rows)}\n\n{after}"
 
 
 # What the table calls each row of the benchmark, and what a peer that takes one scenario a call is beside it.

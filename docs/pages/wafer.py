@@ -216,7 +216,7 @@ INTRODUCTION = """# A wafer in a minute
 
 A wafer-scale processor is a mesh of several hundred thousand small cores, each with 48 KB of memory, and no memory
 outside. A model either lives in that memory (*wafer-resident*) or flows through it layer by layer (*weight streaming*).
-waferline predicts both. `make docs` generates this page: every figure in its tables is computed or read, none typed.
+waferline predicts both. `make pages` generates this page: every figure in its tables is computed or read, none typed.
 
 ```
 waferline predict llama-3-8b --on cs2 --strategy wafer-resident

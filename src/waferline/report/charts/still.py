@@ -12,6 +12,7 @@ from waferline.report.charts.theme import THEMES, Theme, symbol
 from waferline.text import cut
 
 _DPI = 100
+_MANY = 200  # points of a series
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X", "star": "*"}
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "waferline", "font.size": 9, "text.parse_math": False}
 
@@ -88,7 +89,8 @@ def _axis(axes: Any, axis: Axis, side: str, theme: Theme) -> None:
         return
     if axis.log:
         getattr(axes, f"set_{side}scale")("log")
-    numbers = EngFormatter(axis.unit, sep=" ") if axis.unit else FuncFormatter(lambda value, _: f"{value:,.6g}")
+    plain = FuncFormatter(lambda value, _: f"{value:,.6g}")
+    numbers = EngFormatter(axis.unit, sep=" ") if axis.unit or axis.log else plain
     mine.set_major_formatter(PercentFormatter(1.0, decimals=0) if axis.share else numbers)
     if axis.low is not None or axis.high is not None:
         getattr(axes, f"set_{side}lim")(axis.low, axis.high)
@@ -117,8 +119,10 @@ def _series(axes: Any, series: Series, panel: Panel, theme: Theme) -> None:
     elif series.kind == "points":
         if series.low is not None and series.high is not None:
             axes.vlines(series.x, series.low, series.high, color=theme.ink, linewidth=1)
-        axes.plot(series.x, series.y, linestyle="none", marker=_MARKERS[symbol(series.colour)], markersize=series.size * 0.75,
-                  color=colour, markeredgecolor=theme.ground, markeredgewidth=0.6, label=name)  # fmt: skip
+        many = len(series.x) > _MANY  # then single points matter less than where they are dense
+        axes.plot(series.x, series.y, linestyle="none", marker=_MARKERS[symbol(series.colour)],
+                  markersize=series.size * (0.55 if many else 0.75), color=colour, alpha=0.45 if many else 1.0,
+                  markeredgecolor=theme.ground, markeredgewidth=0.2 if many else 0.6, label=name)  # fmt: skip
     else:
         style = "steps-post" if series.kind == "steps" else "default"
         axes.plot(series.x, series.y, color=colour, linewidth=1.6, linestyle="--" if series.dashed else "-",

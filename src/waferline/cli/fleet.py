@@ -8,7 +8,7 @@ import typer
 
 from waferline.cli.options import Json
 from waferline.cli.output import emit
-from waferline.cli.simulate_serving import rate as rate_of
+from waferline.cli.traffic import rate as rate_of
 
 
 def fleet(

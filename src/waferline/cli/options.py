@@ -58,6 +58,14 @@ def completing(module: str, function: str) -> Callable[[str], list[str]]:
     return complete
 
 
+def names(option: str, text: str | None) -> list[str | None]:
+    """Names separated by commas; None, which is the usual one, where nobody says."""
+    found: list[str | None] = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if text is not None and not found:
+        raise typer.BadParameter("names nothing; separate several by commas", param_hint=option)
+    return found or [None]
+
+
 def machine(name: str) -> object:
     """What `--on` means: the measured machine at hand for `this`, else the name or path as it is."""
     if name != "this":

@@ -9,22 +9,23 @@ import numpy as np
 from waferline.report.table import Block, Column, Table
 from waferline.text import dollars, metric, number, percent
 from waferline.traffic.planning.here import Runs
-from waferline.traffic.planning.plan import Finalist, Plan
+from waferline.traffic.planning.plan import Plan
+from waferline.traffic.planning.trial import Trial
 
 _COLUMNS = (
-    "", Column("machine"), Column("format"), Column("tp", "d"), Column("pp", "d"), Column("ep", "d"),
-    Column("replicas", "d"), Column("devices", "d"), Column("$/h", dollars), Column("TTFT p99", unit="s"),
+    "", Column("machine"), Column("format"), Column("KV"), Column("tp", "d"), Column("pp", "d"), Column("ep", "d"),
+    Column("dp", "d"), Column("replicas", "d"), Column("devices", "d"), Column("$/h", dollars), Column("TTFT p99", unit="s"),
     Column("TPOT p99", unit="s"), Column("holds with", percent), Column("bound by"),
 )  # fmt: skip
 
 
 def plan_report(plan: Plan) -> Iterator[Block]:
     """The plan and its runner-up, what binds and what would change it, and the lines that start it."""
-    rows = [_row(name, f) for name, f in (("plan", plan.best), ("runner-up", plan.runner_up)) if f is not None]
+    rows = [_row(name, t) for name, t in (("plan", plan.best), ("runner-up", plan.runner_up)) if t is not None]
     if rows:
-        yield Table(f"{plan.model}: {plan.tried} candidates", _COLUMNS, rows)
+        yield Table(f"{plan.model}: {plan.candidates} candidates, {len(plan.tried)} simulated", _COLUMNS, rows)
     if plan.best is None:
-        yield f"{plan.model}: none of {plan.tried} candidates holds the goals", "title"
+        yield f"{plan.model}: none of {plan.candidates} candidates holds the goals", "title"
         yield f"nearest: {plan.nearest}"
     else:
         place = plan.place()
@@ -35,20 +36,27 @@ def plan_report(plan: Plan) -> Iterator[Block]:
                 f"energy of a request: {metric(joules, 'J')} of the facility (PUE {place['pue']:g}), "
                 f"{grams:.3g} g of CO2 equivalent ({plan.region})"
             )
+        if chosen := plan.best.to_json()["options"]:
+            yield f"options of the engine: {', '.join(f'{name} {value}' for name, value in chosen.items())}"
     for change in plan.changes:
-        yield f"would change it: {change}"
+        yield f"{_WORDS[change.kind]}: {change.text}"
     for name, line in plan.commands.items():
         yield f"{name}: {line}"
     for who, why in plan.refused.items():
         yield f"refused {who}: {why}", "note"
 
 
-def _row(name: str, f: Finalist) -> tuple[object, ...]:
-    c = f.candidate
+_WORDS = {
+    "slack": "room", "rate": "room", "price": "the runner-up wins", "flip": "the runner-up wins", "goal": "cheaper with",
+}  # fmt: skip
+
+
+def _row(name: str, t: Trial) -> tuple[object, ...]:
+    c = t.candidate
     usd = c.usd_per_h if np.isfinite(c.usd_per_h) else None
-    seen = (f.values.get("ttft_p99_s"), f.values.get("tpot_p99_s"))
-    degrees = (c.tp, c.pp, c.ep, c.replicas, c.devices)
-    return (name, c.device.name, c.precision, *degrees, usd, *seen, f.probability, f.binding)
+    seen = (t.values.get("ttft_p99_s"), t.values.get("tpot_p99_s"))
+    degrees = (c.tp, c.pp, c.ep, c.dp, c.replicas, c.devices)
+    return (name, c.device.name, c.precision, c.kv or "-", *degrees, usd, *seen, t.probability, t.binding)
 
 
 def runs_report(runs: Runs) -> Iterator[Block]:

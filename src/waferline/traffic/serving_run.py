@@ -68,7 +68,7 @@ def run_of(
     capacity: float | None,
 ) -> ServingRun:
     """Numbers of a run of a fleet, from the requests' fates and what the replicas counted."""
-    columns = _per_request(requests, scheduler)
+    columns = latencies(requests, scheduler)
     several = requests.output > 1
     end, start = float(requests.last.max()), float(requests.arrival.min())
     duration = max(end - start, 1e-12)
@@ -113,7 +113,7 @@ def run_of(
     return ServingRun(values, samples, columns, answer, scheduler, verdict)
 
 
-def _per_request(requests: Requests, scheduler: Scheduler) -> dict[str, AnyArray]:
+def latencies(requests: Requests, scheduler: Scheduler) -> dict[str, AnyArray]:
     """Latencies of every request as its client sees them."""
     client = scheduler.client
     ttft = client.before_s + requests.first - requests.arrival + client.token_s

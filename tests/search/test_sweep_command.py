@@ -182,6 +182,22 @@ fields: [itl_s, step_time_s, bottleneck]
     assert all(np.isnan(r["itl_s"]) == (r["phase"] == "train") == (r["bottleneck"] != "") for r in rows)
 
 
+def test_what_a_sweep_asserts_is_held_against_its_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "p.parquet"
+    study = _study(tmp_path, STUDY + "assert: [tpot<=10s, some ttft<=1us, batch<=3, energy>=0]\n")
+    assert run(["sweep", study, "--out", str(out), "--json"]) == 3
+    held = {v["text"]: v for v in json.loads(capsys.readouterr().out)["asserted"]}
+    assert [v["holds"] for v in held.values()] == [True, False, False, True]
+    rows = [row for row in pq.read_table(out).to_pylist() if row["feasible"]]
+    assert held["batch<=3"]["points"] == len(rows) and held["batch<=3"]["misses"] == sum(r["batch"] > 3 for r in rows)
+    assert held["batch<=3"]["first"]["batch"] == 4 and "energy_j_per_token" in rows[0]
+    assert run(["sweep", _study(tmp_path, STUDY + "assert: [tpot<=10s]\n"), "--out", str(out)]) == 0
+    assert "holds: tpot<=10s" in capsys.readouterr().out
+    for bad, word in (("[tpot=3]", "form"), ("[speed<=3]", "speed"), ("[tpot<=3GB]", "second"), ("{a: 1}", "assert")):
+        assert run(["sweep", _study(tmp_path, STUDY + f"assert: {bad}\n"), "--out", str(out)]) == 2
+        assert word in capsys.readouterr().err
+
+
 def test_a_sweep_that_is_all_refused_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "p.parquet"
     text = STUDY.replace("[fp16, int4]", "[fp8]").replace("[l4, a100]", "[a100]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ def sweep(
     Finished parts are kept beside OUT; the same command after an interruption goes on with the rest.
     """
     from waferline.files import alone
+    from waferline.search.assertion import asserted
     from waferline.search.pairs import pairs_of, tried
     from waferline.search.study_file import read_sweep
     from waferline.search.workers import workers_of
@@ -43,16 +45,23 @@ def sweep(
             answered = tried(todo, pairs, advance)
         with workers_of(workers, cluster) as executor:
             rows = _solve(todo, answered, out, executor) if answered.choices else 0
-    result = {"out": str(out) if rows else None, "rows": rows, "refused": answered.refused}
+    verdicts = asserted(out, todo.assertions) if rows and todo.assertions else []
+    result = {"out": str(out) if rows else None, "rows": rows, "asserted": [asdict(v) for v in verdicts],
+              "refused": answered.refused}  # fmt: skip
 
     def lines() -> Iterator[str]:
         yield f"{rows:,} points in {out}" if rows else "every pair was refused: nothing was written"
         for why in dict.fromkeys(answered.refused.values()):  # one reason often meets many
             who = [name for name, reason in answered.refused.items() if reason == why]
             yield f"refused {who[0]}{f' and {len(who) - 1} more' if len(who) > 1 else ''}: {why}"
+        for v in verdicts:
+            at = ", ".join(f"{name} {value}" for name, value in (v.first or {}).items())
+            yield (
+                f"holds: {v.text}" if v.holds else f"FAILS: {v.text} ({v.misses:,} of {v.points:,} points; first: {at})"
+            )
 
     emit(as_json, result, lines)
-    if not rows:
+    if not rows or not all(v.holds for v in verdicts):
         raise typer.Exit(3)
 
 

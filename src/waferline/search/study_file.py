@@ -15,6 +15,7 @@ from waferline.catalog.yaml_file import read_file
 from waferline.errors import FileFormatError, nearest
 from waferline.predict.profile import Profile, load_profile
 from waferline.predict.scenario import Scenario
+from waferline.search.assertion import Assertion
 
 # Fields of a scenario that are solved as arrays; every other one is a choice, solved value by value.
 NUMBERS = (
@@ -33,7 +34,7 @@ CHOICES = tuple(
     f.name for f in fields(Scenario) if f.name not in {*NUMBERS, "model", "machine", "profile", "intervals"}
 )
 _DEGREES = ("tp", "pp", "ep", "dp", "devices")
-KEYS = ("models", "machines", "axes", "fields", "profile", *NUMBERS, *CHOICES)
+KEYS = ("models", "machines", "axes", "fields", "assert", "profile", *NUMBERS, *CHOICES)
 # What is written when a sweep names no fields, by phase.
 DEFAULT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "serve": (
@@ -62,6 +63,7 @@ class Sweep:
     fixed: Mapping[str, Any] = field(default_factory=dict)  # fields of the scenario that all points share
     fields: tuple[str, ...] = DEFAULT_FIELDS["serve"]
     profile: Profile | None = None
+    assertions: tuple[Assertion, ...] = ()
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """Every combination of the choices, in the order of the file."""
@@ -95,13 +97,16 @@ def read_sweep(path: str | Path) -> Sweep:
     profile = data.get("profile")
     if profile is not None and not isinstance(profile, str):
         raise FileFormatError(f"'profile' is the path of a file, got {profile!r}", where=where)
+    chosen = _names(data.get("fields", usual), "fields", where)
+    asserts = tuple(Assertion.of(text) for text in _names(data["assert"], "assert", where)) if "assert" in data else ()
     return Sweep(
         models=_names(data["models"], "models", where),
         machines=_names(data["machines"], "machines", where),
         numbers={name: np.asarray(values) for name, values in axes.items() if name in NUMBERS},
         choices={name: tuple(dict.fromkeys(values)) for name, values in axes.items() if name in CHOICES},
         fixed=fixed,
-        fields=_names(data.get("fields", usual), "fields", where),
+        fields=tuple(dict.fromkeys((*chosen, *(n for one in asserts if (n := one.column(chosen)) not in axes)))),
+        assertions=asserts,
         profile=None if profile is None else load_profile(profile),
     )
 

@@ -46,6 +46,9 @@ def serving(
     autoscale: Annotated[
         str | None, typer.Option("--autoscale", help="LEAST..MOST replicas: 1..8,target=32,start=60s.")
     ] = None,
+    offload: options.Offload = None,
+    host: options.Host = None,
+    with_: options.With = None,
     engine: options.Engine = None,
     profile: options.Profile = None,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file with a row for every request.")] = None,
@@ -71,6 +74,9 @@ def serving(
         pp=pp,
         ep=ep,
         dp=replicas,
+        offload=offload,
+        host=None if host is None else options.machine(host),
+        techniques=with_,
         engine=engine,
         profile=profile,
     )

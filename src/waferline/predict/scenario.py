@@ -181,7 +181,7 @@ def run(scenario: Scenario) -> Answer:
     Raises: UnknownNameError, FileFormatError, InvalidInputError (also for a field that the answer would not read, and for
     degrees that the model cannot be cut into), UnsupportedError, DoesNotFitError.
     """
-    scenario = _with_offload(scenario)
+    scenario = with_offload(scenario)
     # Refuses a shape or an assumption that it would not read.
     spec = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
     scenario, device = replace(scenario, model=spec, input_shape=None, assume=None), load_hardware(scenario.machine)
@@ -213,7 +213,7 @@ def run(scenario: Scenario) -> Answer:
     return replace(answer, notes=(*notes, *taken, *bought, *spec.notes, *seen, *answer.notes))
 
 
-def _with_offload(scenario: Scenario) -> Scenario:
+def with_offload(scenario: Scenario) -> Scenario:
     """`offload:...` among techniques is the field of that name. Raises: InvalidInputError where both are given."""
     if scenario.techniques is None:
         return scenario

@@ -24,7 +24,7 @@ from waferline.predict.phase import INTERVALS, Phase, per_token, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Fields
 from waferline.predict.roofline import machine_for
-from waferline.predict.techniques import Applied, Setting, Step
+from waferline.predict.techniques import Applied, Setting, Step, changed
 from waferline.remember import by_identity
 from waferline.workloads.lower import lower_decode, lower_prefill, prompt_of
 from waferline.workloads.operator import Operator
@@ -61,7 +61,7 @@ class ServingCase:
         """What of the model a host holds and runs."""
         if self.beside is None:
             return AT_HOME
-        return self.beside.away(lambda p: self._footprint(precision, a, p, None), ceil(a["batch_size"] / a["dp"]))
+        return self.beside.away(lambda p: self.holds(precision, a, p, None), ceil(a["batch_size"] / a["dp"]))
 
     def _placed(
         self, operators: Iterable[Operator], precision: Precision, a: Arguments, batch: Floats, keep: bool
@@ -132,19 +132,13 @@ class ServingCase:
     ) -> Step:
         """The pass as the techniques leave it, in the order in which they were asked for."""
         step = Step(list(operators), float(sum(b.count for b in self.model.blocks)))
-        if self.techniques:
-            setting = self._setting(precision, a, local)
-            for one in self.techniques:
-                change = getattr(one.technique, phase)
-                step = step if change is None else change(step, setting, one.given)
-        return step
+        return changed(self.techniques, phase, step, self._setting(precision, a, local)) if self.techniques else step
 
     def _setting(self, precision: Precision, a: Arguments, local: Floats) -> Setting:
         prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
         middle = prompt + (a["output_len"] + 1.0) / 2.0
-        return Setting(
-            self.model, self.device, self.engine.name, precision, parallel_of(a), local, prompt, middle, memory
-        )
+        fixed = (self.model, self.device, self.engine.name, precision, parallel_of(a))
+        return Setting(*fixed, local, prompt, middle, memory, self._cached(a))
 
     def check_techniques(self) -> None:
         """Raises: InvalidInputError for techniques that this model or this placement cannot take."""
@@ -201,7 +195,7 @@ class ServingCase:
 
     def _memory(self, precision: Precision, a: Arguments, parallel: Parallel) -> dict[str, Any]:
         host = None if self.beside is None else self.beside.host
-        held = self._footprint(precision, a, self.away(precision, a), host)
+        held = self.holds(precision, a, self.away(precision, a), host)
         there = {} if self.beside is None else self.beside.memory(held)
         return there | {
             "feasible": ceil(a["batch_size"] / parallel.dp) <= held.most_sequences,
@@ -218,7 +212,8 @@ class ServingCase:
             "capacity_bytes": self.device.capacity_bytes,
         }
 
-    def _footprint(self, precision: Precision, a: Arguments, away: Placement, host: Device | None) -> Footprint:
+    def holds(self, precision: Precision, a: Arguments, away: Placement, host: Device | None) -> Footprint:
+        """What a device holds of `a`'s sequences, and what it has room for."""
         parallel = parallel_of(a)
         prompt, memory = prompt_of(self.model, a["seq_len"], inputs_of(a))
         tokens = prompt + a["output_len"]

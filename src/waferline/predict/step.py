@@ -7,7 +7,7 @@ A simulator asks millions of times, so the three sums are tabulated once (`StepM
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,16 @@ from waferline.arrays import FloatArray, Floats
 from waferline.elementwise import maximum, minimum
 from waferline.errors import UnsupportedError
 from waferline.formats import Precision
+from waferline.predict.beside import Beside
 from waferline.predict.engine import HOST_SEQUENCES
 from waferline.predict.memory import resident_bytes
 from waferline.predict.phase import Runner
 from waferline.predict.roofline import machine_for, time_operator
 from waferline.predict.serving_case import ServingCase
+from waferline.predict.techniques import Applied, Setting, Step, changed
 from waferline.workloads.lower import SEQUENCE_KINDS, lower_decode, lower_prefill, lower_rows
 from waferline.workloads.operator import Operator
+from waferline.workloads.placement import AT_HOME, Placement
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
 from waferline.workloads.step_tables import StepTables
@@ -43,29 +46,72 @@ class StepModel:
     parallel: Parallel
     runner: Runner
     graphed: int = 0  # prompts of up to so many rows run inside graphs, as decodes do
-    graphs: tuple[int, ...] | None = (
-        None  # decodes that do; larger batches run without. None: `GRAPH_SIZES`, and all do
-    )
+    # Decodes that do; larger batches run without. None: `GRAPH_SIZES`, and all do.
+    graphs: tuple[int, ...] | None = None
+    techniques: tuple[Applied, ...] = ()
+    beside: Beside | None = None
+    away: Placement = AT_HOME
 
     @staticmethod
     def of(
-        case: ServingCase, label: str, parallel: Parallel, graphed: int = 0, graphs: tuple[int, ...] | None = None
+        case: ServingCase,
+        label: str,
+        parallel: Parallel,
+        graphed: int = 0,
+        graphs: tuple[int, ...] | None = None,
+        away: Placement = AT_HOME,
     ) -> StepModel:
-        """Raises: UnsupportedError for pipelines and for models with an encoder, whose steps are not single passes."""
+        """away: what the host of the case holds. Raises: UnsupportedError for pipelines and for models with an encoder, whose steps
+        are not single passes, and for techniques that steps cannot be tabulated with."""
         if np.any(np.asarray(parallel.pp) != 1.0):
             raise UnsupportedError("steps of a pipeline are not simulated", hint="use tp")
         if case.model.encoder:
             raise UnsupportedError(f"{case.model.name} has an encoder: its steps are not simulated")
+        for one in case.techniques:
+            if one.technique.unserved:
+                raise UnsupportedError(f"{one.name} is not simulated with requests: {one.technique.unserved}")
         runner = Runner(machine_for(case.device, case.engine.kernels), case.engine.running_on(case.device))
-        return StepModel(case.model, case.precision(label), parallel, runner, graphed, graphs)
+        fixed = (case.model, case.precision(label), parallel, runner, graphed, graphs)
+        return StepModel(*fixed, case.techniques, case.beside, away)
+
+    @property
+    def positions(self) -> float:
+        """Rows that a decode puts into a step: the tokens it verifies."""
+        return float(max((t.cycle(one.given)[0] for one in self.techniques if (t := one.technique).cycle), default=1.0))
+
+    def _changed(
+        self, operators: Iterable[Operator], *, decode: bool, batch: Floats, cached: Floats, tokens: Floats
+    ) -> Step:
+        """A pass with `tokens` after `cached` ones as the techniques leave it; whole cycles are changed with their attention."""
+        step = Step(list(operators), float(sum(b.count for b in self.model.blocks)))
+        if not self.techniques:
+            return step
+        fixed = (self.model, self.runner.machine.device, self.runner.engine.name, self.precision, self.parallel)
+        whole = any(op.kind in SEQUENCE_KINDS for op in step.operators)
+        served = [one for one in self.techniques if one.technique.server is None]  # the others are the scheduler's
+        asked = [one for one in served if whole or one.technique.cycle is None]
+        return changed(
+            asked,
+            "decode" if decode else "prefill",
+            step,
+            Setting(*fixed, batch, cached + tokens, cached + tokens, 0.0, cached),
+        )
 
     def _seconds(self, operators: Iterable[Operator], *, decode: bool) -> tuple[Floats, float]:
         """Seconds of operators inside the engine, and how many kernels they are."""
-        kernels, total = 0.0, np.asarray(0.0)
-        resident = resident_bytes(self.model, self.precision, self.parallel)
+        kernels, total, here, host = 0.0, np.asarray(0.0), self.runner, None
+        if self.beside is not None:
+            operators = self.beside.placed(operators, self.away)
+            host = self.beside.runner(here.engine, self.away, 1.0)
+            here, host = (
+                replace(here, engine=host.without_graph(here.engine)),
+                replace(host, engine=host.without_graph(host.engine)),
+            )
+        resident = resident_bytes(self.model, self.precision, self.parallel, self.away)
         for op in operators:
-            timed = time_operator(op, self.runner.machine, resident_bytes=resident)
-            total = total + op.count * self.runner.seconds(timed, decode=decode)
+            runner = here if host is None or op.place != "host" else host
+            timed = time_operator(op, runner.machine, resident_bytes=resident if runner is here else np.inf)
+            total = total + op.count * runner.seconds(timed, decode=decode)
             kernels += float(np.max(op.count))
         return total, kernels
 
@@ -73,11 +119,11 @@ class StepModel:
         """A pass without attention, host included (but for what each decode adds)."""
         shared: dict[str, Any] = {"precision": self.precision, "parallel": self.parallel}
         operators = lower_rows(self.model, rows=rows, logits=logits, decode=decode, **shared)
-        seconds, kernels = self._seconds(operators, decode=decode)
-        layers = float(sum(b.count for b in self.model.blocks))
-        experts = float(sum(np.max(op.count) for op in operators if op.kind == "moe"))
+        step = self._changed(operators, decode=decode, batch=rows, cached=0.0, tokens=rows)
+        seconds, kernels = self._seconds(step.operators, decode=decode)
+        experts = float(sum(np.max(op.count) for op in step.operators if op.kind == "moe"))
         return seconds + self.runner.engine.host_s(
-            layers=layers, kernels=kernels + layers, expert_layers=experts, sequences=0.0
+            layers=step.layers, kernels=kernels + step.layers, expert_layers=experts, sequences=0.0
         )
 
     def mixed_s(self, rows: Floats, logits: Floats) -> Floats:
@@ -88,6 +134,7 @@ class StepModel:
 
     def alone_s(self, sequences: Floats) -> Floats:
         """A pass of `sequences` decodes and nothing else, without attention."""
+        sequences = np.asarray(sequences) * self.positions
         inside = self.rows_s(*(2 * [padded(sequences, self.graphs or GRAPH_SIZES)]), decode=True)
         if self.graphs is None:
             return inside
@@ -95,18 +142,21 @@ class StepModel:
         return np.where(np.asarray(sequences) <= self.graphs[-1], inside, eager)
 
     def decode_s(self, sequences: Floats, context: Floats) -> Floats:
-        """Attention of `sequences` decodes at a mean context."""
+        """Attention of `sequences` decodes at a mean context, and the drafting of what they verify."""
         ops = lower_decode(
             self.model, batch=sequences, context=context, precision=self.precision, parallel=self.parallel
         )
-        return self._seconds([op for op in ops if op.kind in SEQUENCE_KINDS], decode=True)[0]
+        step = self._changed(ops, decode=True, batch=sequences, cached=0.0, tokens=context)
+        own = [op for op in step.operators if op.kind in SEQUENCE_KINDS or op.name.startswith("draft.")]
+        return self._seconds(own, decode=True)[0] + step.host_s
 
     def chunk_s(self, tokens: Floats, cached: Floats) -> Floats:
         """Attention of a chunk of a prompt that follows `cached` tokens."""
         ops = lower_prefill(
             self.model, batch=1, prompt=tokens, cached=cached, precision=self.precision, parallel=self.parallel
         )
-        return self._seconds([op for op in ops if op.kind in SEQUENCE_KINDS], decode=False)[0]
+        step = self._changed(ops, decode=False, batch=1.0, cached=cached, tokens=tokens)
+        return self._seconds([op for op in step.operators if op.kind in SEQUENCE_KINDS], decode=False)[0]
 
     def step_s(self, sequences: Floats, context: Floats, tokens: Floats, cached: Floats) -> Floats:
         """A step of `sequences` decodes at a mean `context` with a chunk of `tokens` after `cached`; either may be none.
@@ -116,13 +166,17 @@ class StepModel:
         host = self.runner.engine.sequence_s * minimum(sequences, HOST_SEQUENCES)
         some = maximum(sequences, 1.0)
         alone = self.alone_s(some)
-        mixed = self.mixed_s(maximum(sequences + tokens, 1.0), sequences + 1.0)
+        verified = sequences * self.positions
+        mixed = self.mixed_s(maximum(verified + tokens, 1.0), verified + 1.0)
         attention = np.where(sequences > 0.0, self.decode_s(some, maximum(context, 1.0)), 0.0)
         chunk = np.where(tokens > 0.0, self.chunk_s(maximum(tokens, 1.0), cached), 0.0)
         return np.where(tokens > 0.0, mixed + chunk, alone) + attention + host
 
     def tables(self, most_sequences: int, most_rows: int, longest: int) -> StepTables:
-        """Tables for up to `most_sequences` decodes, `most_rows` rows and contexts of `longest` tokens."""
+        """Tables for up to `most_sequences` decodes, `most_rows` rows and contexts of `longest` tokens.
+
+        A decode is `positions` rows; with techniques, what a batch shares counts every row of a step as a sequence of its own.
+        """
         rows = np.arange(1.0, most_rows + 1.0)
         decodes = np.arange(1.0, most_sequences + 1.0)
         knots = _counts(most_rows)
@@ -131,7 +185,8 @@ class StepModel:
         contexts = np.unique(np.round(np.geomspace(1.0, max(longest, 2), _LENGTHS)))
         graph = np.asarray(self.alone_s(few))
         mixed = self.mixed_s(knots, 1.0)
-        heads = np.asarray(self.rows_s(1.0, few, decode=False)) - self.rows_s(1.0, 1.0, decode=False)
+        ends = (few - 1.0) * self.positions + 1.0  # of the decodes of a step, and of a prompt
+        heads = np.asarray(self.rows_s(1.0, ends, decode=False)) - self.rows_s(1.0, 1.0, decode=False)
         cached = np.concatenate([[0.0], contexts[1:]])
         return StepTables(
             rows_s=np.concatenate([[0.0], np.interp(rows, knots, np.broadcast_to(mixed, knots.shape))]),

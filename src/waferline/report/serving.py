@@ -47,6 +47,8 @@ def serving_report(outcome: ServingRun) -> Iterator[Block]:
     yield f"{answer.model.title} on {answer.device.title}{f' × {devices}' if devices > 1 else ''}", "title"
     about = answer.result.about
     yield f"{about['precision']}; engine {about['engine']}; {outcome.how}", "note"
+    if "techniques" in about:
+        yield f"with {about['techniques']}", "note"
     yield ""
     grown = _GROWN if outcome.verdict == "overloaded" else ()
     rows = [

@@ -22,6 +22,7 @@ from waferline.simulate.serving.trace import SEEN, read_trace
 from waferline.simulate.serving.traffic import Traffic
 from waferline.traffic.options import ServerOptions
 from waferline.traffic.serve import prepared, sent
+from waferline.traffic.techniques import with_techniques
 from waferline.workloads.step_tables import StepTables
 
 _LEVELS = (10, 50, 90)  # percentiles that are compared
@@ -88,7 +89,7 @@ def calibrate(scenario: Scenario, path: str | Path, options: ServerOptions | Non
     trace = read_trace(path)
     if any(name not in trace for name in SEEN):
         raise FileFormatError("no latencies to compare with", where=str(path), hint="columns " + " and ".join(SEEN))
-    options = (options or ServerOptions()).checked()
+    scenario, options = with_techniques(scenario, options)
     measured = _levels(trace["ttft_s"], trace["e2e_s"], trace["output_tokens"])
     base, step_s, client = _simulated(scenario, trace, options, "", 0.0)
     names = [*_PARTS, "client", "cache"]

@@ -89,11 +89,15 @@ class ServerOptions:
     policy: a variant of the engine's scheduler (`catalog/schedulers.yaml`). slo: goals as in `slo.goals_of`. router: one of
     `ROUTERS`, over the scenario's `dp` replicas. prefill_replicas: so many more that only read prompts; those of `dp` then only
     generate, and caches move over `kv_link` (bytes a second of one device; None is the machine's link between nodes).
+    chunked: prompts are cut, and share steps with decodes, whatever the engine does. hit: the share of every prompt that is one
+    text for all, read once by each replica.
     """
 
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     prefix_caching: bool | None = None
+    chunked: bool = False
+    hit: float = 0.0
     policy: str | None = None
     slo: str | None = None
     router: str | None = None

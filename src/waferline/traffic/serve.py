@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from waferline.errors import DoesNotFitError, InvalidInputError
+from waferline.predict.beside import beside
 from waferline.predict.chosen_precision import choose_precision
 from waferline.predict.engine import get_engine
 from waferline.predict.scenario import Answer, Scenario, run
 from waferline.predict.serving import engine_of
 from waferline.predict.serving_case import serving_case
+from waferline.predict.techniques import applied
+from waferline.simulate.serving.paths import alike
 from waferline.simulate.serving.state import Plan, Requests
 from waferline.simulate.serving.traffic import Traffic, one_number
 from waferline.traffic.options import MOST_REPLICAS, ServerOptions
 from waferline.traffic.server import Server, plan_of, server_of
 from waferline.traffic.serving_run import ServingRun, run_of
 from waferline.traffic.slo import goals_of
+from waferline.traffic.techniques import with_techniques
 from waferline.traffic.verdict import capacity_request_per_s
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
@@ -25,6 +29,7 @@ from waferline.workloads.spec import Transformer
 # Fields of a scenario that a simulated server reads.
 READS = frozenset(
     {"precision", "kv", "devices", "tp", "pp", "ep", "dp", "engine", "profile", "memory", "memory_share", "assume"}
+    | {"techniques", "offload", "host"}
 )
 MOST_OUTPUT = 10_000_000_000  # tokens of a run: some minutes
 
@@ -47,7 +52,7 @@ def simulate_serving(scenario: Scenario, traffic: Traffic, options: ServerOption
     Raises: as `run`; InvalidInputError for a field that is not read (`READS` are; the traffic says prompts, outputs and load);
     DoesNotFitError where a request fits no empty memory. `scenario.intervals` False leaves the capacity out, which takes a run.
     """
-    options = (options or ServerOptions()).checked()
+    scenario, options = with_techniques(scenario, options)
     traffic, goals = traffic.checked(), goals_of(options.slo) if options.slo is not None else ()
     requests = sent(traffic, options)
     ready = prepared(scenario, requests, options)
@@ -65,6 +70,10 @@ def sent(traffic: Traffic, options: ServerOptions) -> Requests:
     requests = traffic.sent()
     if (tokens := int(requests.output.sum())) > MOST_OUTPUT:
         raise InvalidInputError(f"{tokens:,} output tokens in all are more than {MOST_OUTPUT:,}")
+    if options.hit:
+        if requests.node.size:
+            raise InvalidInputError("prefix-cache would not be read: the traffic says what prompts share")
+        requests = requests._replace(**alike(requests.prompt, options.hit))
     if options.prefix_caching is False:
         requests = requests._replace(node_from=np.zeros_like(requests.node_from), node=requests.node[:0])
     return requests
@@ -89,7 +98,9 @@ def prepared(scenario: Scenario, requests: Requests, options: ServerOptions) -> 
         answer.device, answer.model, str(answer.result.about["engine"]), scenario.profile, scenario.memory_share
     )
     precision, _ = choose_precision(answer.model, answer.device, scenario.precision, scenario.kv)
-    case = serving_case(answer.model, answer.device, engine, scenario.kv, "static", False)
+    left = beside(answer.model, answer.device, engine, scenario.offload, scenario.host)
+    with_ = applied(scenario.techniques)
+    case = serving_case(answer.model, answer.device, engine, scenario.kv, "static", False, left, with_)
     server = server_of(case, str(precision), parallel, options, int(np.max(requests.prompt + requests.output)))
     plan = plan_of(options, server.scheduler, case, scaled, failures)
     devices = int(answer.result["devices"]) // one * replicas

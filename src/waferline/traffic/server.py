@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray
+from waferline.elementwise import maximum
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.formats import Precision
-from waferline.predict.memory import Asked, footprint, kv_cache_bytes
-from waferline.predict.serving_case import ServingCase
+from waferline.predict.memory import kv_cache_bytes
+from waferline.predict.serving_case import Arguments, ServingCase
 from waferline.predict.step import StepModel
 from waferline.simulate.serving.loop import serve
 from waferline.simulate.serving.state import (
@@ -27,6 +28,7 @@ from waferline.simulate.serving.state import (
 )  # fmt: skip
 from waferline.traffic.options import Autoscale, Failure, ServerOptions
 from waferline.traffic.scheduler import Scheduler, scheduler_of
+from waferline.workloads.placement import Placement
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
 from waferline.workloads.step_tables import StepTables
@@ -117,29 +119,50 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     rules = scheduler.on(
         case.engine, case.device, sequences=options.max_num_seqs, tokens=options.max_num_batched_tokens
     )
+    positions, gain = _cycle(case)
+    if options.chunked:
+        rules = rules._replace(chunked=True, mixed=True, decodes_first=True)
+    rules = rules._replace(positions=positions, gain=gain, max_tokens=max(rules.max_tokens, positions))
     if not rules.chunked:  # a prompt that is read whole needs a step that takes it: such engines are started so
         rules = rules._replace(max_tokens=max(rules.max_tokens, longest))
     if stages > 1 and scheduler.pipelined:
         link = case.device.link("scale-up") or case.device.link("scale-out")
         hop = 0.0 if link is None else case.model.hidden_size * _ACTIVATION_BYTES / link.bandwidth_bytes_per_s
         rules = rules._replace(stages=stages, hop_s=hop)
-    memory = _memory(case, label, parallel, scheduler.block)
+    away = case.away(case.precision(label), _one(parallel, longest))
+    memory = _memory(case, label, parallel, scheduler.block, away)
     fitting = int(memory.capacity // max(memory.full * scheduler.block + memory.state, 1.0)) + 1
     rules = rules._replace(max_sequences=max(min(rules.max_sequences, fitting), 1))
-    most_rows = rules.max_tokens + (rules.max_sequences if rules.mixed else 0)
+    most_rows = rules.max_tokens + (rules.max_sequences * positions if rules.mixed else 0)
     one_stage = Parallel.of(tp=parallel.tp, ep=parallel.ep)
-    model = StepModel.of(case, label, one_stage, scheduler.graphed, scheduler.graphs(case.device))
+    model = StepModel.of(case, label, one_stage, scheduler.graphed, scheduler.graphs(case.device), away)
     steps = model.tables(rules.max_sequences, max(most_rows, 2), longest)
     return Server(scheduler, rules, memory, steps)
 
 
-def _memory(case: ServingCase, label: str, parallel: Parallel, block: int) -> Memory:
-    """What one device has for the KV cache, and what a sequence takes of it."""
-    precision, engine = case.precision(label), case.engine
-    held = footprint(case.model, case.device, engine, precision, Asked(1.0, 1.0, 1.0, 1.0), parallel)
-    stages = float(np.max(parallel.pp))
+def _cycle(case: ServingCase) -> tuple[int, float]:
+    """Rows of a decode and tokens that it yields. Raises: InvalidInputError where several techniques draft."""
+    found = [one.technique.cycle(one.given) for one in case.techniques if one.technique.cycle]
+    if len(found) > 1:
+        raise InvalidInputError("several techniques draft tokens: requests are simulated with one")
+    return (round(found[0][0]), float(found[0][1])) if found else (1, 1.0)
+
+
+def _one(parallel: Parallel, tokens: int) -> Arguments:
+    """One sequence of so many tokens on a replica."""
+    degrees = {"tp": parallel.tp, "pp": parallel.pp, "ep": parallel.ep, "dp": 1.0}
+    return {"batch_size": 1.0, "seq_len": float(tokens), "output_len": 0.0, **degrees}
+
+
+def _memory(case: ServingCase, label: str, parallel: Parallel, block: int, away: Placement) -> Memory:
+    """What one device has for the KV cache, and what a sequence takes of it; of a cache that the host has, the host."""
+    precision, host = case.precision(label), None if case.beside is None else case.beside.host
+    held = case.holds(precision, _one(parallel, 1), away, host)
+    kept = 1.0 - float(np.max(maximum(away.layers, away.cache)))
+    room = held.room_bytes if host is None or kept > 0.0 else host.capacity_bytes - held.host_weights_bytes
+    share = (kept or 1.0) / float(np.max(parallel.pp))
     state, full, window, tokens = _cache_shape(case.model, precision, parallel)
-    return Memory(float(held.room_bytes), block, full / stages, window / stages, tokens, state / stages)
+    return Memory(float(room), block, full * share, window * share, tokens, state * share)
 
 
 def _cache_shape(model: Transformer, precision: Precision, parallel: Parallel) -> tuple[float, float, float, float]:

@@ -47,7 +47,8 @@ class ServingRun:
     how: str = "simulated"
 
     def to_json(self) -> dict[str, Any]:
-        about = {key: self.answer.result.about[key] for key in ("model", "hardware", "engine", "precision")}
+        said = ("model", "hardware", "engine", "precision", "techniques")
+        about = {key: value for key, value in self.answer.result.about.items() if key in said}
         values = {name: value for name, value in self.values.items() if value is not None}
         if self.verdict == "overloaded":  # they say how long the run was: no figure of the server
             grown = {name: value for name, value in values.items() if name.split("_")[0] in _OF_THE_QUEUE}

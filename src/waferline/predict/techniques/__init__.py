@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "Step",
     "Technique",
     "applied",
+    "changed",
     "without_offload",
 ]
 
@@ -57,6 +58,14 @@ def applied(asked: Any) -> tuple[Applied, ...]:
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise InvalidInputError(f"techniques are texts such as 'prefix-cache:hit=0.5', not {told(asked)}")
     return _applied("+".join(texts)) if texts else ()
+
+
+def changed(asked: Sequence[Applied], phase: str, step: Step, setting: Setting) -> Step:
+    """A pass (`prefill` or `decode`) as techniques leave it, in the order in which they were asked for."""
+    for one in asked:
+        change = getattr(one.technique, phase)
+        step = step if change is None else change(step, setting, one.given)
+    return step
 
 
 @cache

@@ -23,12 +23,13 @@ def _sparse(step: Step, s: Setting, given: Given) -> Step:
     """Queries see at most `tokens` of the context; an estimate of which ones reads a share of all keys."""
 
     def kept(op: Operator) -> Operator:
-        share = minimum(given["tokens"] / s.context, 1.0)
         if op.kind.endswith(("decode_attention", "decode")):
+            share = minimum(given["tokens"] / s.context, 1.0)
             seen = share + given["estimate"] * (1.0 - share)
             return replace(op, flops=op.flops * seen, kv_bytes=op.kv_bytes * seen)
-        # The first tokens of a prompt see all before them: of a triangle of n rows, rows beyond t see t.
-        part = share * (2.0 - share)
+        # Tokens see all before them up to the t-th, and t after it: areas under that from the first one computed to the last.
+        area = lambda n: minimum(n, given["tokens"]) * (n - 0.5 * minimum(n, given["tokens"]))  # noqa: E731
+        part = (area(s.prompt) - area(s.cached)) / (0.5 * (s.prompt**2 - s.cached**2))
         return replace(op, flops=op.flops * (part + given["estimate"] * (1.0 - part)))
 
     return replace(step, operators=[kept(op) if op.kind in _ATTENTION else op for op in step.operators])
@@ -86,6 +87,7 @@ ATTENTION = {
         parameters={"auxiliary": Parameter("the smaller model; must be given", text=True)},
         source="Horton et al. 2024, KV Prediction for Improved Time to First Token, arXiv:2410.08391",
         limits="what the answer loses in quality is not told",
+        unserved="a prompt passes through another model than the tokens that share its step",
         checked="ratios of FLOPs of OpenELM models (study kv-prediction)",
         prefill=_read_by_another,
     ),

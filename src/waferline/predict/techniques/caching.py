@@ -12,6 +12,7 @@ CACHING = {
         limits="the last token is always computed; looking blocks up and moving them from slower memory cost nothing here",
         checked="published times to first token by hit rate (evidence check on techniques)",
         cached=lambda given: float(given["hit"]),
+        server=lambda given: {"hit": float(given["hit"])},
         replaces="prefix caching",
     ),
 }

@@ -19,7 +19,7 @@ _NEAR = ("decode_attention", "mla_decode", "moe")  # what near-memory units take
 
 def _in_pieces(step: Step, s: Setting, given: Given) -> Step:
     """Prompts pass in pieces of so many tokens: the weights are read once for each piece."""
-    rows = s.batch * s.prompt
+    rows = s.batch * (s.prompt - s.cached)
     pieces = maximum(ceil(rows / given["tokens"]), 1.0)
     each = ceil(minimum(rows, given["tokens"]))
     wide = lower_rows(s.model, rows=each, logits=1.0, decode=False, precision=s.precision, parallel=s.parallel)
@@ -100,6 +100,7 @@ SCHEDULE = {
         limits="of a prompt alone: what decodes gain beside it is told by simulate serving",
         checked="own check: time rises as pieces shrink, and one piece is a plain prefill",
         prefill=_in_pieces,
+        server=lambda given: {"max_num_batched_tokens": int(given["tokens"]), "chunked": True},
         replaces="prefill and decode steps that interleave (chunked prefill under load)",
     ),
     "disaggregate": Technique(
@@ -113,6 +114,7 @@ SCHEDULE = {
         limits="the transfer overlaps with nothing; how many machines of either kind is asked of simulate serving",
         checked="identity: bytes of the cache over the link's bandwidth",
         prefill=_elsewhere,
+        server=lambda given: {"prefill_replicas": 1, "kv_link": given["bandwidth"] and given["bandwidth"] * _GIGA},
     ),
     "expert-imbalance": Technique(
         title="Experts chosen unevenly: the busiest device decides",

@@ -51,11 +51,15 @@ Drafter = Callable[[Setting, Given], Draft]
 
 def _cycle(drafts: Drafter, step: Step, s: Setting, given: Given) -> Step:
     """One token of plain decoding becomes a cycle's share: drafting and verification over the tokens that they yield."""
-    tokens = given["tokens"]
-    gain = accepted_tokens(tokens, given["acceptance"], given["accepted"])
+    positions, gain = _yield(given)
     draft, layers, passes = drafts(s, given)
-    operators = [*verification(step.operators, s, tokens + 1.0), *draft]
+    operators = [*verification(step.operators, s, positions), *draft]
     return Step(operators, step.layers + layers, step.tokens * gain, step.host_s + _host_s(s.engine, passes))
+
+
+def _yield(given: Given) -> tuple[float, float]:
+    """Positions of a verification, and tokens that are kept of them."""
+    return given["tokens"] + 1.0, accepted_tokens(given["tokens"], given["acceptance"], given["accepted"])
 
 
 def _host_s(engine: str, passes: float) -> float:
@@ -195,6 +199,7 @@ def _technique(
         checked="published speed-ups with their accepted lengths (evidence check on techniques)",
         decode=partial(_cycle, drafts),
         weights=weights,
+        cycle=_yield,
         replaces="speculative decoding",
     )
 

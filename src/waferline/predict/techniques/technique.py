@@ -34,7 +34,7 @@ class Setting:
     """What a technique may look at: the model, the engine by name, formats and degrees, and the pass itself.
 
     batch: sequences of one replica in a pipeline stage. context: tokens that each attends to, in decode at the middle of the
-    answer; prompt: tokens of the prompt, in either pass.
+    answer; prompt: tokens of the prompt, in either pass, of which `cached` are in the cache before.
     """
 
     model: Transformer
@@ -46,6 +46,7 @@ class Setting:
     prompt: Floats
     context: Floats
     memory: Floats = 0.0
+    cached: Floats = 0.0
 
 
 Given = Mapping[str, Any]  # parameters of a technique, each with a value
@@ -87,7 +88,8 @@ class Technique:
     """One technique: what it changes, and how far that is known.
 
     prefill, decode: what happens to either pass. arguments: what happens to what is asked before (`cached` tokens, a KV format).
-    models: parameters that name a model. replaces: what "not modelled" no longer says when it is asked for.
+    replaces: what "not modelled" no longer says when it is asked for. cycle: positions that a decode pass works on and tokens that
+    it yields. server: options of a simulated server that it sets; unserved: why requests are not simulated with it.
     """
 
     title: str
@@ -101,6 +103,9 @@ class Technique:
     cached: Callable[[Given], float] | None = None  # the share of the prompt that is in the cache already
     weights: Callable[[Setting, Given], Floats] | None = None  # bytes it adds to each device
     replaces: str = ""
+    cycle: Callable[[Given], tuple[float, float]] | None = None
+    server: Callable[[Given], Mapping[str, Any]] | None = None
+    unserved: str = ""
 
 
 @dataclass(frozen=True)

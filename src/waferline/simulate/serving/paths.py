@@ -39,6 +39,18 @@ def session_paths(
     return whole, (node_from, node, tokens), (~(first & np.append(first[1:], True))).astype(np.int64)
 
 
+def alike(prompt: AnyArray, share: float) -> dict[str, AnyArray]:
+    """Paths of prompts of which a share is the beginning of one text, by field of `state.Requests`; the last token never is."""
+    common = np.minimum(np.floor(share * prompt).astype(np.int64), prompt - 1)
+    n = prompt.size
+    node = np.stack([np.zeros(n, np.int64), 1 + np.arange(n)], axis=1)
+    return {
+        "node_from": 2 * np.arange(n + 1),
+        "node": node.ravel(),
+        "node_tokens": np.stack([common, prompt - common], axis=1).ravel(),
+    }
+
+
 def repeated_paths(prompt: AnyArray, shared: int, distinct: int) -> Paths:
     """Paths of prompts that are repeated every `distinct` requests, and begin alike with `shared` tokens."""
     n = prompt.size

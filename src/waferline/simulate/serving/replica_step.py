@@ -79,12 +79,13 @@ def start(
     if decodes + tokens == 0:
         empty = f.active[k] == 0 and f.free[k] >= memory.capacity * (1.0 - 1e-9)
         return foremost(f, k) if empty else -1  # nothing runs, and yet it does not fit
-    seconds = step_seconds(steps, decodes, context, tokens, pairs)
-    passes = (decodes + tokens - 1) // rules.pass_tokens  # more than the first, each of which reads the weights again
+    rows = decodes * rules.positions + tokens
+    seconds = step_seconds(steps, decodes, context, tokens, pairs, rules.positions)
+    passes = (rows - 1) // rules.pass_tokens  # more than the first, each of which reads the weights again
     if passes > 0:
         seconds += passes * (steps.rows_s[1] - 0.5 * (steps.rows_s[2] - steps.rows_s[1]))
     stage = seconds / rules.stages
-    end = max(now + seconds + (rules.stages - 1) * rules.hop_s * (decodes + tokens), f.last_end[k] + stage)
+    end = max(now + seconds + (rules.stages - 1) * rules.hop_s * rows, f.last_end[k] + stage)
     if rules.stages > 1:
         f.stage_free[k] = now + stage
         heapq.heappush(heap, (f.stage_free[k], STAGE, k, 0))
@@ -150,29 +151,38 @@ def _sample(f: Fleet, memory: Memory, log: Log, now: float, seconds: float, toke
 
 
 @numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _kept(gain: float, turn: float) -> int:
+    """Tokens of one decode: whole numbers that average to `gain`, spread evenly over turns by the golden ratio."""
+    return int(np.floor(gain + (turn * 0.6180339887498949) % 1.0))
+
+
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def advance(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, plan: Plan, heap: Heap, log: Log, k: int, slot: int,
     now: float,
 ) -> None:  # fmt: skip
     """After a step: new tokens are seen, requests that have all theirs leave and let others come."""
-    size, left, sent = f.batch_size[k, slot], 0, 0
+    size, left, sent, yielded = f.batch_size[k, slot], 0, 0, 0
     for i in range(size):
         r = f.batch[k, slot, i]
         sent += requests.computed[r] + requests.taken[r] == requests.prompt[r] + requests.made[r]
     full = int(f.waiting[k] > 0 and log.marks[BEGUN] >= rules.max_sequences * f.active.size)  # all places are taken
     if full:
         f.sums[k, FULL_S] += now - f.began[k]
-        f.sums[k, FULL_TOKENS] += sent
     f.began[k] = now
     shown = now
     if plan.chunk_s > 0.0:
         shown = f.front_free[k] = max(f.front_free[k], now) + sent * plan.chunk_s
     for i in range(size):
         r = f.batch[k, slot, i]
-        requests.computed[r] += requests.taken[r]
+        some = 1
+        if requests.taken[r] == 1 and requests.made[r] > 0 and rules.gain > 1.0:
+            some = min(_kept(rules.gain, f.sums[k, STEPS] + r), requests.output[r] - requests.made[r])
+        requests.computed[r] += requests.taken[r] + some - 1
         requests.taken[r] = requests.under_way[r] = 0
         if requests.computed[r] < requests.prompt[r] + requests.made[r]:
             continue
+        yielded += some
         if requests.pinned[r] < requests.node_from[r + 1] - requests.node_from[r] or requests.made[r] == 0:
             publish(f, cache, requests, memory, k, r)
         seen = max(shown, requests.last[r])  # another replica's process may be behind
@@ -183,7 +193,7 @@ def advance(
             log.gaps[
                 full, min(int(np.log(max(seen - requests.last[r], LEAST_GAP_S) / LEAST_GAP_S) * _SCALE), GAP_BINS - 1)
             ] += 1
-        requests.made[r] += 1
+        requests.made[r] += some
         requests.last[r] = seen
         if requests.made[r] == requests.output[r]:
             leave(f, cache, requests, memory, k, r, True)
@@ -201,6 +211,7 @@ def advance(
             heapq.heappush(heap, (f.link_free[k], MOVE, r, f.epoch[k]))
             requests.taken[r] = -1
             left += 1
+    f.sums[k, FULL_TOKENS] += full * yielded
     f.batch_size[k, slot] = 0
     if left > 0:
         position = 0

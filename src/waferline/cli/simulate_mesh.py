@@ -43,6 +43,7 @@ Group = Annotated[
     typer.Option("--group", min=1, help="Cores in a first-level group of the tree; about the square root by default."),
 ]
 Data = Annotated[bool, typer.Option("--data/--no-data", help="Compute with real numbers and compare with NumPy.")]
+Weights = Annotated[str, typer.Option(help="Format of the weights: fp16, or a block format such as q4_k.")]
 Accumulate = Annotated[str, typer.Option("--accumulate", help="Format of the sums: fp32 or fp16.")]
 
 
@@ -110,6 +111,7 @@ def gemm(
     run: Run,
     shape: Annotated[str, typer.Argument(help="MxKxN, such as 4096x4096x4096.")],
     algorithm: Annotated[str, typer.Option(help="meshgemm, cannon, summa, allgather or gemm-t.")] = "meshgemm",
+    weights: Weights = "",
     number_format: Format = "fp16",
     accumulate: Accumulate = "fp32",
     dataflow: Annotated[bool, typer.Option("--dataflow", help="Event fidelity without a barrier per step.")] = False,
@@ -120,7 +122,7 @@ def gemm(
     from waferline.simulate.mesh.operators import matrix_product
 
     m, k, n = _sizes(shape, "SHAPE", "MxKxN")
-    op = matrix_product(m, k, n, number_format)
+    op = matrix_product(m, k, n, number_format, weights or None)
     run.show(
         op, simulate_gemm, "multiplying", algorithm=algorithm, accumulator=accumulate, lockstep=not dataflow, data=data
     )
@@ -133,7 +135,7 @@ def gemv(
     reduce: Reduce = "ktree:2",
     group: Group = None,
     batch: Annotated[int, typer.Option(help="Vectors at once (weights stay in place).")] = 1,
-    weights: Annotated[str, typer.Option(help="Format of the weights: fp16, or a block format such as q4_k.")] = "",
+    weights: Weights = "",
     number_format: Format = "fp16",
     accumulate: Accumulate = "fp32",
     data: Data = True,
@@ -145,6 +147,21 @@ def gemv(
     m, n = _sizes(shape, "SHAPE", "MxN")
     op = matrix_product(batch, m, n, number_format, weights or None)
     run.show(op, simulate_gemv, "multiplying", reduction=reduce, group=group, accumulator=accumulate, data=data)
+
+
+@_command
+def dequantise(
+    run: Run,
+    shape: Annotated[str, typer.Argument(help="KxN, such as 4096x4096.")],
+    weights: Weights = "q4_k",
+    number_format: Format = "fp16",
+) -> None:
+    """Decode packed weights where they lie, each core its own tile."""
+    from waferline.simulate.mesh.dequantise import simulate_dequantise
+    from waferline.simulate.mesh.operators import matrix_product
+
+    k, n = _sizes(shape, "SHAPE", "KxN")
+    run.show(matrix_product(1, k, n, number_format, weights), simulate_dequantise)
 
 
 @_command
@@ -164,7 +181,12 @@ def allreduce(
 
 @app.command()
 def forward(
-    model: Model, grid: Grid = "4x4", number_format: Format = "fp32", seed: Seed = 0, as_json: Json = False
+    model: Model,
+    grid: Grid = "4x4",
+    weights: Weights = "",
+    number_format: Format = "fp32",
+    seed: Seed = 0,
+    as_json: Json = False,
 ) -> None:
     """Run a small model with MODEL's head grouping, prompt and generated tokens, and compare every logit with NumPy."""
     from waferline.report.mesh import facts_report
@@ -172,7 +194,7 @@ def forward(
     from waferline.workloads.load import load_model
 
     width, height = _sizes(grid, "--grid", "WIDTHxHEIGHT")
-    facts = simulate_forward(load_model(model), width, height, number_format=number_format, seed=seed)
+    facts = simulate_forward(load_model(model), width, height, number_format=number_format, weights=weights, seed=seed)
     emit(as_json, facts, lambda: facts_report("A small model on the mesh", facts))
 
 

@@ -10,8 +10,8 @@ from waferline.machines.mesh import load_parameters
 from waferline.machines.mesh_costs import gemv as costs
 from waferline.simulate.mesh.gemv import simulate_allreduce, simulate_gemv
 from waferline.simulate.mesh.gemv.data import reduce_in_order
-from waferline.simulate.mesh.gemv.weights import weight_format
 from waferline.simulate.mesh.operators import all_reduce, matrix_product
+from waferline.simulate.mesh.weights import weight_format
 
 WSE2 = load_parameters("wse2-waferllm")
 

@@ -18,6 +18,7 @@ from waferline.errors import unknown
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
 from waferline.machines.mesh_costs.collectives import Cycles, chain_reduce_cycles, transfer_cycles, word_cycles
 
+WORD_BYTES = 4  # of a link
 ALGORITHMS = ("meshgemm", "cannon", "summa", "allgather")
 """Schemes for C = A B; `gemm-t` (C = A B^T, WaferLLM's dist-GEMM-T) has its own function."""
 
@@ -38,6 +39,21 @@ class Tiling:
     steps: IntArray
     a_blocks: IntArray
     b_blocks: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """How B is stored where it is not in the cores' numbers: `block` weights along K stay together; decoded at each use."""
+
+    bits: float  # of a weight, scales included
+    block: int
+    decode_cycles: float  # of a weight
+
+    def tile_bytes(self, kt: ArrayLike, nt: ArrayLike) -> IntArray:
+        return np.asarray(np.ceil(np.asarray(kt) * np.asarray(nt) * self.bits / 8), np.int64)
+
+    def tile_words(self, kt: ArrayLike, nt: ArrayLike) -> IntArray:
+        return -(-self.tile_bytes(kt, nt) // WORD_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +85,14 @@ class GemmCycles:
         return np.maximum(self.compute + self.communication - self.total, 0.0)
 
 
-def gemm_tiling(m: ArrayLike, k: ArrayLike, n: ArrayLike, width: ArrayLike, height: ArrayLike) -> Tiling:
-    """Block sizes of an M x K x N GEMM on a `width` x `height` mesh."""
+def gemm_tiling(
+    m: ArrayLike, k: ArrayLike, n: ArrayLike, width: ArrayLike, height: ArrayLike, block: int = 1
+) -> Tiling:
+    """Block sizes of an M x K x N GEMM on a `width` x `height` mesh; K is cut into whole blocks of `block`."""
     m, k, n, width, height = (np.asarray(v, np.int64) for v in (m, k, n, width, height))
     steps = np.lcm(width, height)
-    return Tiling(-(-m // height), -(-k // steps), -(-n // width), steps, steps // width, steps // height)
+    kt = (k + steps * block - 1) // (steps * block) * block
+    return Tiling(-(-m // height), kt, -(-n // width), steps, steps // width, steps // height)
 
 
 def tile_gemm_cycles(
@@ -99,18 +118,22 @@ def gemm_cycles(
     *,
     algorithm: str = "meshgemm",
     number_format: str = "fp16",
+    packed: Packed | None = None,
 ) -> GemmCycles:
-    """Cycles of one GEMM by `algorithm`.
+    """Cycles of one GEMM by `algorithm`; blocks of a `packed` B travel as they are and are decoded where they are multiplied.
 
     Raises:
         UnknownNameError: an algorithm or number format that is not known.
     """
     if algorithm not in ALGORITHMS:
         raise unknown("GEMM algorithm", algorithm, ALGORITHMS)
-    t = gemm_tiling(m, k, n, width, height)
-    words = (tile_words(p, t.mt, t.kt, number_format), tile_words(p, t.kt, t.nt, number_format))
+    t = gemm_tiling(m, k, n, width, height, packed.block if packed else 1)
+    right = tile_words(p, t.kt, t.nt, number_format) if packed is None else packed.tile_words(t.kt, t.nt)
+    words = (tile_words(p, t.mt, t.kt, number_format), right)
     sides = (np.asarray(width), np.asarray(height))
     compute = tile_gemm_cycles(p, t.mt, t.kt, t.nt, number_format)
+    if packed is not None:
+        compute = compute + t.kt * t.nt * packed.decode_cycles
     return _SCHEMES[algorithm](p, t, words, sides, compute)
 
 
@@ -205,16 +228,23 @@ def gemm_t_cycles(
 
 
 def gemm_memory_bytes(
-    t: Tiling, *, algorithm: str = "meshgemm", number_format: str = "fp16", accumulator: str = "fp16"
+    t: Tiling,
+    *,
+    algorithm: str = "meshgemm",
+    number_format: str = "fp16",
+    accumulator: str = "fp16",
+    packed: Packed | None = None,
 ) -> dict[str, IntArray]:
-    """SRAM bytes per core, by operand: home blocks, the block arriving beside them, the result."""
+    """SRAM bytes per core, by operand: home blocks, the block arriving beside them, the result, a column that is decoded."""
     size = ELEMENT_BYTES[number_format]
-    a, b = t.mt * t.kt * size, t.kt * t.nt * size
+    a, b = t.mt * t.kt * size, t.kt * t.nt * size if packed is None else packed.tile_bytes(t.kt, t.nt)
     c = t.mt * t.nt * (4 if number_format == "int8" else ELEMENT_BYTES[accumulator])
     held_a, held_b = (t.steps, t.steps) if algorithm == "allgather" else (t.a_blocks, t.b_blocks)
     items = {"A blocks": held_a * a, "B blocks": held_b * b, "C block": c}
     if algorithm != "allgather":
         items |= {"A second buffer": a, "B second buffer": b}
+    if packed is not None:
+        items["decoded column"] = t.kt * size
     return items
 
 

@@ -45,9 +45,10 @@ def multiply_on_mesh(
     algorithm: str = "meshgemm",
     number_format: str = "fp16",
     accumulator: str = "fp32",
+    block: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray:
-    """A @ B as the mesh computes it: each core in its own order of K blocks, sums in `accumulator`.
+    """A @ B as the mesh computes it: each core in its own order of K blocks (of whole `block`s), sums in `accumulator`.
 
     `progress` is called with (steps done, steps).
 
@@ -58,7 +59,7 @@ def multiply_on_mesh(
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise InvalidInputError(f"A {a.shape} and B {b.shape} do not match in K", where="GEMM")
     (m, k), n = a.shape, b.shape[1]
-    t = gemm_tiling(m, k, n, width, height)
+    t = gemm_tiling(m, k, n, width, height, block)
     mt, kt, nt, steps = int(t.mt), int(t.kt), int(t.nt), int(t.steps)
     if steps * max(width, height) > MAX_HELD_BLOCKS:
         raise UnsupportedError(f"{width}x{height} needs {steps} blocks of K to follow", where="GEMM data",

@@ -6,7 +6,7 @@ import numpy as np
 
 from waferline.arrays import FloatArray
 from waferline.machines.mesh import MeshParameters
-from waferline.machines.mesh_costs.gemm import gemm_tiling, tile_words
+from waferline.machines.mesh_costs.gemm import Packed, gemm_tiling, tile_words
 from waferline.simulate.mesh.gemm.blocks import ring_plan
 
 
@@ -18,11 +18,12 @@ def words_sent(
     *,
     algorithm: str,
     number_format: str,
+    packed: Packed | None = None,
 ) -> FloatArray:
     """Link words by core, (height, width): a ring lays one stream on each direction of each link of its line."""
-    t = gemm_tiling(*sizes, width, height)
+    t = gemm_tiling(*sizes, width, height, packed.block if packed else 1)
     a = int(tile_words(p, t.mt, t.kt, number_format))
-    b = int(tile_words(p, t.kt, t.nt, number_format))
+    b = int(tile_words(p, t.kt, t.nt, number_format) if packed is None else packed.tile_words(t.kt, t.nt))
     c = int(tile_words(p, t.mt, t.nt, number_format))
     steps = int(t.steps)
     ring_x, ring_y = _streams_per_core(width)[None, :], _streams_per_core(height)[:, None]

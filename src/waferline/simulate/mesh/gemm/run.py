@@ -21,6 +21,7 @@ from waferline.simulate.mesh.gemm.panels import run_allgather, run_gemm_t, run_s
 from waferline.simulate.mesh.memory import SramLedger, check_formats, core_memory
 from waferline.simulate.mesh.operators import product_sizes
 from waferline.simulate.mesh.result import Accuracy, MeshResult, compare, rounding_tolerance, runs_events
+from waferline.simulate.mesh.weights import WeightFormat, weight_format
 from waferline.workloads.operator import Operator
 
 Progress = Callable[[int, int], None]
@@ -43,6 +44,7 @@ class Task:
     algorithm: str
     number_format: str
     accumulator: str
+    weights: WeightFormat
 
     def __post_init__(self) -> None:
         check_grid(self.p, self.width, self.height)
@@ -57,6 +59,10 @@ class Task:
         return self.m, self.k, self.n
 
     @property
+    def packed(self) -> costs.Packed | None:
+        return self.weights.packed(self.p, self.number_format)
+
+    @property
     def scheme(self) -> str:
         """The scheme whose memory and block order it has: GEMM-T moves blocks as MeshGEMM does."""
         return "meshgemm" if self.algorithm == "gemm-t" else self.algorithm
@@ -67,12 +73,13 @@ class Task:
         return "int8" if self.number_format == "int8" else self.accumulator
 
     def tiling(self, width: int, height: int) -> costs.Tiling:
-        return costs.gemm_tiling(*self.sizes, width, height)
+        return costs.gemm_tiling(*self.sizes, width, height, self.weights.block)
 
     def memory(self, width: int, height: int) -> dict[str, int]:
         """SRAM bytes per core by operand, on a grid of that size."""
         items = costs.gemm_memory_bytes(self.tiling(width, height), algorithm=self.scheme,
-                                        number_format=self.number_format, accumulator=self.accumulator)  # fmt: skip
+                                        number_format=self.number_format, accumulator=self.accumulator,
+                                       packed=self.packed)  # fmt: skip
         return {what: int(size) for what, size in items.items()}
 
     def cycles(self) -> costs.GemmCycles:
@@ -80,7 +87,7 @@ class Task:
         if self.algorithm == "gemm-t":
             return costs.gemm_t_cycles(self.p, *self.sizes, self.width, number_format=self.number_format)
         return costs.gemm_cycles(self.p, *self.sizes, self.width, self.height, algorithm=self.algorithm,
-                                 number_format=self.number_format)  # fmt: skip
+                                 number_format=self.number_format, packed=self.packed)  # fmt: skip
 
     def word_moves(self) -> float:
         """Elements times links times steps of a run event by event."""
@@ -121,20 +128,27 @@ def simulate_gemm(
         DoesNotFitError: the tiles overflow a core's SRAM, or the streams its colours.
         UnsupportedError: event fidelity for a grid that is not square or a run that is too long.
     """
-    task = Task(p, *product_sizes(op), width, height, algorithm, op.activations, accumulator)
+    form = weight_format(op.weights)
+    task = Task(p, *product_sizes(op), width, height, algorithm, op.activations, accumulator, form)
+    if form.quantised and algorithm == "gemm-t":
+        raise UnsupportedError(
+            f"gemm-t cuts {form.name} blocks, which stand along K", where="GEMM", hint="--algorithm meshgemm"
+        )
     ledger = core_memory(p, width, height, task.memory)
     colours = costs.gemm_colours(task.scheme, width, height)
     plmr.check_colours(p, colours, what=algorithm)
     missing = "" if width == height else f"{algorithm} event by event needs a square grid, not {width}x{height}"
+    missing = f"blocks of {form.name} are not moved word by word" if form.quantised else missing
     events = runs_events(fidelity, task.word_moves(), QUICK_WORK, MOST_WORK, where="GEMM", missing=missing)
     statistics, accuracy = None, None
     if data or events:
         a, b = random_operands(*task.sizes, task.number_format, seed)
+        b = form.stored(b) if form.quantised else b
         if events:
             product, statistics = task.run(a, b, lockstep)
         else:
             product = multiply_on_mesh(a, b, width, height, algorithm=task.scheme, number_format=task.number_format,
-                                       accumulator=accumulator, progress=progress)  # fmt: skip
+                                       accumulator=accumulator, block=form.block, progress=progress)  # fmt: skip
         accuracy = _accuracy(task, product, a, b)
     return _result(task, statistics, ledger, accuracy, colours)
 
@@ -142,7 +156,8 @@ def simulate_gemm(
 def _accuracy(task: Task, product: NDArray, a: NDArray, b: NDArray) -> Accuracy:
     reference = a.astype(np.float64) @ b.astype(np.float64)
     tolerance = rounding_tolerance(task.k, float(np.abs(reference).max()), task.sums)
-    return compare(product, reference, tolerance, "NumPy A @ B in float64")
+    kept = f", B as {task.weights.name}" if task.weights.quantised else ""
+    return compare(product, reference, tolerance, f"NumPy A @ B in float64{kept}")
 
 
 def _compliance(task: Task, ledger: SramLedger, colours: int) -> plmr.Compliance:
@@ -176,7 +191,7 @@ def _result(
     total, finish = float(cycles.total), None
     if statistics is None:
         heat = words_sent(task.p, task.sizes, task.width, task.height, algorithm=task.algorithm,
-                          number_format=task.number_format)  # fmt: skip
+                          number_format=task.number_format, packed=task.packed)  # fmt: skip
     else:
         slowest = int(np.argmax(statistics.finish_cycles))
         spent = {name: float(getattr(statistics, f"{name}_cycles")[slowest]) for name in spent}
@@ -210,6 +225,7 @@ def _result(
             "step_communication_cycles": float(cycles.step_communication),
             "alignment_cycles": float(cycles.alignment),
             "number_format": task.number_format,
+            "weights": task.weights.name,
         },
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from waferline.arrays import FloatArray
 from waferline.simulate.mesh.collectives.tree import Chain, tree_levels, tree_root
-from waferline.simulate.mesh.gemv.weights import WeightFormat
+from waferline.simulate.mesh.weights import WeightFormat
 
 ACCUMULATE = {"fp32": np.float32, "fp16": np.float16, "int8": np.int64}
 

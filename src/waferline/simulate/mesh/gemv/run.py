@@ -15,10 +15,10 @@ from waferline.simulate.mesh.collectives import allreduce
 from waferline.simulate.mesh.collectives.ring import MAX_INSTRUCTIONS
 from waferline.simulate.mesh.collectives.tree import tree_levels
 from waferline.simulate.mesh.gemv.data import partial_products, reduce_in_order
-from waferline.simulate.mesh.gemv.weights import DEQUANTIZE_OPERATIONS_PER_WEIGHT, weight_format
 from waferline.simulate.mesh.memory import SramLedger, check_formats, core_memory
 from waferline.simulate.mesh.operators import SUM_BYTES, product_sizes, reduced_values
 from waferline.simulate.mesh.result import MeshResult, compare, rounding_tolerance, runs_events
+from waferline.simulate.mesh.weights import weight_format
 from waferline.workloads.operator import Operator
 
 QUICK_WORDS, MOST_WORDS = 4_000_000, 60_000_000  # words times cores: seconds, and a minute of events
@@ -187,9 +187,10 @@ def simulate_gemv(
     ledger = core_memory(p, width, height, memory)
     colours = collectives.reduction_colours(reduction) if height > 1 else 0
     plmr.check_colours(p, colours, what=reduction)
-    decode_cycles = DEQUANTIZE_OPERATIONS_PER_WEIGHT / p.simd(number_format) if form.quantised else 0.0
-    cycles = gemv.gemv_cycles(p, rows * height, n, width, height, reduction=reduction, group=group, batch=batch,
-                              number_format=number_format, dequantize_cycles_per_weight=decode_cycles)  # fmt: skip
+    cycles = gemv.gemv_cycles(
+        p, rows * height, n, width, height, reduction=reduction, group=group, batch=batch, number_format=number_format,
+        dequantize_cycles_per_weight=form.decode_cycles(p, number_format),
+    )  # fmt: skip
     words, groups = -(-batch * columns // p.elements_per_word(number_format)), how.groups(height)
     work, move, accuracy = float(cycles.compute), float(cycles.communication), None
     if data:

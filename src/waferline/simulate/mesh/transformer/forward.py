@@ -25,6 +25,7 @@ class MeshLlama:
     width: int
     height: int
     number_format: str = "fp32"
+    block: int = 1  # weights of a row that stay on one core
     tokens_per_row: int = 1 << 20
     caches: list[KvRows[tuple[Array, Array]]] = field(default_factory=list)
 
@@ -70,7 +71,9 @@ class MeshLlama:
 
     def _gemm(self, x: Array, weight: NDArray) -> Array:
         kind = self.number_format
-        return self.stored(multiply_on_mesh(x, self.stored(weight), self.width, self.height, number_format=kind))
+        return self.stored(
+            multiply_on_mesh(x, self.stored(weight), self.width, self.height, number_format=kind, block=self.block)
+        )
 
     def _gemv_y(self, x: Array, weight: NDArray) -> Array:
         return self._gemv(x, weight, self.height)
@@ -80,7 +83,7 @@ class MeshLlama:
 
     def _gemv(self, x: Array, weight: NDArray, cores: int) -> Array:
         """Each of `cores` positions multiplies its rows of the weight; a K-tree sums the partial results."""
-        rows = -(-weight.shape[0] // cores)
+        rows = -(-weight.shape[0] // (self.block * cores)) * self.block
         kept = self.stored(weight)
         parts = [x[:, i * rows : (i + 1) * rows] @ kept[i * rows : (i + 1) * rows] for i in range(cores)]
         return self.stored(self._tree(np.stack(parts)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from waferline.arrays import FloatArray, IntArray
+from waferline.simulate.mesh.weights import WeightFormat
 
 ROPE_BASE = 10_000.0  # Llama 2; the angle table is the same code for any base
 NORM_EPSILON = 1e-5
@@ -93,6 +94,14 @@ def random_llama(widths: Widths, layers: int, vocabulary: int, seed: int = 0) ->
     )  # fmt: skip
     embedding = rng.standard_normal((vocabulary, w.hidden)).astype(np.float16).astype(np.float64)
     return Llama(w, made, embedding, norm(), matrix(w.hidden, vocabulary))
+
+
+def with_weights(model: Llama, form: WeightFormat) -> Llama:
+    """`model` as the cores compute with it: each matrix through `form` and back, norms and embedding as they are."""
+    matrices = ("q", "k", "v", "o", "gate", "up", "down")
+    kept = lambda matrix: form.stored(matrix).astype(np.float64)  # noqa: E731
+    layers = [replace(one, **{name: kept(getattr(one, name)) for name in matrices}) for one in model.layers]
+    return replace(model, layers=tuple(layers), head=kept(model.head))
 
 
 def rope_angles(positions: IntArray, head_dim: int) -> tuple[FloatArray, FloatArray]:

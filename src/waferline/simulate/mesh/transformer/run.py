@@ -15,7 +15,8 @@ from waferline.simulate.mesh.memory import ACCUMULATORS, SramLedger, check_forma
 from waferline.simulate.mesh.result import Accuracy, rounding_tolerance
 from waferline.simulate.mesh.transformer.forward import MeshLlama
 from waferline.simulate.mesh.transformer.kv import KvRows
-from waferline.simulate.mesh.transformer.model import Widths, random_llama, reference_logits
+from waferline.simulate.mesh.transformer.model import Widths, random_llama, reference_logits, with_weights
+from waferline.simulate.mesh.weights import WeightFormat, weight_format
 from waferline.workloads.spec import Attention, FeedForward, Transformer
 
 CHECK_HIDDEN, CHECK_LAYERS, CHECK_TOKENS, CHECK_DECODED, CHECK_VOCABULARY = 64, 2, 9, 3, 61
@@ -25,10 +26,11 @@ MOST_TOKENS = 5_000_000  # filled one by one: half a minute
 
 
 def simulate_forward(
-    model: object, width: int, height: int, *, number_format: str = "fp32", seed: int = 0
+    model: object, width: int, height: int, *, number_format: str = "fp32", weights: str = "", seed: int = 0
 ) -> dict[str, Any]:
     """Prefill and decode a small model with `model`'s head grouping on `width` x `height` cores; every logit against NumPy.
 
+    weights: the format that matrices are kept in (`number_format` unless given), such as q4_k.
     Raises:
         UnsupportedError: a model that is not made of equal Llama-style layers.
         InvalidInputError: no cores, or more of a side than the small model is wide.
@@ -39,7 +41,8 @@ def simulate_forward(
         raise InvalidInputError(f"grid {width}x{height}", where="--grid", hint=f"1x1 to {CHECK_HIDDEN}x{CHECK_HIDDEN}")
     if number_format not in ACCUMULATORS:
         raise unknown("number format", number_format, ACCUMULATORS, where="--format")
-    accuracy = check_forward(widths, width, height, number_format, seed)
+    form = weight_format(weights or number_format)
+    accuracy = check_forward(widths, width, height, number_format, seed, form)
     return {
         "how": "simulated",
         "operation": "forward",
@@ -49,6 +52,7 @@ def simulate_forward(
         "decoded_tokens": CHECK_DECODED,
         "query_heads_per_key_value_head": widths.group,
         "number_format": number_format,
+        "weights": form.name,
         "max_abs_error": accuracy.max_abs_error,
         "tolerance": accuracy.tolerance,
         "passes": accuracy.passes,
@@ -56,14 +60,22 @@ def simulate_forward(
     }
 
 
-def check_forward(widths: Widths, width: int, height: int, number_format: str = "fp32", seed: int = 0) -> Accuracy:
+def check_forward(
+    widths: Widths,
+    width: int,
+    height: int,
+    number_format: str = "fp32",
+    seed: int = 0,
+    form: WeightFormat | None = None,
+) -> Accuracy:
     """The largest error of any logit; the tolerance is the rounding walk through all layers, scaled by the largest logit."""
     narrow = widths.group <= MOST_GROUP
     small = Widths(CHECK_HIDDEN, 4 * widths.group if narrow else MOST_GROUP, 4 if narrow else 1, 8, 96)
     model = random_llama(small, CHECK_LAYERS, CHECK_VOCABULARY, seed)
+    model = with_weights(model, form) if form is not None and form.quantised else model
     tokens = np.random.default_rng(seed).integers(0, CHECK_VOCABULARY, CHECK_TOKENS + CHECK_DECODED)
     reference = reference_logits(model, tokens)
-    mesh = MeshLlama(model, width, height, number_format)
+    mesh = MeshLlama(model, width, height, number_format, form.block if form else 1)
     got = [*mesh.prefill(tokens[:CHECK_TOKENS]), *(mesh.decode(int(t)) for t in tokens[CHECK_TOKENS:])]
     error = float(np.abs(np.stack(got) - reference).max())
     terms = small.intermediate + CHECK_LAYERS * ROUNDINGS_PER_LAYER

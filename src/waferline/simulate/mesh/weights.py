@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from waferline.formats.codec import codec_for, decode, encode, row_bytes
-from waferline.machines.mesh import ELEMENT_BYTES
+from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters
+from waferline.machines.mesh_costs.gemm import Packed
 
 DEQUANTIZE_OPERATIONS_PER_WEIGHT = 3.0
 """Mask or shift, convert, multiply-add with the block's scale and minimum (assumed; no wafer kernel is published)."""
@@ -33,12 +34,26 @@ class WeightFormat:
         blocks = -(-m // self.block)
         return -(-blocks // cores) * self.block
 
+    def packed(self, p: MeshParameters, number_format: str) -> Packed | None:
+        """It as a GEMM's closed form knows it; None where it is the cores' own numbers."""
+        if not self.quantised:
+            return None
+        return Packed(
+            8 * row_bytes(self.name, self.block) / self.block, self.block, self.decode_cycles(p, number_format)
+        )
+
+    def decode_cycles(self, p: MeshParameters, number_format: str) -> float:
+        """Cycles that a core takes to decode one weight."""
+        return DEQUANTIZE_OPERATIONS_PER_WEIGHT / p.simd(number_format) if self.quantised else 0.0
+
     def stored(self, tile: NDArray) -> NDArray[np.float32]:
-        """What the core computes with: the tile (rows, columns) through the format and back, blocks along the rows."""
+        """What the core computes with: the tile (rows, columns) through the format and back, blocks along the rows, the last
+        one filled up with zeros."""
         if not self.quantised:
             return tile.astype(np.float32)
-        weights = np.ascontiguousarray(tile.T, np.float32)
-        return decode(encode(weights, self.name), self.name, weights.shape).T
+        weights = np.zeros((tile.shape[1], self.rows_per_core(len(tile), 1)), np.float32)
+        weights[:, : len(tile)] = tile.T
+        return decode(encode(weights, self.name), self.name, weights.shape).T[: len(tile)]
 
 
 def weight_format(name: str) -> WeightFormat:

@@ -33,6 +33,8 @@ _PUBLIC = {
     "plan": "waferline.traffic.planning.plan",
     "solve": "waferline.search.solve",
     "sensitivity": "waferline.search.sensitivity",
+    "SensitivitySolver": "waferline.search.solvers",
+    "SynthesisSolver": "waferline.search.solvers",
     "frontier": "waferline.search.frontier",
     "what_runs": "waferline.traffic.planning.here",
     "Fleet": "waferline.systems.fleet",
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
     from waferline.search.frontier import frontier
     from waferline.search.sensitivity import sensitivity
     from waferline.search.solve import solve
+    from waferline.search.solvers import SensitivitySolver, SynthesisSolver
     from waferline.simulate.serving.traffic import Traffic
     from waferline.systems.batching import BatchingOptimizer, ContinuousBatchingModel
     from waferline.systems.data import DataModel
@@ -142,10 +145,12 @@ __all__ = [
     "Result",
     "ScalingModel",
     "Scenario",
+    "SensitivitySolver",
     "ServerOptions",
     "ServingModel",
     "SingleNodeModel",
     "SustainabilityModel",
+    "SynthesisSolver",
     "TailLatencyModel",
     "TopologyModel",
     "Traffic",

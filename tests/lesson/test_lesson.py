@@ -127,3 +127,17 @@ def test_the_difference_of_two_answers_adds_up() -> None:
         assert parts == pytest.approx(float(a[total] - b[total]), rel=1e-9)
     with pytest.raises(waferline.InvalidInputError, match="no phase in common"):
         waferline.explain(a, Engine.solve("resnet-50", "a100"))
+
+
+def test_what_binds_a_pass_and_what_a_pass_needs_are_read_off_the_roofline() -> None:
+    hardware, model = waferline.Hardware.Cloud.A100, waferline.Models.Llama3_8B
+    told = waferline.SensitivitySolver().solve(model=model, hardware=hardware, precision="fp16", perturbation_pct=10.0)
+    assert told.binding_constraint in told.sensitivities and told.sensitivities["memory_capacity"] == 0.0
+    assert all(-0.1 <= change <= 0.0 for change in told.sensitivities.values())
+    need = waferline.SynthesisSolver().solve(model=model, target_latency="10 ms", precision="fp16", efficiency=0.5)
+    assert need.required_memory.to("GB").magnitude == pytest.approx(
+        16.06, rel=1e-3
+    )  # Meta's model card: 8.03 billion of two bytes
+    assert need.required_bw.to("GB/s").magnitude == pytest.approx(1606, rel=1e-3)
+    ratio = need.required_flops.to_base_units() / need.required_bw.to_base_units()
+    assert ratio.magnitude == pytest.approx(need.compute_memory_ratio.to_base_units().magnitude)

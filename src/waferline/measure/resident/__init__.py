@@ -6,17 +6,28 @@ matrix and its Cholesky factor never leave the device. The protocol and its cons
 """
 
 from waferline.measure.resident.oracle import cpu_oracle_normal_equations_solve
-from waferline.measure.resident.run import ResidentResult, measure_resident_solve_throughput
+from waferline.measure.resident.run import ResidentResult, ResidentSolveThroughput, measure_resident_solve_throughput
 from waferline.measure.resident.shapes import CANONICAL_ENCODE_SHAPES, EncodeShape, encode_shape
-from waferline.measure.resident.verdict import DEPLOYMENT, Gate, Met, Undetermined, Unmet, Verdict, judge
+from waferline.measure.resident.verdict import (
+    DEPLOYMENT,
+    Gate,
+    GpuThroughputVerdict,
+    Met,
+    Undetermined,
+    Unmet,
+    Verdict,
+    judge,
+)
 
 __all__ = [
     "CANONICAL_ENCODE_SHAPES",
     "DEPLOYMENT",
     "EncodeShape",
     "Gate",
+    "GpuThroughputVerdict",
     "Met",
     "ResidentResult",
+    "ResidentSolveThroughput",
     "Undetermined",
     "Unmet",
     "Verdict",

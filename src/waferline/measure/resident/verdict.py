@@ -60,6 +60,7 @@ class Undetermined:
 
 
 Verdict = Met | Unmet | Undetermined
+GpuThroughputVerdict = Verdict  # the original's name
 
 
 def judge(outcome: Outcome, gate: Gate = DEPLOYMENT) -> Verdict:

@@ -13,6 +13,7 @@ PAGES = {
     "wafer": "docs.pages.wafer",
     "accuracy": "docs.pages.accuracy",
     "studies": "docs.pages.studies",
+    "techniques": "docs.pages.techniques",
     "peers": "docs.pages.peers",
     "kernels": "docs.pages.kernels",
     "serving": "docs.pages.serving",

@@ -109,6 +109,24 @@ def family(technique: str) -> str:
     return technique.split("-")[0]
 
 
+def asked_of(effect: Effect) -> str:
+    """The technique of `--with` that answers a row, or the row's own name."""
+    entry = _table()["techniques"].get(effect.technique)
+    if entry:
+        return str(entry["with"]).partition(":")[0]
+    return next(
+        (name for begins, (name, _) in _OPTIONS.items() if effect.technique.startswith(begins)), effect.technique
+    )
+
+
+def same_side(effect: Effect, outcome: Outcome) -> bool | None:
+    """Whether prediction and publication lie on the same side of the figure without the technique; None where none is stated."""
+    row, without = effect.row, 1.0 if effect.row.metric == "speedup_ratio" else effect.baseline
+    if without is None or outcome.predicted is None or row.value == without:
+        return None
+    return (outcome.predicted > without) == (row.value > without)
+
+
 def _answer(effect: Effect) -> tuple[float, tuple[str, ...]] | Refusal:
     row = effect.row
     if row.kind == "simulated":
@@ -218,7 +236,7 @@ def _ways(effect: Effect, scenario: Scenario) -> Ways | Refusal:
         return _with(effect, scenario, _table()["techniques"][name])
     for begins, ways in _OPTIONS.items():
         if name.startswith(begins):
-            return ways(effect, scenario)
+            return ways[1](effect, scenario)
     return Refusal("technique", f"the technique '{name}' is not modelled")
 
 
@@ -242,7 +260,12 @@ def _with(effect: Effect, scenario: Scenario, entry: Mapping[str, Any]) -> Ways 
             filled["accepted"] = f"acceptance={accepted:g}"
         if stated is None:
             said.append(f"{tokens:g} tokens drafted in a cycle: not stated")
-    else:
+    elif "{rank}" in entry["with"]:
+        adapters, rank = _first(effect.settings, "adapters", "max_loras"), _first(effect.settings, "rank")
+        if adapters is None or rank is None or effect.baseline is None:
+            return Refusal("adapters", "how many there are, their rank or the figure without them is not stated")
+        filled = {"adapters": f"{adapters:g}", "rank": f"{rank:g}"}
+    elif "{hit}" in entry["with"]:
         hit = effect.hit if effect.hit is not None else _hit(effect.settings)
         if hit is None:
             return Refusal("hit rate", "the share of tokens in the cache is not stated")
@@ -309,7 +332,7 @@ def _host(effect: Effect) -> tuple[str | None, tuple[str, ...]]:
     return None, ()
 
 
-_OPTIONS: Mapping[str, Callable[[Effect, Scenario], Ways | Refusal]] = {
-    "kv-quantisation": _kv_formats,
-    "cpu-offload": _offload,
+_OPTIONS: Mapping[str, tuple[str, Callable[[Effect, Scenario], Ways | Refusal]]] = {
+    "kv-quantisation": ("kv-format", _kv_formats),
+    "cpu-offload": ("offload", _offload),
 }

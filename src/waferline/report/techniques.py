@@ -26,10 +26,15 @@ def technique_report(shown: Mapping[str, Technique]) -> Iterator[Block]:
         yield Table(
             "",
             ("parameter", "unless given", "may be", "meaning"),
-            [(k, _usual(p), _range(p), p.meaning) for k, p in t.parameters.items()],
+            parameter_rows(t),
         )
         for label, text in (("source", t.source), ("limits", t.limits), ("checked against", t.checked)):
             yield f"{label}: {text}", "note"
+
+
+def parameter_rows(t: Technique) -> list[tuple[str, str, str, str]]:
+    """(name, unless given, may be, meaning) of each parameter."""
+    return [(k, _usual(p), _range(p), p.meaning) for k, p in t.parameters.items()]
 
 
 def techniques_data(shown: Mapping[str, Technique]) -> list[dict[str, Any]]:

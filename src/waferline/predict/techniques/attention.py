@@ -88,7 +88,7 @@ ATTENTION = {
         source="Horton et al. 2024, KV Prediction for Improved Time to First Token, arXiv:2410.08391",
         limits="what the answer loses in quality is not told",
         unserved="a prompt passes through another model than the tokens that share its step",
-        checked="ratios of FLOPs of OpenELM models (study kv-prediction)",
+        checked="identity: ratios of FLOPs of OpenELM models (study kv-prediction)",
         prefill=_read_by_another,
     ),
 }

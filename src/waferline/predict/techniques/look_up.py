@@ -53,7 +53,7 @@ LOOK_UP = {
         },
         source="Wei et al. 2024, T-MAC, arXiv:2407.00088; docs/profiling_data.md of its repository",
         limits="rate of its ARM kernels; with AVX-512 unpacking is faster: this package's look-ups take 1.3 to 1.8 times as long",
-        checked="tokens/s of two models, of which one gave the rate: within 25 % on Jetson and Raspberry Pi, M2 Ultra 31-39 % low",
+        checked="compared with data: tokens/s of two models, one gave the rate: Jetson, Raspberry Pi 25 %; M2 Ultra 31-39 % low",
         decode=_looked_up,
     )
 }

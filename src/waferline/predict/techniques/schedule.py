@@ -131,7 +131,7 @@ SCHEDULE = {
         parameters={},
         source="Tang et al. 2025, Pangu Pro MoE, arXiv:2505.21411",
         limits="the model must have been trained so, or experts are copied where they are wanted",
-        checked="properties of the balance (study pangu-pro-moe)",
+        checked="own check: properties of the balance (study pangu-pro-moe)",
         prefill=_loaded(1.0),
         decode=_loaded(1.0),
         replaces="imbalance between experts beyond the expected number that a batch touches",
@@ -148,7 +148,7 @@ SCHEDULE = {
         },
         source=_DUPLEX,
         limits="units beside the memory are never short of arithmetic, and both kinds never work at once",
-        checked="published ratios of throughput (study duplex), themselves simulated",
+        checked="compared with data: published ratios of throughput (study duplex), themselves simulated",
         decode=_near_memory,
     ),
     "translated": _execution(

@@ -125,6 +125,7 @@ _RATIOS = 0.10
 _SERVING = 0.15
 _TERA = 1e12
 _FLOPS_PER_MAC = 2
+_WHY_ENERGY = "energies of a bit on either way to the memory, and of an operation, were not in the text that was read"
 _WHY_SMALL = "experts sit on few devices each and share links there; a roofline without communication sees neither"
 
 
@@ -134,6 +135,7 @@ def compute(d: Facts) -> Iterator[Check]:
     yield from _ratios(d, units, models["mixtral"])
     yield from _signs(units, models)
     yield from _serving(d["serving"], units, models["mixtral"])
+    yield Check("energy saved, mean of its models and loads", "%", d["energy_saved_percent"], None, why=_WHY_ENERGY)
 
 
 def _units(d: Facts) -> dict[str, Unit]:

@@ -159,6 +159,7 @@ def _attend(queries: FloatArray, keys: FloatArray, values: FloatArray) -> FloatA
 
 _LEAVE_ONE_OUT = 0.03  # of the measured TTFT
 _FLOPS_ONLY = 0.03  # what a FLOPs model would have to reach to be as good; it does not
+_WHY_QUALITY = "what a trained predictor answers follows from no count of operations"
 _WHY_FLOPS = "FLOPs do not see the predictor's traffic and the assembly of the cache, about 0.57 s for every model"
 
 
@@ -167,6 +168,9 @@ def compute(data: Facts) -> Iterator[Check]:
         ratio = flops_ratio(row["base"], row["auxiliary"])
         yield identity(f"FLOPs ratio, {row['name']}", "×", float(row["ratio"]), ratio, printed(row["ratio"]))
     yield from _times(data["ttft"], data)
+    quality = data["triviaqa"]
+    name = f"TriviaQA, {quality['name']} ({quality['auxiliary_alone']} for the auxiliary alone)"
+    yield Check(name, "% right", quality["predicted"], None, why=_WHY_QUALITY)
     yield own("identity predictor against an ordinary pass", "max error", 0.0, _identity_error(), absolute(1e-12))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import gguf
 import numpy as np
 import pytest
 
@@ -21,7 +22,6 @@ WSE3 = load_parameters("wse3-notebook")
 
 @pytest.mark.parametrize("grid", [(1, 1), (4, 4), (4, 2)])
 def test_the_product_is_that_of_the_weights_as_ggml_reads_them(grid: tuple[int, int]) -> None:
-    gguf = pytest.importorskip("gguf")
     a, b = random_operands(8, 1000, 24, "fp32")
     filled = np.zeros((24, 1024), np.float32)
     filled[:, :1000] = b.T

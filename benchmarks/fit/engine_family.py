@@ -64,4 +64,4 @@ class Family:
                 card[f"left_out_by_{h.by}"] = {"groups": h.groups, "median": round(m, 3), "p90": round(p, 3)}
         fitted = {k: float(f"{v:.4g}") for k, v in self.constants.items()}
         card["seen"] = sorted(set(self.parts.labels(lambda r, q: q.hardware).tolist()))
-        return {**fitted, "layer_s": 0.0, "residual": self.residual(), "fit": card}
+        return {"layer_s": 0.0, **fitted, "residual": self.residual(), "fit": card}

@@ -13,7 +13,7 @@ from waferline.arrays import FloatArray
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.fit import BoolArray, Errors, held_out, residual_quantiles, shrunk, sweep_weights
-from waferline.predict.engine import HOST_SEQUENCES
+from waferline.predict.engine import HOST_LAYERS, HOST_SEQUENCES
 
 Constants = Mapping[str, float]
 
@@ -28,6 +28,9 @@ PRIOR: Mapping[str, tuple[float, float]] = {
     "prefill_scale": (1.0, 0.7),
     "collective_scale": (0.7, 0.7),
 }
+# Engines that replay graphs: a launch costs their host nothing. What a step takes beyond its operators is by layer: small models
+# take as little as half a millisecond, which rows of large models alone would not tell from one by step.
+REPLAYED: Mapping[str, tuple[float, float]] = {"step_s": (4e-4, 0.05), "layer_s": (5e-5, 0.7)}
 # Engines whose matrix kernels are not made for the largest matrix units: operations and bytes per clock and unit.
 CEILINGS: Mapping[str, tuple[float, float]] = {"unit_flops": (900.0, 0.5), "unit_bytes": (6.0, 0.5)}
 MOST = {"prefill_scale": np.log(5.0), "collective_scale": np.log(60.0)}  # beyond that it is not the same operator
@@ -54,7 +57,7 @@ def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
         work = c["prefill_scale"] * work
     work = np.maximum(work, s.floor_s if decode else s.light_s) + c["collective_scale"] * s.collective_s
     host = c["step_s"] + c.get("kernel_s", 0.0) * s.kernels + c["expert_layer_s"] * s.expert_layers
-    host = host + c.get("layer_s", 0.0) * s.layers
+    host = host + c.get("layer_s", 0.0) * np.minimum(s.layers, HOST_LAYERS)
     return s.fill * (work + host + c["sequence_s"] * np.minimum(s.sequences, HOST_SEQUENCES))
 
 
@@ -95,11 +98,11 @@ def log_errors(p: Parts, c: Constants) -> FloatArray:
 def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, float]:
     """The constants with the least robust error, shrunk towards `start` (with less room) or the neutral ones.
 
-    Related engines, those with a `start` and what is fitted over all of them, replay graphs: a launch costs their host nothing.
+    Related engines, those with a `start` and what is fitted over all of them, replay graphs.
     """
     prior = names_of(engine)
     if start is not None or engine == POOLED:
-        prior.pop("kernel_s")
+        prior = {name: p for name, p in prior.items() if name != "kernel_s"} | REPLAYED
     at = {n: (start or {}).get(n, default) for n, (default, _) in prior.items()}
     spread = {n: (SHRINK if start else 1.0) * width for n, (_, width) in prior.items()}
     errors: Callable[[Constants], FloatArray] = lambda c: log_errors(p, c)  # noqa: E731

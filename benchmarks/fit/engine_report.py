@@ -44,7 +44,8 @@ def write(found: Sequence[Family], parts: Parts, keep: np.ndarray, impossible: S
         "  launch and ramp, not its traffic; the floor is the bound, of experts that with tokens choosing evenly among them;",
         "- prefill: `prefill_scale · alone`; collectives: `collective_scale · alone`;",
         "- `llama.cpp`: matrix products reach at most `unit_flops` operations and `unit_bytes` bytes per clock and unit;",
-        "- host: `step_s + kernel_s · operators + expert_layer_s · expert layers + sequence_s · sequences` (the last: decode).",
+        "- host: `step_s + kernel_s · operators + layer_s · layers (64 at most) + expert_layer_s · expert layers + sequence_s ·",
+        "  sequences` (the last: decode).",
         "",
         "## Errors",
         "",
@@ -60,7 +61,7 @@ def write(found: Sequence[Family], parts: Parts, keep: np.ndarray, impossible: S
         prefill = is_prefill(f.parts)
         only = _cell(held["model"].errors[prefill]) if "model" in held and prefill.sum() > 5 else ""
         lines.append(f"| {f.engine} | {f.vendor} | {len(f.parts.rows)} | " + " | ".join(cells) + f" | {only} |")
-    names = list(PRIOR)
+    names = [*PRIOR, "layer_s"]
     lines += ["", "## Constants", "", "| engine | machines | " + " | ".join(names) + " |"]
     lines.append("|---" * (2 + len(names)) + "|")
     for f in found:
@@ -95,7 +96,7 @@ def _targets(found: Sequence[Family]) -> list[str]:
     ]
     served = [f for f in found if any(h.by == "engine" for h in f.held)]
     for experts in (False, True):
-        for split in ("none (rows fitted)", "sweep", "model", "machine", "engine"):
+        for split in ("none (rows fitted)", "model", "machine", "engine"):
             errors = []
             for f in served:
                 all_errors = {h.by: h.errors for h in f.held}.get(split, f.errors)

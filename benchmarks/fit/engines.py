@@ -87,7 +87,6 @@ def usable(p: Parts) -> tuple[npt.NDArray[np.bool_], set[str]]:
 SPLITS: Mapping[str, Callable[[Row, Request], object]] = {
     "model": lambda r, q: q.model,
     "machine": lambda r, q: q.hardware,
-    "sweep": lambda r, q: (r.source, q.hardware, q.model, r.weight_format, q.engine, r.engine_version),
 }
 
 
@@ -107,7 +106,6 @@ def families(p: Parts) -> list[Family]:
         held = [
             Held(split, len(np.unique(rows.labels(of))), leave_out(rows, name, of, pool if related else None))
             for split, of in SPLITS.items()
-            if split != "sweep" or related
         ]
         if related:
             others = fit(p.where(served & (engine != name)), POOLED)

@@ -30,8 +30,9 @@ from waferline.predict.scenario import run
 OUT = Path("src/waferline/catalog/power.yaml")
 SOURCE, TASKS = "ML.ENERGY", ("lm-arena-chat", "gpqa", "sourcegraph-fim")  # the others hold pictures and video
 KNOWN_WITHIN = 1 / 3  # log error of speed
-START = {"active": 0.24, "compute": 6.0, "memory_per_byte_j": 2.4e-10}
-_SPREAD, _SOFT = 2.0, 0.08
+START = {"active": 0.2, "compute": 6.0, "memory_per_byte_j": 2.4e-10}
+SPREAD = {"active": 0.02, "compute": 2.0, "memory_per_byte_j": 2.0}  # a device at work draws more than one that waits
+_SOFT = 0.08
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def rate_errors(runs: Sequence[Run]) -> FloatArray:
 
 def fit(runs: Sequence[Run]) -> dict[str, float]:
     near = [r for r, e in zip(runs, rate_errors(runs), strict=True) if abs(e) < KNOWN_WITHIN]
-    return shrunk(lambda c: power_errors(near, c), START, dict.fromkeys(START, _SPREAD), noise=_SOFT)
+    return shrunk(lambda c: power_errors(near, c), START, SPREAD, noise=_SOFT)
 
 
 def held_out(runs: Sequence[Run], by: str) -> FloatArray:

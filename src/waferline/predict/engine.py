@@ -40,6 +40,9 @@ _GRAPHICS = ("gpu", "soc")  # a vendor's cards and its chips with unified memory
 HOST_SEQUENCES = (
     256.0  # sequences whose host work a step waits for; of larger batches the rest overlaps with the device
 )
+HOST_LAYERS = (
+    64.0  # layers whose own time a step takes beyond its operators: models of 64 to 94 take as much as one another
+)
 _MATRIX_KINDS = ("gemm", "moe")  # the operators that a kernel's own ceiling holds for
 _UNLIMITED = float("inf")
 # Tokens in flight where an engine has no scheduler to split a batch: assumed, as its callers split a batch that large.
@@ -159,7 +162,7 @@ class Engine:
 
     def host_s(self, *, layers: float, kernels: Floats, expert_layers: Floats, sequences: Floats) -> Floats:
         """Seconds of one pass that the device waits for the host."""
-        fixed = self.step_s + self.layer_s * layers + self.expert_layer_s * expert_layers
+        fixed = self.step_s + self.layer_s * minimum(layers, HOST_LAYERS) + self.expert_layer_s * expert_layers
         return fixed + self.kernel_s * kernels + self.sequence_s * minimum(sequences, HOST_SEQUENCES)
 
     def kept_s(self, light_s: Floats, floor_s: Floats) -> Floats:

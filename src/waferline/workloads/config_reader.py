@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from reprlib import repr as shown
-from typing import Any
+from typing import Any, TypeVar
 
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError
 
@@ -14,6 +14,8 @@ MAX_SIZE = 10**8
 MAX_LAYERS = 10_000
 _MAX_KEYS = 5_000
 _ENDLESS = 10**300
+_DECISIVE = ("tie_word_embeddings",)  # flags that are said also where they are off
+_Value = TypeVar("_Value")
 _MAX_EDITS = 2  # a key this close to one that was looked for and not found is a misspelling of it
 
 
@@ -25,12 +27,15 @@ class ConfigReader:
     holds what was taken for keys that the file does not have.
     """
 
-    __slots__ = ("_absent", "_asked", "_data", "_defaults", "assumed", "where")
+    __slots__ = ("_absent", "_alone", "_asked", "_data", "_defaults", "assumed", "where")
 
     def __init__(self, data: Mapping[str, Any], where: str, defaults: Mapping[str, Any] | None = None) -> None:
         if len(data) > _MAX_KEYS:
             raise FileFormatError(f"{len(data)} keys, and no configuration has more than {_MAX_KEYS}", where=where)
         self._data, self._defaults, self.where = data, defaults or {}, where
+        self._alone = (
+            defaults is not None and not defaults
+        )  # of a class without known defaults: the reader's own are said
         self._asked: set[str] = set()
         self._absent: set[str] = set()
         self.assumed: dict[str, Any] = {}
@@ -67,7 +72,7 @@ class ConfigReader:
     def size_or(self, default: int, *keys: str, least: int = 1) -> int:
         """A whole number of at least `least`, or `default` when absent."""
         value = self.get(*keys)
-        return default if value is None else self._whole(value, self._present(keys), least, MAX_SIZE)
+        return self._own(default, keys) if value is None else self._whole(value, self._present(keys), least, MAX_SIZE)
 
     def optional(self, *keys: str) -> int | None:
         """A positive whole number, or None when absent."""
@@ -77,7 +82,7 @@ class ConfigReader:
     def flag(self, default: bool, *keys: str) -> bool:
         value = self.get(*keys)
         if value is None:
-            return default
+            return self.assume(keys[0], default) if keys[0] in _DECISIVE else self._own(default, keys)
         if not isinstance(value, bool):
             self._refuse(f"'{self._present(keys)}' must be true or false, not {shown(value)}")
         return value
@@ -85,7 +90,7 @@ class ConfigReader:
     def number(self, default: float, *keys: str) -> float:
         value = self.get(*keys)
         if value is None:
-            return default
+            return self._own(default, keys)
         if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
             self._refuse(f"'{self._present(keys)}' must be a finite number, not {shown(value)}")
         return float(value)
@@ -93,7 +98,7 @@ class ConfigReader:
     def text(self, default: str, *keys: str) -> str:
         value = self.get(*keys)
         if value is None:
-            return default
+            return self._own(default, keys)
         if not isinstance(value, str):
             self._refuse(f"'{self._present(keys)}' must be text, not {shown(value)}")
         return value
@@ -166,6 +171,16 @@ class ConfigReader:
             close = next((known for known in sorted(self._absent) if _edits(key, known)), None)
             if close is not None:
                 raise FileFormatError(f"unknown key {shown(key)}", where=self.where, hint=f"did you mean '{close}'?")
+
+    def _own(self, default: _Value, keys: Sequence[str]) -> _Value:
+        """The reader's own default, remembered where no class's stands behind it."""
+        return self.assume(keys[0], default) if self._alone and default and not self.said(*keys) else default
+
+    def assume(self, key: str, value: _Value) -> _Value:
+        """`value`, remembered as what was taken for a key that the file does not have."""
+        if not self.said(key):
+            self.assumed[key] = value
+        return value
 
     def _present(self, keys: Sequence[str]) -> str:
         found = next((key for key in keys if self._data.get(key) is not None), None)

@@ -14,10 +14,11 @@ from typing import Any
 
 from waferline.catalog.names import compact
 from waferline.errors import InvalidInputError, UnsupportedError, nearest, unknown
-from waferline.workloads.class_defaults import class_defaults, release
+from waferline.workloads.class_defaults import assumed_notes, class_defaults, release
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import FAMILIES
 from waferline.workloads.families.images import PAIRS
+from waferline.workloads.families.needed import check_needed
 from waferline.workloads.families.towers import TEXT, with_towers
 from waferline.workloads.quantization.section import SECTIONS, quantisation_section, wide_notes
 from waferline.workloads.spec import ModelSpec, Transformer
@@ -27,7 +28,6 @@ _INHERITED = ("tie_word_embeddings", *SECTIONS, "vocab_size")  # facts a nested 
 
 _LIKE = {"llama-like": "llama_like"}  # what an unknown model type may be read as -> its family
 _CLASS_TAIL = re.compile(r"(For[A-Z]\w*|LMHeadModel|Model)$")  # of a class's name
-_MOST_NAMED = 6  # assumed keys in a note
 # Other spellings of a family.
 _ALIASES: Mapping[str, str] = {
     **TEXT,
@@ -80,6 +80,7 @@ def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | No
     section, place, model_type = _decoder(data, where, assume)
     family = _family(model_type, place, assume)
     c = ConfigReader(section, place, _defaults(model_type, family))
+    check_needed(c, family)
     spec = FAMILIES[family](c)
     quantized = quantisation_section(c)
     c.finish(ignore=("text_config", "vision_config"))
@@ -115,12 +116,9 @@ def _said(c: ConfigReader, model_type: str, family: str, data: Mapping[str, Any]
         yield f"no model_type: read as {family} after its architectures"
     elif not _known(said) and model_type == _by_architecture(data):
         yield f"model_type {shown(said)} is not known: read as {model_type} after its architectures"
-    # A flag that is off adds nothing.
-    decisive = [f"{key} {value}" for key, value in c.assumed.items() if value is not False]
-    if decisive:
-        taken = ", ".join(decisive[:_MOST_NAMED])
-        more = f" and {len(decisive) - _MOST_NAMED} more" if len(decisive) > _MOST_NAMED else ""
-        yield f"not in the file, so as {release()} and the family of {model_type} assume: {taken}{more}"
+    known = bool(_defaults(model_type, family))
+    whose = f"{release()} and the family of {model_type} assume" if known else f"the family of {model_type} assumes"
+    yield from assumed_notes(c.assumed, "the file", whose)
 
 
 def _decoder(data: Mapping[str, Any], where: str, assume: str | None) -> tuple[Mapping[str, Any], str, str]:

@@ -189,7 +189,10 @@ def _attends(c: ConfigReader, layers: int) -> list[bool]:
     kinds = c.kinds({*_ATTENDS, *_MAMBA}, "layer_types", "layers_block_type", length=layers)
     if kinds is not None:
         return [kind in _ATTENDS for kind in kinds]
-    numbers = c.indices("attn_layer_indices", layers) or c.indices("hybrid_layer_ids", layers) or set()
+    numbers = c.indices("attn_layer_indices", layers) or c.indices("hybrid_layer_ids", layers)
+    if numbers is None:
+        c.assume("layer_types", "mamba alone")
+        return [False] * layers
     return [i in numbers for i in range(layers)]
 
 

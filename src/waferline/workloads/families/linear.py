@@ -153,7 +153,8 @@ def _minimax(c: ConfigReader) -> Transformer:
     flags = c.items("attn_type_list", length=layers)
     full = [kind != "linear_attention" for kind in kinds] if kinds else [bool(flag) for flag in flags or [1] * layers]
     if kinds is None and flags is None and c.get("use_qk_norm") is None:
-        full = [(i + 1) % 2 != 0 for i in range(layers)]  # MinimaxConfig's alternation
+        c.assume("layer_types", "full_attention and linear_attention in turn")
+        full = [(i + 1) % 2 != 0 for i in range(layers)]
     attention = self_attention(c, hidden, qk_norm_full=c.flag(False, "use_qk_norm") and all(full))
     inner = attention.heads * attention.head_dim
     lightning = Recurrent(inputs=4 * inner, outputs=inner, state=inner * attention.head_dim, small=inner)
@@ -169,6 +170,8 @@ def _lfm2(c: ConfigReader) -> Transformer:
         full = [kind in _FULL for kind in kinds]
     else:
         full = [numbers is None or i in numbers for i in range(layers)]
+    if kinds is None and numbers is None:
+        c.assume("layer_types", "full_attention alone")
     attention, conv = self_attention(c, hidden, qk_norm=True), _short_conv(c, hidden)
     parts = (
         ffns(c, layers, Mix(router_bias=("use_expert_bias", True), first=2))

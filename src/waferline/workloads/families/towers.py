@@ -6,10 +6,11 @@ Sources: modelling and processing code of the `model_type` in huggingface/transf
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from waferline.workloads.class_defaults import assumed_notes, release
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.families import projectors as to
 from waferline.workloads.families.audio_encoders import AUDIO_ENCODERS, audio_tower
@@ -156,17 +157,19 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
     """`spec` with the towers that the whole configuration `data` describes, and what of them is not counted said."""
     top = str(data.get("model_type"))
     towers: list[Tower] = []
-    unread: list[str] = []
+    unread, notes = list[str](), list[str]()
     for key, reader in (("vision_config", _vision), ("audio_config", _audio)):
         section = data.get(key, {} if top in _UNSAID else None)
         if not isinstance(section, Mapping) or (not section and top not in VISION):
             continue
-        tower = reader(top, section, data, spec, f"{where}: {key}")
-        if tower is None:
+        found = reader(top, section, data, spec, f"{where}: {key}")
+        if found is None:
             kind = section.get("model_type") or section.get("architecture") or "of a kind that is not said"
             unread.append(f"the {key.split('_')[0]} tower ({kind}, in {top})")
         else:
+            tower, c = found
             towers.append(tower)
+            notes += assumed_notes(c.assumed, key, f"{release()} assumes")
     unread += [] if top in _UNSAID else _elsewhere(data, top, bool(towers or unread))
     if top == "phi4mm":
         towers = [_with_adapter(tower, data, where) for tower in towers]
@@ -175,7 +178,7 @@ def with_towers(spec: Transformer, data: Mapping[str, Any], where: str) -> Trans
         metadata["not_counted"] = " and ".join(unread)
     elif towers:
         metadata.pop("not_counted", None)
-    return replace(spec, towers=tuple(towers), metadata=metadata)
+    return replace(spec, towers=tuple(towers), metadata=metadata, notes=(*spec.notes, *notes))
 
 
 def _with_adapter(tower: Tower, data: Mapping[str, Any], where: str) -> Tower:
@@ -207,13 +210,21 @@ def _elsewhere(data: Mapping[str, Any], top: str, found: bool) -> list[str]:
     return [f"the towers of {top}, of which the file has no section"] if sees and not found else []
 
 
+# Models whose towers are built in one piece: the class of the section, and its reader.
+_APART: Mapping[str, tuple[str, Callable[[ConfigReader, Transformer], Tower | None]]] = {
+    "mllama": ("mllama_vision_model", mllama_tower),
+    "gemma3n": ("gemma3n_vision", mobilenet_tower),
+}
+
+
 def _vision(
     top: str, section: Mapping[str, Any], data: Mapping[str, Any], spec: Transformer, where: str
-) -> Tower | None:
-    if top == "mllama":
-        return mllama_tower(section_of(section, "mllama_vision_model", where), spec)
-    if top == "gemma3n":
-        return mobilenet_tower(section_of(section, "gemma3n_vision", where), spec)
+) -> tuple[Tower, ConfigReader] | None:
+    if top in _APART:
+        name, made = _APART[top]
+        c = section_of(section, name, where)
+        tower = made(c, spec)
+        return None if tower is None else (tower, c)
     sight = VISION.get(top)
     if sight is None:
         return None
@@ -242,7 +253,7 @@ def _vision(
     join = to.Join(whole, c, body.width, body.width * merge**2, hidden)
     net = StreamNet(name=f"the vision tower of {top}", stages=(*body.stages, *sight.project(join)), grid=grid)
     pieces = sight.cut[0] ** 2 + 1 if sight.cut[1] else 1
-    return Tower(kind="image", net=net, pieces=pieces, rule=sight.assumes)
+    return Tower(kind="image", net=net, pieces=pieces, rule=sight.assumes), c
 
 
 def _merge(whole: ConfigReader, key: str, usual: int) -> int:
@@ -255,13 +266,13 @@ def _merge(whole: ConfigReader, key: str, usual: int) -> int:
 
 def _audio(
     top: str, section: Mapping[str, Any], data: Mapping[str, Any], spec: Transformer, where: str
-) -> Tower | None:
+) -> tuple[Tower, ConfigReader] | None:
     kind = str(section.get("model_type") or HEARS.get(top))
     c = section_of(section, kind, where)
     if kind in CONFORMERS:
-        return conformer_tower(CONFORMERS[kind], c, spec, top)
+        return conformer_tower(CONFORMERS[kind], c, spec, top), c
     row = AUDIO_ENCODERS.get(kind)
-    return None if row is None else audio_tower(row, c, ConfigReader(data, where), spec, top)
+    return None if row is None else (audio_tower(row, c, ConfigReader(data, where), spec, top), c)
 
 
 def towers_read() -> list[dict[str, str]]:

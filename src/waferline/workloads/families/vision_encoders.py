@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError
+from waferline.workloads.class_defaults import encoder_defaults
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.streams import Grid, Matrix, Scores, Stage
 
@@ -117,11 +117,10 @@ TRAITS: Mapping[str, VisionTraits] = {
 
 
 def section_of(section: Mapping[str, Any], kind: str, where: str) -> ConfigReader:
-    """A section over what the class of its `kind` assumes."""
+    """A section over what the class of its `kind` assumes, which it remembers."""
     if not isinstance(section, Mapping):
         raise InvalidInputError(f"a section is a mapping, not {type(section).__name__}", where=where)
-    assumed = read_packaged("tower_defaults.yaml")["classes"].get(kind, {})
-    return ConfigReader({**assumed} | {k: v for k, v in section.items() if v is not None}, where)
+    return ConfigReader({k: v for k, v in section.items() if v is not None}, where, encoder_defaults(kind))
 
 
 @dataclass(frozen=True, slots=True)

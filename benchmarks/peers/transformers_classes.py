@@ -22,7 +22,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 _IDLE = re.compile(
     r"token_id|token_index|dropout|drop|initializer|init_(?!pos)|_init|eps$|epsilon|output_(?!proj|dim)|return_|^chunk_size|use_cache|"
     r"is_encoder_decoder|is_decoder|add_cross|cross_attention_hidden|activation|hidden_act|theta|softcap|multiplier|scaling_factor|aux_loss|"
-    r"z_loss|norm_topk|jitter|residual_in_fp32|time_step|rescale|kernels?$|mamba_chunk_size|num_logits|pretraining_tp|seed|"
+    r"z_loss|norm_topk|jitter|residual_in_fp32|time_step|rescale|use_\w*kernels?$|mamba_chunk_size|num_logits|pretraining_tp|seed|"
     r"summary_|layerdrop|scale_embedding|logit|clip|_coef|rope_interleave|mem_len|use_mem_eff|beam|gradient|mask_|"
     r"alpha|beta|gamma|temperature|_std|loss|ctc_|spec|swiglu|floor|_norm_min|sinkhorn|attention_scale|query_pre"
 )

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from waferline.errors import FileFormatError
 from waferline.evidence.folder import PACKAGED, evidence_folder
+from waferline.evidence.names import hardware_name
+from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row, read_rows, write_rows
+from waferline.machines.hardware import load_hardware
 
 HEADER = "id,hardware,devices,model,phase,weight_format,batch,input_tokens,output_tokens,metric,value"
 GOOD = "a,nvidia-h100-sxm-80gb,1,llama-3-8b,decode,fp16,4,128,128,tpot_s,0.01"
@@ -107,6 +110,23 @@ def test_the_packaged_rows_are_complete_unsuspected_and_sourced() -> None:
     rows = read_rows(PACKAGED)
     assert len(rows) > 3000 and PACKAGED.stat().st_size < 5_000_000
     assert all(r.complete and not r.suspect and r.source and r.url and r.kind == "measured" for r in rows)
+
+
+def test_no_packaged_rate_is_beyond_its_machine() -> None:
+    """A mark of a footnote once became digits of a figure: 475[^3-b200-4] is no 47,532,004."""
+    for row in read_rows(PACKAGED):
+        known = hardware_name(row.hardware)
+        if row.metric == "tflops_per_device" and not isinstance(known, Refusal):
+            assert row.value * 1e12 <= max(load_hardware(known[0]).peak_flops.values()), row.id
+
+
+def test_a_figure_with_a_footnote_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "id,hardware,model,phase,metric,value\na,h100,llama-3-8b,train,tflops_per_device,475[^note-3-b200]\n"
+    )
+    with pytest.raises(FileFormatError, match=r"value is not a number: '475\[\^note"):
+        read_rows(path)
 
 
 def test_a_folder_without_measurements_is_told(tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ def _called(kind: str, spec: ModelSpec, device: Device) -> str:
 
 def _check_degrees(spec: ModelSpec, device: Device, scenario: Scenario) -> None:
     """Refuse degrees that no engine can cut the model into, and groups that the machine's links do not form."""
-    if not isinstance(spec, Transformer):
+    if not isinstance(spec, Transformer) or device.kind == "wafer":  # wafers hold layers, not parts of them
         return
     given = {name: getattr(scenario, name) for name in ("tp", "pp", "ep", "dp")}
     degrees = {name: degree(value, name) for name, value in given.items()}
@@ -381,7 +381,7 @@ def _wafer(s: Scenario) -> Answer:
         batch=1.0 if s.batch is None else whole("batch", s.batch),
         prompt=PROMPT_TOKENS if s.prompt is None else whole("prompt", s.prompt),
         output=OUTPUT_TOKENS if s.output is None else whole("output", s.output, least=0),
-        devices="1" if s.devices is None else str(s.devices),
+        devices="auto" if s.devices is None else str(s.devices),
     )
     return Answer(kind, s.model, s.machine, solve(s.model, s.machine, usual))
 

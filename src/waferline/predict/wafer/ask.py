@@ -39,10 +39,10 @@ class Asked(Protocol):
 
 
 def predict_resident(model: Any, device: Device, request: Asked) -> WaferResidentResult:
-    """Weights in SRAM: `devices` wafers, or the fewest that hold the model for "auto" and for the default of 1.
+    """Weights in SRAM: `devices` wafers, or the fewest that hold the model for "auto", which is the default.
 
-    Raises: DoesNotFitError when more than one wafer is given and they do not hold it, or when it does not fit the grid asked
-    for; others as the model's `solve`.
+    Raises: DoesNotFitError when the wafers that are given do not hold it, or when it does not fit the grid asked for; others
+    as the model's `solve`.
     """
     given, side = _count(request.devices), "auto" if request.grid is None else _side(request.grid)
     prompt, precision = _DEFAULT_PROMPT if request.prompt is None else request.prompt, _with_kv(request)
@@ -55,9 +55,9 @@ def predict_resident(model: Any, device: Device, request: Asked) -> WaferResiden
         output_len=request.output,
         prefill_grid=side,
         decode_grid=side,
-        systems="auto" if given is None or given == 1 else given,
+        systems="auto" if given is None else given,
     )
-    if given != 1 or result["systems"] <= 1:
+    if given is not None or result["systems"] <= 1:
         return result
     note = f"the model needs {float(result['systems']):.0f} wafers; the answer is for that many"
     if not isinstance(side, str):

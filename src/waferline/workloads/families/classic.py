@@ -155,6 +155,8 @@ def _mpt(c: ConfigReader) -> Transformer:
     section = c.section("attn_config")
     attn = section if section is not None else ConfigReader({}, c.where)
     groups = check_groups(c, queries, attn.size_or(queries, "kv_n_heads"))
+    if not attn.said("alibi"):
+        c.assume("attn_config.alibi", True)
     learned = c.flag(True, "learned_pos_emb") and not attn.flag(True, "alibi")
     ratio = c.number(4, "expansion_ratio")
     inner = ratio * hidden

@@ -54,10 +54,9 @@ PAIRS: Mapping[str, Pair] = {
 
 def _pair(c: ConfigReader, pair: Pair) -> StreamNet:
     """One pass is one image and one text of the full length."""
-    body = vision_body(
-        section_of(c.get("vision_config") or {}, pair.vision, f"{c.where}: vision_config"), TRAITS[pair.vision]
-    )
+    v = section_of(c.get("vision_config") or {}, pair.vision, f"{c.where}: vision_config")
     t = section_of(c.get("text_config") or {}, pair.text, f"{c.where}: text_config")
+    body = vision_body(v, TRAITS[pair.vision])
     d, heads, inner = t.size("hidden_size"), t.size("num_attention_heads"), t.size("intermediate_size")
     if d % heads:
         raise InvalidInputError(f"hidden size {d} is not a multiple of {heads} attention heads", where=t.where)
@@ -79,6 +78,8 @@ def _pair(c: ConfigReader, pair: Pair) -> StreamNet:
     else:
         last = (Matrix("text", d, t.size_or(d, "projection_size"), rows="once", bias=True),)
     project = Stage("project", 1, last)
+    for part, name in ((v, "vision_config"), (t, "text_config")):
+        c.assumed.update({f"{name}.{key}": value for key, value in part.assumed.items()})
     return StreamNet(stages=(*body.stages, tables, text, project), grid=replace(body.grid, text=length))
 
 

@@ -85,6 +85,8 @@ def _dbrx(c: ConfigReader) -> Transformer:
     attn = attn if attn is not None else ConfigReader({}, f"{c.where}: attn_config")
     ffn = ffn if ffn is not None else ConfigReader({}, f"{c.where}: ffn_config")
     queries = c.size("n_heads")
+    if not attn.said("kv_n_heads"):
+        c.assume("attn_config.kv_n_heads", 1)
     attention = Attention(queries, check_groups(c, queries, attn.size_or(1, "kv_n_heads")), hidden // queries)
     number, active = ffn.size("moe_num_experts"), ffn.size("moe_top_k")
     check_experts(ffn, number, active)

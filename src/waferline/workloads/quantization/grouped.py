@@ -119,9 +119,14 @@ def mlx(c: ConfigReader) -> Scheme:
     """Every linear module and the embedding in one width; keys that are modules' paths say what differs there."""
     storage = _mlx_storage(c)
     rules = tuple(_mlx_rules(c, storage))
-    other = [name for name in c.names() if not (name in _MLX_KEYS or "." in name or name == "lm_head")]
+    other = not_of_mlx(c)
     notes = (f"mlx: not known and not read: {', '.join(other[:5])}",) if other else ()
     return Scheme("mlx", storage, rules, head=storage, embedding=storage, notes=notes)
+
+
+def not_of_mlx(c: ConfigReader) -> list[str]:
+    """Keys that are neither MLX's own nor paths of modules."""
+    return [name for name in c.names() if not (name in _MLX_KEYS or "." in name or name == "lm_head")]
 
 
 def _mlx_storage(c: ConfigReader) -> Storage:

@@ -197,7 +197,7 @@ def _method(section: ConfigReader) -> str:
     name = section.text("", "quant_method", "quant_library").lower()
     if not name:
         found = [method for method, keys in _SIGNS if section.get(*keys) is not None]
-        if not found:
+        if not found or (found == ["mlx"] and grouped.not_of_mlx(section)):
             raise FileFormatError("missing key 'quant_method'", where=section.where, hint=_known())
         return found[0]
     if name in _BY_NAME:

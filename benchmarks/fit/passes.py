@@ -36,7 +36,7 @@ from waferline.predict.inputs import sized
 from waferline.predict.single import one_pass
 
 _FILES = ("accelerators-inference", "other-inference", "edge-inference")
-_KEPT = ("static", "none", "llama.cpp", "fastertransformer")  # fitted by `engines`, or kept as the facts say
+_KEPT = ("static", "none", "llama.cpp")  # fitted by `engines`, or kept as the facts say
 _NAMES = ("step_s", "kernel_s", "launch_s", "prefill_scale", "conv_scale")
 _START, _SPREAD = np.log([2e-4, 1e-6, 2e-6, 1.0, 1.0]), np.array([1.5, 1.0, 1.5, 0.8, 0.8])
 _STARTS = (_START, np.log([1e-4, 5e-7, 1.2e-5, 1.0, 1.0]))

@@ -27,6 +27,8 @@ _STREAMS: tuple[tuple[str, Literal["norm", "softmax", "elementwise"]], ...] = (
     ("softmax", "softmax"),
     ("elem", "elementwise"),
 )
+_WINDOW, _SIDE, _CLASSES = "3d-unet-window", 128, 3
+_CHANNELS = (32, 64, 128, 256, 320, 320)
 _SPELT = ("", "torchvision", "tf", "timm")  # under which libraries list it
 
 
@@ -75,6 +77,10 @@ def network(name: str, *, size: int = 0, steps: float = 1.0, fused: bool = True)
 
     fused: batch norms are folded into convolutions, and activation functions and additions run inside other operators.
     """
+    if name == _WINDOW:
+        return ConvNet(
+            name=name, title=name, family="counted", layers=tuple(_unet_3d(steps)), input_shape=(1, *[_SIDE] * 3)
+        )
     found = counted(name, size)
     if found is None:
         return None
@@ -82,6 +88,36 @@ def network(name: str, *, size: int = 0, steps: float = 1.0, fused: bool = True)
     layers = tuple(_layers(found, area, steps, fused))
     side = size or found.size
     return ConvNet(name=name, title=name, family="counted", layers=layers, input_shape=(3, side, side))
+
+
+def _unet_3d(windows: float) -> Iterator[Work]:
+    """3D U-Net layer by layer: its first and last have 32 channels, so what a mean layer reaches says nothing of it.
+
+    mlcommons/training, image_segmentation/pytorch/model/unet3d.py. An instance norm needs all of a channel before it scales any,
+    so no compiler folds it into a convolution: it runs with its activation as a kernel of its own.
+    """
+
+    def conv(side: int, n: int, k: int, channels: int, norm: bool = True) -> Iterator[Work]:
+        voxels, out = round(side**3 * windows), round(side**3 * n * windows)
+        yield Work(
+            name="conv", kind="conv", m=voxels, n=n, k=k, params=n * k, weight_bytes=2 * n * k,
+            input_elements=voxels * channels, output_elements=out,
+        )  # fmt: skip
+        if norm:
+            yield Work(name="norm", kind="norm", params=2 * n, input_elements=out, output_elements=out)
+
+    before, side = 1, _SIDE
+    for level, channels in enumerate(_CHANNELS):
+        side = _SIDE >> level
+        for inputs in (before, channels):
+            yield from conv(side, channels, 27 * inputs, inputs)
+        before = channels
+    for level in range(len(_CHANNELS) - 2, -1, -1):
+        below, channels, side = _CHANNELS[level + 1], _CHANNELS[level], _SIDE >> level
+        yield from conv(side // 2, 8 * channels, below, below, norm=False)  # transposed, 2 × 2 × 2 without overlap
+        yield from conv(side, channels, 27 * 2 * channels, 2 * channels)
+        yield from conv(side, channels, 27 * channels, channels)
+    yield from conv(side, _CLASSES, _CHANNELS[0], _CHANNELS[0], norm=False)
 
 
 def _layers(c: Counts, area: float, steps: float, fused: bool) -> Iterator[Work]:

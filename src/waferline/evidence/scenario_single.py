@@ -18,6 +18,11 @@ _ANSWERS = {"latency_s": "latency_s", "ttft_s": "latency_s", "samples_per_s": "s
 _LENGTHS = {"MLPerf": 178.0, "optimum-habana": 15.0}
 _MULTI_STREAM_SAMPLES = 8.0  # of one query of the scenario (MLPerf Inference rules, section 3.1)
 _BATCH_OF_SCENARIO = {"MLPerf SingleStream": 1.0, "MLPerf MultiStream": _MULTI_STREAM_SAMPLES}
+_UNPADDED = "real mean length = seq/2"  # in the notes of rows whose padding is not computed
+_REFERENCES = (
+    "mlcommons reference",
+    "mlcommons python reference",
+)  # mlcommons/inference: its back ends do not batch by default
 _OFFLINE_BATCH = 256.0  # samples in flight on one device: past the knee of every network here
 
 
@@ -46,8 +51,8 @@ def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_
     if isinstance(batch, Refusal):
         return batch
     samples, assumed_batch = batch
-    if samples > 1 and row.metric == "samples_per_s" and "Offline" in row.notes:
-        samples *= row.devices or 1.0
+    if samples > 1 and row.batch is None and row.metric == "samples_per_s":
+        samples *= row.devices or 1.0  # what is in flight is of one device
     together = answer == "latency_s" and samples < (row.devices or 1.0)  # devices that share one sample
     shared = "devices share one sample: as if each did its part of it" if together else ""
     said = (assumed_hardware, assumed_engine, formats[2], assumed_pass, assumed_batch, shared)
@@ -94,6 +99,8 @@ def _asked(row: Row, model: ModelSpec | Refusal, engine: str) -> Asked | Refusal
     if isinstance(model, Transformer) and model.kind == "encoder-decoder":
         return row.model, answer, row.input_tokens or float(model.encoder_tokens) or _TEXT_TOKENS, 0, "", "one pass"
     sequence, said = row.input_tokens or _fixed_length(model), ""
+    if sequence and _UNPADDED in row.notes:
+        sequence, said = sequence / 2.0, "padding is removed: half of the length, its mean"
     if sequence is None:
         sequence, said = _length_of(row)
     return row.model, answer, sequence, 0, "", said
@@ -163,6 +170,8 @@ def _batch(row: Row) -> tuple[float, str] | Refusal:
         return row.batch * instances, f"{instances} instances of the program run at once"
     if row.batch is not None:
         return row.batch, ""
+    if row.engine.lower().startswith(_REFERENCES) and row.metric == "samples_per_s":
+        return 1.0, "a reference implementation passes one sample at a time"
     for words, batch in _BATCH_OF_SCENARIO.items():
         if words in row.notes:
             return batch, ""

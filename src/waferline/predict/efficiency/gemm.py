@@ -14,6 +14,10 @@ from waferline.workloads.operator import Operator
 
 SPLIT_K = 256.0  # the shortest run of k worth a split of its own: two 128-deep pipeline stages
 K_BLOCK = 64.0  # depth of one k step of a tensor-core tile
+CHANNELS = (
+    64.0  # output channels of the narrowest tile of a convolution on matrix units: fewer leave columns of it empty
+)
+_TENSOR_UNITS = ("gpu", "soc")
 UNQUANTISED_BITS = 16.0  # activations arrive as bf16; anything narrower is quantised first
 
 
@@ -92,6 +96,8 @@ def expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats
     s = op.shape
     if "m" not in s:  # a stem given only by its totals
         return streaming.expected_s(op, kernel, compute_s, memory_s)
+    if op.kind == "conv" and kernel.device.kind in _TENSOR_UNITS and s.get("groups", 1) == 1:
+        compute_s = compute_s * maximum(CHANNELS / s["n"], 1.0)
     return gemm_s(
         s["m"],
         s["n"],

@@ -121,11 +121,31 @@ def _model(row: Mapping[str, Any]) -> list[str]:
     return cells
 
 
+def _real(told: Mapping[str, Any]) -> Iterator[str]:
+    """A real model beside llama.cpp: tokens and logits; speeds only as they were, on a machine that others used."""
+    rows = told["texts"]
+    same, of = sum(r["same"] for r in rows), sum(r["tokens"] for r in rows)
+    margins = [m for r in rows for m in r["margins"]]
+    rates = "; ".join(
+        f"{phase} {rate['ours']:.1f} and {rate['llama.cpp']:.1f}" for phase, rate in told["tokens_per_s"].items()
+    )
+    yield f"## A real model: {told['file']}"
+    yield (
+        f"{told['date']}, {len(rows)} prompts, {of} greedy tokens of llama.cpp fed to both. The best token is the same in "
+        f"{same} of {of}; in the others llama.cpp preferred its own by {max(margins, default=0.0):.2f} logits at most. Logits "
+        f"correlate by {min(r['correlation_least'] for r in rows):.4f} at least (activations are rounded to eight bits in other "
+        f"blocks). Tokens/s of {told['threads']} thread, ours and a build of llama.cpp without AVX-512 and AMX "
+        f"({told['llama.cpp'].rstrip(' |')}), at a load average of {told['load_average']:.1f} on {told['cores']} cores, which "
+        f"makes them no measurement: {rates}. `python -m benchmarks.kernels.real FILE.gguf --write` makes this anew."
+    )
+
+
 def build() -> list[Path]:
     """Write the page from the committed results."""
     parts = ["# CPU kernels beside llama.cpp", _DESIGN.rstrip(), table(("what", "how"), _PARTS), _CHECKS.rstrip()]
     for path in sorted(RESULTS.glob("kernels-*.json")):
         parts += _machine(path)
+    parts += _real(json.loads((RESULTS / "real_model.json").read_text(encoding="utf-8")))
     parts.append(
         "`python -m benchmarks.kernels` prints these tables on any machine (with `llama-cpp-python` installed, the peer's columns "
         "too); `--save` writes the data, `python -m docs.build kernels` this page. GCC before 12.4 drops the stores that AMX tile "

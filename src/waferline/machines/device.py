@@ -170,6 +170,11 @@ class Device:
         """The most devices that links of a scope join, itself included: a card with a bridge for two has its slot, too."""
         return max((x.max_devices for x in self.links if x.scope == scope), default=1)
 
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether its units have no floats at all."""
+        return "int8" in self.peak_flops and all(name.startswith("int") for name in self.peak_flops)
+
     def arithmetic(self, fmt: str) -> str:
         """The format the units really compute in when asked for `fmt`.
 

@@ -35,7 +35,8 @@ def choose_precision(
     stored = model.precision if isinstance(model, ConvNet) else None
     if stored is not None and _computes(device, stored):
         return stored, (f"precision {stored}: as in the file; --precision changes it",)
-    for candidate in (("w8a8",) if device.kind == "mcu" else ()) + _USUAL_PRECISIONS:
+    usual = ("fp16", "bf16", "fp32") if training and device.kind == "mcu" else _USUAL_PRECISIONS
+    for candidate in (("w8a8",) if device.kind == "mcu" and not training else ()) + usual:
         if _computes(device, candidate):
             return candidate, (f"precision {candidate}: the usual choice here; --precision changes it",)
     raise UnsupportedError(f"{device.name} computes none of the usual formats", hint="name one with --precision")

@@ -119,7 +119,10 @@ class Machine:
                 f"nothing says how long operators of kind '{op.kind}' take", hint="add a row to waferline.predict.kinds"
             )
         kind, device = KINDS[op.kind], self.device
-        arithmetic = device.arithmetic(get_format(op.activations).arithmetic)
+        wanted = get_format(op.activations).arithmetic
+        if device.whole_numbers and not wanted.startswith("int"):
+            wanted = "int8"  # attention and routers, too: who asks for floats by name is refused at the door
+        arithmetic = device.arithmetic(wanted)
         record, tier = self._constants(op, arithmetic)
         quantises = (
             kind.quantises and "quant_bandwidth_efficiency" in record.c

@@ -180,7 +180,10 @@ def _named(spec: ModelSpec, fallback: str) -> ModelSpec:
 
 def _from_mapping(data: Mapping[str, Any], where: str, assume: str | None = None) -> ModelSpec:
     """A configuration, or a model in the catalogue's own form (told apart by its keys)."""
-    if {"config", "transformer", "convnet"} & data.keys() and not {"model_type", "_class_name"} & data.keys():
+    if {"config", "transformer", "convnet", "learner"} & data.keys() and not {
+        "model_type",
+        "_class_name",
+    } & data.keys():
         if assume is not None:
             raise _unread()
         from waferline.workloads.model_schema import check_model  # pydantic, for files of users alone

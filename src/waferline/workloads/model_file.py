@@ -9,7 +9,8 @@ convnet:
   layers:
     - {name: conv1, c_in: 1, c_out: 64, kernel: [10, 4], out: [25, 5], stride: 2}
 ```
-or `transformer:` with `hidden_size`, `vocab_size` and `blocks`, each with `count` and optional `attention` and `ffn`.
+or `learner:` with a `kind` (`workloads/learners.py`) and its sizes, or `transformer:` with `hidden_size`, `vocab_size` and
+`blocks`, each with `count` and optional `attention` and `ffn`.
 The keys are those of the records in `waferline.workloads.spec`.
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 from waferline.errors import FileFormatError, InvalidInputError, nearest
 from waferline.workloads.config_reader import MAX_SIZE
 from waferline.workloads.huggingface import from_config
+from waferline.workloads.learners import learner
 from waferline.workloads.source import Source
 from waferline.workloads.spec import (
     Attention,
@@ -96,9 +98,11 @@ def model_from_facts(facts: Mapping[str, Any], where: str) -> ModelSpec:
 
 
 def _written(data: Mapping[str, Any], where: str) -> Transformer | ConvNet | None:
-    """The model under `transformer` or `convnet` of `data`, or None when it has neither."""
+    """The model under `transformer`, `convnet` or `learner` of `data`, or None when it has neither."""
     if "convnet" in data:
         return _convnet(data["convnet"], f"{where}: convnet")
+    if "learner" in data:
+        return learner(data["learner"], f"{where}: learner")
     if "transformer" in data:
         return _transformer(data["transformer"], f"{where}: transformer")
     return None

@@ -12,7 +12,7 @@ from waferline.catalog.schema import checked
 
 _Text = Annotated[str, Field(min_length=1)]
 _Count = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_FORMS = ("config", "transformer", "convnet")
+_FORMS = ("config", "transformer", "convnet", "learner")
 
 
 class SourceEntry(BaseModel):
@@ -25,7 +25,7 @@ class SourceEntry(BaseModel):
 
 
 class ModelFile(BaseModel):
-    """A model file. Exactly one of `config`, `transformer` and `convnet` describes the layers."""
+    """A model file. Exactly one of `config`, `transformer`, `convnet` and `learner` describes the layers."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
@@ -41,6 +41,7 @@ class ModelFile(BaseModel):
     config: dict[str, Any] | None = None
     transformer: dict[str, Any] | None = None
     convnet: dict[str, Any] | None = None
+    learner: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def one_form(self) -> ModelFile:

@@ -93,7 +93,7 @@ def learner(data: Any, where: str) -> ConvNet:
         if key == "kind":
             continue
         if key not in sizes:
-            raise FileFormatError(f"unknown key '{key}'", where=where, hint=nearest(str(key), sizes))
+            raise FileFormatError(f"unknown key '{key}'", where=where, hint=", ".join(nearest(str(key), sizes)) or None)
         most = _DEEPEST if key == "depth" else MAX_SIZE
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise InvalidInputError(f"{key} must be a whole number from 1 to {most:,}, not {value!r}", where=where)

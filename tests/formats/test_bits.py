@@ -9,8 +9,9 @@ from waferline.formats.codec import codec_for, codecs, row_bytes
 LONG_ROW = 1 << 20  # so that one scale a row (int8) disappears
 WITHOUT_CODEC = {"fp64", "tf32"}  # no use as stored weights
 WITHOUT_CODEC |= {"fp8_block", "nf4", "nf4_single"}  # scales over two dimensions, or a table of levels
-WITHOUT_CODEC |= {
-    name for name in format_names() if "ik_llama" in get_format(name).source
+WITHOUT_CODEC |= {name for name in format_names() if "ik_llama" in get_format(name).source} | {
+    "q1_0",
+    "q2_0",
 }  # read and timed, not written
 NAMES = [n for n in format_names() if n not in WITHOUT_CODEC and not get_format(n).mixture]
 

@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,42 @@ STRING, ARRAY = 8, 9
 # value type id -> NumPy type; 8 is a string, 9 an array
 SCALARS = {0: "u1", 1: "i1", 2: "u2", 3: "i2", 4: "u4", 5: "i4", 6: "f4", 7: "?", 10: "u8", 11: "i8", 12: "f8"}
 _PLAIN = {"F64": "f64", "I8": "i8", "I16": "i16", "I32": "i32", "I64": "i64"}  # ggml types that are not weight formats
+
+# Types that the `gguf` package does not know: number → name, weights and bytes of a block, bytes of a row beside its blocks.
+# llama.cpp, ggml-common.h (Q1_0, Q2_0); ik_llama.cpp, as vLLM's GGUF loader registers its types.
+BESIDE: Mapping[int, tuple[str, int, int, int]] = {
+    41: ("Q1_0", 128, 18, 0),
+    42: ("Q2_0", 64, 18, 0),
+    133: ("Q6_0", 32, 26, 0),
+    137: ("IQ2_K", 256, 76, 0),
+    138: ("IQ3_K", 256, 110, 0),
+    139: ("IQ4_K", 256, 144, 0),
+    140: ("IQ5_K", 256, 176, 0),
+    141: ("IQ6_K", 256, 212, 0),
+    144: ("IQ4_KS", 256, 136, 4),
+    145: ("IQ2_KS", 256, 70, 2),
+    146: ("IQ4_KSS", 256, 128, 4),
+    152: ("IQ5_KS", 256, 168, 4),
+    153: ("IQ2_KT", 256, 68, 4),
+    154: ("IQ3_KT", 256, 100, 4),
+    155: ("IQ4_KT", 256, 128, 4),
+    156: ("IQ3_KS", 256, 102, 2),
+    157: ("IQ2_KL", 256, 86, 2),
+    158: ("IQ1_KT", 256, 56, 4),
+}
+# Types that llama.cpp took out of files: repacked in memory instead (ggml.h), or never used.
+GONE: Mapping[int, str] = {
+    4: "Q4_2",
+    5: "Q4_3",
+    31: "Q4_0_4_4",
+    32: "Q4_0_4_8",
+    33: "Q4_0_8_8",
+    36: "IQ4_NL_4_4 (or I2_S of bitnet.cpp)",
+    37: "IQ4_NL_4_8",
+    38: "IQ4_NL_8_8",
+    134: "IQ1_BN",
+    135: "IQ2_BN",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,18 +232,25 @@ def _tensor(
     import gguf  # constants only: ggml's type numbers and block sizes
 
     name, shape, type_id, offset = description
+    row_bytes = 0
     try:
-        ggml_type = gguf.GGMLQuantizationType(type_id)
-        block, block_bytes = gguf.GGML_QUANT_SIZES[ggml_type]
+        if type_id in BESIDE:
+            type_name, block, block_bytes, row_bytes = BESIDE[type_id]
+        else:
+            ggml_type = gguf.GGMLQuantizationType(type_id)
+            type_name, (block, block_bytes) = ggml_type.name, gguf.GGML_QUANT_SIZES[ggml_type]
     except (ValueError, KeyError):
-        raise FileFormatError(f"tensor '{name}' has type {type_id}, which is unknown", where=cursor.where) from None
+        what = (
+            f"{type_id}, which is unknown" if type_id not in GONE else f"{GONE[type_id]} ({type_id}), which is not read"
+        )
+        raise FileFormatError(f"tensor '{name}' has type {what}", where=cursor.where) from None
     if shape and shape[-1] % block:
-        message = f"tensor '{name}' has rows of {shape[-1]}, not whole {ggml_type.name} blocks of {block}"
+        message = f"tensor '{name}' has rows of {shape[-1]}, not whole {type_name} blocks of {block}"
         raise FileFormatError(message, where=cursor.where)
-    nbytes = math.prod(shape) // block * block_bytes
+    nbytes = math.prod(shape) // block * block_bytes + math.prod(shape[:-1]) * row_bytes
     if offset % alignment or start + offset + nbytes > len(cursor.data):
         message = f"tensor '{name}' at byte {start + offset} needs {nbytes} bytes: the file has {len(cursor.data)}"
         raise FileFormatError(message, where=cursor.where)
     by_ggml = {codec.ggml: codec.name for codec in codecs().values() if codec.ggml}
-    format_name = by_ggml.get(ggml_type.name) or _PLAIN.get(ggml_type.name) or ggml_type.name.lower()
+    format_name = by_ggml.get(type_name) or _PLAIN.get(type_name) or type_name.lower()
     return TensorInfo(name, shape, format_name, start + offset, nbytes)

@@ -153,6 +153,16 @@ def test_prompts_copy_weights_to_the_device_and_single_tokens_do_not() -> None:
     assert float(long.result["ttft_s"]) >= copied / 31.5e9
 
 
+def test_long_prompts_of_sglang_copy_experts_once_for_all_their_tokens() -> None:
+    """KTransformers, MiniMax-M2.1-Tutorial: one RTX 5090 beside EPYCs of that generation, PCIe 5.0: 408 and 1,196 tokens/s."""
+    asked = {"precision": "fp8", "output_len": 1, "engine": "sglang", "offload": "experts", "host": "amd-epyc-9654"}
+    rates = [
+        tokens / float(ServingModel().solve("minimax-m2.1", "rtx-5090", tokens, 1, **asked)["ttft_s"])  # type: ignore[arg-type]
+        for tokens in (2048, 8192)
+    ]
+    assert rates == pytest.approx([408, 1196], rel=0.15)
+
+
 def test_a_superchip_has_its_own_cpu() -> None:
     answer = _asked("llama-3-70b", "gh200", engine="vllm", precision="bf16", offload="weights=60GB")
     assert any("nvidia-grace-72c" in note for note in answer.result.notes)

@@ -154,8 +154,10 @@ def placement(asked: Offload, model: Transformer, rules: Placement, weights_byte
 
 def engine_rules(engine: Engine, device: Device) -> Placement:
     """Nothing moved yet: only how `engine` treats weights that a host holds."""
-    copies = read_packaged("offload.yaml")["copies"].get(engine.kernels, {})
-    return Placement(copy_tokens=float(copies.get("rows", NEVER)), piece_tokens=pass_tokens(engine, device))
+    rules = read_packaged("offload.yaml")["copies"]
+    copies = rules.get(engine.name) or rules.get(engine.kernels, {})
+    pieces = float(copies.get("piece", pass_tokens(engine, device)))
+    return Placement(copy_tokens=float(copies.get("rows", NEVER)), piece_tokens=pieces)
 
 
 def _moved(model: Transformer, p: Placement, layers: Floats, experts: Floats) -> Placement:

@@ -62,6 +62,11 @@ def _devices(row: Row) -> Refusal | None:
 CHECKS: tuple[Check, ...] = (_kind, _speculative, _phase, _metric, _disaggregated, _devices)
 
 
+def _translates(row: Row, model: Transformer) -> bool:
+    """Whether an encoder-decoder model was timed by the tokens that it generates."""
+    return model.kind == "encoder-decoder" and row.metric == "output_tokens_per_s"
+
+
 def request_of(row: Row) -> Request | Refusal:
     """What to ask for `row`. Text is resolved to catalogue names; numbers are taken as they are stated."""
     for check in CHECKS:
@@ -76,6 +81,6 @@ def request_of(row: Row) -> Request | Refusal:
         return single_request(row, model, *hardware) if counts_as_one_pass(row) else model
     if row.phase == "train":
         return training_request(row, model, *hardware)
-    if isinstance(model, Transformer) and model.has_head and model.kind == "decoder":
+    if isinstance(model, Transformer) and model.has_head and (model.kind == "decoder" or _translates(row, model)):
         return serving_request(row, model, *hardware)
     return single_request(row, model, *hardware)

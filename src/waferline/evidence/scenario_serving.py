@@ -27,7 +27,7 @@ def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardwar
     degrees = _parallel(row, hardware)
     if isinstance(degrees, Refusal):
         return degrees
-    lengths = _lengths(row)
+    lengths = _lengths(row, model)
     if isinstance(lengths, Refusal):
         return lengths
     load = _load(row)
@@ -86,7 +86,7 @@ def _counts_chips(row: Row) -> bool:
     return "tp and dp count chips" in row.notes
 
 
-def _lengths(row: Row) -> tuple[float, float, str] | Refusal:
+def _lengths(row: Row, model: Transformer) -> tuple[float, float, str] | Refusal:
     """(prompt, output, what was assumed) in tokens; approximate lengths in words are taken and said."""
     said = []
     inputs, outputs = row.input_tokens, row.output_tokens
@@ -96,6 +96,9 @@ def _lengths(row: Row) -> tuple[float, float, str] | Refusal:
     if outputs is None and (about := notes.output_tokens(row)) is not None:
         outputs = about.value
         said.append(about.said)
+    if inputs is None and outputs is None and model.kind == "encoder-decoder":
+        inputs = outputs = _SHORT_TOKENS
+        said.append(f"lengths not stated: a sentence and its translation, {_SHORT_TOKENS:g} tokens each")
     if row.phase == "prefill":
         outputs = outputs if outputs is not None else 0.0
     if row.phase == "decode" and inputs is not None and outputs is None:

@@ -13,6 +13,9 @@ from waferline.simulate.serving.loop import serve
 from waferline.simulate.serving.replica_step import SAMPLE_COLUMNS
 from waferline.simulate.serving.state import (
     BUSY_S,
+    FULL_S,
+    FULL_TOKENS,
+    RUNNING_S,
     STEPS,
     Fleet,
     Memory,
@@ -129,7 +132,7 @@ def test_one_place_and_equal_requests_are_an_m_d_1_queue(load: float) -> None:
 def test_one_place_and_geometric_requests_are_an_m_m_1_queue() -> None:
     load, mean = 0.6, 200.0
     service_s = mean * 1e-3
-    requests = Traffic(requests=200_000, rate_per_s=load / service_s, prompt=1, output=f"exponential:{mean}").sent()
+    requests = Traffic(requests=50_000, rate_per_s=load / service_s, prompt=1, output=f"exponential:{mean}").sent()
     served(requests, MIXED._replace(max_sequences=1), memory_of(1e9), steps_of(prompt_token_s=0.0))
     whole = (requests.last - requests.arrival).mean()
     assert whole == pytest.approx(service_s / (1.0 - load), rel=0.04)
@@ -137,7 +140,7 @@ def test_one_place_and_geometric_requests_are_an_m_m_1_queue() -> None:
 
 def test_many_places_and_geometric_requests_are_an_m_m_c_queue() -> None:
     """Steps of a fixed time serve each place at its own pace: Erlang's C says how long requests wait."""
-    places, load, mean = 4, 0.8, 200.0
+    places, load, mean = 4, 0.8, 50.0
     service_s = mean * 1e-3
     rate = load * places / service_s
     requests = Traffic(requests=300_000, rate_per_s=rate, prompt=1, output=f"exponential:{mean}", seed=1).sent()
@@ -186,3 +189,31 @@ def test_memory_grows_in_whole_blocks(tokens: int, block: int) -> None:
     memory = Memory(1e9, block, 2.0, 3.0, 512.0, 7.0)
     rounded = -(-tokens // block) * block
     assert sequence_bytes(memory, tokens) == (2.0 * rounded + 3.0 * min(rounded, 512) + 7.0 if tokens else 0.0)
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from(sorted(SCHEDULERS)),
+    seed=st.integers(0, 1000),
+    room=st.integers(120, 2000),
+    places=st.integers(1, 8),
+    rate_per_s=st.floats(1.0, 200.0),
+)
+def test_many_steps_at_once_are_the_steps_one_by_one(
+    name: str, seed: int, room: int, places: int, rate_per_s: float
+) -> None:
+    fates = []
+    for chunk_s in (0.0, 1e-300):  # a process in front, however fast, is asked after every step
+        requests = Traffic(
+            requests=60, rate_per_s=rate_per_s, prompt="uniform:1,50", output="uniform:1,60", seed=seed
+        ).sent()
+        rules = SCHEDULERS[name]._replace(max_sequences=places, ahead=bool(seed % 2))
+        _, gaps, fleet, _ = served(requests, rules, memory_of(float(room)), steps_of(), ALONE._replace(chunk_s=chunk_s))
+        fates.append((requests, gaps, fleet.sums))
+    (one, gaps, sums), (other, other_gaps, other_sums) = fates
+    for column in ("first", "last", "admitted", "preempted"):
+        assert getattr(one, column) == pytest.approx(getattr(other, column), rel=1e-9)
+    assert (gaps == other_gaps).all()
+    assert sums[:, [STEPS, BUSY_S, RUNNING_S, FULL_S, FULL_TOKENS]] == pytest.approx(
+        other_sums[:, [STEPS, BUSY_S, RUNNING_S, FULL_S, FULL_TOKENS]], rel=1e-9
+    )

@@ -174,7 +174,7 @@ def test_a_trace_is_served_as_it_came(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--rate", "8/s", "--policy", "max_utilization"], "one scheduler"),
         (["--rate", "8/s", "--tenant", "chat;shore=1"], "share="),
         (["--rate", "8/s", "--turns", "many:3"], "turns"),
-        (["--rate", "8/s", "--think", "uniform:1"], "high"),
+        (["--clients", "8", "--think", "uniform:1"], "high"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -199,8 +199,11 @@ def test_every_field_of_a_scenario_is_read_or_refused(field: str) -> None:
         wl.simulate_serving(
             wl.Scenario(**{"model": "llama-3-8b", "machine": "h100", field: "nonsense"}), wl.Traffic(requests=5)
         )
+    said = str(caught.value)
+    if said.startswith(f"{field} must be"):  # its kind alone is wrong
+        return
     if field != "assume":  # which this model, being known, does not read either
-        assert ("would not be read" in str(caught.value)) == (field not in READS)
+        assert ("would not be read" in said) == (field not in READS)
 
 
 def test_what_is_read_counts() -> None:

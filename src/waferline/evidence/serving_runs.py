@@ -24,6 +24,9 @@ from waferline.evidence.names import engine_name, hardware_name, model_spec, pre
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
+from waferline.machines.hardware import load_hardware
+from waferline.predict.engine import get_engine
+from waferline.predict.overlapped import overlaps
 from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.traffic import Traffic
 from waferline.traffic.options import ServerOptions
@@ -38,6 +41,9 @@ _MOST_REQUESTS = 4000  # of an open load: its percentiles stand long before
 _FEW_STEADY = 200  # requests: so many of a steady run at least
 _ROUNDS = 8  # of a closed load whose length nobody states, each client asks so often
 _BUNDLED_S = 1e-3  # a median gap below: the client received tokens in bundles
+_NO_LIMIT = 1e9  # sequences that an engine takes by default: memory ends first
+_FEW_PROMPTS = 0.09  # of the steps: the 90th percentile of gaps sees none of them
+_UNEVEN = 1.25  # times the median; where the host was the run's own it is 1.0 to 1.1
 _STAGES = " then "
 _ASSUMED_PROMPT = 500  # tokens, where a run does not state them
 _ATTENTION_APART = "attention is data-parallel, experts are spread over all devices"
@@ -62,6 +68,15 @@ class Run:
         if value is not None and not math.isfinite(value):
             raise FileFormatError(f"{self.cells.get('id')}: {name} is not a number: '{text}'")
         return value
+
+    @property
+    def uneven(self) -> bool:
+        """Whether others ran on its host: hardly a step reads a prompt, and yet the time between tokens varies."""
+        running, output = self.number("running_mean"), self.number("output_tokens")
+        p50, p90 = self.number("itl_p50_s"), self.number("itl_p90_s")
+        if not self.steady or running is None or output is None or p50 is None or p90 is None:
+            return False
+        return running / output < _FEW_PROMPTS and p90 > _UNEVEN * p50
 
     @property
     def steady(self) -> bool:
@@ -105,6 +120,7 @@ def _rows(run: Run) -> Iterator[Row]:
     shared: dict[str, Any] = {
         name: cells.get(name) or "" for name in ("id", "hardware", "model", "source", "url", "engine", "engine_version")
     }
+    uneven = "the host was shared: gaps vary though hardly a step reads a prompt" if run.uneven else ""
     for metric in METRICS:
         value = run.number(metric)
         bundled = metric.startswith("itl_p") and value is not None and value < _BUNDLED_S
@@ -118,7 +134,7 @@ def _rows(run: Run) -> Iterator[Row]:
                 devices=run.number("devices"),
                 complete=not cells.get("missing"),
                 missing=cells.get("missing") or "",
-                suspect=cells.get("suspect") or ("tokens came in bundles" if bundled else ""),
+                suspect=cells.get("suspect") or ("tokens came in bundles" if bundled else uneven),
             )
 
 
@@ -145,8 +161,18 @@ def _residual(metric: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
-    """What the simulator says of a run, and what was assumed."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run as what `simulate_serving` takes, and what was assumed of it."""
+
+    scenario: Scenario
+    traffic: Traffic
+    options: ServerOptions
+    assumed: tuple[str, ...]
+
+
+def asked_of(run: Run) -> Asked | Refusal:
+    """The question that a run answers."""
     cells = run.cells
     if cells.get("disaggregated") and not cells["disaggregated"].startswith("no"):
         return Refusal("load", "prefill and decode on machines of their own are not simulated")
@@ -182,24 +208,44 @@ def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
     each = (
         dp if spread == _ATTENTION_APART and engine == "sglang" else 1
     )  # SGLang shares these two limits between the ranks
-    limits = {name: run.count(name) for name in ("max_num_seqs", "max_num_batched_tokens")}
+    limits: dict[str, Any] = {name: run.count(name) for name in ("max_num_seqs", "max_num_batched_tokens")}
+    if each > 1:  # also those that it chooses itself
+        usual = get_engine(engine).limits(load_hardware(machine[0]))
+        for name, most in (("max_num_seqs", usual.sequences), ("max_num_batched_tokens", usual.chunk_tokens)):
+            limits[name] = limits[name] or (int(most) if most < _NO_LIMIT else None)
     shared: dict[str, Any] = {name: value and max(value // each, 1) for name, value in limits.items()}
-    served = ServerOptions(**shared)
-    shipped = ""
+    served = ServerOptions(**shared, async_scheduling=_scheduled_ahead(run, engine))
+    assumed = tuple(text for text in (machine[1], why, precision[2], *told) if text)
+    return Asked(asked, load, served, assumed)
+
+
+def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
+    """What the simulator says of a run, and what was assumed."""
+    asked = asked_of(run)
+    if isinstance(asked, Refusal):
+        return asked
+    assumed = asked.assumed
     try:
         try:
-            outcome = simulate_serving(asked, load, served)
+            outcome = simulate_serving(asked.scenario, asked.traffic, asked.options)
         except DoesNotFitError:  # a table's "bf16" of a model that ships in fp8 says what it was trained in
-            if getattr(spec, "weight_format", None) is None:
+            if getattr(asked.scenario.model, "weight_format", None) is None:
                 raise
-            shipped = f"weights as shipped: in {precision[0]} they do not fit"
-            outcome = simulate_serving(replace(asked, precision=None), load, served)
+            assumed += (f"weights as shipped: in {asked.scenario.precision} they do not fit",)
+            outcome = simulate_serving(replace(asked.scenario, precision=None), asked.traffic, asked.options)
     except WaferlineError as error:
         return Refusal("engine", str(error))
-    told, values = (*told, shipped), dict(outcome.values)
+    values = dict(outcome.values)
     if run.steady:  # what such runs count is the time while every place is taken
         values |= {m: values[f"full_{m}"] for m in METRICS if values.get(f"full_{m}") is not None}
-    return values, tuple(text for text in (machine[1], why, precision[2], *told) if text)
+    return values, assumed
+
+
+def _scheduled_ahead(run: Run, engine: str) -> bool | None:
+    """Whether a run scheduled steps ahead: by its option, else as its version does."""
+    if "async-scheduling=True" in (run.cells.get("options") or ""):
+        return True
+    return overlaps(engine, run.cells.get("engine_version") or "")
 
 
 def _degrees(run: Run) -> tuple[int, int, int, str]:

@@ -326,12 +326,13 @@ def get_engine(name: str, version: str = "") -> Engine:
         raise unknown("engine", name, engines)
     found = names[compact(name)]
     for before, older in read_packaged("engines.yaml").get("generations", {}).get(found, {}).items():
-        if _earlier(version, str(before)):
+        if earlier(version, str(before)):
             return engines[older]
     return engines[found]
 
 
-def _earlier(version: str, limit: str) -> bool:
+def earlier(version: str, limit: str) -> bool:
+    """Whether a version comes before another; never where it is not a number."""
     numbers, bound = _RANGE.match(version), _RANGE.match(limit)
     if numbers is None or bound is None:
         return False

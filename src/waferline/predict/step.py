@@ -17,8 +17,8 @@ from waferline.elementwise import maximum, minimum
 from waferline.errors import UnsupportedError
 from waferline.formats import Precision
 from waferline.predict.beside import Beside
-from waferline.predict.engine import HOST_SEQUENCES
 from waferline.predict.memory import resident_bytes
+from waferline.predict.overlapped import StepConstants, step_constants
 from waferline.predict.phase import Runner
 from waferline.predict.roofline import machine_for, time_operator
 from waferline.predict.serving_case import ServingCase
@@ -45,6 +45,7 @@ class StepModel:
     precision: Precision
     parallel: Parallel
     runner: Runner
+    constants: StepConstants
     graphed: int = 0  # prompts of up to so many rows run inside graphs, as decodes do
     # Decodes that do; larger batches run without. None: `GRAPH_SIZES`, and all do.
     graphs: tuple[int, ...] | None = None
@@ -60,9 +61,14 @@ class StepModel:
         graphed: int = 0,
         graphs: tuple[int, ...] | None = None,
         away: Placement = AT_HOME,
+        *,
+        ahead: bool = False,
     ) -> StepModel:
-        """away: what the host of the case holds. Raises: UnsupportedError for pipelines and for models with an encoder, whose steps
-        are not single passes, and for techniques that steps cannot be tabulated with."""
+        """away: what the host of the case holds. ahead: the engine schedules the next step while one runs.
+
+        Raises: UnsupportedError for pipelines and for models with an encoder, whose steps are not single passes, and for techniques
+        that steps cannot be tabulated with.
+        """
         if np.any(np.asarray(parallel.pp) != 1.0):
             raise UnsupportedError("steps of a pipeline are not simulated", hint="use tp")
         if case.model.encoder:
@@ -70,8 +76,9 @@ class StepModel:
         for one in case.techniques:
             if one.technique.unserved:
                 raise UnsupportedError(f"{one.name} is not simulated with requests: {one.technique.unserved}")
-        runner = Runner(machine_for(case.device, case.engine.kernels), case.engine.running_on(case.device))
-        fixed = (case.model, case.precision(label), parallel, runner, graphed, graphs)
+        constants = step_constants(case.engine, case.device, ahead=ahead)
+        runner = Runner(machine_for(case.device, case.engine.kernels), constants.engine)
+        fixed = (case.model, case.precision(label), parallel, runner, constants, graphed, graphs)
         return StepModel(*fixed, case.techniques, case.beside, away)
 
     @property
@@ -111,7 +118,8 @@ class StepModel:
         for op in operators:
             runner = here if host is None or op.place != "host" else host
             timed = time_operator(op, runner.machine, resident_bytes=resident if runner is here else np.inf)
-            total = total + op.count * runner.seconds(timed, decode=decode)
+            scale = self.constants.moe_scale if op.kind == "moe" and runner is here else 1.0
+            total = total + op.count * scale * runner.seconds(timed, decode=decode)
             kernels += float(np.max(op.count))
         return total, kernels
 
@@ -163,7 +171,7 @@ class StepModel:
 
         The direct way, for a few points: what `StepTables` looks up.
         """
-        host = self.runner.engine.sequence_s * minimum(sequences, HOST_SEQUENCES)
+        host = self.runner.engine.sequence_s * minimum(sequences, self.constants.host_sequences)
         some = maximum(sequences, 1.0)
         alone = self.alone_s(some)
         verified = sequences * self.positions
@@ -198,7 +206,7 @@ class StepModel:
             tokens=tokens,
             chunk_s=_table(self.chunk_s(tokens[:, None], cached), tokens, cached),
             sequence_s=self.runner.engine.sequence_s,
-            host_sequences=HOST_SEQUENCES,
+            host_sequences=self.constants.host_sequences,
         )
 
 

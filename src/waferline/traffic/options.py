@@ -99,6 +99,7 @@ class ServerOptions:
     chunked: bool = False
     hit: float = 0.0
     policy: str | None = None
+    async_scheduling: bool | None = None
     slo: str | None = None
     router: str | None = None
     prefill_replicas: int = 0

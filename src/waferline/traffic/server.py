@@ -56,6 +56,7 @@ class Server:
     rules: Rules
     memory: Memory
     steps: StepTables
+    model: StepModel  # whose tables they are
 
     def run(self, requests: Requests, replicas: int, plan: Plan) -> FleetRun:
         """Run the requests over replicas; their fates are written into them. Raises: DoesNotFitError, InvalidInputError."""
@@ -123,6 +124,10 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     if options.chunked:
         rules = rules._replace(chunked=True, mixed=True, decodes_first=True)
     rules = rules._replace(positions=positions, gain=gain, max_tokens=max(rules.max_tokens, positions))
+    if options.async_scheduling is not None:
+        if not rules.ahead:
+            raise InvalidInputError(f"async_scheduling would not be read: {case.engine.name} has no such option")
+        rules = rules._replace(ahead=options.async_scheduling)
     if not rules.chunked:  # a prompt that is read whole needs a step that takes it: such engines are started so
         rules = rules._replace(max_tokens=max(rules.max_tokens, longest))
     if stages > 1 and scheduler.pipelined:
@@ -135,9 +140,10 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     rules = rules._replace(max_sequences=max(min(rules.max_sequences, fitting), 1))
     most_rows = rules.max_tokens + (rules.max_sequences * positions if rules.mixed else 0)
     one_stage = Parallel.of(tp=parallel.tp, ep=parallel.ep)
-    model = StepModel.of(case, label, one_stage, scheduler.graphed, scheduler.graphs(case.device), away)
+    graphs = scheduler.graphs(case.device)
+    model = StepModel.of(case, label, one_stage, scheduler.graphed, graphs, away, ahead=rules.ahead)
     steps = model.tables(rules.max_sequences, max(most_rows, 2), longest)
-    return Server(scheduler, rules, memory, steps)
+    return Server(scheduler, rules, memory, steps, model)
 
 
 def _cycle(case: ServingCase) -> tuple[int, float]:

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray
+from waferline.simulate.serving.glide import glide
 from waferline.simulate.serving.prefix import leave
 from waferline.simulate.serving.queue import foremost, pop, push
 from waferline.simulate.serving.replica_step import (
@@ -87,6 +88,14 @@ def serve(
                 heapq.heappush(heap, (now + plan.interval_s, LOOK, 0, 0))
             else:
                 _happen(f, cache, requests, rules, memory, plan, heap, log, turn, broken, touched, now, kind, a, b)
+                if kind == END and touched[a]:
+                    soon = heap[0][0] if len(heap) > 0 else np.inf
+                    if position < order.size:
+                        soon = min(soon, requests.arrival[order[position]])
+                    late = glide(f, requests, rules, memory, steps, plan, log, a, now, soon)
+                    if late > now:
+                        touched[a] = False
+                        heapq.heappush(heap, (late, STAGE, a, 0))
         soon = heap[0][0] if len(heap) > 0 else np.inf
         if position < order.size:
             soon = min(soon, requests.arrival[order[position]])
@@ -147,7 +156,7 @@ def _enter(f: Fleet, requests: Requests, ahead: bool, k: int, r: int, touched: A
     touched[k] = True
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def _happen(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, plan: Plan, heap: Heap, log: Log, turn: AnyArray,
     broken: AnyArray, touched: AnyArray, now: float, kind: int, a: int, b: int,

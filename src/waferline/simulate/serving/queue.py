@@ -24,7 +24,7 @@ def push(f: Fleet, requests: Requests, k: int, r: int, in_front: bool) -> None:
         f.tail[k, c] = r
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def foremost(f: Fleet, k: int) -> int:
     """The request whose turn it is, or -1."""
     for c in range(f.head.shape[1]):
@@ -43,7 +43,7 @@ def pop(f: Fleet, requests: Requests, k: int) -> int:
     return r
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def pour(f: Fleet, requests: Requests, source: int, target: int) -> None:
     """All that wait in one row go to the end of another, in their order."""
     for c in range(f.head.shape[1]):

@@ -56,7 +56,13 @@ SEEN, KEPT, EVERY, ENDED, CUT, BEGUN = range(6)
 _SCALE = GAP_BINS / np.log(MOST_GAP_S / LEAST_GAP_S)
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
+def gap_bin(gap_s: float) -> int:
+    """Of the histogram of gaps."""
+    return min(int(np.log(max(gap_s, LEAST_GAP_S) / LEAST_GAP_S) * _SCALE), GAP_BINS - 1)
+
+
+@numba.njit(inline="always")
 def start(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, steps: StepTables, heap: Heap, log: Log, k: int,
     now: float,
@@ -80,10 +86,7 @@ def start(
         empty = f.active[k] == 0 and f.free[k] >= memory.capacity * (1.0 - 1e-9)
         return foremost(f, k) if empty else -1  # nothing runs, and yet it does not fit
     rows = decodes * rules.positions + tokens
-    seconds = step_seconds(steps, decodes, context, tokens, pairs, rules.positions)
-    passes = (rows - 1) // rules.pass_tokens  # more than the first, each of which reads the weights again
-    if passes > 0:
-        seconds += passes * (steps.rows_s[1] - 0.5 * (steps.rows_s[2] - steps.rows_s[1]))
+    seconds = step_seconds(steps, decodes, context, tokens, pairs, rules.positions, rules.pass_tokens)
     stage = seconds / rules.stages
     end = max(now + seconds + (rules.stages - 1) * rules.hop_s * rows, f.last_end[k] + stage)
     if rules.stages > 1:
@@ -91,23 +94,15 @@ def start(
         heapq.heappush(heap, (f.stage_free[k], STAGE, k, 0))
     f.last_end[k] = end
     heapq.heappush(heap, (end, END, k, f.epoch[k] * rules.stages + slot))
-    sums = f.sums[k]
-    sums[STEPS] += 1
-    sums[BUSY_S] += stage
-    sums[RUNNING_S] += stage * f.active[k]
-    sums[MEMORY_S] += stage * (1.0 - (f.free[k] - f.cached[k]) / memory.capacity)
-    sums[PROMPT_TOKENS] += tokens
-    sums[DECODES] += decodes
-    if log.marks[SEEN] % log.marks[EVERY] == 0:
-        _sample(f, memory, log, now, seconds, tokens, decodes)
-    log.marks[SEEN] += 1
+    used = 1.0 - (f.free[k] - f.cached[k]) / memory.capacity
+    note(f, memory, log, k, now, seconds, stage, used, tokens, decodes)
     if decodes > 0 and rules.reserve_steps > 0.0:
         fall = (rules.reserve - rules.reserve_least) / rules.reserve_steps
         f.reserve[k] = max(f.reserve[k] - fall, rules.reserve_least)
     return -1
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def _work(f: Fleet, requests: Requests, k: int, slot: int) -> tuple[int, float, int, float]:
     """What the step carries: decodes, their context in all, prompt tokens, query-key pairs of these; its batch is noted."""
     decodes, context, tokens, pairs, size = 0, 0.0, 0, 0.0, 0
@@ -129,9 +124,24 @@ def _work(f: Fleet, requests: Requests, k: int, slot: int) -> tuple[int, float, 
     return decodes, context, tokens, pairs
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _sample(f: Fleet, memory: Memory, log: Log, now: float, seconds: float, tokens: int, decodes: int) -> None:
-    """The state of the fleet, every so often."""
+@numba.njit(inline="always")
+def note(
+    f: Fleet, memory: Memory, log: Log, k: int, now: float, seconds: float, stage: float, used: float, tokens: int, decodes: int
+) -> None:  # fmt: skip
+    """A step of replica `k` begins: it counts for `stage` seconds; every so often the state of the fleet is kept.
+
+    used: the share of the replica's memory that requests hold.
+    """
+    sums = f.sums[k]
+    sums[STEPS] += 1
+    sums[BUSY_S] += stage
+    sums[RUNNING_S] += stage * f.active[k]
+    sums[MEMORY_S] += stage * used
+    sums[PROMPT_TOKENS] += tokens
+    sums[DECODES] += decodes
+    log.marks[SEEN] += 1
+    if (log.marks[SEEN] - 1) % log.marks[EVERY] != 0:
+        return
     if log.marks[KEPT] == SAMPLES:
         log.samples[: SAMPLES // 2] = log.samples[::2].copy()
         log.marks[KEPT], log.marks[EVERY] = SAMPLES // 2, log.marks[EVERY] * 2
@@ -156,23 +166,25 @@ def _kept(gain: float, turn: float) -> int:
     return int(np.floor(gain + (turn * 0.6180339887498949) % 1.0))
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def advance(
     f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, plan: Plan, heap: Heap, log: Log, k: int, slot: int,
     now: float,
 ) -> None:  # fmt: skip
     """After a step: new tokens are seen, requests that have all theirs leave and let others come."""
     size, left, sent, yielded = f.batch_size[k, slot], 0, 0, 0
-    for i in range(size):
-        r = f.batch[k, slot, i]
-        sent += requests.computed[r] + requests.taken[r] == requests.prompt[r] + requests.made[r]
     full = int(f.waiting[k] > 0 and log.marks[BEGUN] >= rules.max_sequences * f.active.size)  # all places are taken
+    if full or plan.chunk_s > 0.0:
+        for i in range(size):
+            r = f.batch[k, slot, i]
+            sent += requests.computed[r] + requests.taken[r] == requests.prompt[r] + requests.made[r]
     if full:
         f.sums[k, FULL_S] += now - f.began[k]
     f.began[k] = now
     shown = now
     if plan.chunk_s > 0.0:
         shown = f.front_free[k] = max(f.front_free[k], now) + sent * plan.chunk_s
+    gap, bin, reads_only = -1.0, 0, is_prefill(f, k)
     for i in range(size):
         r = f.batch[k, slot, i]
         some = 1
@@ -190,9 +202,10 @@ def advance(
             requests.first[r] = seen
             log.marks[BEGUN] += 1
         else:
-            log.gaps[
-                full, min(int(np.log(max(seen - requests.last[r], LEAST_GAP_S) / LEAST_GAP_S) * _SCALE), GAP_BINS - 1)
-            ] += 1
+            if seen - requests.last[r] != gap:
+                gap = seen - requests.last[r]
+                bin = gap_bin(gap)
+            log.gaps[full, bin] += 1
         requests.made[r] += some
         requests.last[r] = seen
         if requests.made[r] == requests.output[r]:
@@ -204,7 +217,7 @@ def advance(
                 requests.arrival[after] += seen
                 requests.home[after] = k
                 heapq.heappush(heap, (requests.arrival[after], COME, after, 0))
-        elif is_prefill(f, k):
+        elif reads_only:
             size_bytes = sequence_bytes(memory, requests.computed[r])
             f.sums[k, MOVED_BYTES] += size_bytes
             f.link_free[k] = max(f.link_free[k], now) + plan.link_latency_s + size_bytes * plan.link_s_per_byte

@@ -31,13 +31,13 @@ LEAST_LOADED, PREFIX, SESSION = 1, 2, 3
 UNBALANCED, UNBALANCED_RATIO, WORTH = 32, 1.1, 0.5
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def takes(f: Fleet, k: int, decode: bool) -> bool:
     """Whether new requests may go to replica `k`."""
     return bool(f.status[k] == UP and (f.role[k] == BOTH or (f.role[k] == DECODE) == decode))
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def load(f: Fleet, k: int) -> int:
     return int(f.active[k] + f.waiting[k] + f.waiting[f.active.size + 1 + k])
 
@@ -148,7 +148,7 @@ def scale(f: Fleet, plan: Plan, broken: AnyArray, calm_since: float, now: float)
     return -1, calm_since
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def stop_idle(f: Fleet, k: int, now: float) -> None:
     """One that drains and has nothing left goes down."""
     if f.status[k] == DRAINING and load(f, k) == 0:
@@ -156,6 +156,6 @@ def stop_idle(f: Fleet, k: int, now: float) -> None:
         f.sums[k, UP_S] += now - f.since[k]
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def is_prefill(f: Fleet, k: int) -> bool:
     return bool(f.role[k] == PREFILL)

@@ -12,7 +12,7 @@ from waferline.simulate.serving.step_time import sequence_bytes
 RETRACTION_STEPS = 20.0  # decodes that a retraction makes room for
 
 
-@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(inline="always")
 def schedule(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int, now: float) -> None:
     """Fill a step of replica `k`: `requests.taken` tells how many tokens each running request takes."""
     f.budget[k] = rules.max_tokens
@@ -48,8 +48,10 @@ def take(
             i += 1
             continue
         some = min(left, f.budget[k])
-        rows = some if reads else rules.positions
-        more = sequence_bytes(memory, requests.computed[r] + rows) - memory.full * requests.shared[r] - requests.held[r]
+        rows = requests.computed[r] + (some if reads else rules.positions)
+        more, has = 0.0, requests.held[r] + memory.full * requests.shared[r]
+        if memory.window > 0.0 or memory.state + memory.full * rows > has:  # beyond its blocks
+            more = sequence_bytes(memory, rows) - has
         if more > f.free[k]:
             gone = put_back(f, cache, requests, rules, memory, k)
             if gone < 0:  # all others are in steps under way

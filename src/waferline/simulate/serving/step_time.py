@@ -33,10 +33,16 @@ def _look_up(table: FloatArray, first: FloatArray, second: FloatArray, a: float,
 
 @numba.njit(cache=True)
 def step_seconds(
-    steps: StepTables, decodes: int, context_sum: float, tokens: int, pairs: float, positions: int = 1
+    steps: StepTables,
+    decodes: int,
+    context_sum: float,
+    tokens: int,
+    pairs: float,
+    positions: int = 1,
+    pass_tokens: int = 1 << 60,
 ) -> float:
     """A step of `decodes` with `context_sum` tokens of context in all, and prompt chunks of `tokens` with `pairs` query-key
-    pairs: as one chunk of as many tokens and pairs. A decode is `positions` rows."""
+    pairs: as one chunk of as many tokens and pairs. A decode is `positions` rows; so many passes as `pass_tokens` ask."""
     if tokens == 0:
         total = steps.graph_s[min(decodes, steps.graph_s.size - 1)]
     else:
@@ -50,6 +56,11 @@ def step_seconds(
     if decodes > 0:
         total += _look_up(steps.decode_s, steps.sequences, steps.contexts, float(decodes), context_sum / decodes)
         total += steps.sequence_s * min(float(decodes), steps.host_sequences)
+    passes = (
+        decodes * positions + tokens - 1
+    ) // pass_tokens  # more than the first, each of which reads the weights again
+    if passes > 0:
+        total += passes * (steps.rows_s[1] - 0.5 * (steps.rows_s[2] - steps.rows_s[1]))
     return total
 
 

@@ -48,10 +48,10 @@ def take(
             i += 1
             continue
         some = min(left, f.budget[k])
-        rows = requests.computed[r] + (some if reads else rules.positions)
-        more, has = 0.0, requests.held[r] + memory.full * requests.shared[r]
-        if memory.window > 0.0 or memory.state + memory.full * rows > has:  # beyond its blocks
-            more = sequence_bytes(memory, rows) - has
+        rows = some if reads else rules.positions
+        more, has, tokens = 0.0, requests.held[r] + memory.full * requests.shared[r], requests.computed[r] + rows
+        if memory.window > 0.0 or memory.state + memory.full * tokens > has:  # beyond its blocks
+            more = sequence_bytes(memory, tokens) - has
         if more > f.free[k]:
             gone = put_back(f, cache, requests, rules, memory, k)
             if gone < 0:  # all others are in steps under way

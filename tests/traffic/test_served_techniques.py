@@ -13,11 +13,15 @@ MANY = wl.Traffic(requests=300, rate_per_s=6, prompt=1024, output=128)
 
 
 def _served(
-    techniques: object, traffic: wl.Traffic = MANY, model: str = "llama-3-8b", **more: object
+    techniques: object,
+    traffic: wl.Traffic = MANY,
+    model: str = "llama-3-8b",
+    options: wl.ServerOptions | None = None,
+    **more: object,
 ) -> dict[str, float]:
     machine = more.pop("machine", "h100")
     scenario = wl.Scenario(model=model, machine=machine, techniques=techniques, intervals=False, **more)  # type: ignore[arg-type]
-    return dict(wl.simulate_serving(scenario, traffic).values)
+    return dict(wl.simulate_serving(scenario, traffic, options).values)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +38,8 @@ def _served(
     ],
 )
 def test_one_user_sees_what_predict_says(techniques: str) -> None:
-    served, plain = _served(techniques, ALONE), _served(None, ALONE)
+    in_turn = wl.ServerOptions(async_scheduling=False)  # `predict`'s engine waits for its host
+    served, plain = (_served(t, ALONE, options=in_turn) for t in (techniques, None))
     asked = {"techniques": techniques, "batch_size": 1, "output_len": 129}
     said = wl.ServingModel().solve("llama-3-8b", "h100", 1024, precision="bf16", **asked)  # type: ignore[arg-type]
     usual = wl.ServingModel().solve("llama-3-8b", "h100", 1024, precision="bf16", **(asked | {"techniques": None}))  # type: ignore[arg-type]

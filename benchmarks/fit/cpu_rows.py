@@ -22,7 +22,7 @@ from waferline.formats import get_format
 from waferline.machines.device import Device
 from waferline.predict.cpu_kernels import vector_flops
 from waferline.predict.engine import family_of, get_engine
-from waferline.predict.serving import ServingCase
+from waferline.predict.serving_case import ServingCase
 
 _FILES = ("edge-inference", "papers", "llm-inference", "accelerators-inference")
 _NO_ONE_ENGINE = (

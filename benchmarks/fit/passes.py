@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,10 @@ from waferline.predict.single import one_pass
 _FILES = ("accelerators-inference", "other-inference", "edge-inference")
 _KEPT = ("static", "none", "llama.cpp")  # fitted by `engines`, or kept as the facts say
 _NAMES = ("step_s", "kernel_s", "launch_s", "prefill_scale", "conv_scale")
-_START, _SPREAD = np.log([2e-4, 1e-6, 2e-6, 1.0, 1.0]), np.array([1.5, 1.0, 1.5, 0.8, 0.8])
-_STARTS = (_START, np.log([1e-4, 5e-7, 1.2e-5, 1.0, 1.0]))
-_SOFT, _FEWEST, _FOLDS, _STEPS = 0.15, 8, 6, 15
+START, _SPREAD = np.log([2e-4, 1e-6, 2e-6, 1.0, 1.0]), np.array([1.5, 1.0, 1.5, 0.8, 0.8])
+_STARTS = (START, np.log([1e-4, 5e-7, 1.2e-5, 1.0, 1.0]))
+FEWEST = 8
+_SOFT, _FOLDS, _STEPS = 0.15, 6, 15
 
 Ops = npt.NDArray[np.float64]  # (operator, [count, expected_s, light_s, is a convolution])
 
@@ -75,6 +77,7 @@ class Family:
         self.kernels = np.bincount(self.of, self.count, minlength=len(rows))
         self.model = np.array([r.model for r, *_ in rows])
         self.machine = np.array([r.hardware for r, *_ in rows])
+        self.source = np.array([r.source for r, *_ in rows])
         cells = [f"{r.hardware}|{r.model}|{r.source}" for r, *_ in rows]
         many = Counter(cells)
         self.weight = np.array([many[c] ** -0.5 for c in cells])
@@ -91,7 +94,7 @@ class Family:
         def residual(x: FloatArray) -> FloatArray:
             e = self.log_errors(x)[keep]
             soft = np.sign(e) * np.sqrt(2.0 * (np.sqrt(1.0 + (e / _SOFT) ** 2) - 1.0))
-            return np.concatenate([self.weight[keep] * soft, (x - _START) / _SPREAD])
+            return np.concatenate([self.weight[keep] * soft, (x - START) / _SPREAD])
 
         return min((least_squares(residual, s, max_nfev=_STEPS) for s in _STARTS), key=lambda r: r.cost).x
 
@@ -127,23 +130,28 @@ def _figures(errors: FloatArray) -> dict[str, float]:
     return {"median": round(float(np.median(share)), 3), "p90": round(float(np.quantile(share, 0.9)), 3)}
 
 
+def by_family(folder: Path) -> dict[tuple[str, str], list[tuple[Row, Request, float, Ops]]]:
+    """(engine, kind of machine) → its rows."""
+    found: dict[tuple[str, str], list[tuple[Row, Request, float, Ops]]] = {}
+    for row in with_marks([r for name in _FILES for r in read_rows(folder / f"{name}.csv.gz")]):
+        if (asked := operators(row)) is not None:
+            found.setdefault((asked[0].engine, family_of(asked[0].machine)), []).append((row, *asked))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     folder = evidence_folder(arguments.shared) or PACKAGED.parent
-    by_family: dict[tuple[str, str], list[tuple[Row, Request, float, Ops]]] = {}
-    for row in with_marks([r for name in _FILES for r in read_rows(folder / f"{name}.csv.gz")]):
-        if (found := operators(row)) is not None:
-            key = found[0].engine, family_of(found[0].machine)
-            by_family.setdefault(key, []).append((row, *found))
+    rows_of = by_family(folder)
     families: dict[str, dict[str, Any]] = dict(read_packaged("engine_fits_edge.yaml")["families"])
-    size: Callable[[tuple[str, str]], int] = lambda key: -len(by_family[key])  # noqa: E731
-    for engine, kind in sorted(by_family, key=size):
-        if len(by_family[engine, kind]) < _FEWEST:
+    size: Callable[[tuple[str, str]], int] = lambda key: -len(rows_of[key])  # noqa: E731
+    for engine, kind in sorted(rows_of, key=size):
+        if len(rows_of[engine, kind]) < FEWEST:
             continue
-        entry = Family(by_family[engine, kind]).entry()
+        entry = Family(rows_of[engine, kind]).entry()
         print(f"{engine:26} {kind:16} {entry['fit']}")
         decodes = {k: v for k, v in families.get(engine, {}).get(kind, {}).get("residual", {}).items() if k == "decode"}
         if not decodes:  # engines that generate, too, keep what their runs say

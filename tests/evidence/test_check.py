@@ -8,12 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from waferline.errors import InvalidInputError, UnknownNameError
+from waferline.errors import UnknownNameError
 from waferline.evidence.check import Report, check
-from waferline.evidence.crossval import leave_one_out
-from waferline.evidence.frame import groups, outcome_columns, to_columns
 from waferline.evidence.outcome import Outcome
-from waferline.evidence.rows import Row
 
 from .test_scenario import DECODE, REFUSED
 
@@ -81,55 +78,3 @@ def test_slower_means_slower_for_times_and_rates() -> None:
 def test_an_unknown_grouping_is_told(packaged: Report) -> None:
     with pytest.raises(UnknownNameError, match="machine"):
         packaged.by("machin")
-
-
-def test_columns_follow_the_rows(packaged: Report) -> None:
-    columns = outcome_columns(packaged.outcomes)
-    assert {len(c) for c in columns.values()} == {len(packaged.outcomes)}
-    assert np.isfinite(columns["log_error"]).sum() == packaged.total.scored
-    numbers = groups(columns, ("hardware", "model"))
-    assert numbers.max() + 1 == len({(o.row.hardware, o.row.model) for o in packaged.outcomes})
-    with pytest.raises(UnknownNameError):
-        groups(columns, "hardwear")
-
-
-def some_rows() -> list[Row]:
-    return [
-        replace(DECODE, id=f"{machine}{i}", hardware=machine, value=float(factor * (i + 1)), batch=float(i + 1))
-        for machine, factor in (("a", 2.0), ("b", 2.0), ("c", 4.0))
-        for i in range(4)
-    ]
-
-
-def test_leaving_a_machine_out_hides_it_from_the_fit() -> None:
-    """A constant of proportionality: machine c is fitted from a and b alone, so it comes out at half its value."""
-
-    def fit(rows):
-        assert len({r.hardware for r in rows}) == 2
-        return np.median([r.value / r.batch for r in rows])
-
-    result = leave_one_out(some_rows(), "hardware", fit, lambda k, rows: np.array([k * r.batch for r in rows]))
-    by_name = {g.name: g for g in result.groups}
-    assert by_name["c"].median_error == pytest.approx(0.5)
-    assert by_name["a"].rows == 4 and math.isnan(result.coverage)
-
-
-def test_intervals_and_refusals_count_in_cross_validation() -> None:
-    def predict(_, rows):
-        values = np.array([r.value for r in rows])
-        answer = np.stack([values, values * 0.9, values * 1.1])
-        answer[:, 0] = np.nan
-        return answer
-
-    result = leave_one_out(some_rows(), "hardware", lambda rows: None, predict)
-    assert result.median_error == 0 and result.coverage == 1.0 and np.isnan(result.predicted).sum() == 3
-
-
-def test_one_group_cannot_be_left_out() -> None:
-    with pytest.raises(InvalidInputError, match="at least two"):
-        leave_one_out([DECODE], "hardware", lambda rows: None, lambda f, rows: np.ones(len(rows)))
-
-
-def test_columns_say_not_stated_as_nan() -> None:
-    columns = to_columns([replace(DECODE, tp=None), DECODE])
-    assert np.isnan(columns["tp"][0]) and columns["tp"][1] == 1

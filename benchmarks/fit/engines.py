@@ -80,6 +80,9 @@ def usable(p: Parts) -> tuple[npt.NDArray[np.bool_], set[str]]:
     fast = light_errors(p) > -np.log(_ROUNDING)
     keep = (kinds != "full") & ~((kinds == "closed") & late) & ~fast
     keep &= np.array([not r.source.startswith(_LEFT_OUT_OF_FITS) for r in p.rows])
+    keep &= np.array(
+        [not any(" taken as " in said for said in q.assumed if said.startswith("engine '")) for q in p.requests]
+    )
     keep &= np.array([sweep(p, i) not in impossible for i in range(len(p.rows))])
     return keep, impossible
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from waferline.catalog.yaml_file import read_packaged
+from waferline.catalog.yaml_file import packaged_names, read_packaged
+from waferline.predict.engine import CONSTANTS
 from waferline.report.table import Table, right
 
-_SPLITS = ("model", "machine", "engine", "sweep")
+_SPLITS = ("model", "machine", "engine")
 _COLUMNS = ("engine or framework", "machines", *right("rows", "fit", *(f"{s}s left out" for s in _SPLITS)))
 
 EXPLANATION = (
     "The first table's errors are of rows that also took part in fitting engine, load and training constants: they say how "
     "well a few constants describe thousands of rows, not how the next model will do. The table below does: every model "
-    "(machine, engine, sweep) is predicted by constants fitted without any of its rows. Median absolute error and, in "
+    "(machine, engine) is predicted by constants fitted without any of its rows. Median absolute error and, in "
     "brackets, the 90th percentile, in per cent; engines: all metrics but TTFT under load. Operator constants "
     "are fitted on operator measurements alone, never on these rows (accuracy-operators.md)."
 )
@@ -22,7 +23,7 @@ EXPLANATION = (
 
 def left_out() -> str:
     """Every fitted engine and training framework with its errors on groups left out, most rows first."""
-    return f"{EXPLANATION}\n\n{Table('', _COLUMNS, _rows()).markdown()}\n\n{overall()}"
+    return f"{EXPLANATION}\n\n{Table('', _COLUMNS, _rows()).markdown()}\n\n{overall()} {constants()}"
 
 
 def _rows() -> list[tuple[str, ...]]:
@@ -46,8 +47,43 @@ def _stacks() -> Iterator[tuple[str, ...]]:
                 continue
             several = int(fit["models"]) > 1
             error = f"{100 * fit['median_error']:.1f} ({100 * fit['p90_error']:.0f})"
-            cells = (error if several else "", "", "", "")
+            cells = (error if several else "", "", "")
             yield f"{name} (training)", architecture, str(fit["rows"]), "" if several else error, *cells
+
+
+def constants() -> str:
+    """How many constants are fitted, by what they belong to."""
+    families = [
+        family
+        for name in ("engine_fits.yaml", "engine_fits_edge.yaml")
+        for family in _families(read_packaged(name))
+        if "fit" in family
+    ]
+    engines = sum(bool(family.get(name)) for family in families for name in CONSTANTS)
+    operators = [
+        engine
+        for name in packaged_names("efficiency")
+        for formats in read_packaged(f"efficiency/{name}.yaml").get("records", {}).values()
+        for kernels in formats.values()
+        for engine in kernels.values()
+    ]
+    stacks = sum(
+        "rows" in f for stack in read_packaged("training_stacks.yaml")["stacks"].values() for f in stack.values()
+    )
+    loads = read_packaged("loads.yaml")["engines"].values()
+    return (
+        f"Fitted constants: {engines} of {len(families)} engines on kinds of machine, "
+        f"{sum(len(e['c']) for e in operators):,} of {len(operators)} operators by machine, format and kernel, "
+        f"{4 * sum('ttft' in e.get('fit', {}) for e in loads)} of loads, {2 * stacks} of training and 3 of power."
+    )
+
+
+def _families(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every engine on one kind of machine."""
+    for families in document.get("families", {}).values():
+        yield from families.values()
+    for engine in document.get("engines", {}).values():
+        yield from (engine, *engine.get("vendors", {}).values())
 
 
 def _error(fit: Mapping[str, Any] | None) -> str:

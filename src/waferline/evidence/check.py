@@ -27,6 +27,11 @@ class Report:
     def total(self) -> Figures:
         return figures("all rows", self.outcomes)
 
+    @property
+    def suspicious(self) -> Figures:
+        """Rows that their collector or a rule of `lint` doubts: no other figure holds their errors."""
+        return figures("suspicious, scored apart", self.outcomes, suspects=True)
+
     def by(self, grouping: str) -> list[Figures]:
         """Figures by source, machine, phase, metric, engine, model, tier, stated or format.
 
@@ -48,6 +53,7 @@ class Report:
         """Every row, and the figures by every grouping."""
         return {
             "total": self.total.to_json(),
+            "suspicious": self.suspicious.to_json(),
             "by": {g: [f.to_json() for f in self.by(g)] for g in GROUPINGS},
             "rows": [o.to_json() for o in self.outcomes],
         }

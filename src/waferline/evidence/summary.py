@@ -57,9 +57,10 @@ class Figures:
         return out | {"refused": dict(self.refused)}
 
 
-def figures(name: str, outcomes: Sequence[Outcome]) -> Figures:
-    """The figures of one group."""
-    scored = [o for o in outcomes if o.scored]
+def figures(name: str, outcomes: Sequence[Outcome], *, suspects: bool = False) -> Figures:
+    """The figures of one group; of its suspicious rows alone where `suspects`: they are scored apart."""
+    outcomes = [o for o in outcomes if o.suspect] if suspects else outcomes
+    scored = [o for o in outcomes if (o.answered if suspects else o.scored)]
     errors = np.array([o.error for o in scored])
     refused = Counter(o.refused_kind for o in outcomes if not o.answered)
     return Figures(

@@ -100,7 +100,7 @@ def evidence_report(report: Report, groupings: Sequence[str], worst: int) -> Ite
     yield from (figures_table(report.by(grouping), grouping) for grouping in groupings)
     if worst:
         yield worst_table(report, worst)
-    yield figures_table([report.total])
+    yield figures_table([report.total, *([report.suspicious] if report.suspicious.rows else [])])
     yield (
         "errors are over scored rows: predicted, not suspect, not faster than light; "
         "bias is of predicted time over published time; every row is in --json",

@@ -1,4 +1,4 @@
-"""Fit what engines add to their operators and write `catalog/engine_fits.yaml` and `docs/calibration.md`.
+"""Fit what engines add to their operators and write `catalog/engine_fits.yaml`; `docs/calibration.md` says how.
 
 Rows: published static batches and the TPOT and throughput of closed loads. Left for the load model: TTFT under load, and
 full loads, whose batch is not stated. Never fitted: rows that their collector marks, rows faster than light, and sweeps that
@@ -152,6 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     parts = load_parts(rows_of(arguments.shared))
     keep, impossible = usable(parts)
+    print(f"{(~keep).sum()} of {len(keep)} rows are not fitted; impossible sweeps: {sorted(impossible)}")
     engine = parts.labels(lambda r, q: q.engine)
     edge = np.array([r.id.startswith("edge-") for r in parts.rows])
     complete = np.array([r.complete for r in parts.rows])  # real prompts of unstated length measure the server, too
@@ -166,7 +167,6 @@ def main() -> None:
         write(OUT, "engines", engines, depth=3, digits=9)
     elif arguments.write:
         write(OUT, "engines", document(found), depth=3, digits=9)
-        engine_report.write(found, parts, keep, sorted(impossible))
 
 
 if __name__ == "__main__":

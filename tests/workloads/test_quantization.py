@@ -125,6 +125,47 @@ def test_bytes_of_catalogue_models_that_ship_quantised(name: str, gigabytes: flo
     assert stored_gb(name) == pytest.approx(gigabytes, rel=0.01)
 
 
+# Llama 3.1 8B by hand: weights of linear modules, of embedding and head, of norms; scales of rows are not counted (0.06 %).
+_LINEAR, _TABLES, _NORMS = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336), 2 * 128256 * 4096, 65 * 4096
+_NF4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+
+
+# Bits of a linear weight, and of one of embedding and head (None: 16, as most schemes leave them).
+@pytest.mark.parametrize(
+    ("section", "linear", "embedding", "head"),
+    [
+        (_NF4 | {"bnb_4bit_use_double_quant": True}, 4 + 8 / 64 + 32 / (64 * 256), 16, 16),  # QLoRA, section 3
+        (_NF4, 4 + 32 / 64, 16, 16),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 8, 16, 16),
+        ({"quant_method": "fbgemm_fp8", "modules_to_not_convert": ["lm_head"]}, 8, 16, 16),
+        ({"quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True}, 4 + (16 + 4) / 64, 16, 16),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "lm_head": True}, 4 + 20 / 128, 16, 4 + 20 / 128),
+        ({"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}}}, 4.5, 16, 16),
+        ({"quant_method": "torchao", "quant_type": "int8_weight_only"}, 8, 16, 16),
+        ({"quant_method": "auto-round", "bits": 2, "group_size": 64, "data_type": "int"}, 2 + (16 + 2) / 64, 16, 16),
+        (
+            {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16, "exclude_modules": ["lm_head"]},
+            4.5,
+            16,
+            16,
+        ),
+        (
+            {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"},
+            8 + 32 / 128**2,
+            16,
+            16,
+        ),
+        ({"group_size": 64, "bits": 3}, 3.5, 3.5, 3.5),  # MLX
+        ({"group_size": 32, "bits": 4, "mode": "mxfp4"}, 4.25, 4.25, 4.25),
+        ({"quant_method": "exl2", "bits": 4.0, "head_bits": 6}, 4, 16, 6),
+        ({"quant_method": "bitnet"}, 2, 16, 16),
+    ],
+)
+def test_bytes_by_hand(section: dict[str, Any], linear: float, embedding: float, head: float) -> None:
+    by_hand = (_LINEAR * linear + _TABLES / 2 * (embedding + head) + _NORMS * 16) / 8e9
+    assert stored_gb(with_section(section)) == pytest.approx(by_hand, rel=1e-3)
+
+
 def _group(bits: int, kind: str, **more: Any) -> dict[str, Any]:
     return {"targets": ["Linear"], "weights": {"num_bits": bits, "type": kind, **more}}
 

@@ -164,3 +164,29 @@ def test_a_scheme_that_nobody_knows_is_refused(scheme: dict[str, Any]) -> None:
     for name in ("llama-3-8b", "qwen3-8b", "mixtral-8x7b"):
         read, said = _read({**configurations()[name], "quantization_config": scheme})
         assert read is None, said
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("llama-3-8b", {"num_experts": 8, "num_experts_per_tok": 2}, "'num_experts' is 8, and a llama has no experts"),
+        (
+            "gemma-4-31b",
+            {"num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 704},
+            "gemma4_text has no experts",
+        ),
+        ("qwen3-8b", {"n_routed_experts": 64}, "has no experts"),
+        (
+            "llama-3-8b",
+            {"engram_layers": [1, 3], "token_mixer_type": "brand_new"},
+            "not read: engram_layers, token_mixer_type",
+        ),
+        ("mixtral-8x7b", {"kv_compression_rank": 64}, "not read: kv_compression_rank"),
+    ],
+)
+def test_structure_that_a_family_does_not_read_is_said_or_refused(name: str, more: dict[str, Any], said: str) -> None:
+    config = configurations()[name]
+    inner = config.get("text_config")
+    changed = {**config, "text_config": {**inner, **more}} if inner else {**config, **more}
+    assert said in _read(changed)[1]
+    assert "not read:" not in _read(config)[1]

@@ -22,6 +22,7 @@ from waferline.workloads.families.needed import check_needed
 from waferline.workloads.families.towers import TEXT, with_towers
 from waferline.workloads.quantization.section import SECTIONS, quantisation_section, wide_notes
 from waferline.workloads.spec import ModelSpec, Transformer
+from waferline.workloads.unread import unread_notes
 
 _SECTIONS = ("text_config", "llm_config", "language_config")  # where multimodal configurations keep the decoder
 _INHERITED = ("tie_word_embeddings", *SECTIONS, "vocab_size")  # facts a nested section may leave outside
@@ -87,7 +88,13 @@ def from_config(data: Mapping[str, Any], name: str, where: str, assume: str | No
     metadata = {"model_type": str(data.get("model_type"))}
     if section is not data:
         metadata["not_counted"] = "vision or audio tower"
-    notes = (*spec.notes, *_said(c, model_type, family, data, assume), *(wide_notes(c) if quantized is None else ()))
+    odd = unread_notes(c, family, ("text_config", "vision_config", "audio_config"))
+    notes = (
+        *spec.notes,
+        *_said(c, model_type, family, data, assume),
+        *odd,
+        *(wide_notes(c) if quantized is None else ()),
+    )
     spec = replace(spec, name=name, title=name, family=family, metadata={**spec.metadata, **metadata}, notes=notes)
     if isinstance(spec, Transformer):
         spec = with_towers(spec, data, where)

@@ -100,6 +100,7 @@ waferline simulate serving llama-3-8b --on h100 --rate 8/s --prompt lognormal:10
 waferline simulate serving llama-3-70b --on h100 --tp 4 --engine sglang --trace mooncake.csv --slo ttft=500ms,tpot=30ms
 waferline simulate serving llama-3-8b --on h100 --rate 30/s --turns 5 --think exponential:5 --replicas 2 --router prefix
 waferline simulate serving llama-3-8b --on h100 --rate 40/s --replicas 2 --prefill-replicas 1 --kv-link 50GB/s
+waferline simulate serving llama-3-8b --on h100 --rate 8/s --with eagle:tokens=3,accepted=2.5 --with prefix-cache:hit=0.6
 waferline simulate serving llama-3-8b --on h100 --rate 40/s --autoscale 1..4,target=64,start=60s --fail 0@60s+30s --plot run.png
 waferline simulate serving llama-3-8b --on h100 --calibrate bench.json
 ```
@@ -126,6 +127,10 @@ The verdict of an open load or a trace: *overloaded* where the queue still grows
 request then say how long the run was, and are not given as figures of the server), *backlogged* where it went away again but one
 request in twenty waited for longer than it was served, else *stable*. The capacity is what the same replicas do of these requests
 when there are always more.
+
+Techniques ([techniques.md](techniques.md)): a decode that verifies drafts is as many rows and yields, in whole tokens, the mean that it
+accepts; `chunked-prefill` and `disaggregate` set what the options set; of every prompt `prefix-cache` makes a share one text for all.
+`--offload` runs steps on a host beside one device. With `kv-prediction` requests are not simulated, and it says why.
 
 Replicas: `--router` sends in turn, to the least loaded, to the longest known prefix (unless loads differ by much: sgl-router's
 defaults) or, of a conversation, to where it was. `--prefill-replicas` only read prompts, and caches move one after another over a

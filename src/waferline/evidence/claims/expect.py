@@ -11,9 +11,9 @@ from waferline.errors import WaferlineError
 from waferline.evidence.answer import Answer
 from waferline.evidence.ask import ask
 from waferline.evidence.claims.spread import spread
+from waferline.evidence.machines import machine
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
-from waferline.machines.hardware import load_hardware
 
 # Intervals of predictions hold 90 %; of a bell curve in the logarithm 95 % lie within 1.960 of which 1.645 hold 90 %.
 _WIDER = 1.960 / 1.645
@@ -31,7 +31,7 @@ class Expected:
 
 def expected(requests: Sequence[Request], progress: Callable[[int], None] | None = None) -> list[Expected | Refusal]:
     """An expectation, or why there is none, for every request in order."""
-    wafers = [load_hardware(r.hardware).kind == "wafer" for r in requests]
+    wafers = [machine(r.hardware).kind == "wafer" for r in requests]
     answers = iter(ask([r for r, wafer in zip(requests, wafers, strict=True) if not wafer], progress))
     out: list[Expected | Refusal] = []
     for request, wafer in zip(requests, wafers, strict=True):

@@ -20,11 +20,11 @@ from waferline.evidence.claims.work import (
     one_pass_flops,
     stored_bytes,
 )
+from waferline.evidence.machines import machine
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
 from waferline.formats import Precision, resolve
 from waferline.machines.device import Device
-from waferline.machines.hardware import load_hardware
 from waferline.workloads.spec import ModelSpec, Transformer
 
 COMPUTE, BANDWIDTH, CAPACITY = "arithmetic", "bandwidth", "capacity"
@@ -81,7 +81,7 @@ def limits(requests: Sequence[Request]) -> list[Limit]:
     first = requests[0]
     model = model_spec(first.model)
     assert not isinstance(model, Refusal)
-    device = load_hardware(first.hardware)
+    device = machine(first.hardware)
     group = _Group(requests, model, device, resolve(first.precision, device.arithmetic, kv=first.kv))
     return {"serving": _serving, "training": _training, "single": _single}[first.door](group)
 

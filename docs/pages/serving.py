@@ -128,9 +128,9 @@ request then say how long the run was, and are not given as figures of the serve
 request in twenty waited for longer than it was served, else *stable*. The capacity is what the same replicas do of these requests
 when there are always more.
 
-Techniques ([techniques.md](techniques.md)): a decode that verifies drafts is as many rows and yields, in whole tokens, the mean that it
-accepts; `chunked-prefill` and `disaggregate` set what the options set; of every prompt `prefix-cache` makes a share one text for all.
-`--offload` runs steps on a host beside one device. With `kv-prediction` requests are not simulated, and it says why.
+Techniques ([techniques.md](techniques.md)): a decode that verifies drafts is as many rows, and yields whole tokens whose mean is
+what it accepts; `chunked-prefill` and `disaggregate` set what the options set; `prefix-cache` makes a share of every prompt one
+text for all. `--offload` runs steps on a host beside one device. With `kv-prediction` requests are not simulated; it says why.
 
 Replicas: `--router` sends in turn, to the least loaded, to the longest known prefix (unless loads differ by much: sgl-router's
 defaults) or, of a conversation, to where it was. `--prefill-replicas` only read prompts, and caches move one after another over a

@@ -45,7 +45,9 @@ _NO_LIMIT = 1e9  # sequences that an engine takes by default: memory ends first
 _FEW_PROMPTS = 0.09  # of the steps: the 90th percentile of gaps sees none of them
 _UNEVEN = 1.25  # times the median; where the host was the run's own it is 1.0 to 1.1
 _STAGES = " then "
-_ASSUMED_PROMPT = 500  # tokens, where a run does not state them
+# Tokens of prompts where a run does not state them. By workload, pictures and films included: chosen on a ninth of ML.ENERGY's runs, by
+# their slowest steps.
+_ASSUMED_PROMPT, _PROMPTS = 500, {"sourcegraph-fim": 1000, "image-chat": 1200, "video-chat": 2000}
 _ATTENTION_APART = "attention is data-parallel, experts are spread over all devices"
 # inference-perf's shared prefix: `SharedPrefixDataGenerator.load_lazy_data` takes prompt number i modulo groups × users.
 _REPEATED = re.compile(r".*?(\d+) system prompts x (\d+) users")
@@ -271,7 +273,7 @@ def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     if output is None:
         return Refusal("lengths", "output length not stated")
     if prompt is None:
-        prompt = _ASSUMED_PROMPT
+        prompt = _PROMPTS.get(run.cells.get("workload") or "", _ASSUMED_PROMPT)
         told.append(f"prompts of {prompt} tokens")
     varied = (run.cells.get("workload") or "random") != "random" and not run.cells.get("shared_prefix_tokens")
     lengths = {"prompt": f"lognormal:{prompt},{_VARIED}", "output": f"lognormal:{output},{_VARIED}"} if varied else {

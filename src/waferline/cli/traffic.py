@@ -110,6 +110,10 @@ class Server:
     prefix_caching: Annotated[
         bool | None, typer.Option("--prefix-caching/--no-prefix-caching", help="Keep prompts' prefixes.  [default: on]")
     ] = None
+    async_scheduling: Annotated[
+        bool | None,
+        typer.Option("--async-scheduling/--no-async-scheduling", help="Steps scheduled ahead: vLLM.  [default: on]"),
+    ] = None
     policy: Annotated[
         str | None, typer.Option("--policy", help="Of the scheduler: max_utilization, static_batch of tensorrt-llm.")
     ] = None

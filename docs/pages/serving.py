@@ -82,13 +82,16 @@ def _misses(results: Mapping[str, Any]) -> str:
     return f"""- Open loads: mean TTFT {first}, its 99th percentile {last}: with TPOT as measured, the simulation is within 4 %.
 - A thousand requests at once: TTFT {sglang} under SGLang, {vllm} under vLLM. First runs of a server that just started wait for
   compilation (8 to 15 s with mixtures under vLLM), which nothing here knows; data-parallel ranks wait for each other.
-- Steady runs of ML.ENERGY: ITL at the median {median}, its 99th percentile {tail}. Their prompts are not published
-  and assumed, and mixtures on B200 are predicted too fast as static batches, too."""
+- Steady runs of ML.ENERGY: ITL at the median {median}, its 99th percentile {tail}. Their prompts are not published and
+  assumed. Runs whose host others used (gaps vary though hardly a step reads a prompt; the GPU draws half its power) are apart."""
 
 
 def page(results: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     """The whole page."""
     speed, tables = measured["speed"], measured["tables"]
+    ahead = read_packaged("overlapped.yaml")["engines"]["vllm"]
+    fit = ahead["fit"]
+    models, machines = fit["left_out_by_model"], fit["left_out_by_machine"]
     columns = table(["column", "spellings"], [[f"`{k}`", ", ".join(f"`{s}`" for s in v)] for k, v in COLUMNS.items()])
     return f"""# Serving: requests one by one
 
@@ -149,6 +152,11 @@ together, and attention of the decodes and of the chunk. The sums are tabulated 
 {percent(tables["median"])}, nineteen of twenty below {percent(tables["p95"])}) and looked up by a compiled loop;
 {speed["requests"]:,} requests of {speed["output_tokens"]} tokens take {speed["cpu_s"]:.0f} s of one core.
 {_speeds(measured)}
+
+An engine that schedules a step while the one before runs hides its host behind the device: vLLM from {ahead["since"]} on, or with
+`--async-scheduling`. Such steps have constants of their own, and one for experts on Blackwell, fitted on {fit["rows"]} runs: error
+{percent(fit["median"])} at the median, {percent(models["median"])} with models left out, {percent(machines["median"])} with
+machines left out.
 
 Memory is what `predict` says the engine has, in blocks. Each engine schedules as its sources say:
 

@@ -45,8 +45,8 @@ _NO_LIMIT = 1e9  # sequences that an engine takes by default: memory ends first
 _FEW_PROMPTS = 0.09  # of the steps: the 90th percentile of gaps sees none of them
 _UNEVEN = 1.25  # times the median; where the host was the run's own it is 1.0 to 1.1
 _STAGES = " then "
-# Tokens of prompts where a run does not state them. By workload, pictures and films included: chosen on a ninth of ML.ENERGY's runs, by
-# their slowest steps.
+# Tokens of prompts where a run does not state them; by workload, pictures and films included, chosen by the slowest steps of a
+# ninth of ML.ENERGY's runs.
 _ASSUMED_PROMPT, _PROMPTS = 500, {"sourcegraph-fim": 1000, "image-chat": 1200, "video-chat": 2000}
 _ATTENTION_APART = "attention is data-parallel, experts are spread over all devices"
 # inference-perf's shared prefix: `SharedPrefixDataGenerator.load_lazy_data` takes prompt number i modulo groups × users.

@@ -83,3 +83,16 @@ def test_a_gap_comes_from_where_it_was_made(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "bare.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,10,10\n")
     assert run([*line, str(tmp_path / "bare.csv")]) == 2
     assert "no latencies" in capsys.readouterr().err
+
+
+def test_the_published_columns_of_burstgpt_are_read_and_a_bad_row_is_named(tmp_path: Path) -> None:
+    head = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    rows = ["5,ChatGPT,472,18,490,Conversation log\n", "45,ChatGPT,1087,230,1317,Conversation log\n"]
+    path = tmp_path / "burst.csv"
+    path.write_text(head + "".join(rows) + "118,GPT-4,417,276,693,Conversation log\n")
+    trace = read_trace(path)
+    assert trace["arrival_s"].tolist() == [0.0, 40.0, 113.0]
+    assert trace["prompt_tokens"].tolist() == [472, 1087, 417] and trace["output_tokens"].tolist() == [18, 230, 276]
+    path.write_text(head + "".join(rows) + "118,GPT-4,many,276,693,Conversation log\n")
+    with pytest.raises(FileFormatError, match="row 3"):
+        read_trace(path)

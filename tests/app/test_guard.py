@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import urlencode
+import re
+from urllib.parse import unquote_plus, urlencode
 
 import pytest
 from starlette.testclient import TestClient
+from tests.kernels.random_gguf import write_random_gguf
 
 from waferline.app.server import build
 from waferline.app.upload import MOST_BYTES
 from waferline.app.views import VIEWS
 from waferline.cli import run as command
 from waferline.predict.scenario import Scenario, run
+from waferline.text import metric
 
 HOME = "http://127.0.0.1:8050"
 LLAMA = {
@@ -97,6 +100,39 @@ def test_bad_questions_are_pages_that_say_why(client, query):
     assert "role=alert" in found.text
     assert "root:" not in found.text
     assert "<script>" not in found.text
+
+
+def test_the_head_of_a_gguf_file_answers_as_the_whole_file_does(client, tmp_path):
+    path = write_random_gguf(tmp_path / "mine.gguf")
+    whole = path.read_bytes()
+    found = client.post("/explore?on=m4", content=whole[: len(whole) // 2], headers={"X-Size": str(len(whole))})
+    assert found.status_code == 200
+    assert "Memory of each device" in found.text
+    answer = run(Scenario(model=str(path), machine="m4", batch=8, prompt=2048, output=256))
+    assert metric(float(answer.result["device_weights_bytes"]), "B") in found.text
+
+
+def test_a_dot_leads_to_its_row_and_to_where_its_time_goes(client):
+    dots = re.findall(r"/accuracy\?row=([\w%.+-]+)", client.get("/accuracy?metric=output_tokens_per_s").text)
+    assert len(dots) > 100
+    found = client.get(f"/accuracy?row={dots[0]}")
+    assert found.status_code == 200
+    assert "Beside each other" in found.text and unquote_plus(dots[0]) in found.text
+    assert client.get("/accuracy?row=nothing").status_code == 422
+
+
+def test_a_point_of_the_front_leads_to_its_configuration(client):
+    points = re.findall(r"/explore\?[\w=&.+-]+", client.get("/compare?on=h100,l40s&formats=int4").text)
+    assert {p.partition("on=")[2].partition("&")[0] for p in points} == {"nvidia-h100-sxm-80gb", "nvidia-l40s"}
+    assert "--precision int4" in client.get(points[0]).text
+
+
+def test_deployments_are_ranked_as_plan_ranks_them(client):
+    asked = "on=l4&precision=fp8&rate=1&requests=50&prompt=256&output=32&slo=p99-ttft=2s,p99-tpot=60ms"
+    found = client.get(f"/traffic?{asked}&among=l4")
+    assert found.status_code == 200
+    assert "holds with" in found.text and "nvidia-l4" in found.text
+    assert client.get(f"/traffic?{asked}&among=l4,l40s,h100,h200").status_code == 422
 
 
 def test_an_upload_is_read_and_not_kept(client, tmp_path, monkeypatch):

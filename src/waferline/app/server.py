@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -25,7 +28,10 @@ from waferline.app.upload import MOST_BYTES, model_of
 from waferline.app.views import VIEWS, View
 from waferline.errors import InvalidInputError, WaferlineError, unknown
 
+Values = tuple[tuple[str, str], ...]  # name and text of every control
 _STATIC = Path(__file__).parent / "static"
+_THREADS = 4
+_KEPT = 128  # answers, and pages of them
 _BESIDE = ("dark", "chart")  # of a query: how it is shown, not what is asked
 
 
@@ -38,7 +44,18 @@ def build(host: str = "127.0.0.1", port: int = 8050, token: str | None = None) -
         Route("/{view}.{ending}", _export),  # before the next, which would take `explore.csv` for a view
         Route("/{view}", _show, methods=["GET", "POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard(host, port, token))])
+    return Starlette(
+        routes=routes,
+        lifespan=_few_threads,
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard(host, port, token))],
+    )
+
+
+@asynccontextmanager
+async def _few_threads(_: Starlette) -> AsyncIterator[None]:
+    """Answers are arithmetic in one interpreter: more threads than these only take turns, and make all wait alike."""
+    to_thread.current_default_thread_limiter().total_tokens = _THREADS
+    yield
 
 
 def _plotly(_: Request) -> Response:
@@ -58,6 +75,26 @@ def _asked(request: Request) -> dict[str, str]:
     return {name: text for name, text in request.query_params.items() if name not in _BESIDE}
 
 
+def _answer(name: str, values: Values) -> Page:
+    """What a view answers without a file: remembered where facts do not change while the app runs."""
+    return (_remembered if VIEWS[name].fixed else _remembered.__wrapped__)(name, values)
+
+
+@lru_cache(maxsize=_KEPT)
+def _remembered(name: str, values: Values) -> Page:
+    return VIEWS[name].answer(dict(values), None)
+
+
+def _document(name: str, values: Values, dark: bool) -> str:
+    """The whole page of such an answer."""
+    return (_written if VIEWS[name].fixed else _written.__wrapped__)(name, values, dark)
+
+
+@lru_cache(maxsize=_KEPT)
+def _written(name: str, values: Values, dark: bool) -> str:
+    return document(name, dict(values), _answer(name, values), dark=dark)
+
+
 async def _show(request: Request) -> Response:
     """A whole page; what cannot be answered is a page that says why."""
     try:
@@ -67,15 +104,17 @@ async def _show(request: Request) -> Response:
     dark = request.query_params.get("dark", request.cookies.get("dark", "")) == "1"
     began = time.perf_counter()
     values: Mapping[str, str] = {c.name: c.value for c in view.controls}
-    why, page, code = "", Page(), 200
+    why, page, code, text = "", Page(), 200, ""
     try:
         values = values_of(view.controls, _asked(request))
-        model = await _uploaded(request) if request.method == "POST" and view.file else None
-        page = await run_in_threadpool(view.answer, values, model)
+        if request.method == "POST" and view.file:
+            page = await run_in_threadpool(view.answer, values, await _uploaded(request))
+        else:
+            text = await run_in_threadpool(_document, name, tuple(values.items()), dark)
     except WaferlineError as problem:
         why, code = str(problem), 422
         values = {**values, **{k: v for k, v in _asked(request).items() if k in values}}
-    text = document(name, values, page, error=why, dark=dark)
+    text = text or document(name, values, page, error=why, dark=dark)
     took = f"answer;dur={1e3 * (time.perf_counter() - began):.1f}"
     headers = {"Server-Timing": took, "Cache-Control": "no-store"}
     return Response(text, code, media_type="text/html; charset=utf-8", headers=headers)
@@ -99,7 +138,7 @@ async def _export(request: Request) -> Response:
         ending = request.path_params["ending"]
         if ending not in ENDINGS:
             raise unknown("ending", ending, ENDINGS)
-        page = await run_in_threadpool(view.answer, values_of(view.controls, _asked(request)), None)
+        page = await run_in_threadpool(_answer, name, tuple(values_of(view.controls, _asked(request)).items()))
         number = request.query_params.get("chart", "0")
         chart = int(number) if number.isdecimal() and len(number) < 4 else 0
         content = await run_in_threadpool(export, page, ending, chart, request.query_params.get("dark") == "1")

@@ -10,7 +10,6 @@ import numpy as np
 
 from waferline.errors import InvalidInputError
 from waferline.machines.hardware import load_hardware
-from waferline.predict.result import Result
 from waferline.predict.scenario import Scenario, run
 from waferline.search.hardware_change import PARTS, scaled
 from waferline.workloads.load import load_model
@@ -46,22 +45,26 @@ class Sensitivity:
         }  # fmt: skip
 
 
-def sensitivity(scenario: Scenario) -> Sensitivity:
-    """Elasticities of times, cost and full throughput to every part of the machine. Raises: as `run`; InvalidInputError for a
-    machine whose answers do not come from such parts."""
+def sensitivity(scenario: Scenario, *, quick: bool = False) -> Sensitivity:
+    """Elasticities of times, cost and full throughput to every part of the machine.
+
+    quick: from one side only, and without full throughput and what memory holds. Raises: as `run`; InvalidInputError for a
+    machine whose answers do not come from such parts.
+    """
     spec = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
     device = load_hardware(scenario.machine)
     asked = replace(scenario, model=spec, machine=device, input_shape=None, assume=None, intervals=False)
-    kind = run(asked).kind
+    kind, now = _fields(asked, quick)
     if kind in ("wafer-resident", "weight-streaming"):
         raise InvalidInputError(f"{device.name} is a wafer: its answers come from its mesh", hint="sweep its grids")
-    now = _fields(asked, kind)
     rows: dict[str, dict[str, float]] = {name: {} for name in now}
+    low = 1.0 if quick else 1 - _STEP
+    width = np.log((1 + _STEP) / low)
     for part in PARTS:
-        if part == "links" and not device.links:
+        if (part == "links" and not device.links) or (part == "capacity" and quick):
             continue
-        up, down = (_fields(replace(asked, machine=scaled(device, part, f)), kind) for f in (1 + _STEP, 1 - _STEP))
-        width = np.log((1 + _STEP) / (1 - _STEP))
+        _, up = _fields(replace(asked, machine=scaled(device, part, 1 + _STEP)), quick)
+        _, down = (kind, now) if quick else _fields(replace(asked, machine=scaled(device, part, low)), quick)
         for name in now:
             moved = name in up and name in down and up[name] > 0.0 < down[name]
             rows[name][part] = float(np.log(up[name] / down[name]) / width) if moved else float("nan")
@@ -71,10 +74,11 @@ def sensitivity(scenario: Scenario) -> Sensitivity:
     return Sensitivity(spec.name, device.name, now, rows)
 
 
-def _fields(asked: Scenario, kind: str) -> dict[str, float]:
-    result: Result = run(asked).result
-    found = {name: float(result[name]) for name in _FIELDS if name in result}
-    if kind == "serve" and asked.load is None:
-        full = run(replace(asked, load="full")).result
-        found[_FULL] = float(full["loaded_throughput_tokens_per_s"])
-    return found
+def _fields(asked: Scenario, quick: bool) -> tuple[str, dict[str, float]]:
+    """What kind of answer it is, and its fields."""
+    answer = run(asked)
+    found = {name: float(answer.result[name]) for name in _FIELDS if name in answer.result}
+    if not quick and answer.kind == "serve" and asked.load is None:
+        queue = run(replace(asked, load="full")).result
+        found[_FULL] = float(queue["loaded_throughput_tokens_per_s"])
+    return answer.kind, found

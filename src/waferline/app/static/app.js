@@ -14,6 +14,7 @@ function draw() {
     }
     const config = { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover" };
     Plotly.newPlot(place, { ...spec, config });
+    place.on("plotly_click", ({ points: [{ customdata }] }) => { if (customdata) location.assign(customdata); });
   }
   for (const head of answer.querySelectorAll("th")) {
     if (!head.textContent.trim()) continue;

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
+from typing import Any
+from urllib.parse import urlencode
 
 from waferline.app.page import Page
 from waferline.app.question import Control
-from waferline.errors import InvalidInputError
+from waferline.errors import InvalidInputError, WaferlineError
 from waferline.evidence.check import Report, check
 from waferline.evidence.folder import PACKAGED
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import read_rows
-from waferline.report.charts.chart import Axis
+from waferline.evidence.scenario import request_of
+from waferline.predict.scenario import Scenario, run
+from waferline.report.charts.chart import Axis, Chart
+from waferline.report.charts.prediction import prediction_chart
 from waferline.report.charts.scatter import Group, scatter
 from waferline.report.evidence import evidence_report
 from waferline.report.table import Column, Table
@@ -28,6 +35,7 @@ _METRICS = {
     "total_tokens_per_s": ("Tokens per second, prompt and output", ""),
     "latency_s": ("Latency of a batch", "s"),
 }
+_NOTE = "The line is agreement. Suspect rows are shown and not scored. A click on a dot leads to its row."
 _TIERS = ("calibrated", "transferred", "spec only")
 _WORST = 40
 CONTROLS = (
@@ -35,6 +43,7 @@ CONTROLS = (
     Control("source", "Source has", hint="part of its name"),
     Control("machine", "Machine has", hint="such as h100"),
     Control("engine", "Engine has", hint="such as vllm"),
+    Control("row", "One row", more=True, hint="its id; a click on a dot fills it in"),
     Control("phase", "Phase", "choice", "any", ("any", "prefill", "decode", "generate", "serve", "train")),
 )
 
@@ -47,6 +56,8 @@ def _all() -> Report:
 
 def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
     """Rows that the filters leave, as `waferline evidence` scores them."""
+    if values["row"]:
+        return _single(values["row"])
     metric = values["metric"]
     if metric not in _METRICS:
         raise InvalidInputError(f"metrics are {', '.join(_METRICS)}, not '{metric}'")
@@ -59,9 +70,7 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
         return Page(sentence="No row is left: take a filter away.")
     total = left.total
     across, up = (Axis(title=side, unit=unit, log=True) for side in ("published", "predicted"))
-    chart = scatter(
-        title, across, up, shown, note="The line is agreement. Suspect rows are shown and not scored.", diagonal=True
-    )
+    chart = scatter(title, across, up, shown, note=_NOTE, diagonal=True)
     worst = Table(
         f"Farthest off, {min(_WORST, len(left.outcomes))} rows", _COLUMNS, [_row(o) for o in left.worst(_WORST)]
     )
@@ -73,6 +82,42 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
         cli="waferline evidence report --by machine --by source",
         data=left,
     )
+
+
+def _single(name: str) -> Page:
+    """One row: what was published and where, what is predicted, and where the time of a static batch goes."""
+    found = next((o for o in _all().outcomes if o.row.id == name), None)
+    if found is None:
+        raise InvalidInputError(f"no row is called '{name}'")
+    row, request = found.row, request_of(found.row)
+    stated = [(f.name, str(v)) for f in fields(row) if (v := getattr(row, f.name)) not in (None, "")]
+    told = [("published", row.value), ("predicted", found.predicted), ("90 % interval, low", found.low90),
+            ("90 % interval, high", found.high90), ("speed of light", found.light)]  # fmt: skip
+    tables = (
+        Table("Beside each other", ("", Column(row.metric, number)), told),
+        Table("The row", ("field", "value"), stated),
+    )
+    known = f"known by {found.tier}" if found.tier else ""
+    notes = [*found.assumed, *found.notes, *filter(None, (known, found.refused, _why(found).strip()))]
+    off = f"{percent(found.error)} off" if found.answered else "not answered"
+    return Page(
+        sentence=f"{row.model} on {row.hardware}, {row.engine or 'engine not stated'}: {off}. {row.source}",
+        charts=() if isinstance(request, Refusal) else _where_time_goes(request),
+        blocks=(*tables, *((note, "note") for note in notes)),
+        data=found,
+    )
+
+
+def _where_time_goes(r: Request) -> tuple[Chart, ...]:
+    if r.door != "serving" or r.load != "static":
+        return ()
+    sizes: dict[str, Any] = {name: int(getattr(r, name)) for name in ("batch", "tp", "pp", "ep", "dp")}
+    asked = Scenario(model=r.model, machine=r.machine, precision=r.precision, kv=r.kv, engine=r.engine,
+                     prompt=int(r.input_tokens), output=int(r.output_tokens) or None, **sizes)  # fmt: skip
+    try:
+        return (prediction_chart(run(asked)),)
+    except WaferlineError:  # what the row leaves out is nothing that a command could ask
+        return ()
 
 
 def _kept(outcome: Outcome, values: Mapping[str, str]) -> bool:
@@ -90,6 +135,7 @@ def _group(name: str, outcomes: list[Outcome]) -> Group:
         text=[f"{o.row.model} on {o.row.hardware}\n{o.row.engine} {o.row.weight_format}, batch {o.row.batch}\n"
               f"published {o.row.value:.4g}, predicted {o.predicted or 0.0:.4g}\n{o.row.source}\n{o.row.id}{_why(o)}"
               for o in outcomes],
+        links=[f"/accuracy?{urlencode({'row': o.row.id})}" for o in outcomes],
     )  # fmt: skip
 
 

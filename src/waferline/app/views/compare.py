@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from urllib.parse import urlencode
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def answer(values: Mapping[str, str], model: ModelSpec | None) -> Page:
     cli = [command("compare", {**values, "precision": fmt}, (*CONTROLS, _PRECISION)) for fmt in formats]
     return Page(
         sentence=_best(rows),
-        charts=(comparison_chart(rows), *_front(rows)),
+        charts=(comparison_chart(rows), *_front(rows, {} if model else values)),
         blocks=tuple(comparison_report(rows)),
         cli="\n".join(cli),
         data=rows,
@@ -76,7 +77,7 @@ def _best(rows: Sequence[Row]) -> str:
     return f"Fastest for each user is {row.hardware} with {speed:,.0f} tokens/s.{cheapest}"
 
 
-def _front(rows: Sequence[Row]) -> tuple[Chart, ...]:
+def _front(rows: Sequence[Row], values: Mapping[str, str]) -> tuple[Chart, ...]:
     points = [(r, _one(r, "cost_usd_per_mtoken"), _one(r, "user_tokens_per_s")) for r in rows]
     points = [p for p in points if np.isfinite(p[1]) and np.isfinite(p[2])]
     if len(points) < 2:
@@ -94,6 +95,7 @@ def _front(rows: Sequence[Row]) -> tuple[Chart, ...]:
                 if r.answer
             ],
             joined=joined,
+            links=[_explore(r, values) for r, *_ in some] if values else (),
         )
         for name, joined, some in (
             ("nothing beats it in both", True, sorted((points[i] for i in best), key=lambda p: p[1])),
@@ -101,5 +103,15 @@ def _front(rows: Sequence[Row]) -> tuple[Chart, ...]:
         )
         if some
     ]
-    title = "Speed for each user against cost"
-    return (scatter(title, Axis(title="$ per million tokens"), Axis(title="tokens/s for each user"), groups),)
+    title, note = "Speed for each user against cost", "A click on a point leads to its configuration and command line."
+    across, up = Axis(title="$ per million tokens"), Axis(title="tokens/s for each user")
+    return (scatter(title, across, up, groups, note=note if values else ""),)
+
+
+def _explore(row: Row, values: Mapping[str, str]) -> str:
+    """Where one configuration is explored."""
+    machine, _, fmt = row.hardware.partition(" · ")
+    shared = {name: values[name] for name in ("model", "batch", "prompt", "output")}
+    return "/explore?" + urlencode(
+        {**shared, "on": machine, "precision": fmt, "devices": f"{_one(row, 'devices'):.0f}"}
+    )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from waferline.app.page import Page
-from waferline.app.question import DEVICES, MACHINE, MODEL, PRECISION, Control, command, count, scenario_of
+from waferline.app.question import DEVICES, MACHINE, MODEL, PRECISION, Control, command, count, model_named, scenario_of
 from waferline.errors import InvalidInputError
+from waferline.machines.hardware import resolve_hardware
 from waferline.report.charts.serving import serving_chart
+from waferline.report.plan import plan_report
 from waferline.report.serving import serving_report
+from waferline.report.table import Block
 from waferline.simulate.serving.traffic import Traffic
+from waferline.traffic.planning.plan import plan
 from waferline.traffic.serve import ServerOptions, simulate_serving
 from waferline.workloads.spec import ModelSpec
 
-MOST_REQUESTS = 5000  # that a page waits for
+MOST_REQUESTS, MOST_MACHINES = 5000, 3  # that a page waits for
 CONTROLS = (
     MODEL,
     MACHINE,
@@ -24,6 +28,13 @@ CONTROLS = (
     Control("prompt", "Prompt tokens", "text", "1024", option="--prompt", hint="or lognormal:1024,cv=1"),
     Control("output", "Output tokens", "text", "256", option="--output"),
     Control("slo", "Goals", "text", "ttft=500ms,tpot=30ms", option="--slo"),
+    Control(
+        "among",
+        "Rank deployments among",
+        "text",
+        more=True,
+        hint="h100,l40s (takes a while)",
+    ),
     Control("seed", "Seed", "count", "1", option="--seed", more=True),
 )
 _SCENARIO = ("model", "on", "precision", "devices")
@@ -43,11 +54,23 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
     return Page(
         sentence=f"The server is {outcome.verdict}.{said}",
         charts=(serving_chart(outcome),),
-        blocks=tuple(serving_report(outcome)),
+        blocks=(*serving_report(outcome), *_deployments(values)),
         cli=command("simulate serving", values, CONTROLS),
         data=outcome,
         alarm=not all(met.values()),
     )
+
+
+def _deployments(values: Mapping[str, str]) -> Iterator[Block]:
+    """What `waferline plan` would choose for this traffic."""
+    machines = [resolve_hardware(name.strip()) for name in values["among"].split(",") if name.strip()]
+    if len(machines) > MOST_MACHINES:
+        raise InvalidInputError(f"a page ranks at most {MOST_MACHINES} machines", hint="waferline plan")
+    if machines:
+        yield from plan_report(
+            plan(model_named(values["model"]), rate_per_s=_rate(values["rate"]), machines=machines, slo=values["slo"],
+                 prompt=values["prompt"] or 1024, output=values["output"] or 256, precisions=[values["precision"] or None])
+        )  # fmt: skip
 
 
 def _rate(text: str) -> float:

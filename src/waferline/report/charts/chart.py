@@ -44,6 +44,7 @@ class Series:
     dashed: bool = False
     cells: Any = None
     base: Sequence[float] = ()  # where bars begin; 0
+    links: Sequence[str] = ()  # where a click on each value leads, in the app
     step: int = 1  # of heat: cores that one cell stands for
 
 

@@ -181,6 +181,8 @@ def _trace(series: Series, panel: Panel, theme: Theme) -> dict[str, Any]:
         }
     elif series.colour in ("quiet", "ink"):
         made["hoverinfo"] = "skip"
+    if len(series.links):
+        made["customdata"] = list(series.links)
     flat = bool(panel.y.names)  # bars lie
     if series.kind == "heat":
         cells = np.asarray(series.cells)

@@ -13,13 +13,15 @@ from waferline.units import unit_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Points of one colour. text: what a pointer over each is told. joined: a line goes through them, as through a front."""
+    """Points of one colour. text: what a pointer over each is told. joined: a line goes through them, as through a front.
+    links: where a click on each leads."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     text: Sequence[str] = ()
     joined: bool = False
+    links: Sequence[str] = ()
 
 
 def scatter(title: str, x: Axis, y: Axis, groups: Sequence[Group], *, note: str = "", diagonal: bool = False) -> Chart:
@@ -30,7 +32,16 @@ def scatter(title: str, x: Axis, y: Axis, groups: Sequence[Group], *, note: str 
         if group.joined
     ]
     points = [
-        Series(name=g.name, kind="points", x=g.x, y=g.y, text=g.text, colour=n, size=9 if len(g.x) < 200 else 6)
+        Series(
+            name=g.name,
+            kind="points",
+            x=g.x,
+            y=g.y,
+            text=g.text,
+            links=g.links,
+            colour=n,
+            size=9 if len(g.x) < 200 else 6,
+        )
         for n, g in enumerate(groups)
     ]
     if diagonal:

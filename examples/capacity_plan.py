@@ -7,9 +7,8 @@ GOALS = "p99-ttft=2s,p99-tpot=60ms"
 
 
 def main() -> None:
-    found = wl.plan(
-        "llama-3-8b", rate_per_s=REQUESTS_PER_S, machines=["l40s", "l4"], prompt=512, output=64, slo=GOALS, precisions=["fp8"]
-    )  # fmt: skip
+    traffic = wl.Traffic(rate_per_s=REQUESTS_PER_S, prompt=512, output=64)
+    found = wl.plan("llama-3-8b", machines=["l40s", "l4"], traffic=traffic, slo=GOALS, precisions=["fp8"])
     for name, f in (("plan", found.best), ("runner-up", found.runner_up)):
         if f is not None:
             c = f.candidate

@@ -72,7 +72,8 @@ expect 0 study list
 expect 0 study run moe-lens
 expect 0 claim check "Llama-7B Q4_K on CS-3: 2400 tokens/s at batch 1"
 expect 0 simulate mesh gemm 256x256x256 --grid 8x8
-expect 0 simulate serving llama-3-8b --on h100 --rate 8/s --requests 500 --plot run.html --out requests.parquet
+expect 0 simulate serving llama-3-8b --on h100 --rate 8/s --requests 500 --out requests.parquet
+expect 2 predict llama-3-8b --on h100 --plot why.html
 expect 0 measure operator gemv 256x512 --threads 1 --on h100
 expect 4 measure resident
 expect 0 measure export --output kept.csv

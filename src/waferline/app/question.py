@@ -33,13 +33,11 @@ class Control:
 
 MODEL = Control("model", "Model", "model", "llama-3-8b")
 MACHINE = Control("on", "Machine", "machine", "h100", option="--on")
-PRECISION = Control(
-    "precision", "Precision", option="--precision", hint="such as fp8, int4, q4_k_m; empty: as published"
-)
+PRECISION = Control("precision", "Precision", option="--precision", hint="fp8, int4, q4_k_m")
 BATCH = Control("batch", "Batch", "count", "8", option="--batch")
 PROMPT = Control("prompt", "Prompt tokens", "count", "2048", option="--prompt")
 OUTPUT = Control("output", "Output tokens", "count", "256", option="--output")
-DEVICES = Control("devices", "Devices", "count", option="--devices", hint="a number; empty: one")
+DEVICES = Control("devices", "Devices", "count", option="--devices", hint="one")
 SCENARIO = (
     MODEL, MACHINE, PRECISION, BATCH, PROMPT, OUTPUT, DEVICES,
     Control("tp", "Tensor parallel", "count", option="--tp", more=True),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from waferline.cli.options import Json, Shared
-from waferline.cli.output import emit, progress
+from waferline.cli.output import emit, progress, warn
 
 if TYPE_CHECKING:
     from waferline.evidence.check import Report
@@ -143,15 +143,21 @@ def _known(groupings: Sequence[str]) -> Sequence[str]:
 
 
 def _write(report: Report, out: Path, files: list[str]) -> list[Path]:
+    from importlib.util import find_spec
+
     from waferline.files import write_text
     from waferline.report.evidence import document
     from waferline.report.evidence_html import page
 
     out.mkdir(parents=True, exist_ok=True)
-    written = [out / "evidence.md", out / "evidence.html"]
-    for path, text in zip(written, (document(report, files), page(report, files)), strict=True):
-        write_text(path, text)
-    return written
+    made = {out / "evidence.md": document}
+    if find_spec("plotly") is None:
+        warn("the page needs plotly: pip install 'waferline[plot]'")
+    else:
+        made[out / "evidence.html"] = page
+    for path, make in made.items():
+        write_text(path, make(report, files))
+    return list(made)
 
 
 def _checked(rows: list[Row]) -> Report:

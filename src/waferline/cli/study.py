@@ -49,21 +49,24 @@ def run(
     """
     from waferline.errors import InvalidInputError
     from waferline.evidence.studies.registry import run_studies, study_names
-    from waferline.files import write_text
-    from waferline.report.studies import chart_html, study_report
+    from waferline.report.charts import check_ending, save
+    from waferline.report.charts.checks import study_chart
+    from waferline.report.studies import study_report
 
     if any(given is not None for given in (model, on, with_, precision)):
         _on_own(names, model, on, with_, precision, as_json)
         return
     if bool(names) == run_all:
         raise InvalidInputError("name one or more studies, or give --all", hint=", ".join(study_names()))
+    if plot:
+        check_ending("study.html")
     wanted = study_names() if run_all else list(names or [])
     done = iter(range(len(wanted)))
     with progress("studies", len(wanted)) as advance:
         reports = run_studies(wanted, lambda name: advance(description=name, completed=next(done)))
     written = [Path(f"{report.study.name}.html") for report in reports] if plot else []
     for path, report in zip(written, reports, strict=False):
-        write_text(path, chart_html(report))
+        save(study_chart(report), path)
     emit(as_json, reports, lambda: [*study_report(reports), *(f"wrote {path}" for path in written)])
 
 

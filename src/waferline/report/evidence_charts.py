@@ -1,22 +1,20 @@
-"""Charts of predictions against published values, as Plotly figures."""
+"""Charts of predictions against published values."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
-import plotly.graph_objects as go
 
 from waferline.evidence.check import Report
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.summary import Figures
+from waferline.report.charts.chart import Axis, Chart, Panel, Series
+from waferline.report.charts.scatter import Group, scatter
+from waferline.text import cut
 
-# Okabe and Ito (2008): told apart by readers with any colour vision.
-COLOURS = {"calibrated": "#0072B2", "transferred": "#009E73", "spec only": "#E69F00"}
-_INK, _GRID, _QUIET = "#1f2933", "#e4e7eb", "#7b8794"
-_FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
-_NEAR = 1.25  # the band around agreement
+TIERS = ("calibrated", "transferred", "spec only")
+_MOST_BARS, _MOST_STEPS = 25, 400
 
 # What a chart shows: (title, axis title, metrics). Seconds and rates never share an axis.
 SCATTERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -30,69 +28,30 @@ SCATTERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
-def _layout(height: int, **more: object) -> go.Layout:
-    axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _QUIET, "ticks": "outside", "tickcolor": _QUIET}
-    return go.Layout(
-        height=height,
-        font={"family": _FONT, "size": 13, "color": _INK},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        margin={"l": 64, "r": 16, "t": 16, "b": 48},
-        hoverlabel={"font": {"family": _FONT, "size": 12}, "align": "left", "bgcolor": "white"},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": None},
-        xaxis=axis,
-        yaxis=axis,
-    ).update(more)
-
-
-def _hover(o: Outcome) -> str:
-    r = o.row
-    size = " · ".join(
-        f"{name} {value:g}"
-        for name, value in (("batch", r.batch), ("in", r.input_tokens), ("out", r.output_tokens))
-        if value is not None
-    )
-    devices = f" × {r.devices:g}" if (r.devices or 1) > 1 else ""
-    engine = f"{r.engine} {r.engine_version}".strip()
-    return f"<b>{r.model}</b> on {r.hardware}{devices}<br>{r.weight_format} · {engine}<br>{size}<br>{r.id}"
-
-
-def scatter(outcomes: Sequence[Outcome], unit: str) -> go.Figure:
-    """Predicted over published value, both logarithmic, one colour a tier, with agreement and a band around it."""
-    figure = go.Figure(layout=_layout(440))
-    values = [v for o in outcomes for v in (o.row.value, o.predicted or o.row.value)]
-    low, high = min(values) / 1.6, max(values) * 1.6
-    edge = [low, high]
-    band = {"x": [*edge, *edge[::-1]], "y": [low * _NEAR, high * _NEAR, high / _NEAR, low / _NEAR]}
-    figure.add_scatter(
-        **band,
-        mode="lines",
-        fill="toself",
-        fillcolor="rgba(123,135,148,0.15)",
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    figure.add_scatter(
-        x=edge, y=edge, mode="lines", line={"color": _INK, "width": 1}, hoverinfo="skip", showlegend=False
-    )
-    for tier, colour in COLOURS.items():
+def agreement(title: str, outcomes: Sequence[Outcome], unit: str) -> Chart:
+    """Predicted over published value, both logarithmic, one colour a tier, with the line of agreement."""
+    groups = []
+    for tier in TIERS:
         mine = [o for o in outcomes if o.tier == tier]
         if mine:
-            figure.add_scattergl(
-                x=[_short(o.row.value) for o in mine],
-                y=[_short(o.predicted) for o in mine],
-                mode="markers",
-                name=f"{tier} ({len(mine):,})",
-                marker={"color": colour, "size": 5, "opacity": 0.55},
-                text=[_hover(o) for o in mine],
-                hovertemplate="%{text}<br>published %{x:.4g} " + unit + ", predicted %{y:.4g}<extra></extra>",
+            values = ([_short(o.row.value) for o in mine], [_short(o.predicted) for o in mine])
+            groups.append(
+                Group(name=f"{tier} ({len(mine):,})", x=values[0], y=values[1], text=[_told(o, unit) for o in mine])
             )
-    span = [math.log10(low), math.log10(high)]
-    axis = {"type": "log", "range": span, "dtick": 1, "exponentformat": "power"}
-    figure.update_xaxes(title=f"published, {unit}", **axis)
-    figure.update_yaxes(title=f"predicted, {unit}", **axis)
-    return figure
+    x, y = (
+        Axis(title=f"{side}, {unit}", unit="s" if unit == "s" else "", log=True) for side in ("published", "predicted")
+    )
+    return scatter(title, x, y, groups, diagonal=True)
+
+
+def _told(o: Outcome, unit: str) -> str:
+    r = o.row
+    sizes = (("batch", r.batch), ("in", r.input_tokens), ("out", r.output_tokens))
+    size = " · ".join(f"{name} {value:g}" for name, value in sizes if value is not None)
+    devices = f" × {r.devices:g}" if (r.devices or 1) > 1 else ""
+    engine = f"{r.engine} {r.engine_version}".strip()
+    both = f"published {r.value:.4g} {unit}, predicted {o.predicted or 0.0:.4g}"
+    return f"{r.model} on {r.hardware}{devices}\n{r.weight_format} · {engine}\n{size}\n{r.id}\n{both}"
 
 
 def _short(value: float | None) -> float:
@@ -100,73 +59,47 @@ def _short(value: float | None) -> float:
     return float(f"{value:.4g}")
 
 
-def error_bars(groups: Sequence[Figures], most: int = 25) -> go.Figure:
+def error_bars(title: str, groups: Sequence[Figures]) -> Chart:
     """Median error of the largest scored groups, with the 90th percentile."""
-    shown = sorted((g for g in groups if g.scored), key=lambda g: -g.scored)[:most][::-1]
-    names = [f"{_clip(g.name)}  ({g.scored:,})" for g in shown]
-    figure = go.Figure(layout=_layout(120 + 24 * len(shown)))
-    figure.add_bar(
-        y=names,
-        x=[g.median_error for g in shown],
-        orientation="h",
-        marker={"color": COLOURS["calibrated"]},
-        name="median error",
-        hovertemplate="%{y}: median %{x:.1%}<extra></extra>",
+    shown = sorted((g for g in groups if g.scored), key=lambda g: -g.scored)[:_MOST_BARS][::-1]
+    furthest = min(max(2.2 * max((g.median_error for g in shown), default=1.0), 0.5), 2.0)
+    names = _names(shown)
+    within = [(g, name) for g, name in zip(shown, names, strict=True) if g.p90_error <= furthest]
+    median = Series(name="median error", kind="bars", x=[g.median_error for g in shown], y=names)
+    p90 = Series(
+        name="90th percentile", kind="ticks", x=[g.p90_error for g, _ in within], y=[n for _, n in within], colour=1
     )
-    figure.add_scatter(
-        y=names,
-        x=[g.p90_error for g in shown],
-        mode="markers",
-        marker={"symbol": "line-ns-open", "size": 12, "color": _INK, "line": {"width": 2}},
-        name="90th percentile",
-        hovertemplate="%{y}: 90th percentile %{x:.1%}<extra></extra>",
-    )
-    most_error = max((g.median_error for g in shown), default=1.0)
-    figure.update_xaxes(title="error", tickformat=".0%", range=[0, min(max(2.2 * most_error, 0.5), 2.0)])
-    figure.update_yaxes(automargin=True, ticks="", tickfont={"size": 12}, range=[-0.7, len(shown) - 0.3])
-    return figure
+    return _bars(title, (median, p90), names, Axis(title="error", share=True, low=0.0, high=furthest))
 
 
-def _clip(name: str, most: int = 44) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+def coverage(title: str, groups: Sequence[Figures], target: float = 0.9) -> Chart:
+    """Share of rows inside the 90 % interval, for every group, against what it should be."""
+    shown = [g for g in groups if g.scored][::-1]
+    names = _names(shown)
+    inside = Series(name="inside", kind="bars", x=[g.coverage for g in shown], y=names, colour=2)
+    aim = Series(name="as it should be", kind="ticks", x=[target] * len(names), y=names, colour="ink")
+    return _bars(title, (inside, aim), names, Axis(title="inside their 90 % interval", share=True, low=0.0, high=1.0))
 
 
-def distribution(report: Report) -> go.Figure:
+def _names(groups: Sequence[Figures]) -> list[str]:
+    return [f"{cut(g.name, 44)}  ({g.scored:,})" for g in groups]
+
+
+def _bars(title: str, series: tuple[Series, ...], names: list[str], axis: Axis) -> Chart:
+    panel = Panel(series=series, x=axis, y=Axis(names=tuple(names)))
+    return Chart(title=title, panels=(panel,), height=140 + 24 * len(names))
+
+
+def distribution(title: str, report: Report) -> Chart:
     """Share of scored rows within an error, by tier."""
-    figure = go.Figure(layout=_layout(380))
-    for tier, colour in COLOURS.items():
+    lines = []
+    for n, tier in enumerate(TIERS):
         errors = np.sort([o.error for o in report.outcomes if o.scored and o.tier == tier])
         if errors.size:
             share = np.arange(1, errors.size + 1) / errors.size
-            pick = np.unique(np.linspace(0, errors.size - 1, min(errors.size, 400)).astype(int))
-            figure.add_scatter(
-                x=[_short(e) for e in np.maximum(errors[pick], 1e-3)],
-                y=[_short(s) for s in share[pick]],
-                mode="lines",
-                line={"color": colour, "width": 2.5},
-                name=f"{tier} ({errors.size:,})",
-                hovertemplate="%{y:.0%} of rows within %{x:.1%}<extra>" + tier + "</extra>",
-            )
-    ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
-    figure.update_xaxes(
-        type="log", range=[-2, math.log10(5)], tickvals=ticks, ticktext=[f"{t:.0%}" for t in ticks], title="error"
-    )
-    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", title="share of rows within it")
-    return figure
-
-
-def coverage(groups: Sequence[Figures], target: float = 0.9) -> go.Figure:
-    """Share of rows inside the 90 % interval, for every group, against what it should be."""
-    shown = [g for g in groups if g.scored][::-1]
-    figure = go.Figure(layout=_layout(110 + 26 * len(shown), showlegend=False))
-    figure.add_bar(
-        y=[f"{_clip(g.name)}  ({g.scored:,})" for g in shown],
-        x=[g.coverage for g in shown],
-        orientation="h",
-        marker={"color": COLOURS["transferred"]},
-        hovertemplate="%{y}: %{x:.0%} inside<extra></extra>",
-    )
-    figure.add_vline(x=target, line={"color": _INK, "width": 2, "dash": "dot"})
-    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="inside their interval (dotted: 90 %)")
-    figure.update_yaxes(automargin=True, ticks="", tickfont={"size": 12})
-    return figure
+            pick = np.unique(np.linspace(0, errors.size - 1, min(errors.size, _MOST_STEPS)).astype(int))
+            x, y = ([_short(v) for v in values[pick]] for values in (np.maximum(errors, 1e-3), share))
+            lines.append(Series(name=f"{tier} ({errors.size:,})", kind="line", x=x, y=y, colour=n))
+    x_axis = Axis(title="error", share=True, log=True, low=0.01, high=5.0)
+    panel = Panel(series=tuple(lines), x=x_axis, y=Axis(title="share of rows within it", share=True, low=0.0, high=1.0))
+    return Chart(title=title, panels=(panel,), height=420)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterator, Sequence
-
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
+from dataclasses import replace
 
 from waferline.catalog.names import slug
+from waferline.encode import dumps
 from waferline.evidence.check import Report
 from waferline.evidence.summary import Figures
 from waferline.report import evidence_charts as charts
+from waferline.report.charts.chart import Chart
+from waferline.report.charts.interactive import figure
 from waferline.report.evidence import EXPLANATION, figures_table, worst_table
 from waferline.report.table import Table
 from waferline.text import percent, signed_percent
@@ -55,13 +55,15 @@ footer { margin-top: 48px; color: var(--quiet); font-size: 13px; }
 
 def page(report: Report, files: Sequence[str]) -> str:
     """The whole page. `files`: names of the files that the rows come from."""
+    from plotly.offline import get_plotlyjs
+
     total = report.total
     body = [
         "<h1>Predictions against published measurements</h1>",
         f"<p>{html.escape(f'{total.rows:,} published values, from')} {html.escape(', '.join(files))}.</p>",
         _tiles(total),
         "<h2>Predicted against published</h2>",
-        "<p>Every scored row. On the line the prediction is right; the grey band is within a factor of 1.25. "
+        "<p>Every scored row. On the line the prediction is right. "
         "Colours tell how well the operators behind a prediction are known.</p>",
         f'<div class="charts">{"".join(_scatters(report))}</div>',
         "<h2>How far off, and how often</h2>",
@@ -113,23 +115,23 @@ def _scatters(report: Report) -> Iterator[str]:
     for title, unit, metrics in charts.SCATTERS:
         mine = [o for o in report.outcomes if o.scored and o.row.metric in metrics]
         if mine:
-            yield _card(f"{title} <small>({len(mine):,} rows)</small>", charts.scatter(mine, unit))
+            yield _card(charts.agreement(f"{title} ({len(mine):,} rows)", mine, unit))
 
 
 def _distributions(report: Report) -> str:
-    first = _card("Share of rows within an error", charts.distribution(report))
-    return first + _card("Are the intervals honest? By metric", charts.coverage(report.by("metric")))
+    first = _card(charts.distribution("Share of rows within an error", report))
+    return first + _card(charts.coverage("Are the intervals honest? By metric", report.by("metric")))
 
 
 def _bars(report: Report) -> Iterator[str]:
     for grouping, title in _BARS:
-        yield _card(title, charts.error_bars(report.by(grouping)))
+        yield _card(charts.error_bars(title, report.by(grouping)))
 
 
-def _card(title: str, figure: go.Figure) -> str:
+def _card(chart: Chart) -> str:
     """A chart with its title; drawn from its data when the page loads."""
-    name = "chart" + slug(title.split("<")[0])
-    data = json.dumps(json.loads(figure.to_json()), separators=(",", ":")).replace("<", "\\u003c")
+    name, title = "chart" + slug(chart.title), html.escape(chart.title)
+    data = dumps(figure(replace(chart, title="")), indent=None).replace("</", "<\\/")
     draw = f"Plotly.newPlot('{name}',f.data,f.layout,{{responsive:true,displaylogo:false,displayModeBar:false}})"
     return f'<div class="card"><h3>{title}</h3><div id="{name}"></div><script>{{const f={data};{draw}}}</script></div>'
 

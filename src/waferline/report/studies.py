@@ -54,27 +54,6 @@ def overview_table(reports: Sequence[StudyReport]) -> Table:
     return Table("Studies", ("study", *_COUNTS, Column("time", ".1f")), [*rows, ("all", *sums)])
 
 
-def chart_html(report: StudyReport) -> str:
-    """A page with computed over published for every quantity that has both."""
-    import plotly.graph_objects as go
-
-    pairs = [c for c in report.checks if c.published and c.computed is not None]
-    figure = go.Figure()
-    for verdict in VERDICTS:
-        mine = [c for c in pairs if c.verdict == verdict]
-        if mine:
-            figure.add_scatter(
-                x=[c.computed / c.published for c in mine if c.computed is not None and c.published],
-                y=[c.quantity for c in mine],
-                mode="markers",
-                name=verdict,
-                text=[c.verdict_text for c in mine],
-            )
-    figure.add_vline(x=1.0)
-    figure.update_layout(title=report.study.title, xaxis_title="computed over published", template="plotly_white")
-    return str(figure.to_html(include_plotlyjs=True, full_html=True))
-
-
 # Label and field of what a mechanism may change, and how its value is written.
 _CHANGED = (
     ("TTFT", "ttft_s", "s"),

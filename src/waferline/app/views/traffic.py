@@ -54,23 +54,22 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
     return Page(
         sentence=f"The server is {outcome.verdict}.{said}",
         charts=(serving_chart(outcome),),
-        blocks=(*serving_report(outcome), *_deployments(values)),
+        blocks=(*serving_report(outcome), *_deployments(values, traffic)),
         cli=command("simulate serving", values, CONTROLS),
         data=outcome,
         alarm=not all(met.values()),
     )
 
 
-def _deployments(values: Mapping[str, str]) -> Iterator[Block]:
+def _deployments(values: Mapping[str, str], traffic: Traffic) -> Iterator[Block]:
     """What `waferline plan` would choose for this traffic."""
     machines = [resolve_hardware(name.strip()) for name in values["among"].split(",") if name.strip()]
     if len(machines) > MOST_MACHINES:
         raise InvalidInputError(f"a page ranks at most {MOST_MACHINES} machines", hint="waferline plan")
     if machines:
-        yield from plan_report(
-            plan(model_named(values["model"]), rate_per_s=_rate(values["rate"]), machines=machines, slo=values["slo"],
-                 prompt=values["prompt"] or 1024, output=values["output"] or 256, precisions=[values["precision"] or None])
-        )  # fmt: skip
+        found = plan(model_named(values["model"]), machines=machines, traffic=traffic, slo=values["slo"],
+                     precisions=[values["precision"] or None])  # fmt: skip
+        yield from plan_report(found)
 
 
 def _rate(text: str) -> float:

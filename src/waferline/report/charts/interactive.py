@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from waferline.encode import dumps
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.report.charts.theme import FONT, THEMES, Theme, symbol
+from waferline.text import metric, percent
 
 _GAP = 72  # pixels between panels, less where they share their x axis
 
@@ -32,7 +34,7 @@ def figure(chart: Chart, *, dark: bool = False) -> dict[str, Any]:
             }
             said.add(series.name)
             data.append(trace)
-        x, y = _axis(panel.x, theme), _axis(panel.y, theme)
+        x, y = (_axis(axis, theme, panel, side) for axis, side in ((panel.x, "x"), (panel.y, "y")))
         left, right, low, high = place
         if any(
             series.kind == "heat" for series in panel.series
@@ -140,7 +142,7 @@ def _logged(value: float, axis: Axis) -> float:
     return math.log10(value) if axis.log else value
 
 
-def _axis(axis: Axis, theme: Theme) -> dict[str, Any]:
+def _axis(axis: Axis, theme: Theme, panel: Panel, side: str) -> dict[str, Any]:
     made: dict[str, Any] = {
         "title": {"text": html.escape(axis.title)}, "gridcolor": theme.grid, "linecolor": theme.quiet, "zeroline": False,
         "automargin": True, "tickfont": {"color": theme.ink},
@@ -155,7 +157,7 @@ def _axis(axis: Axis, theme: Theme) -> dict[str, Any]:
     else:  # a prefix would say thousandths of nothing
         made |= {"exponentformat": "SI"}
     if axis.log:
-        made |= {"type": "log"} | ({"dtick": 1} if axis.low is not None else {})
+        made |= {"type": "log", **_log_ticks(axis, [v for s in panel.series for v in getattr(s, side)])}
     if axis.low is not None and axis.high is not None:
         ends = [_logged(axis.low, axis), _logged(axis.high, axis)]
         made["range"] = ends[::-1] if axis.turned else ends
@@ -164,6 +166,22 @@ def _axis(axis: Axis, theme: Theme) -> dict[str, Any]:
     elif not axis.log:
         made["rangemode"] = "tozero"
     return made
+
+
+def _log_ticks(axis: Axis, values: list[Any]) -> dict[str, Any]:
+    """Where a logarithmic axis is marked, with the unit at every mark: 1, 2 and 5 of each decade where there are few."""
+    known = [float(v) for v in values if v > 0]
+    low, high = axis.low or min(known, default=1.0), axis.high or max(known, default=1.0)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = (last - first) // 12 + 1  # decades
+    steps = (1, 2, 5) if high < 300 * low else (1,)
+    at = [step * 10.0**decade for decade in range(first, last + 1, every) for step in steps]
+    write = (
+        percent
+        if axis.share
+        else lambda v: re.sub(r"\.0+\b", "", metric(v, axis.unit) if axis.unit or v >= 1 else f"{v:g}")
+    )
+    return {"tickvals": at, "ticktext": [html.escape(write(v)) for v in at]}
 
 
 def _plain(values: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from benchmarks.peers.peer import PEERS, ROOT
 from docs.pages.markdown import table, write
 from waferline.text import percent
 
+PACKAGED = ROOT / "src" / "waferline" / "catalog" / "peers.yaml"
 RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 _MOST_REASONS = 4
 
@@ -168,7 +169,25 @@ answers the time per token alone, as a decode step of that many sequences.
 """
 
 
+def _packaged(results: Mapping[str, Any]) -> str:
+    """The first table as a file that the app reads."""
+    lines = [
+        "# Other tools on the published rows that both answer; `python -m docs.build peers` writes it.",
+        f"date: {results['date']}",
+        'source: "measured by make peers: each tool unmodified, in an environment of its own (docs/peers.md)"',
+        "tools:",
+    ]
+    for name, r in _peers(results):
+        same = r["all"]["same_rows"]
+        errors = {k: round(same[who]["median_error"], 3) for k, who in (("error", "peer"), ("waferline", "waferline"))}
+        figures = {"answered": round(r["all"]["answered_share"], 3), "rows": same["peer"]["rows"], **errors}
+        said = ", ".join(f"{k}: {v}" for k, v in figures.items())
+        lines.append(f'  {name}: {{version: "{r["version"]}", {said}}}')
+    return "\n".join(lines) + "\n"
+
+
 def build() -> list[Path]:
-    """Write docs/peers.md."""
+    """Write docs/peers.md, and what the app shows of it."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return [write("peers.md", page(results))]
+    PACKAGED.write_text(_packaged(results), encoding="utf-8")
+    return [write("peers.md", page(results)), PACKAGED]

@@ -21,11 +21,10 @@ from waferline.app.views import VIEWS
 # view → what is asked of it, where the picture is of more than its first answer
 ASKED = {"traffic": "?rate=6&on=l40s&precision=fp8&prompt=512&output=128&requests=600"}
 SHAPES = {"light": (1280, 900, "light"), "dark": (1280, 900, "dark"), "phone": (390, 844, "light")}
-_COLOURS = 128  # of a picture: it is small, and nobody sees the difference
 
 
 def main(names: list[str]) -> int:
-    """Write docs/images/VIEW-SHAPE.png."""
+    """Write docs/images/VIEW-SHAPE.webp."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -46,7 +45,7 @@ def main(names: list[str]) -> int:
                     "document.querySelectorAll('.chart').length <= document.querySelectorAll('.chart .main-svg').length"
                 )
                 page.wait_for_timeout(300)  # fonts and bars that grow
-                print(_kept(page.screenshot(), DOCS / "images" / f"{name}-{shape}.png"))
+                print(_kept(page.screenshot(), DOCS / "images" / f"{name}-{shape}.webp"))
                 context.close()
         browser.close()
     server.should_exit = True
@@ -54,7 +53,7 @@ def main(names: list[str]) -> int:
 
 
 def _kept(picture: bytes, path: Path) -> Path:
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").save(path, lossless=True, quality=100, method=6)
     return path
 
 

@@ -19,6 +19,7 @@ from waferline.report.charts.interactive import figure
 from waferline.report.table import Table
 from waferline.workloads.models import model_names
 
+_SHORT = 14  # letters of a choice that one column shows
 _TEMPLATE = Path(__file__).parent / "static" / "page.html"
 
 
@@ -86,7 +87,8 @@ def _input(control: Control, value: str) -> str:
         )
         told = f' placeholder="{escape(control.hint, quote=True)}"' if control.hint else ""
         field = f'<input id={key} name={key} value="{escape(value, quote=True)}" autocomplete=off spellcheck=false {beside}{told}>'
-    return f"<div class=field><label for={key}>{escape(control.label)}</label>{field}</div>"
+    wide = " wide" if max(map(len, control.choices), default=0) > _SHORT else ""
+    return f"<div class='field{wide}'><label for={key}>{escape(control.label)}</label>{field}</div>"
 
 
 def _alert(error: str) -> str:
@@ -97,7 +99,9 @@ def _answer(name: str, view: View, values: Mapping[str, str], page: Page, dark: 
     query = urlencode({c.name: values[c.name] for c in view.controls})
     shade = "&dark=1" if dark else ""
     sentence = (
-        f'<p class="sentence{" alarm" if page.alarm else ""}">{escape(page.sentence)}</p>' if page.sentence else ""
+        f'<p class="sentence{" alarm" if page.alarm else ""}">{escape(page.sentence).replace(" %", "&nbsp;%")}</p>'
+        if page.sentence
+        else ""
     )
     tiles = "".join(
         f"<div class=tile><dt>{escape(label)}</dt><dd>{escape(figure_)}<small>{escape(sure)}</small></dd></div>"

@@ -12,6 +12,8 @@ import typer
 from waferline.cli.options import Json, Plot
 from waferline.cli.output import emit, progress
 
+_MOST_POINTS = 5000  # of a picture
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -26,6 +28,7 @@ def sweep(
     cluster: Annotated[
         str | None, typer.Option("--cluster", help="A Dask scheduler, such as tcp://host:8786 (extra `cluster`).")
     ] = None,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Every model on every machine over a grid of any fields of a scenario, in bounded memory.
@@ -38,6 +41,10 @@ def sweep(
     from waferline.search.study_file import read_sweep
     from waferline.search.workers import workers_of
 
+    if plot is not None:
+        from waferline.report.charts import check_ending
+
+        check_ending(plot)
     todo = read_sweep(study)
     pairs = pairs_of(todo)
     with alone(out):
@@ -60,9 +67,27 @@ def sweep(
                 f"holds: {v.text}" if v.holds else f"FAILS: {v.text} ({v.misses:,} of {v.points:,} points; first: {at})"
             )
 
+    if plot is not None and rows:
+        _draw(out, rows, plot)
     emit(as_json, result, lines)
     if not rows or not all(v.holds for v in verdicts):
         raise typer.Exit(3)
+
+
+def _draw(points: Path, rows: int, plot: Path) -> None:
+    """The first two fields that were solved, as many points as a picture shows apart."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from waferline.report.charts import save
+    from waferline.report.charts.scatter import points_chart
+
+    file, step = parquet.ParquetFile(points), rows // _MOST_POINTS + 1
+    first, second = [f.name for f in file.schema_arrow if pa.types.is_floating(f.type)][:2]
+    names = ["model", "machine", first, second]
+    parts = [batch.to_pydict() for batch in file.iter_batches(columns=names)]
+    columns = {name: [v for part in parts for v in part[name][::step]] for name in names}
+    save(points_chart(columns, first, second), plot)
 
 
 def _solve(todo: Sweep, answered: Answered, out: Path, executor: Executor | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from waferline.arrays import FloatArray
@@ -54,7 +55,8 @@ def title(result: MeshResult) -> str:
 def core_maps(result: MeshResult) -> Chart | None:
     """Values by core of a result as heat maps, side by side; None when it has none."""
     known = ((result.heat, result.heat_quantity), (result.finish_cycles, "cycle at which each core is done"))
-    panels = tuple(_map(values, quantity) for values, quantity in known if values is not None)
+    # where every core is done at once there is nothing to see
+    panels = tuple(_map(values, quantity) for values, quantity in known if values is not None and np.ptp(values) > 0)
     columns = len(panels)
     return (
         Chart(title=title(result), panels=panels, columns=columns, width=620 * columns, height=560) if panels else None

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from waferline.app.page import Page
 from waferline.app.question import Control
+from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, WaferlineError
 from waferline.evidence.check import Report, check
 from waferline.evidence.folder import PACKAGED
@@ -36,6 +37,10 @@ _METRICS = {
     "latency_s": ("Latency of a batch", "s"),
 }
 _NOTE = "The line is agreement. Suspect rows are shown and not scored. A click on a dot leads to its row."
+_READ_WITH_CARE = (
+    "Constants of waferline are fitted to rows among these; docs/peers.md says how each tool was asked.",
+    "note",
+)
 _TIERS = ("calibrated", "transferred", "spec only")
 _WORST = 40
 CONTROLS = (
@@ -78,10 +83,26 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
         sentence=f"{total.scored:,} rows scored: the median is {percent(total.median_error)} off, and "
         f"{percent(total.coverage)} lie in their 90 % interval.",
         charts=(chart,),
-        blocks=(*evidence_report(left, ["machine", "source"], 0), worst),
+        blocks=(*evidence_report(left, ["machine", "source"], 0), worst, _peers(), _READ_WITH_CARE),
         cli="waferline evidence report --by machine --by source",
         data=left,
     )
+
+
+def _peers() -> Table:
+    """Other tools, each on the rows that it and waferline answer (docs/peers.md)."""
+    rows = [
+        (f"{name} {tool['version']}", tool["answered"], tool["rows"], tool["error"], tool["waferline"])
+        for name, tool in read_packaged("peers.yaml")["tools"].items()
+    ]
+    shares = [Column(title, percent) for title in ("its median error", "waferline's")]
+    columns: list[Column | str] = [
+        "tool",
+        Column("it answers", percent),
+        Column("rows that both answer", ",d"),
+        *shares,
+    ]
+    return Table("Other tools on the same rows, of all metrics", columns, rows)
 
 
 def _single(name: str) -> Page:

@@ -18,7 +18,7 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
     path = this_machine_path()
     if not path.exists():
         return Page(
-            sentence="Nothing was measured on this machine yet: run `waferline measure machine`.",
+            sentence="Nothing was measured on this machine yet: waferline measure machine does it, in a few minutes.",
             cli="waferline measure machine",
         )
     device, record = read_machine(path)

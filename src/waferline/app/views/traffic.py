@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from waferline.app.page import Page
 from waferline.app.question import DEVICES, MACHINE, MODEL, PRECISION, Control, command, count, model_named, scenario_of
 from waferline.errors import InvalidInputError
 from waferline.machines.hardware import resolve_hardware
+from waferline.report.charts.plan import plan_chart
 from waferline.report.charts.serving import serving_chart
 from waferline.report.plan import plan_report
 from waferline.report.serving import serving_report
-from waferline.report.table import Block
 from waferline.simulate.serving.traffic import Traffic
-from waferline.traffic.planning.plan import plan
+from waferline.traffic.planning.plan import Plan, plan
 from waferline.traffic.serve import ServerOptions, simulate_serving
 from waferline.workloads.spec import ModelSpec
 
@@ -49,27 +49,28 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
                       output=values["output"] or "256", seed=count("seed", values["seed"]) or 0)  # fmt: skip
     scenario = scenario_of({name: values[name] for name in _SCENARIO})
     outcome = simulate_serving(scenario, traffic, ServerOptions(slo=values["slo"] or None))
+    ranked = _deployments(values, traffic)
     met = outcome.values.get("slo_met", {})
     said = "".join(f" {name} is {'met' if ok else 'missed'}." for name, ok in met.items())
     return Page(
         sentence=f"The server is {outcome.verdict}.{said}",
-        charts=(serving_chart(outcome),),
-        blocks=(*serving_report(outcome), *_deployments(values, traffic)),
+        charts=(serving_chart(outcome), *map(plan_chart, ranked)),
+        blocks=(*serving_report(outcome), *(block for found in ranked for block in plan_report(found))),
         cli=command("simulate serving", values, CONTROLS),
         data=outcome,
         alarm=not all(met.values()),
     )
 
 
-def _deployments(values: Mapping[str, str], traffic: Traffic) -> Iterator[Block]:
-    """What `waferline plan` would choose for this traffic."""
+def _deployments(values: Mapping[str, str], traffic: Traffic) -> list[Plan]:
+    """What `waferline plan` would choose for this traffic; empty where no machines are named."""
     machines = [resolve_hardware(name.strip()) for name in values["among"].split(",") if name.strip()]
     if len(machines) > MOST_MACHINES:
         raise InvalidInputError(f"a page ranks at most {MOST_MACHINES} machines", hint="waferline plan")
-    if machines:
-        found = plan(model_named(values["model"]), machines=machines, traffic=traffic, slo=values["slo"],
-                     precisions=[values["precision"] or None])  # fmt: skip
-        yield from plan_report(found)
+    model, precisions = model_named(values["model"]), [values["precision"] or None]
+    if not machines:
+        return []
+    return [plan(model, machines=machines, traffic=traffic, slo=values["slo"], precisions=precisions)]
 
 
 def _rate(text: str) -> float:

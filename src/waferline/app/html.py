@@ -19,7 +19,7 @@ from waferline.report.charts.interactive import figure
 from waferline.report.table import Table
 from waferline.workloads.models import model_names
 
-_SHORT = 14  # letters of a choice that one column shows
+_SHORT = 14  # letters that one column shows
 _TEMPLATE = Path(__file__).parent / "static" / "page.html"
 
 
@@ -87,7 +87,7 @@ def _input(control: Control, value: str) -> str:
         )
         told = f' placeholder="{escape(control.hint, quote=True)}"' if control.hint else ""
         field = f'<input id={key} name={key} value="{escape(value, quote=True)}" autocomplete=off spellcheck=false {beside}{told}>'
-    wide = " wide" if max(map(len, control.choices), default=0) > _SHORT else ""
+    wide = " wide" if max(map(len, (*control.choices, control.value))) > _SHORT else ""
     return f"<div class='field{wide}'><label for={key}>{escape(control.label)}</label>{field}</div>"
 
 

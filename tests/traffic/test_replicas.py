@@ -43,7 +43,7 @@ def test_nothing_is_lost_whatever_happens_to_replicas(
 ) -> None:  # fmt: skip
     traffic = Traffic(
         requests=40, rate_per_s=rate, prompt="uniform:13,40", output="uniform:1,12", turns=turns, shared=shared, seed=seed,
-        think_s="exponential:0.01", tenants=tuple(Tenant(name=str(i), priority=i) for i in range(classes)),
+        think_s="exponential:0.01" if turns > 1 else "0", tenants=tuple(Tenant(name=str(i), priority=i) for i in range(classes)),
     )  # fmt: skip
     requests = traffic.sent()
     prefill = 0 if scaled else min(prefill, replicas - 1)

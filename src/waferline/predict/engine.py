@@ -165,6 +165,16 @@ class Engine:
         fixed = self.step_s + self.layer_s * minimum(layers, HOST_LAYERS) + self.expert_layer_s * expert_layers
         return fixed + self.kernel_s * kernels + self.sequence_s * minimum(sequences, HOST_SEQUENCES)
 
+    def staged(self, stages: Floats) -> Engine:
+        """Itself over the stages of a pipeline: every stage has a process of its own, whose host starts each step once more.
+
+        An engine that splits layers runs them in one process.
+        """
+        if self.split == "layers" or (type(stages) is float and stages == 1.0):
+            return self
+        many: Any = {"step_s": self.step_s * stages, "sequence_s": self.sequence_s * stages}
+        return replace(self, **many)
+
     def kept_s(self, light_s: Floats, floor_s: Floats) -> Floats:
         """What no constant of a step may take away: the floor of a discount; the bound where operators take more than alone."""
         if type(self.decode_excess) is float:

@@ -186,7 +186,7 @@ def step_times(
     in_system = running if load == "full" else maximum(a["batch_size"], dp)
     counts = (in_system / dp, running / dp, outputs, together)
     alone_s = alone.time_s * case.pipeline_fill(a, dp)
-    many_s = many.time_s * case.pipeline_fill(a, together * dp)
+    many_s = many.time_s * minimum(together, a["pp"]) / a["pp"]  # others follow at once: no stage fills or empties
     expected = StepTimes(alone_s, many_s / together, step.time_s, *counts)
     light = StepTimes(alone.light_s / a["pp"], many.light_s / a["pp"] / together, step.light_s, *counts)
     return expected, light

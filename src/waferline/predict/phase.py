@@ -163,6 +163,7 @@ def run_phase(
     *,
     host: Runner | None = None,
     layers: float,
+    stages: Floats = 1.0,
     resident_bytes: Floats = np.inf,
     sequences: Floats | None = None,
     intervals: bool = True,
@@ -170,7 +171,7 @@ def run_phase(
 ) -> Phase:
     """Time every operator on the machine inside the engine and add up, with the engine's host time for `layers` layers.
 
-    `sequences`: of a decode step, the sequences it adds a token to; None says that the pass is no decode step.
+    `stages`: of a pipeline, that the pass goes through. `sequences`: of a decode step, the sequences it adds a token to; None says that the pass is no decode step.
     `host`: what runs the operators that are placed there. intervals: False leaves `log_q` empty. keep: True keeps every operator
     with its times.
     """
@@ -213,7 +214,7 @@ def run_phase(
         known.add(t, count, seconds)
         if keep:
             kept.append(t._replace(expected_s=seconds))
-    host_s = engine.host_s(
+    host_s = engine.staged(stages).host_s(
         layers=layers,
         kernels=kernels.total(),
         expert_layers=experts.total(),
@@ -221,12 +222,12 @@ def run_phase(
     )
     operators_s, moved_bytes, hosted_s = total.total() + hosted.total(), moved.total(), hosted.total()
     # The stages of a pipeline share the host: it is done when it has run the operators of all of them.
-    stages = 1.0 if host is None else host.stages
-    time_s = maximum(operators_s + host_s, stages * hosted_s)
+    shared = 1.0 if host is None else host.stages
+    time_s = maximum(operators_s + host_s, shared * hosted_s)
     flops = {peak: part.total() for peak, part in flops_at.items()}
     return Phase(
         time_s=time_s,
-        light_s=maximum(light.total() + hosted_light.total(), stages * hosted_light.total()),
+        light_s=maximum(light.total() + hosted_light.total(), shared * hosted_light.total()),
         compute_s=sum(part / peak for peak, part in flops.items()),
         memory_s=moved_bytes / device.bandwidth_bytes_per_s,
         link_s=link.total(),

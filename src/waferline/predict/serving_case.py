@@ -76,6 +76,7 @@ class ServingCase:
             "engine": self.engine,
             "host": runner,
             "layers": float(sum(b.count for b in self.model.blocks)),
+            "stages": parallel.pp,
             "resident_bytes": resident_bytes(self.model, precision, parallel, away),
             "intervals": self.intervals,
             "keep": keep,

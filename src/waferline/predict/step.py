@@ -63,11 +63,13 @@ class StepModel:
         away: Placement = AT_HOME,
         *,
         ahead: bool = False,
+        stages: float = 1.0,
     ) -> StepModel:
-        """away: what the host of the case holds. ahead: the engine schedules the next step while one runs.
+        """away: what the host of the case holds. ahead: the engine schedules the next step while one runs. stages: of a pipeline that
+        the layers of `parallel`'s ranks are split into.
 
-        Raises: UnsupportedError for pipelines and for models with an encoder, whose steps are not single passes, and for techniques
-        that steps cannot be tabulated with.
+        Raises: UnsupportedError for pipelines in `parallel` and for models with an encoder, whose steps are not single passes, and
+        for techniques that steps cannot be tabulated with.
         """
         if np.any(np.asarray(parallel.pp) != 1.0):
             raise UnsupportedError("steps of a pipeline are not simulated", hint="use tp")
@@ -77,7 +79,7 @@ class StepModel:
             if one.technique.unserved:
                 raise UnsupportedError(f"{one.name} is not simulated with requests: {one.technique.unserved}")
         constants = step_constants(case.engine, case.device, ahead=ahead)
-        runner = Runner(machine_for(case.device, case.engine.kernels), constants.engine)
+        runner = Runner(machine_for(case.device, case.engine.kernels), constants.engine.staged(stages))
         fixed = (case.model, case.precision(label), parallel, runner, constants, graphed, graphs)
         return StepModel(*fixed, case.techniques, case.beside, away)
 

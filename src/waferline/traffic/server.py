@@ -141,7 +141,9 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     most_rows = rules.max_tokens + (rules.max_sequences * positions if rules.mixed else 0)
     one_stage = Parallel.of(tp=parallel.tp, ep=parallel.ep)
     graphs = scheduler.graphs(case.device)
-    model = StepModel.of(case, label, one_stage, scheduler.graphed, graphs, away, ahead=rules.ahead)
+    model = StepModel.of(
+        case, label, one_stage, scheduler.graphed, graphs, away, ahead=rules.ahead, stages=float(stages)
+    )
     steps = model.tables(rules.max_sequences, max(most_rows, 2), longest)
     return Server(scheduler, rules, memory, steps, model)
 

@@ -10,6 +10,8 @@ import sys
 BENCHMARKS = {
     "predict": "benchmarks.predict",
     "serving": "benchmarks.serving",
+    "plan": "benchmarks.plan",
+    "sweep": "benchmarks.sweep",
     "wafer": "benchmarks.wafer",
     "kernels": "benchmarks.kernels",
 }

@@ -1,6 +1,9 @@
-"""Does the plan choose well? For every group of published rows of one model, machine, engine and lengths with several measured
-configurations: measured tokens/s/device of the configuration that predictions choose, over the best that was measured; and
-Kendall's tau of TPOT. `python -m benchmarks.plan_quality ROWS.csv.gz [--write]`.
+"""Does the plan choose well? For every group of published rows of one model, machine, engine and its version, and lengths with
+several measured configurations: measured tokens/s/device of the configuration that predictions choose, over the best that was
+measured; and Kendall's tau of TPOT. `python -m benchmarks.plan_quality ROWS.csv.gz [--write]`.
+
+A planner chooses no version of an engine. Rows that ask the same question (they differ in threads, or a build, that no column
+states) are one configuration, as good as its best row.
 """
 
 from __future__ import annotations
@@ -18,16 +21,24 @@ from waferline.evidence.rows import read_rows
 
 RESULT = Path(__file__).parent / "results" / "plan_quality.json"
 _LEAST = 3  # configurations of a group
+RATES = ("output_tokens_per_s",)  # metrics of which more is better
 
 
 def grouped(outcomes: list[Outcome], metric: str) -> list[list[Outcome]]:
-    """Scored outcomes of a metric by what a planner cannot choose, groups of several configurations."""
-    found = defaultdict(list)
+    """Scored outcomes of a metric by what a planner cannot choose, one of each configuration, groups of several of them."""
+    found: dict[tuple[object, ...], dict[tuple[object, ...], Outcome]] = defaultdict(dict)
     for o in outcomes:
         r = o.row
-        if o.scored and r.metric == metric and r.phase in ("serve", "generate", "decode"):
-            found[r.model, r.hardware, r.engine, r.phase, r.input_tokens, r.output_tokens, r.source].append(o)
-    return [group for group in found.values() if len(group) >= _LEAST]
+        if not o.scored or r.metric != metric or r.phase not in ("serve", "generate", "decode"):
+            continue
+        group = found[
+            r.model, r.hardware, r.engine, r.engine_version, r.phase, r.input_tokens, r.output_tokens, r.source
+        ]
+        degrees = (r.devices, r.tp, r.pp, r.ep, r.dp, r.batch)
+        mine = group.setdefault((*degrees, r.weight_format, r.activation_format, r.kv_format), o)
+        if (o.row.value > mine.row.value) == (metric in RATES):
+            group[*degrees, r.weight_format, r.activation_format, r.kv_format] = o
+    return [list(group.values()) for group in found.values() if len(group) >= _LEAST]
 
 
 def quality(outcomes: list[Outcome]) -> dict[str, object]:

@@ -171,9 +171,9 @@ def run_phase(
 ) -> Phase:
     """Time every operator on the machine inside the engine and add up, with the engine's host time for `layers` layers.
 
-    `stages`: of a pipeline, that the pass goes through. `sequences`: of a decode step, the sequences it adds a token to; None says that the pass is no decode step.
-    `host`: what runs the operators that are placed there. intervals: False leaves `log_q` empty. keep: True keeps every operator
-    with its times.
+    `stages`: of a pipeline that the pass goes through. `sequences`: of a decode step, the sequences it adds a token to; None says
+    that the pass is no decode step. `host`: what runs the operators that are placed there. intervals: False leaves `log_q`
+    empty. keep: True keeps every operator with its times.
     """
     device = machine.device
     engine = engine.running_on(device)

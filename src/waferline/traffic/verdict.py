@@ -7,6 +7,7 @@ import numpy as np
 from waferline.simulate.serving.state import Plan, Requests
 from waferline.traffic.server import Server
 
+VERDICTS = ("stable", "backlogged", "overloaded", "all served")
 ASKED = 3000  # requests that a replica is given to see what it can do
 _FASTER = 1.5  # than those that come all at once are served
 _MIDDLE = (0.3, 0.8)  # of their ends: before, the fleet fills; after, it empties

@@ -18,6 +18,7 @@ from waferline.predict.engine import Engine, default_engine, get_engine
 from waferline.predict.result import Result
 from waferline.predict.scenario import Scenario
 from waferline.predict.serving import ServingModel
+from waferline.traffic.scheduler import scheduler_of
 from waferline.traffic.slo import Goal
 from waferline.workloads.spec import MixtureOfExperts, Transformer
 
@@ -134,6 +135,9 @@ def _of_machine(asked: Asked, device: Device, precision: str | None, kv: str | N
     model, load = asked.model, asked.load
     label = str(choose_precision(model, device, precision, kv)[0])
     runner = default_engine(device, model) if asked.engine is None else get_engine(asked.engine)
+    if device.kind == "wafer":
+        raise UnsupportedError(f"{device.name} answers from its mesh: no engine's scheduler serves requests on it")
+    scheduler_of(runner.name)
     degrees = np.array(list(_degrees(model, device, runner)), dtype=float).reshape(-1, 4)  # (group, tp pp ep dp)
     if not degrees.size:
         return

@@ -33,6 +33,13 @@ def chance(engine: str, seen: Mapping[Goal, float]) -> float:
     return float(np.prod([*least.values()]))
 
 
+def keeps_up(engine: str, room: float) -> float:
+    """That a server keeps up whose simulated capacity is `room` times the rate: steps that take longer serve as much less."""
+    table = read_packaged("plan_fits.yaml")
+    errors = table["engines"].get(engine, {}).get("tpot", table["engines"]["default"]["tpot"])
+    return below(float(np.log(room)), errors, table["levels"])
+
+
 def below(room: float, errors: list[float], levels: list[float]) -> float:
     """Share of the errors (their quantiles at `levels`) that are at most `room`: beyond the ends, as far again as to the next."""
     first, last = 2 * errors[0] - errors[1], 2 * errors[-1] - errors[-2]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from waferline.text import number
 from waferline.traffic.planning.candidate import Asked, Candidate
 from waferline.traffic.planning.trial import Trial, Trials
 
@@ -53,7 +54,7 @@ def _prices(best: Candidate, other: Candidate) -> list[Change]:
 
 
 def _most(rate: float, c: Candidate) -> Change:
-    return Change("rate", rate, f"up to {rate:.3g} requests/s: the same {c.replicas} replicas hold the goals")
+    return Change("rate", rate, f"up to {number(rate)} requests/s: the same {c.replicas} replicas hold the goals")
 
 
 def _rates(trials: Trials, best: Trial, runner_up: Trial) -> list[Change]:
@@ -75,7 +76,9 @@ def _rates(trials: Trials, best: Trial, runner_up: Trial) -> list[Change]:
         for at in side:
             found.append(
                 Change(
-                    "flip", float(at), f"{word} {at:.3g} requests/s: {described(runner_up.candidate, counted=False)}"
+                    "flip",
+                    float(at),
+                    f"{word} {number(float(at))} requests/s: {described(runner_up.candidate, counted=False)}",
                 )
             )
     return found
@@ -111,10 +114,11 @@ def nearest(every: Sequence[Candidate], tried: Sequence[Trial], trials: Trials) 
         return f"{_attained({g.name: v for g, v in t.seen.items()})} with {described(t.candidate)}{sure}"
     over = lambda c: max((c.values.get(f"{g.metric}_s", 0.0) / g.limit_s for g in asked.goals), default=0.0)  # noqa: E731
     c = min(every, key=over)
+    if not asked.goals:
+        reasons = dict.fromkeys(t.verdict for t in tried if not t.ran)
+        return "; ".join(reasons) or f"a lower rate: {described(c)} is overloaded"
     means = _attained({g.name: c.values.get(f"{g.metric}_s", math.nan) for g in asked.goals})
-    return (
-        f"means of {means} with {described(c)}; percentiles under this load are above them" if means else described(c)
-    )
+    return f"means of {means} with {described(c)}; percentiles under this load are above them"
 
 
 def _attained(seconds: dict[str, float]) -> str:

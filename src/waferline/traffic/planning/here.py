@@ -70,9 +70,9 @@ def what_runs(machine: Any, *, memory: str | None = None, least: float = LEAST) 
 
 @cache
 def language_models() -> tuple[Transformer, ...]:
-    """Every model of the catalogue that generates text."""
+    """Every model of the catalogue that goes on with a text."""
     specs = (load_model(name) for name in model_names())
-    return tuple(spec for spec in specs if isinstance(spec, Transformer) and spec.has_head)
+    return tuple(spec for spec in specs if isinstance(spec, Transformer) and spec.has_head and not spec.encoder)
 
 
 def _widest(spec: Transformer, device: Device, least: float) -> Run | None:

@@ -14,11 +14,11 @@ from waferline.predict.engine import get_engine
 from waferline.simulate.serving.traffic import Traffic
 from waferline.traffic.options import MOST_REPLICAS, ServerOptions
 from waferline.traffic.planning.candidate import Asked, Candidate
-from waferline.traffic.planning.chance import chance
+from waferline.traffic.planning.chance import chance, keeps_up
 from waferline.traffic.serve import prepared, sent, simulate_serving
 from waferline.traffic.serving_run import latencies
 from waferline.traffic.slo import Goal
-from waferline.traffic.verdict import verdict_of
+from waferline.traffic.verdict import VERDICTS, verdict_of
 
 _REQUESTS, _CONFIRMING = 800, 3000  # of one replica: to search with, and to answer with
 _MOST_REQUESTS = 8000  # of a fleet that is simulated as a whole
@@ -43,6 +43,11 @@ class Trial:
     def over(self) -> float:
         """The farthest latency over its goal; 0 without goals."""
         return max((v / g.limit_s for g, v in self.seen.items()), default=0.0)
+
+    @property
+    def ran(self) -> bool:
+        """Whether it could be simulated; else the verdict says why not."""
+        return self.verdict in VERDICTS
 
     @property
     def binding(self) -> str:
@@ -88,6 +93,8 @@ class Trials:
         if first < 1:
             return self.at(c, options)
         best = trial = self.at(c.with_replicas(first), options)
+        if not trial.ran:
+            return trial
         fails, step = (0, max(first // 8, 1)) if trial.holds else (first, max(first // 4, 1))
         while trial.holds == best.holds:  # away from the first count until the answer turns
             n = trial.candidate.replicas + (-step if best.holds else step)
@@ -148,7 +155,7 @@ class Trials:
         values: Mapping[str, Any] = {}
         try:
             if confirming:
-                ran = simulate_serving(scenario, load, options)
+                ran = simulate_serving(replace(scenario, intervals=True), load, options)
                 values, verdict, columns = ran.values, ran.verdict, ran.per_request
             else:
                 requests = sent(load, options)
@@ -159,7 +166,9 @@ class Trials:
         except WaferlineError as error:
             return Trial(c, options, dict.fromkeys(self.asked.goals, math.inf), str(error), 0.0, {}, False)
         seen = {g: _seen(columns[f"{g.metric}_s"], g) for g in self.asked.goals}
-        likely = 0.0 if verdict == "overloaded" else chance(c.engine, seen)
+        rate = len(columns["arrival_s"]) / max(float(np.ptp(columns["arrival_s"])), 1e-9)
+        capacity = values.get("capacity_request_per_s") or math.inf
+        likely = 0.0 if verdict == "overloaded" else min(chance(c.engine, seen), keeps_up(c.engine, capacity / rate))
         inside = verdict != "overloaded" and all(v <= g.limit_s for g, v in seen.items())
         return Trial(c, options, seen, verdict, likely, values, inside and likely >= self.confidence)
 

@@ -42,6 +42,8 @@ def plan_report(plan: Plan) -> Iterator[Block]:
         yield f"{_WORDS[change.kind]}: {change.text}"
     for name, line in plan.commands.items():
         yield f"{name}: {line}"
+    if plan.commands and plan.techniques:
+        yield f"to be set up beside: {', '.join(plan.techniques)}"
     for who, why in plan.refused.items():
         yield f"refused {who}: {why}", "note"
 

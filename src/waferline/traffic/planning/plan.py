@@ -12,6 +12,7 @@ from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.machines.memory_size import with_memory
+from waferline.predict.techniques import without_offload
 from waferline.simulate.serving.state import Requests
 from waferline.simulate.serving.traffic import Traffic
 from waferline.systems.place import Place
@@ -21,13 +22,14 @@ from waferline.traffic.planning.changes import Change, changes, nearest
 from waferline.traffic.planning.commands import commands
 from waferline.traffic.planning.trial import Trial, Trials
 from waferline.traffic.slo import goals_of
+from waferline.traffic.techniques import with_techniques
 from waferline.units import JOULES_PER_KWH
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import Transformer
 
 _FINALISTS = 6  # that are simulated
 _CLOSE = 1.15  # times the best of a machine and format: other degrees of it are tried, too
-_SAMPLE = 4000  # requests that the closed form takes its means of
+_DEAR = 4.0  # times the cheapest of all: where nothing holds, nobody looks at more
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Plan:
     refused: Mapping[str, str]
     commands: Mapping[str, str]
     region: str
+    techniques: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -58,6 +61,7 @@ class Plan:
             "nearest": self.nearest or None,
             "refused": self.refused,
             "commands": self.commands,
+            "techniques": self.techniques,
             "region": self.region,
         }
 
@@ -102,6 +106,8 @@ def plan(
         raise InvalidInputError("a plan needs a machine and a format to choose from")
     if not 0.0 <= confidence < 1.0:
         raise InvalidInputError(f"confidence {confidence:g} is not a share below 1")
+    if without_offload(tuple(techniques))[1] is not None:
+        raise InvalidInputError("offload is not planned: a plan chooses devices that hold the model")
     served, where = (options or ServerOptions()).checked(), Place.of(region, None).name
     load = load_of(traffic.checked(), caching=served.prefix_caching is not False)
     devices: dict[str, Device] = {d.name: d for name in machines if (d := with_memory(load_hardware(name), memory)[0])}
@@ -123,9 +129,16 @@ def plan(
         changes=changes(every, trials, best, runner_up) if best else (),
         nearest="" if best else nearest(every, tried, trials),
         refused=refused,
-        commands=commands(best.candidate, best.options, load.longest) if best else {},
+        commands=_commands(best, trials) if best else {},
         region=where,
+        techniques=asked.techniques,
     )
+
+
+def _commands(best: Trial, trials: Trials) -> dict[str, str]:
+    """Lines that start the plan, with the options that its techniques set."""
+    options = with_techniques(best.candidate.scenario(trials.asked, 1), best.options)[1]
+    return commands(best.candidate, options, trials.asked.load.longest)
 
 
 def _once(names: Iterable[str | None]) -> tuple[str | None, ...]:
@@ -163,7 +176,8 @@ def _tried(every: Sequence[Candidate], trials: Trials) -> list[Trial]:
         found.append(trials.fewest(c))
     if not any(t.holds for t in found):  # the closed form may have been too strict: those that it misses the least
         goals = {g.name: g for g in trials.asked.goals}
-        missing = [c for c in every if c.missed and _affordable(c, trials.budget)]
+        dearest = _DEAR * min(c.order[1] for c in every)
+        missing = [c for c in every if c.missed and _affordable(c, trials.budget) and c.order[1] <= dearest]
         missing.sort(key=lambda c: max(c.values[f"{goals[m].metric}_s"] / goals[m].limit_s for m in c.missed))
         found += [trials.fewest(c) for c in _finalists(missing)[: _FINALISTS // 2]]
     best = min((t for t in found if t.holds), key=lambda t: t.order, default=None)

@@ -18,11 +18,16 @@ from waferline.traffic.planning.chance import chance, keeps_up
 from waferline.traffic.serve import prepared, sent, simulate_serving
 from waferline.traffic.serving_run import latencies
 from waferline.traffic.slo import Goal
+from waferline.traffic.techniques import with_techniques
 from waferline.traffic.verdict import VERDICTS, verdict_of
 
 _REQUESTS, _CONFIRMING = 800, 3000  # of one replica: to search with, and to answer with
 _MOST_REQUESTS = 8000  # of a fleet that is simulated as a whole
 _HELPS = 0.98  # a replica more that leaves more of a latency than that does not help
+_FAR, _FAR_WHOLE = (
+    32,
+    3,
+)  # times the replicas of the closed form, where one shows what all do, and where all are simulated
 _STEPS = 4  # of the search for the most that a rate may be
 
 
@@ -86,7 +91,8 @@ class Trials:
 
     def fewest(self, c: Candidate, options: ServerOptions | None = None) -> Trial:
         """`c` with as few replicas as hold the goals, found by halving; else with those that come nearest."""
-        most = MOST_REPLICAS // c.dp
+        whole = part_of(self.traffic, options or self.options, 2) is None or self.asked.techniques
+        most = min(MOST_REPLICAS // c.dp, (_FAR_WHOLE if whole else _FAR) * (c.replicas + 1))
         if self.budget is not None and np.isfinite(c.usd_per_h):
             most = min(most, int(self.budget / (c.usd_per_h / c.replicas)))
         first = min(c.replicas, most)
@@ -108,7 +114,9 @@ class Trials:
                     break
             else:
                 fails = n
-                if not before.holds and trial.over > before.over * _HELPS and trial.verdict != "overloaded":
+                if not before.holds and (
+                    trial.over > before.over * _HELPS if trial.seen else before.verdict != "overloaded"
+                ):
                     return min(before, trial, key=lambda t: t.over)
                 best = best if best.holds else trial
         while best.holds and best.candidate.replicas - fails > 1:
@@ -144,13 +152,20 @@ class Trials:
         )
 
     def _run(self, c: Candidate, options: ServerOptions, traffic: Traffic, confirming: int | None) -> Trial:
-        part = part_of(traffic, options, c.replicas)
-        replicas, load = (1, part) if part is not None else (c.replicas - options.prefill_replicas, traffic)
+        refused = lambda why: Trial(c, options, dict.fromkeys(self.asked.goals, math.inf), why, 0.0, {}, False)  # noqa: E731
+        try:
+            scenario, served = with_techniques(c.scenario(self.asked, 1), options)
+        except WaferlineError as error:
+            return refused(str(error))
+        part = part_of(traffic, served, c.replicas)
+        replicas, load = (1, part) if part is not None else (c.replicas - served.prefill_replicas, traffic)
+        if replicas < 1:
+            return refused("overloaded")
         if load.trace is None:
             enough = (confirming or _REQUESTS) * (1 if part is not None else replicas)
             least = max(traffic.requests, 4 * (traffic.clients or 0), replicas) if part is None else 1
             load = replace(load, requests=max(min(enough, _MOST_REQUESTS), least))
-        scenario = c.scenario(self.asked, replicas)
+        scenario = replace(scenario, dp=c.dp * replicas)
         self.tell(f"{c.replicas} × {c.device.name} {c.precision} tp{c.tp} pp{c.pp}")
         values: Mapping[str, Any] = {}
         try:
@@ -158,13 +173,13 @@ class Trials:
                 ran = simulate_serving(replace(scenario, intervals=True), load, options)
                 values, verdict, columns = ran.values, ran.verdict, ran.per_request
             else:
-                requests = sent(load, options)
-                ready = prepared(scenario, requests, options)
+                requests = sent(load, served)
+                ready = prepared(scenario, requests, served)
                 ready.server.run(requests, ready.replicas, ready.plan)
                 columns = latencies(requests, ready.server.scheduler)
                 verdict = verdict_of(requests, load.rate_per_s is not None or load.trace is not None, None, None)
         except WaferlineError as error:
-            return Trial(c, options, dict.fromkeys(self.asked.goals, math.inf), str(error), 0.0, {}, False)
+            return refused(str(error))
         seen = {g: _seen(columns[f"{g.metric}_s"], g) for g in self.asked.goals}
         rate = len(columns["arrival_s"]) / max(float(np.ptp(columns["arrival_s"])), 1e-9)
         capacity = values.get("capacity_request_per_s") or math.inf

@@ -65,8 +65,8 @@ class StepModel:
         ahead: bool = False,
         stages: float = 1.0,
     ) -> StepModel:
-        """away: what the host of the case holds. ahead: the engine schedules the next step while one runs. stages: of a pipeline that
-        the layers of `parallel`'s ranks are split into.
+        """away: what the host of the case holds. ahead: the engine schedules the next step while one runs. stages: of a pipeline
+        that the layers of `parallel`'s ranks are split into.
 
         Raises: UnsupportedError for pipelines in `parallel` and for models with an encoder, whose steps are not single passes, and
         for techniques that steps cannot be tabulated with.

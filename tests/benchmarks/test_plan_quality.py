@@ -12,7 +12,7 @@ def outcomes(predicted: list[float]) -> list[Outcome]:
     for metric in ("output_tokens_per_s", "tpot_s"):
         for n, value in enumerate(predicted):
             row = Row(id=f"{metric}{n}", hardware="h100", model="m", phase="serve", metric=metric, value=float(n + 1),
-                      devices=1.0, engine="vllm")  # fmt: skip
+                      devices=1.0, engine="vllm", batch=float(n + 1))  # fmt: skip
             found.append(Outcome(row=row, predicted=value))
     return found
 

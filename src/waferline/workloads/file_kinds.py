@@ -28,8 +28,10 @@ CONFIGURATION = FileKind(
 GGUF = FileKind(
     "GGUF file, any part of a split one, or a folder with one model",
     (".gguf",),
-    "the structure from the tensors of all parts, bytes and formats as stored; a tower (mmproj) beside it is in memory",
-    "llama.cpp runs it; windows of architectures whose files do not say them; the tower's pass is not timed",
+    "the structure from the tensors of all parts, bytes and formats as stored; a tower (mmproj) beside it"
+    " is in memory and timed with --images",
+    "llama.cpp runs it; windows of architectures whose files do not say them; towers of other kinds"
+    " than llama.cpp's plain ones are in memory and not timed",
 )
 OWN = FileKind("model in the catalogue's own form", (".yaml", ".yml"), "layers as they are written")
 ONNX = FileKind(

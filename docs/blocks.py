@@ -66,7 +66,7 @@ def _answer(line: str, said: dict[str, str]) -> Iterator[str]:
 def _tidy(printed: str, said: dict[str, str]) -> str:
     """What a reader is shown, without the working folder and the lines of progress."""
     lines = [line.rstrip() for line in printed.replace(str(Path.cwd()), ".").splitlines()]
-    lines = [line for line in lines if not re.match(r"waferline: \w+ing \(\d+ s\)", line)]
+    lines = [line for line in lines if not re.match(r"waferline: .*\(\d+ s\)$", line)]
     if "lines" in said:
         lines = [line for line in lines if re.search(said["lines"], line)]
         assert lines, f"no line has '{said['lines']}':\n{printed}"

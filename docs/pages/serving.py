@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.pages.markdown import table, write
+from docs.pages.planning import planning
 from waferline.catalog.yaml_file import read_packaged
 from waferline.simulate.serving.trace import COLUMNS
 from waferline.text import percent
@@ -197,6 +198,7 @@ time before the queue was (7.1 ms; by model and machine 1 to 14 ms), and the two
 `waferline evidence check runs.csv` does the same for runs of your own: the columns are those of the table, `arrival`, `rate_per_s`
 or `concurrency`, `requests`, `input_tokens`, `output_tokens`, `ttft_mean_s`, `tpot_p99_s` and so on.
 
+{planning()}
 ## Known misses
 
 {_misses(results)}

@@ -164,16 +164,16 @@ def breach(case: Case) -> str | None:
                 _invoke(function, case, value)
         except waferline.WaferlineError as error:
             if error.kind == "bug":
-                return f"a bug: {error.message}{_place(error.__cause__)}"
+                return f"a bug: {error.message}{at_line(error.__cause__)}"
             return None if str(error).isprintable() and len(str(error)) <= 700 else "an error that is not one line"
         except TooLong:
             return "over time"
         except Exception as error:
-            return f"{type(error).__name__}{_place(error)}"
+            return f"{type(error).__name__}{at_line(error)}"
     return "believed" if case.value in NEVER and case.call.name not in _TAKES_ANY else None
 
 
-def _place(error: BaseException | None) -> str:
+def at_line(error: BaseException | None) -> str:
     """The last line of the package that an error went through."""
     frames = traceback.extract_tb(error.__traceback__) if error else []
     mine = [f for f in frames if "/waferline/" in f.filename and not f.filename.endswith("door.py")]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
 import random
+import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +64,10 @@ c,l4,gpt2,prefill,ttft_s,0.01,1,512,1,vllm,fp16,1
 """
 OPERATORS = "dtype,m,n,k,latency_ms\nbfloat16,16,4096,4096,0.01\nbfloat16,4096,4096,4096,0.3\n"
 TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,100,10\n0.5,200,20\n1.0,50,5\n"
+TRACE_JSON = "".join(
+    json.dumps({"timestamp": 500 * i, "input_length": 600 + i, "output_length": 10, "hash_ids": [0, i]}) + "\n"
+    for i in range(3)
+)
 PROFILE = """kind: waferline engine profile
 engine: vllm
 hardware: nvidia-l4
@@ -73,7 +80,37 @@ CLAIMS = (
 )
 CLAIM = "Llama-3-8B fp8 on H100: 100 tokens/s at batch 1"
 STORE = '{"engaged": true, "what": "operator", "detail": {}, "versions": {}}\n{"engaged": false, "reason": "none"}\n'
-GUIDELLM = {"benchmarks": [{"args": {}, "metrics": {}}]}
+_SPREAD = {
+    "successful": {"mean": 9.0, "median": 9.0, "percentiles": {"p50": 9.0, "p90": 12.0, "p95": 14.0, "p99": 20.0}}
+}
+GUIDELLM = {
+    "benchmarks": [{
+        "args": {"strategy": {"type_": "concurrent", "streams": 16}},
+        "run_stats": {"requests_made": {"successful": 95, "incomplete": 3, "errored": 2}},
+        "metrics": dict.fromkeys(
+            ("time_to_first_token_ms", "inter_token_latency_ms", "time_per_output_token_ms", "request_latency",
+             "output_tokens_per_second", "requests_per_second"), _SPREAD,
+        ),
+    }]
+}  # fmt: skip
+RUNS = """id,hardware,devices,model,weight_format,tp,engine,arrival,rate_per_s,requests,input_tokens,output_tokens,ttft_mean_s
+r1,nvidia-h100-sxm-80gb,1,llama-3-8b,fp16,1,vllm,poisson,2.5,20,100,10,0.05
+"""
+ENERGY = """id,kind,machine,devices,model,precision,engine,phase,batch,concurrency,prompt,output,metric,value,unit,scope,notes
+e1,measured,nvidia-h100-sxm-80gb,1,qwen3-8b,bf16,vllm,generate,8,,500,500,energy_j_per_output_token,0.163,J,all GPUs,
+"""
+EFFECTS = """id,hardware,model,phase,metric,value,devices,batch,technique,technique_settings,baseline_value,speedup,acceptance
+t1,nvidia-a100-sxm-80gb,llama-2-13b,generate,speedup_ratio,3.48,1,1,speculative-eagle3,"method=EAGLE3,batch=1",,3.48,2.8
+"""
+# A convolution, a depthwise one and a classifier in a TFLite file, compressed.
+TFLITE = (
+    r"c-p;`uX7VY7>3`=ZPQD7z==+$b%=_Jh^8sOW)KX5K~x|r5e$Q<sECL}RG=6nq9TGnp@U>9Dl!Zb(Wzn>1OibRfq;f*cfYhtNT7<HdGhV<z59OO"
+    r"?(Jn+()NR`j&xOvs^nBMQ!o-EX$_u14t2O*lN<~)=_?$=0Iu=ugOd*70Q&F>o<kRQ;0bKQ7TkkPXu&FEmahy|lvEHa8Q0K)b*rI;ct|{kH_(Ge"
+    r"iXK-i`sVl0r|`$H2H&ZB0DahnyRZnSEI5LF=)yy|KN^k3`R69Q{ruD9d7jMsegm4Y0521rGo61<TFr-(R#3-NcVS&&UYTh!+xJQ0RZHe`!&$A~"
+    r"Z+wPL^QugrC3@M|dkyd=tgP_!G4_|1`1ut34PW!O*mpk9F!u92_?MwhUwLV^-uLupTw6@kT(kVWc1P9Ozcd@_p2dCp>GW(aG;O^`vk*1EdDZM("
+    r"qHbM#Gx9m>_wGnv&@^V`3!2;9^~7g6dAHf5-!0B+hSntn?M?0~=UShV`&@HF+Cwv!>^1dF??TXT!swFuJMn$zf6KoSztNK0?ZPdK^OOEAsU;t;"
+    r"ZTqzqw`AUK&GbDK#`!uv{C(=`!&~tGNAHL`!~^1c>mL%2;KVeaiQV8^58nQ3X@(JJXyd}hFW?7yCl|DZF50Yqr9a!MF4v~5-PQkXzW_v$p>O"
+)
 LAUGHS = "a: &a [x, x]\n" + "".join(
     f"b{i}: &b{i} [*{'a' if i == 0 else f'b{i - 1}'}, *{'a' if i == 0 else f'b{i - 1}'}]\n" for i in range(40)
 )
@@ -88,13 +125,18 @@ def make(folder: Path) -> Path:
         "model/config.json": json.dumps(CONFIG), "machine.yaml": MACHINE, "model.yaml": MODEL, "study.yaml": SWEEP,
         "rows.csv": ROWS,
         "h100_gemm.csv": OPERATORS, "trace.csv": TRACE, "profile.yaml": PROFILE, "claims.yaml": CLAIMS, "store.jsonl": STORE,
-        "guidellm.json": json.dumps(GUIDELLM), "empty.yaml": "", "laughs.yaml": LAUGHS, "deep.json": "[" * 100_000,
+        "guidellm.json": json.dumps(GUIDELLM),
+        "runs.csv": RUNS, "energy.csv": ENERGY, "effects.csv": EFFECTS, "trace.jsonl": TRACE_JSON,
+        "empty.yaml": "", "laughs.yaml": LAUGHS, "deep.json": "[" * 100_000,
         "twice.json": '{"model_type": "llama", "model_type": "gpt2"}',
     }  # fmt: skip
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "shared" / "llm-inference.csv.gz").write_bytes(gzip.compress(ROWS.encode()))
     _tensors(folder)
+    (folder / "net.tflite").write_bytes(zlib.decompress(base64.b85decode(TFLITE)))
+    (folder / "net.onnx").write_bytes(_onnx())
+    shutil.copy(folder / "model.gguf", folder / "tiny.gguf")
     noise = random.Random(1).randbytes(4096)
     for kind in ("gguf", "parquet", "safetensors", "onnx", "tflite", "pt2", "csv", "json", "yaml", "jsonl"):
         (folder / f"noise.{kind}").write_bytes(noise)
@@ -106,6 +148,28 @@ def make(folder: Path) -> Path:
     (folder / "loop").symlink_to("loop")
     (folder / "zero.yaml").symlink_to("/dev/zero")
     return folder
+
+
+def _onnx() -> bytes:
+    from onnx import TensorProto, helper
+
+    shapes = {"x": (1, 3, 8, 8), "w": (4, 3, 3, 3), "b": (4, 5), "y": (1, 5)}
+    x, w, b, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items())
+    weights = [
+        helper.make_tensor(
+            v.name, TensorProto.FLOAT, shapes[v.name], np.ones(shapes[v.name], np.float32).tobytes(), raw=True
+        )
+        for v in (w, b)
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "b"], ["y"]),
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "net", [x], [y], weights))
+    return bytes(model.SerializeToString())
 
 
 def _tensors(folder: Path) -> None:

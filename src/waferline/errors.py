@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from errno import ENOSPC
 from typing import ClassVar
 
-from waferline.text import one_line
+from waferline.text import one_line, told
 
 _BUG = "this is a bug in waferline, not in what you typed; please report it to the project with its trace (--debug shows it)"
 
@@ -138,7 +138,7 @@ def unknown(
 
     `meant` maps spellings to the name they stand for: that is what is proposed, once.
     """
-    valid = sorted(valid)
+    valid, name = sorted(valid), name if isinstance(name, str) else told(name)
     close = nearest(name, valid, 3 if meant is None else 12)
     if meant is not None:
         close = list(dict.fromkeys(meant.get(c, c) for c in close))[:3]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from waferline.catalog.text_file import check_regular
 from waferline.errors import FileFormatError
 
 MAX_LINE_BYTES = 1 << 20
+MAX_CELLS = 1 << 12  # of a row
 MAX_LINES = 1 << 22  # four million: some ten seconds; a compressed file may hold a thousand times more
 
 
@@ -53,6 +56,8 @@ def cells_of(path: Path, most_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int
     reader = csv.reader(text_lines(path, most_bytes))
     try:
         for cells in reader:
+            if len(cells) > MAX_CELLS:
+                raise FileFormatError(f"line {reader.line_num}: more than {MAX_CELLS:,} cells", where=str(path))
             if any(cells):
                 yield reader.line_num, cells
     except csv.Error as error:
@@ -64,10 +69,27 @@ def records_of(path: Path, most_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[i
     rows, where = cells_of(path, most_bytes), str(path)
     _, header = next(rows, (0, []))
     names = [name.strip() for name in header]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise FileFormatError(f"the column '{twice[0]}' is there twice", where=where)
+    check_once(names, where)
     for line, cells in rows:
         if len(cells) != len(names):
             raise FileFormatError(f"line {line}: {len(cells)} cells under {len(names)} columns", where=where)
         yield line, dict(zip(names, cells, strict=True))
+
+
+def check_once(names: Sequence[str], where: str) -> None:
+    """Raises: FileFormatError for a column whose name another has, too."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise FileFormatError(f"line 1: column '{twice[0]}' appears twice", where=where)
+
+
+def number_in(cells: Mapping[str, str], name: str) -> float | None:
+    """A stated number; None where the cell is empty or its column is not there. Raises: FileFormatError for another text."""
+    text = cells.get(name) or ""
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    if value is not None and not math.isfinite(value):
+        raise FileFormatError(f"row {cells.get('id')}: {name} is not a number: '{text}'")
+    return value

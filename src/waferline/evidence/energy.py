@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from waferline.catalog.table_file import records_of
-from waferline.errors import FileFormatError, WaferlineError
+from waferline.catalog.table_file import number_in, records_of
+from waferline.errors import WaferlineError
 from waferline.evidence.check import Report
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.outcome import Outcome
@@ -45,24 +45,13 @@ def check_energy(rows: Sequence[Cells], progress: Callable[[int], None] | None =
     return Report(tuple(outcomes))
 
 
-def _number(cells: Cells, *names: str) -> float | None:
-    """The first stated of some columns. Raises: FileFormatError for another text."""
-    for name in names:
-        if cells.get(name):
-            try:
-                return float(cells[name])
-            except ValueError:
-                raise FileFormatError(f"{cells.get('id')}: {name} is not a number: '{cells[name]}'") from None
-    return None
-
-
 def row_of(cells: Cells) -> Row:
-    value = _number(cells, "value")
+    value = number_in(cells, "value")
     return Row(
         id=cells.get("id") or "", hardware=cells.get("machine") or "", model=cells.get("model") or "",
         phase=cells.get("phase") or "", metric=cells.get("metric") or "", value=float("nan") if value is None else value,
         source=cells.get("source") or "", url=cells.get("url") or "", engine=cells.get("engine") or "",
-        engine_version=cells.get("engine_version") or "", devices=_number(cells, "devices"),
+        engine_version=cells.get("engine_version") or "", devices=number_in(cells, "devices"),
         weight_format=cells.get("precision") or "", suspect=cells.get("suspect") or "",
     )  # fmt: skip
 
@@ -100,20 +89,20 @@ def question_of(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Re
         return Refusal("model", f"{spec.name} generates no tokens: power of its passes is not held against rows")
     if row.metric in _OF_LENGTHS and row.phase not in ("prefill", "decode") and not cells.get("output"):
         return Refusal("lengths", "output length not stated")
-    batch = _number(cells, "batch", "concurrency")
+    batch = number_in(cells, "batch") or number_in(cells, "concurrency")
     if batch is None:
         return Refusal("load", "neither batch nor concurrency is stated")
     engine, why = engine_name(row, machine[0])
     precision = precision_of(row, engine)
     if isinstance(precision, Refusal):
         return precision
-    prompt, output = _number(cells, "prompt"), _number(cells, "output")
+    prompt, output = number_in(cells, "prompt"), number_in(cells, "output")
     told = [machine[1], why, precision[2]]
     told += [f"prompts of {_ASSUMED_PROMPT} tokens"] if prompt is None else []
     told += [f"outputs of {_ASSUMED_OUTPUT} tokens"] if output is None else []
-    devices, dp = int(row.devices or 1), int(_number(cells, "dp") or 1)
+    devices, dp = int(row.devices or 1), int(number_in(cells, "dp") or 1)
     tp = max(devices // dp, 1)
-    ep = int(_number(cells, "ep") or 1)
+    ep = int(number_in(cells, "ep") or 1)
     scenario = Scenario(
         model=spec, machine=machine[0], precision=precision[0], engine=engine, batch=max(round(batch), dp),
         prompt=round(prompt or _ASSUMED_PROMPT), output=round(output or _ASSUMED_OUTPUT), tp=tp,

@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from waferline.catalog.table_file import cells_of
+from waferline.catalog.table_file import cells_of, check_once
 from waferline.errors import FileFormatError, nearest
 from waferline.files import replacing
 
@@ -141,7 +141,6 @@ def _checked_header(header: list[str] | None, path: Path, more: Sequence[str] = 
     names = [name.strip() for name in header]
     missing = [name for name in REQUIRED if name not in names]
     unknown = [name for name in names if name not in COLUMNS and name not in more]
-    twice = sorted({name for name in names if names.count(name) > 1})
     if missing:
         near = {name: nearest(name, unknown, 1) for name in missing}
         told = [f"{name} (is it '{found[0]}'?)" if found else name for name, found in near.items()]
@@ -150,8 +149,7 @@ def _checked_header(header: list[str] | None, path: Path, more: Sequence[str] = 
         near = {name: nearest(name, COLUMNS, 1) for name in unknown}
         told = [f"'{name}' (did you mean {found[0]}?)" if found else f"'{name}'" for name, found in near.items()]
         raise FileFormatError(f"line 1: unknown columns {', '.join(told)}", where=str(path))
-    if twice:
-        raise FileFormatError(f"line 1: column '{twice[0]}' appears twice", where=str(path))
+    check_once(names, str(path))
     return names
 
 

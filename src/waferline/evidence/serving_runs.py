@@ -6,7 +6,6 @@ one report, with the metric's column as the metric.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from waferline.catalog.table_file import records_of
+from waferline.catalog.table_file import number_in, records_of
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
 from waferline.evidence.check import Report
@@ -62,14 +61,7 @@ class Run:
 
     def number(self, name: str) -> float | None:
         """A stated number; None where the cell is empty. Raises: FileFormatError for another text."""
-        text = self.cells.get(name) or ""
-        try:
-            value = float(text) if text else None
-        except ValueError:
-            value = math.inf
-        if value is not None and not math.isfinite(value):
-            raise FileFormatError(f"{self.cells.get('id')}: {name} is not a number: '{text}'")
-        return value
+        return number_in(self.cells, name)
 
     @property
     def uneven(self) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from waferline.catalog.table_file import number_in
 from waferline.catalog.yaml_file import read_file
-from waferline.errors import FileFormatError, WaferlineError
+from waferline.errors import WaferlineError
 from waferline.evidence.check import Report
 from waferline.evidence.machines import machine as machine_named
 from waferline.evidence.metrics import READERS, Sizes, Times
@@ -51,19 +52,12 @@ def read_effects(path: str | Path) -> list[Effect]:
     """All rows of a file of effects. Raises: FileFormatError naming the line and what is wrong there."""
     found = []
     for row, cells in rows_of(path, _MORE):
-        settings = dict(part.partition("=")[::2] for part in _SETTING.split(cells["technique_settings"]) if part)
-        numbers = {
-            name: _number(cells.get(name, ""), name, path, row) for name in ("baseline_value", "hit_rate", "acceptance")
-        }
-        found.append(Effect(row, cells["technique"], settings, *numbers.values()))
+        settings = dict(
+            part.partition("=")[::2] for part in _SETTING.split(cells.get("technique_settings", "")) if part
+        )
+        numbers = [number_in(cells, name) for name in ("baseline_value", "hit_rate", "acceptance")]
+        found.append(Effect(row, cells.get("technique", ""), settings, *numbers))
     return found
-
-
-def _number(text: str, name: str, path: str | Path, row: Row) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        raise FileFormatError(f"row {row.id}: {name} is not a number: '{text}'", where=str(path)) from None
 
 
 @cache

@@ -26,7 +26,7 @@ def device_count(devices: Any) -> int | None:
     """
     if devices is None:
         return 1
-    if devices == "auto":
+    if isinstance(devices, str) and devices == "auto":
         return None
     text = devices if isinstance(devices, str) else told(devices)
     if not is_count(text) or int(text) < 1:

@@ -92,7 +92,7 @@ def frontier(path: str | Path, *objectives: str) -> Frontier:
             if name not in names:
                 raise unknown("column", name, names, where=str(path))
         table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, UnicodeError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or "not a Parquet file"
         raise FileFormatError(f"cannot be read: {reason}", where=str(path)) from None
     columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in names}

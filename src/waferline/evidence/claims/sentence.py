@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from waferline.errors import UnknownNameError, WaferlineError
@@ -161,6 +162,7 @@ def _longest(words: list[str], find: Callable[[str], str]) -> tuple[str, slice]:
     return "", slice(0, 0)
 
 
+@lru_cache(maxsize=4096)  # files of claims name the same few machines
 def _machine(text: str) -> str:
     """The catalogue name of a machine; a plural and a leading count (`8xH100`) are understood."""
     bare = re.sub(r"^\d+\s*[x×]\s*", "", text)

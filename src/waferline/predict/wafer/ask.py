@@ -116,7 +116,7 @@ def _with_kv(request: Asked) -> str:
 
 def _count(devices: str) -> int | None:
     """Wafers asked for; None means the fewest that hold the model."""
-    if devices == "auto":
+    if isinstance(devices, str) and devices == "auto":
         return None
     if not is_count(devices) or int(devices) < 1:
         raise InvalidInputError(f"--devices must be a whole number of at least 1, or 'auto', got '{devices}'")

@@ -209,7 +209,7 @@ class _Reader:
         version = self.opsets.get("", self.opsets.get("ai.onnx", onnx.defs.onnx_opset_version()))
         try:
             schema = onnx.defs.get_schema(node.op_type, version, "")
-        except onnx.defs.SchemaError:
+        except (onnx.defs.SchemaError, TypeError):  # a name that is no UTF-8 is bytes
             raise UnsupportedError(
                 f"operator '{node.op_type}' is not one of ONNX {version}", where=self.where
             ) from None

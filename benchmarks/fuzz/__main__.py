@@ -20,13 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz import api, commands, contract, files
+from benchmarks.fuzz import api, commands, contract, faults, files
 from benchmarks.fuzz.places import make
 from waferline.version import __version__
 
 RESULTS = Path(__file__).parents[1] / "results" / "fuzz.json"
 _MEMORY_BYTES = 8 << 30  # of address space: more is an error that a case must survive
-_LINES = {"cli": 20_000, "api": 40_000, "files": 42_000}
+_LINES = {"cli": 16_000, "api": 60_000, "files": 25_000, "faults": 0}
 
 
 def cli(place: Path, count: int, draw: random.Random) -> Iterator[tuple[str, str | None, str]]:
@@ -54,15 +54,22 @@ def damaged(place: Path, count: int, draw: random.Random) -> Iterator[tuple[str,
         yield case.name, files.breach(case, place, good), str(case)
 
 
+def disk(place: Path, count: int, draw: random.Random) -> Iterator[tuple[str, str | None, str]]:
+    for writer in faults.writers():
+        for fault, wrong, _ in faults.tried(writer, place):
+            yield f"{' '.join(writer.words)}: {fault.kind}", wrong, f"{writer.args} {fault}"
+
+
 KINDS: Mapping[str, Callable[[Path, int, random.Random], Iterator[tuple[str, str | None, str]]]] = {
     "cli": cli,
     "api": calls,
     "files": damaged,
+    "faults": disk,
 }
 
 
 def tried(kind: str, count: int, seed: int) -> dict[str, Any]:
-    """Run `count` cases of a kind in a place of its own."""
+    """Run `count` cases of a kind in a place of its own; of faults every one."""
     groups, broken, started = Counter[str](), [], time.time()
     with tempfile.TemporaryDirectory() as folder:
         place = make(Path(folder))

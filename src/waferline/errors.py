@@ -12,6 +12,8 @@ from waferline.text import one_line, told
 
 _BUG = "this is a bug in waferline, not in what you typed; please report it to the project with its trace (--debug shows it)"
 
+_MOST_CHARACTERS = 200  # of what was typed that are compared with names
+
 
 class WaferlineError(Exception):
     """Base of every deliberate error. The text is one line: *what, where, nearest valid*.
@@ -114,6 +116,7 @@ def nearest(name: str, valid: Iterable[str], n: int = 3) -> list[str]:
     Names that hold what was typed come first (`5090`: rtx-5090), then those with the same number (`rtx2080ti`: the
     rtx-2080-ti), for a wrong number is another machine, then those of similar spelling.
     """
+    name = name[:_MOST_CHARACTERS]
     typed = _plain(name)
     by_key = {v.lower(): v for v in valid}
     words = [w for w in re.split(r"[^a-z0-9.]+", name.lower()) if w]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from waferline.errors import InvalidInputError, unknown
-from waferline.formats import format_names, get_format
+from waferline.formats import format_names, get_format, labels_of
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.machines.memory_size import with_memory
@@ -240,7 +240,9 @@ def _with_engine(scenario: Scenario, kind: str) -> tuple[Scenario, tuple[str, ..
 
 def _in_gguf(precision: Any) -> bool:
     """Whether weights are asked for in a block format of GGUF. Raises: InvalidInputError where some are and others not."""
-    names = [] if precision is None else [str(p).partition(",")[0].rpartition("=")[2] for p in np.ravel(precision)]
+    names = (
+        [] if precision is None else [str(p).partition(",")[0].rpartition("=")[2] for p in labels_of(precision).flat]
+    )
     found = {name in format_names() and get_format(name).packed for name in names}
     if len(found) > 1:
         raise InvalidInputError(

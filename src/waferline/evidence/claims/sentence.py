@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from waferline.errors import UnknownNameError, WaferlineError
+from waferline.errors import InvalidInputError, UnknownNameError, WaferlineError
 from waferline.evidence.claims.claim import PER_USER_RATE, Claim
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal
@@ -74,8 +74,16 @@ _SHEET: tuple[tuple[str, str, dict[str, float]], ...] = (
 )
 
 
+_MOST_CHARACTERS = 2_000
+
+
 def claims_of(sentence: str) -> list[Claim]:
-    """Every claim of a sentence, in order; a sentence without any gives one claim that lacks its metric."""
+    """Every claim of a sentence, in order; a sentence without any gives one claim that lacks its metric.
+
+    Raises: InvalidInputError for more than a sentence.
+    """
+    if len(sentence) > _MOST_CHARACTERS:
+        raise InvalidInputError(f"a claim is a sentence of at most {_MOST_CHARACTERS} characters, not '{sentence}'")
     claims: list[Claim] = []
     head = Claim(text=sentence.strip())
     for clause in filter(None, (part.strip() for part in sentence.split(";"))):

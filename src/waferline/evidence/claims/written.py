@@ -32,11 +32,11 @@ def read_claims(path: Path) -> list[Claim]:
             raise FileFormatError(
                 "a mapping has `claims`, a list, and may have `defaults`",
                 where=str(path),
-                hint=f"unexpected: {', '.join(map(str, sorted(unexpected)))}" if unexpected else None,
+                hint=f"unexpected: {', '.join(sorted(map(str, unexpected)))}" if unexpected else None,
             )
         defaults, data = data.get("defaults") or {}, data["claims"]
-    if not isinstance(data, list):
-        raise FileFormatError("expected a list of claims", where=str(path))
+    if not isinstance(data, list) or not isinstance(defaults, Mapping):
+        raise FileFormatError("expected a list of claims, and defaults by key", where=str(path))
     claims: list[Claim] = []
     for index, entry in enumerate(data, 1):
         where = f"{path}, claim {index}"

@@ -24,6 +24,7 @@ from waferline.workloads.networks.needs import needs
 from waferline.workloads.networks.onnx_ops import BUFFER_INPUTS, CUSTOM, FUSED, Node, steps_of
 from waferline.workloads.spec import ConvNet
 
+_WRONG = (RuntimeError, ValueError, TypeError, KeyError)  # what inference raises of damaged nodes
 _MOST_BYTES = 1 << 31  # neither format can hold more in one file
 _SMALL = 4096  # elements of a tensor whose numbers are followed: shapes, axes, indices
 _STANDARD = ("", "ai.onnx")
@@ -221,7 +222,7 @@ class _Reader:
             found = onnx.shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=list(self.model.opset_import), ir_version=self.model.ir_version
             )
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_WRONG) as error:
             raise FileFormatError(f"{node.op_type} {shown(label)}: {_line(error)}", where=self.where) from None
         self.types.update(found)
         self._compute(node)

@@ -34,9 +34,9 @@ _ELSEWHERE = (
 _EXPORT = ("measure", "export", "--store", "store.jsonl", "--output", "target.csv")
 _APPENDS = ("--store",)  # to what is there
 _QUANTIZES = (
-    ("tensors.safetensors", "target.gguf"),
-    ("tensors.safetensors", "target.safetensors"),
-    ("model.gguf", "target.gguf"),
+    ("tensors.safetensors", "target.gguf", "q8_0"),
+    ("tensors.safetensors", "target.safetensors", "bf16"),
+    ("model.gguf", "target.gguf", "q8_0"),
 )
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _SIZES = (0, 1, 100)  # bytes that fit on the disk, beside shares of what a whole file takes
@@ -118,10 +118,9 @@ def writers() -> list[Writer]:
                 if name in args:
                     del args[args.index(name) : args.index(name) + 2]
                 found.append(Writer(line.words, (*args, name, target), target, name in _APPENDS))
-    found += [
-        Writer(("quantize",), ("quantize", names[0], "-o", names[1], "--format", "q8_0", "--force"), names[1])
-        for names in _QUANTIZES
-    ]
+    for source, target, fmt in _QUANTIZES:
+        args = ["quantize", source, "-o", target, "--format", fmt, "--force"]
+        found.append(Writer(("quantize",), tuple(args), target))
     found.append(Writer(("measure", "export"), _EXPORT, "target.csv"))
     return found
 

@@ -16,7 +16,7 @@ from benchmarks.fuzz.contract import TooLong, clock
 from benchmarks.fuzz.values import NUMBERS, SHAPES, TEXTS
 from waferline.errors import WaferlineError
 
-MOST_S = 10.0  # of a case, beside other work
+MOST_S = 10.0  # of a processor, a case
 _MOST_BYTES = 1 << 20  # of a damaged file
 _WORD = re.compile(rb"[^\s,:{}\[\]\"']+")
 

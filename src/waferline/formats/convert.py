@@ -7,11 +7,10 @@ integers as they are. The plan says which is which before anything is written.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError
+from waferline.files import replacing
 from waferline.formats import safetensors
 from waferline.formats.codec import codec_for, codecs, encode, scale_from_magnitude
 from waferline.formats.codecs.record import F32, U8, Codec
@@ -94,11 +94,8 @@ def convert(
         raise FileFormatError("the output is the input file", where=str(output))
     write = _write_gguf if output.suffix.lower() == ".gguf" else _write_safetensors
     errors: dict[str, ErrorStats] = {}
-    try:
-        with _appearing(output) as temporary:
-            write(file, steps, temporary, errors, progress or (lambda _name, _weights: None))
-    except OSError as error:
-        raise FileFormatError(f"cannot be written: {error.strerror or error}", where=str(output)) from None
+    with replacing(output) as own:
+        write(file, steps, own, errors, progress or (lambda _name, _weights: None))
     return errors
 
 
@@ -117,23 +114,6 @@ def check_output(output: Path, *, replace: bool) -> None:
         raise FileFormatError("the output exists", where=str(output), hint="--force replaces it")
     if not stat.S_ISREG(mode):
         raise FileFormatError("cannot be written: it is no regular file", where=str(output))
-
-
-@contextmanager
-def _appearing(output: Path) -> Iterator[Path]:
-    """A temporary path beside `output` that takes its name on success and vanishes otherwise."""
-    handle, name = tempfile.mkstemp(prefix=".waferline-", suffix=".part", dir=output.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's own mode is private
-        temporary.replace(output)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 def tensor_error(
@@ -256,8 +236,11 @@ def _write_gguf(
             writer.write_tensor_data(np.concatenate([d.reshape(-1) for d in data]) if data else np.empty(0, np.uint8))
             if scale is not None:
                 writer.write_tensor_data(np.array([scale], np.float32))
+        told = writer.fout[0].tell() if writer.fout else 0
     finally:
         writer.close()
+    if path.stat().st_size < told:  # NumPy's `tofile` says nothing of a disk that is full at its end
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _copy_metadata(writer: Any, file: TensorFile) -> None:

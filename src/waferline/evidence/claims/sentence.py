@@ -203,6 +203,7 @@ def _plural(word: str, machine: str) -> bool:
     return word.endswith("s") and _machine(word.removesuffix("s")) == machine
 
 
+@lru_cache(maxsize=4096)
 def _model(text: str) -> str:
     return "" if isinstance(model_spec(text), Refusal) else text
 

@@ -6,6 +6,7 @@ What was tried and what broke is kept by kind and seed in `benchmarks/results/fu
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import random
@@ -22,10 +23,12 @@ from typing import Any
 
 from benchmarks.fuzz import api, commands, contract, faults, files
 from benchmarks.fuzz.places import make
+from waferline.files import write_text
 from waferline.version import __version__
 
 RESULTS = Path(__file__).parents[1] / "results" / "fuzz.json"
 _MEMORY_BYTES = 8 << 30  # of address space: more is an error that a case must survive
+_KEPT = 500  # cases
 _LINES = {"cli": 16_000, "api": 60_000, "files": 25_000, "faults": 0}
 
 
@@ -68,34 +71,37 @@ KINDS: Mapping[str, Callable[[Path, int, random.Random], Iterator[tuple[str, str
 }
 
 
-def tried(kind: str, count: int, seed: int) -> dict[str, Any]:
-    """Run `count` cases of a kind in a place of its own; of faults every one."""
-    groups, broken, started = Counter[str](), [], time.time()
+def tried(kind: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Run `count` cases of a kind in a place of its own, of faults every one; what is counted so far, every so often."""
+    groups, broken, started = Counter[str](), [], time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         place = make(Path(folder))
-        before = Path.cwd()
         os.chdir(place)
         os.environ["HOME"] = folder
         for i, (group, wrong, case) in enumerate(KINDS[kind](place, count, random.Random(seed)), start=1):
             groups[group] += 1
             if wrong is not None:
                 broken.append({"what": wrong, "case": case[:300]})
-                print(f"{kind}: {wrong}: {case[:300]}", file=sys.stderr)
-            if i % 5_000 == 0:
-                print(f"{kind}: {i} of {count}, {len(broken)} broken", file=sys.stderr)
-        os.chdir(before)
+                print(f"{kind}: {wrong}: {case[:300]!r}", file=sys.stderr)
+            if i % _KEPT == 0:
+                yield _counted(kind, seed, groups, broken, started)
+    yield _counted(kind, seed, groups, broken, started)
+
+
+def _counted(kind: str, seed: int, groups: Counter[str], broken: list[Any], started: float) -> dict[str, Any]:
     return {
-        "kind": kind, "seed": seed, "inputs": sum(groups.values()), "groups": dict(sorted(groups.items())),
-        "broken": broken, "seconds": round(time.time() - started), "version": __version__,
-        "date": datetime.now(UTC).date().isoformat(),
+        "kind": kind, "seed": seed, "inputs": sum(groups.values()), "groups": dict(sorted(groups.items())), "broken": broken,
+        "processor_s": round(time.process_time() - started), "version": __version__, "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
 
 
 def keep(run: Mapping[str, Any]) -> None:
     """A run in the file of results, in the place of one of the same kind and seed."""
-    runs = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    runs = [r for r in runs if (r["kind"], r["seed"]) != (run["kind"], run["seed"])]
-    RESULTS.write_text(json.dumps(sorted([*runs, run], key=lambda r: (r["kind"], r["seed"])), indent=1) + "\n")
+    with RESULTS.with_suffix(".lock").open("w") as lock:  # runs side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runs = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+        runs = [r for r in runs if (r["kind"], r["seed"]) != (run["kind"], run["seed"])]
+        write_text(RESULTS, json.dumps(sorted([*runs, run], key=lambda r: (r["kind"], r["seed"])), indent=1) + "\n")
 
 
 def main() -> int:
@@ -108,10 +114,10 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     broken = 0
     for kind in asked.kinds or KINDS:
-        run = tried(kind, asked.count or _LINES[kind], asked.seed)
-        keep(run)
+        for run in tried(kind, asked.count or _LINES[kind], asked.seed):
+            keep(run)
         broken += len(run["broken"])
-        print(f"{kind}: {run['inputs']} inputs in {run['seconds']} s, {len(run['broken'])} broken")
+        print(f"{kind}: {run['inputs']} inputs, {run['processor_s']} s, {len(run['broken'])} broken")
     return 1 if broken else 0
 
 

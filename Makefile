@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit test-real smoke docs pages bench fit evidence peers wheel clean
+.PHONY: demo test lint types unit test-real smoke docs pages bench bench-fuzz coverage fit evidence peers wheel clean
 
 $(BIN)/waferline: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("waferline needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -54,6 +54,15 @@ pages: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+# Hostile inputs by the thousand, for hours; docs/reliability.md is made of what is counted.
+bench-fuzz: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.fuzz
+
+# Branches that the tests pass through, printed.
+coverage: $(VENV)/.dev
+	$(BIN)/python -m coverage run --branch --source=src/waferline -m pytest -q -p no:cacheprovider
+	$(BIN)/python -m coverage report --skip-covered --sort=cover | tail -n 60
 
 # Every constant of the catalogue fitted again from its rows: benchmarks/fit/README.md says where they are looked for.
 fit: $(VENV)/.dev

@@ -18,6 +18,7 @@ PAGES = {
     "kernels": "docs.pages.kernels",
     "serving": "docs.pages.serving",
     "inputs": "docs.pages.inputs",
+    "reliability": "docs.pages.reliability",
     "api": "docs.pages.api",
     "home": "docs.pages.home",
     "readme": "docs.pages.readme",

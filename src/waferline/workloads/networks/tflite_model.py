@@ -24,7 +24,7 @@ from waferline.workloads.spec import ConvNet
 
 _MOST_BYTES = 1 << 31  # neither format can hold more in one file
 _IDENTIFIER = b"TFL3"
-_DAMAGE = (struct.error, IndexError, ValueError, TypeError, OverflowError, UnicodeDecodeError, AttributeError)
+_DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, OverflowError, UnicodeDecodeError, AttributeError)
 _CONTROL = ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE")
 # Operators that multiply matrices in ways that no reader here counts.
 _UNCOUNTED = (

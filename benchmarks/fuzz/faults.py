@@ -130,6 +130,8 @@ def tried(writer: Writer, place: Path) -> Iterator[tuple[Fault, str | None, Endi
     """Every fault of a writer, and what it breaks. place: a folder that `places.make` filled, where the process works."""
     target = place / writer.target
     ending, done, good = _whole(writer, place)
+    if ending.code == 2 and f"{writer.args[-2]}:" in ending.err:  # nothing to write there
+        return
     if ending.code != 0 or good is None:
         yield Fault("none", 0), f"a writer that works does not: {ending.err}", ending
         return

@@ -97,7 +97,7 @@ class HardwareFile(_Section):
     group: Literal["Cloud", "Workstation", "Edge", "Tiny"]
     attribute: Annotated[str, Field(pattern=r"^$|^[A-Z][A-Za-z0-9_]*$")] = ""
     aliases: tuple[Text, ...] = ()
-    units: Annotated[int, Field(ge=1)]
+    units: Annotated[int, Field(ge=1, le=10**9)]
     clock_hz: Positive
     peak_flops: Annotated[dict[PeakFormat, Positive], Field(min_length=1)]
     memory: Annotated[tuple[MemorySection, ...], Field(min_length=1)]

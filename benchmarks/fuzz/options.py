@@ -47,7 +47,8 @@ TELLING = {
     "--weights": "int8", "--words": "77", "--policy": "concat", "--tensor": "a.weight", "--x": "ttft_s", "--y": "itl_s",
     "--format simulate mesh forward": "fp16", "--temperature": "1.5", "--top-k": "3", "--top-p": "0.5",
     "--max-tokens": "3", "--on": "a100", "--format quantize": "q4_0",
-    "--prompt simulate serving": "300", "--sram simulate mesh kv": "40000", "--on predict": "a100",
+    "--prompt simulate serving": "300",
+    "--fidelity simulate mesh dequantise": "event", "--sram simulate mesh kv": "40000", "--on predict": "a100",
 }  # fmt: skip
 
 _USUAL = {  # what is so anyway in the line that works

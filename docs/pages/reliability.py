@@ -71,9 +71,7 @@ def _page(runs: list[dict[str, Any]]) -> str:
     said = "\n".join(f"- {n} × {what}" for what, n in broken.most_common())
     return _TEXT.format(
         table=table(["what", "inputs", "promises broken", "processor time", "date"], rows),
-        broken=f"Broken in these runs:\n\n{said}"
-        if broken
-        else "No promise was broken in these runs.",
+        broken=f"Broken in these runs:\n\n{said}" if broken else "No promise was broken in these runs.",
         groups=", ".join(f"{name} ({n:,})" for name, n in groups.most_common(8)),
     )
 

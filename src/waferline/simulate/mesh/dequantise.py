@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from waferline.errors import InvalidInputError
+from waferline.errors import InvalidInputError, unknown
 from waferline.formats.codec import decode, encode
 from waferline.machines.mesh import ELEMENT_BYTES, MeshParameters, check_grid
 from waferline.simulate.mesh import compliance as plmr
 from waferline.simulate.mesh.memory import check_formats, core_memory
 from waferline.simulate.mesh.operators import product_sizes
-from waferline.simulate.mesh.result import MeshResult, compare, rounding_tolerance
+from waferline.simulate.mesh.result import FIDELITIES, MeshResult, compare, rounding_tolerance
 from waferline.simulate.mesh.weights import weight_format
 from waferline.workloads.operator import Operator
 
@@ -27,6 +27,8 @@ def simulate_dequantise(
     (_, k, n), form = product_sizes(op), weight_format(op.weights)
     check_grid(p, width, height)
     check_formats(p, op.activations)
+    if fidelity not in FIDELITIES:
+        raise unknown("fidelity", fidelity, FIDELITIES)
     if not form.quantised or fidelity == "event":
         what = "no word crosses a link" if form.quantised else f"{form.name} weights are numbers already"
         raise InvalidInputError(f"dequantise: {what}", hint="--weights q4_k, --fidelity closed")

@@ -8,7 +8,22 @@ import sys
 
 # In this order: the page of operators is written from the fits before it, engines are fitted over operators, power and loads over
 # engines.
-FITS = ("operators", "transfer", "card", "engines", "power", "loads", "steps", "serving", "training", "wafer")
+FITS = (
+    "operators",
+    "transfer",
+    "card",
+    "engines",
+    "cpu",
+    "edge",
+    "passes",
+    "unfitted",
+    "power",
+    "loads",
+    "steps",
+    "serving",
+    "training",
+    "wafer",
+)
 
 
 def main(arguments: list[str]) -> int:

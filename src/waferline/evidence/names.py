@@ -16,7 +16,7 @@ from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.formats import get_format
 from waferline.machines.hardware import assumed_variant
-from waferline.predict.engine import default_engine, family_of, get_engine
+from waferline.predict.engine import default_engine, get_engine
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import ModelSpec
 
@@ -97,8 +97,6 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
         return profile, f"engine '{row.engine or 'not stated'}' taken as {profile}"
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
     if one_pass:
-        if key.startswith("pytorch") and "MLPerf" in row.source and family_of(machine(hardware)) == "x86 cpu":
-            return "ipex-network", said  # Intel's submissions: graphs that oneDNN fuses, calibrated
         return names()["one_pass"].get(found, found), said
     on_cores = machine(hardware).kind == "cpu" and _INTERLEAVES.match(row.engine_version) is not None
     if _LAYOUT.search(row.weight_format) or "rtr=1" in row.notes or on_cores:

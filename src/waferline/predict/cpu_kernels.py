@@ -31,7 +31,8 @@ _LOOK_UP_EXPOSED = 0.2  # of look-ups and memory, the shorter beside the longer:
 def vector_flops(device: Device) -> float:
     """Operations per clock and core in 8-bit integers on vectors: no tiles, which block formats do not use."""
     peak = device.peak_flops
-    return min(_INT8_A_LANE * peak["fp32"], peak.get("int8", float("inf"))) / (device.units * device.clock_hz)
+    lanes = peak.get("fp32", min(peak.values()))
+    return min(_INT8_A_LANE * lanes, peak.get("int8", float("inf"))) / (device.units * device.clock_hz)
 
 
 def drawn_bytes_per_s(device: Device, share: Floats, slope: Floats, core_bytes: Floats) -> Floats:

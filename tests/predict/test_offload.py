@@ -181,7 +181,7 @@ def test_a_superchip_has_its_own_cpu() -> None:
         ("auto,kv", InvalidInputError, "give it alone"),
         ("layer=3", UnknownNameError, "unknown offload"),
         ("weights=1GB", UnsupportedError, "llama.cpp has no offload of weights"),
-        (3, InvalidInputError, "offload is text"),
+        (3, InvalidInputError, "offload must be text"),
     ],
 )
 def test_what_cannot_be_done_is_refused(offload: object, error: type[Exception], said: str) -> None:

@@ -157,8 +157,16 @@ class StepModel:
             self.model, batch=sequences, context=context, precision=self.precision, parallel=self.parallel
         )
         step = self._changed(ops, decode=True, batch=sequences, cached=0.0, tokens=context)
-        own = [op for op in step.operators if op.kind in SEQUENCE_KINDS or op.name.startswith("draft.")]
-        return self._seconds(own, decode=True)[0] + step.host_s
+        drafted = [op for op in step.operators if op.name.startswith("draft.")]
+        own = [op for op in step.operators if op.kind in SEQUENCE_KINDS and not op.name.startswith("draft.")]
+        seconds, host_s = self._seconds([*own, *drafted], decode=True)[0], step.host_s
+        if drafted:  # the engine's own time of the layers that draft, beside those of the pass (`rows_s`)
+            engine, kernels = self.runner.engine, float(sum(np.max(op.count) for op in drafted))
+            alone = self._changed([], decode=True, batch=sequences, cached=0.0, tokens=context).layers
+            none: dict[str, Any] = {"expert_layers": 0.0, "sequences": 0.0}
+            host_s = host_s + engine.host_s(layers=step.layers, kernels=kernels, **none)
+            host_s = host_s - engine.host_s(layers=alone, kernels=0.0, **none)
+        return seconds + host_s
 
     def chunk_s(self, tokens: Floats, cached: Floats) -> Floats:
         """Attention of a chunk of a prompt that follows `cached` tokens."""

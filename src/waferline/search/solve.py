@@ -72,7 +72,7 @@ def solve(field: str, goals: Sequence[str], scenario: Scenario) -> Solution:
     if 0 <= beyond < grid.size and field not in _DEGREES:
         fine = _between(field, grid[at], grid[beyond])
         inner, found = _held(asked, field, fine, bounds)
-        while inner.any() and fine.size > 2 and field in COUNTS and abs(fine[1] - fine[0]) > 1:
+        while inner.any() and fine.size > 2 and field in COUNTS and np.abs(np.diff(fine)).max() > 1:
             last = int(np.flatnonzero(inner)[-1])
             fine = _between(field, fine[last], fine[min(last + 1, fine.size - 1)])
             inner, found = _held(asked, field, fine, bounds)

@@ -38,6 +38,7 @@ from waferline.simulate.serving.replica_step import (
 from waferline.simulate.serving.route import fail, restart, route, scale, stop_idle, wake
 from waferline.simulate.serving.state import (
     DOWN,
+    DRAINING,
     STARTING,
     UP,
     UP_S,
@@ -83,8 +84,12 @@ def serve(
                 started, calm_since = scale(f, plan, broken, calm_since, now)
                 if started >= 0:
                     heapq.heappush(heap, (now + plan.start_s, READY, started, f.epoch[started]))
+                if f.waiting[replicas] > 0:  # one that was to stop goes on
+                    _send_on(f, cache, requests, rules, plan, turn, touched)
                 for k in range(replicas):
                     stop_idle(f, k, now)
+                if len(heap) == 0 and position == order.size and not touched.any():  # no later look sees anything else
+                    return log.samples[: log.marks[KEPT]], log.gaps, log.marks[CUT], max(foremost(f, replicas), 0)
                 heapq.heappush(heap, (now + plan.interval_s, LOOK, 0, 0))
             else:
                 _happen(f, cache, requests, rules, memory, plan, heap, log, turn, broken, touched, now, kind, a, b)
@@ -173,9 +178,9 @@ def _happen(
         _come(f, cache, requests, rules, plan, heap, turn, a, now, touched)
     elif kind == ENTER:
         k = requests.home[a]
-        if f.epoch[k] == b:
+        if f.epoch[k] == b and (f.status[k] == UP or f.status[k] == DRAINING):
             _enter(f, requests, rules.ahead, k, a, touched)
-        else:
+        else:  # it failed, or had nothing left to do and was stopped meanwhile
             _come(f, cache, requests, rules, plan, heap, turn, a, now, touched)
     elif kind == MOVE:
         k = requests.home[a]

@@ -11,7 +11,17 @@ from benchmarks.fuzz.contract import Ending, run
 from benchmarks.fuzz.values import NONSENSE
 
 # Options whose value may be any text: names of files to write, names that only somebody else knows.
-FREE = ("--out", "--output", "--plot", "--store", "--save", "--profile-out", "--served-model", "--key-env")
+FREE = (
+    "--tenant",  # a name is all that it needs
+    "--out",
+    "--output",
+    "--plot",
+    "--store",
+    "--save",
+    "--profile-out",
+    "--served-model",
+    "--key-env",
+)
 # Options that change how an answer is found, how it is shown or where it goes, but not what it says.
 BESIDE = (
     "--json",
@@ -47,13 +57,14 @@ TELLING = {
     "--weights": "int8", "--words": "77", "--policy": "concat", "--tensor": "a.weight", "--x": "ttft_s", "--y": "itl_s",
     "--format simulate mesh forward": "fp16", "--temperature": "1.5", "--top-k": "3", "--top-p": "0.5",
     "--max-tokens": "3", "--on": "a100", "--format quantize": "q4_0",
-    "--prompt simulate serving": "300",
+    "--prompt simulate serving": "300", "--tenant plan": "a;prompt=9000", "--requests plan": "4000",
     "--fidelity simulate mesh dequantise": "event", "--sram simulate mesh kv": "40000", "--on predict": "a100",
 }  # fmt: skip
 
 _USUAL = {  # what is so anyway in the line that works
     ("--phase", "infer"),  # models without a decoder
     ("--prefix-caching", "--prefix-caching"),  # prompts that share nothing
+    ("--async-scheduling", "--async-scheduling"),  # as vLLM starts
 }
 
 

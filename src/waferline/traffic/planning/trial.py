@@ -164,7 +164,8 @@ class Trials:
             return refused("overloaded")
         if load.trace is None:
             enough = (confirming or _REQUESTS) * (1 if part is not None else replicas)
-            least = max(traffic.requests, 4 * (traffic.clients or 0), replicas) if part is None else 1
+            wanted = 1 if traffic.requests == Traffic().requests else math.ceil(traffic.requests / c.replicas)
+            least = max(traffic.requests, 4 * (traffic.clients or 0), replicas) if part is None else wanted
             load = replace(load, requests=max(min(enough, _MOST_REQUESTS), least))
         scenario = replace(scenario, dp=c.dp * replicas)
         self.tell(f"{c.replicas} × {c.device.name} {c.precision} tp{c.tp} pp{c.pp}")

@@ -25,7 +25,7 @@ from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.phase import Phase
 from waferline.predict.power import drawn_w
-from waferline.predict.scenario import run
+from waferline.predict.run import run
 
 OUT = Path("src/waferline/catalog/power.yaml")
 SOURCE, TASKS = "ML.ENERGY", ("lm-arena-chat", "gpqa", "sourcegraph-fim")  # the others hold pictures and video

@@ -25,7 +25,8 @@ def _predict(**asked: Any) -> Callable[[Path], Any]:
     """Predicts with the file as the one field of a scenario that `asked` leaves out."""
 
     def read(path: Path) -> Any:
-        from waferline.predict.scenario import Scenario, run
+        from waferline.predict.run import run
+        from waferline.predict.scenario import Scenario
 
         free = "machine" if "model" in asked else "model"
         return run(Scenario(**{**asked, free: str(path)})).result
@@ -34,7 +35,8 @@ def _predict(**asked: Any) -> Callable[[Path], Any]:
 
 
 def _profile(path: Path) -> Any:
-    from waferline.predict.scenario import Scenario, run
+    from waferline.predict.run import run
+    from waferline.predict.scenario import Scenario
 
     return run(Scenario(model="llama-3-8b", machine="l4", profile=str(path))).result
 

@@ -11,17 +11,8 @@ from benchmarks.fuzz.contract import Ending, run
 from benchmarks.fuzz.values import NONSENSE
 
 # Options whose value may be any text: names of files to write, names that only somebody else knows.
-FREE = (
-    "--tenant",  # a name is all that it needs
-    "--out",
-    "--output",
-    "--plot",
-    "--store",
-    "--save",
-    "--profile-out",
-    "--served-model",
-    "--key-env",
-)
+# Options that any text is a name, a place or a pattern for.
+FREE = ("--tenant", "--out", "--output", "--plot", "--store", "--save", "--profile-out", "--served-model", "--key-env")
 # Options that change how an answer is found, how it is shown or where it goes, but not what it says.
 BESIDE = (
     "--json",

@@ -26,7 +26,7 @@ _PUBLIC = {
     "grid": "waferline.predict.shortcut",
     "explain": "waferline.predict.difference",
     "Scenario": "waferline.predict.scenario",
-    "run": "waferline.predict.scenario",
+    "run": "waferline.predict.run",
     "Traffic": "waferline.simulate.serving.traffic",
     "ServerOptions": "waferline.traffic.options",
     "simulate_serving": "waferline.traffic.serve",
@@ -89,7 +89,8 @@ if TYPE_CHECKING:
     from waferline.predict.compression import CompressionModel
     from waferline.predict.difference import explain
     from waferline.predict.result import Result
-    from waferline.predict.scenario import Scenario, run
+    from waferline.predict.run import run
+    from waferline.predict.scenario import Scenario
     from waferline.predict.serving import ServingModel
     from waferline.predict.shortcut import Engine, grid
     from waferline.predict.single import SingleNodeModel

@@ -14,7 +14,8 @@ from waferline.app.server import build
 from waferline.app.upload import MOST_BYTES
 from waferline.app.views import VIEWS
 from waferline.cli import run as command
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.text import metric
 
 HOME = "http://127.0.0.1:8050"

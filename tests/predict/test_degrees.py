@@ -10,7 +10,8 @@ from waferline.machines.hardware import hardware_names, load_hardware
 from waferline.predict.degrees import group_sizes
 from waferline.predict.engine import get_engine
 from waferline.predict.roofline import Machine, time_operator
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.load import load_model
 from waferline.workloads.operator import Operator
 

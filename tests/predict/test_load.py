@@ -133,15 +133,23 @@ def test_no_more_run_at_once_than_the_scheduler_takes(engine: str, machine: str,
 # by pipeline stages. A pipeline that shares one host, or that fills anew for every prompt, is wrong by
 # 2 to 4 times at 8 stages.
 PIPELINES = {
-    (128, 2048): {1: 2422, 2: 4993, 4: 7922},  # a known miss: 8 stages give 9833, 54 % less than is said
+    (128, 2048): {1: 2422, 2: 4993, 4: 7922, 8: 9833},
     (2048, 128): {1: 393, 2: 813, 4: 1511, 8: 2495},
     (5000, 500): {1: 401, 2: 812, 4: 1511, 8: 2491},
 }
+MISSED = {(128, 2048, 8): "54 % more than was measured"}
 
 
-@pytest.mark.parametrize("lengths", PIPELINES)
-def test_full_pipelines_are_as_fast_as_they_were_published(lengths: tuple[int, int]) -> None:
-    stages = np.array(list(PIPELINES[lengths]))
-    r = wl.ServingModel().solve("llama-3.3-70b", "rtx-pro-6000-server", lengths[0], 1, "nvfp4", output_len=lengths[1], pp=stages,
+@pytest.mark.parametrize(
+    ("prompt", "output", "stages"),
+    [
+        pytest.param(*at, marks=pytest.mark.xfail(strict=True, reason=f"a known miss: {MISSED[at]}"))
+        if at in MISSED
+        else at
+        for at in ((*lengths, n) for lengths, rates in PIPELINES.items() for n in rates)
+    ],
+)
+def test_full_pipelines_are_as_fast_as_they_were_published(prompt: int, output: int, stages: int) -> None:
+    r = wl.ServingModel().solve("llama-3.3-70b", "rtx-pro-6000-server", prompt, 1, "nvfp4", output_len=output, pp=stages,
                                 kv="fp8", engine="tensorrt-llm", load="full")  # fmt: skip
-    assert r["loaded_throughput_tokens_per_s"] == pytest.approx(list(PIPELINES[lengths].values()), rel=0.5)
+    assert r["loaded_throughput_tokens_per_s"] == pytest.approx(PIPELINES[prompt, output][stages], rel=0.5)

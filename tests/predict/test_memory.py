@@ -16,7 +16,8 @@ from waferline.errors import InvalidInputError, UnsupportedError, WaferlineError
 from waferline.formats import format_names
 from waferline.machines.hardware import load_hardware
 from waferline.predict.compare import compare
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.predict.serving import ServingModel, ServingResult
 
 DATA = Path(__file__).parent / "data"

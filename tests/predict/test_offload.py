@@ -12,7 +12,8 @@ from waferline.machines.hardware import load_hardware
 from waferline.predict.compare import compare
 from waferline.predict.offload import techniques
 from waferline.predict.result import Result
-from waferline.predict.scenario import Answer, Scenario, run
+from waferline.predict.run import Answer, run
+from waferline.predict.scenario import Scenario
 from waferline.predict.serving import ServingModel
 
 HOST = Path(__file__).parent / "data" / "i9-10900x.yaml"
@@ -154,7 +155,10 @@ def test_prompts_copy_weights_to_the_device_and_single_tokens_do_not() -> None:
 
 
 def test_long_prompts_of_sglang_copy_experts_once_for_all_their_tokens() -> None:
-    """KTransformers, MiniMax-M2.1-Tutorial: one RTX 5090 beside EPYCs of that generation, PCIe 5.0: 408 and 1,196 tokens/s."""
+    """KTransformers, MiniMax-M2.1-Tutorial: one RTX 5090 beside EPYCs of that generation, PCIe 5.0: 408 and 1,196 tokens/s.
+
+    The rule's threshold was chosen with these rates in view: this holds the rule, it does not test it.
+    """
     asked = {"precision": "fp8", "output_len": 1, "engine": "sglang", "offload": "experts", "host": "amd-epyc-9654"}
     rates = [
         tokens / float(ServingModel().solve("minimax-m2.1", "rtx-5090", tokens, 1, **asked)["ttft_s"])  # type: ignore[arg-type]
@@ -181,7 +185,7 @@ def test_a_superchip_has_its_own_cpu() -> None:
         ("auto,kv", InvalidInputError, "give it alone"),
         ("layer=3", UnknownNameError, "unknown offload"),
         ("weights=1GB", UnsupportedError, "llama.cpp has no offload of weights"),
-        (3, InvalidInputError, "offload must be text"),
+        (3, InvalidInputError, "offload (is|must be) text"),  # the model itself, or the door of the package before it
     ],
 )
 def test_what_cannot_be_done_is_refused(offload: object, error: type[Exception], said: str) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from waferline.errors import InvalidInputError, WaferlineError
-from waferline.predict.scenario import READS, Scenario, reads, run
+from waferline.predict.run import run
+from waferline.predict.scenario import READS, Scenario, reads
 from waferline.workloads.streams import Grid, Matrix, Scores, Stage, StreamNet
 
 SEES_AND_HEARS = {

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from waferline.cli.app import app
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.predict.compare import compare
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.report.charts import check_ending, save
 from waferline.report.charts.breakdown import breakdown
 from waferline.report.charts.chart import Axis

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.traffic.test_loop import ALONE, MIXED, SCHEDULERS, memory_of, served, steps_of
 
@@ -37,6 +37,10 @@ def _plan(**changes: Any) -> Plan:
     front=st.sampled_from([0.0, 1e-3]),
     seed=st.integers(0, 5),
 )
+@example(  # on its way to a replica that the autoscaler stops meanwhile: it went on for ever
+    name="sglang", router=2, replicas=2, prefill=0, stages=2, turns=5, shared=10, classes=1, rate=None, room=442,
+    fail=(0.05145528150640968, 1, 0.004881700565020842), scaled=True, front=1e-3, seed=3,
+)  # fmt: skip
 def test_nothing_is_lost_whatever_happens_to_replicas(
     name: str, router: int, replicas: int, prefill: int, stages: int, turns: int, shared: int, classes: int, rate: float | None,
     room: int, fail: tuple[float, int, float] | None, scaled: bool, front: float, seed: int,

@@ -10,7 +10,8 @@ import pytest
 
 from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import resolve
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.families.diffusion import FAMILIES, diffusion_read
 from waferline.workloads.load import load_model

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from waferline.formats import resolve
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_decode, lower_forward, lower_prefill

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError, WaferlineError
 from waferline.formats import format_names, get_format
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import Transformer

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tests.workloads.test_gguf_files import model as write_model
 
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.families.towers import with_towers
 from waferline.workloads.load import load_model as load
 from waferline.workloads.spec import Transformer

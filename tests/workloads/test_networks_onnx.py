@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError, WaferlineError
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import ConvNet

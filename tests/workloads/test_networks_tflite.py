@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError, WaferlineError
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.report.answer import answer_report
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model

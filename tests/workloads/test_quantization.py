@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from waferline.errors import FileFormatError, InvalidInputError, UnsupportedError, WaferlineError
 from waferline.formats import get_format, resolve
 from waferline.machines.hardware import load_hardware
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_prefill
 from waferline.workloads.quantization.methods import METHODS, REFUSED

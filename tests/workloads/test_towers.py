@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waferline.errors import InvalidInputError, WaferlineError
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.families.towers import TEXT, towers_read, with_towers
 from waferline.workloads.huggingface import from_config

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from typing import Any
 
 from waferline.cli import options
+from waferline.cli.taking import Options
 
 # Field of `Scenario` → its option. What every question has (model, machine) and what only Python asks (intervals) is not here.
 QUESTION: Mapping[str, Any] = {
@@ -53,32 +52,18 @@ _USUAL = {"phase": "serve"}
 _SEVERAL = ("batch", "prompt", "output")
 
 
-def asks(*only: str, several: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command these options of a question (all, unless some are named), which it takes as one argument, `asked`:
-    fields of `Scenario` by name. several: batch, prompt and output may have several values each."""
-    rows = {name: kind for name, kind in QUESTION.items() if not only or name in only}
+def question(*only: str, several: bool = False) -> Options:
+    """The options of a question (all, unless some are named) as fields of `Scenario` by name.
 
-    def give(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "asked"]
-        hints = get_type_hints(command, include_extras=True)
+    several: batch, prompt and output may have several values each.
+    """
+    rows = {name: (kind, _USUAL.get(name)) for name, kind in QUESTION.items() if not only or name in only}
 
-        @wraps(command)
-        def run(**given: Any) -> None:
-            asked = {name: given.pop(name) for name in rows}
-            if not several:
-                asked |= {name: options.single(asked[name], f"--{name}") for name in _SEVERAL if name in rows}
-            if asked.get("host") is not None:
-                asked["host"] = options.machine(asked["host"])
-            command(asked=asked, **given)
+    def made(**asked: Any) -> dict[str, Any]:
+        if not several:
+            asked |= {name: options.single(asked[name], f"--{name}") for name in _SEVERAL if name in rows}
+        if asked.get("host") is not None:
+            asked["host"] = options.machine(asked["host"])
+        return asked
 
-        def parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
-            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-
-        asking = [parameter(name, kind, _USUAL.get(name)) for name, kind in rows.items()]
-        needed = [parameter(p.name, hints[p.name], p.default) for p in own if p.default is p.empty]
-        rest = [parameter(p.name, hints[p.name], p.default) for p in own if p.default is not p.empty]
-        run.__signature__ = inspect.Signature([*needed, *asking, *rest])  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in (*needed, *asking, *rest)}
-        return run
-
-    return give
+    return Options(rows, made)

@@ -7,11 +7,12 @@ from typing import Any
 import typer
 
 from waferline.cli import options
-from waferline.cli.asked import asks
+from waferline.cli.asked import question
 from waferline.cli.output import emit
+from waferline.cli.taking import taking
 
 
-@asks()
+@taking(asked=question())
 def compare(
     model: options.Model,
     on: options.Machines,

@@ -8,7 +8,8 @@ import typer
 
 from waferline.cli import options
 from waferline.cli.output import emit, telling
-from waferline.cli.traffic import Load, Server, taking
+from waferline.cli.taking import taking
+from waferline.cli.traffic import LOAD, SERVER, Load, Server
 
 _HOURS = {"": 1.0, "h": 1.0, "hour": 1.0, "d": 24.0, "day": 24.0, "month": 730.0, "year": 8760.0}
 
@@ -36,7 +37,7 @@ def _share(text: str) -> float:
     return value
 
 
-@taking(load=Load, server=Server)
+@taking(load=LOAD, server=SERVER)
 def plan(
     on: options.Machines,
     load: Load,

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from waferline.cli import options
-from waferline.cli.asked import asks
+from waferline.cli.asked import question
 from waferline.cli.output import emit
+from waferline.cli.taking import taking
 
 if TYPE_CHECKING:
-    from waferline.predict.scenario import Answer
+    from waferline.predict.run import Answer
 
 
-@asks(several=True)
+@taking(asked=question(several=True))
 def predict(
     model: options.Model,
     on: options.On,
@@ -29,7 +30,8 @@ def predict(
     import itertools
     from dataclasses import replace
 
-    from waferline.predict.scenario import Scenario, run
+    from waferline.predict.run import run
+    from waferline.predict.scenario import Scenario
     from waferline.report.answer import answer_report
     from waferline.report.compare import points_report
 

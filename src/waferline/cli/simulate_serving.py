@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from waferline.cli import options
+from waferline.cli.asked import question
 from waferline.cli.output import emit, progress
-from waferline.cli.traffic import Load, Server, taking
+from waferline.cli.taking import taking
+from waferline.cli.traffic import LOAD, SERVER, Load, Server
 
 if TYPE_CHECKING:
     from waferline.predict.scenario import Scenario
     from waferline.traffic.options import ServerOptions
     from waferline.traffic.serving_run import ServingRun
 
+# What a simulated server reads of a question.
+_ASKED = question("precision", "kv", "devices", "tp", "pp", "ep", "engine", "offload", "host", "techniques", "profile")
 
-@taking(load=Load, server=Server)
+
+@taking(load=LOAD, server=SERVER, asked=_ASKED)
 def serving(
     model: options.Model,
     on: options.On,
     load: Load,
     server: Server,
+    asked: dict[str, Any],
     calibrate: Annotated[
         Path | None,
         typer.Option("--calibrate", help="Instead: a log with latencies; says where a gap to it comes from."),
@@ -30,12 +36,6 @@ def serving(
     slo: Annotated[
         str | None, typer.Option("--slo", help="Goals: ttft=500ms,tpot=30ms or p99-ttft=1s; exit code 3 when missed.")
     ] = None,
-    precision: options.Precision = None,
-    kv: options.Kv = None,
-    devices: options.Devices = None,
-    tp: options.Tp = None,
-    pp: options.Pp = None,
-    ep: options.Ep = None,
     replicas: Annotated[int | None, typer.Option("--replicas", help="Servers that requests go to.")] = None,
     prefill_replicas: Annotated[
         int, typer.Option("--prefill-replicas", help="More servers, that only read prompts; the others only generate.")
@@ -46,11 +46,6 @@ def serving(
     autoscale: Annotated[
         str | None, typer.Option("--autoscale", help="LEAST..MOST replicas: 1..8,target=32,start=60s.")
     ] = None,
-    offload: options.Offload = None,
-    host: options.Host = None,
-    with_: options.With = None,
-    engine: options.Engine = None,
-    profile: options.Profile = None,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file with a row for every request.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the run over time: .html, .png or .svg.")] = None,
     as_json: options.Json = False,
@@ -64,22 +59,7 @@ def serving(
 
     if plot is not None:
         check_ending(plot)
-    scenario = Scenario(
-        model=model,
-        machine=options.machine(on),
-        precision=precision,
-        kv=kv,
-        devices=devices,
-        tp=tp,
-        pp=pp,
-        ep=ep,
-        dp=replicas,
-        offload=offload,
-        host=None if host is None else options.machine(host),
-        techniques=with_,
-        engine=engine,
-        profile=profile,
-    )
+    scenario = Scenario(model=model, machine=options.machine(on), dp=replicas, **asked)
     served = ServerOptions(
         slo=slo, prefill_replicas=prefill_replicas, failures=tuple(fail or ()), autoscale=autoscale, **server.given()
     )

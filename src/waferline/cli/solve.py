@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from waferline.cli import options
-from waferline.cli.asked import asks
+from waferline.cli.asked import question
 from waferline.cli.output import emit
+from waferline.cli.taking import taking
 
 
-@asks()
+@taking(asked=question())
 def solve(
     field: Annotated[
         str,
@@ -38,7 +39,7 @@ def solve(
         raise typer.Exit(3)
 
 
-@asks()
+@taking(asked=question())
 def sensitivity(model: options.Model, on: options.On, asked: dict[str, Any], as_json: options.Json = False) -> None:
     """By how many per cent times and cost move for a per cent of arithmetic, bandwidth, memory, links and host."""
     from waferline.predict.scenario import Scenario

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
-from functools import wraps
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from waferline.cli.taking import of_record
 
 if TYPE_CHECKING:
     from waferline.simulate.serving.traffic import Traffic
@@ -123,30 +122,4 @@ class Server:
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
 
-def taking(**records: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command whose parameters of these names are records: their fields become options of its own."""
-
-    def changed(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(command, include_extras=True)
-        parameters: list[inspect.Parameter] = []
-        for name, own in inspect.signature(command).parameters.items():
-            if name not in records:
-                parameters.append(own.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
-                continue
-            types = get_type_hints(records[name], include_extras=True)
-            parameters += [
-                inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=types[f.name])
-                for f in fields(records[name])
-                if f.default is not MISSING
-            ]
-
-        @wraps(command)
-        def called(**given: Any) -> None:
-            made = {n: r(**{f.name: given.pop(f.name) for f in fields(r)}) for n, r in records.items()}
-            command(**given, **made)
-
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {p.name: p.annotation for p in parameters}
-        return called
-
-    return changed
+LOAD, SERVER = of_record(Load), of_record(Server)

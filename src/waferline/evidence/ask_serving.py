@@ -13,7 +13,8 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.predict.load import NO_LIMIT
 from waferline.predict.result import Result
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 
 _SIZES = ("batch", "input_tokens", "output_tokens", "tp", "pp", "ep", "dp")
 _KEYS = {"value": "{}_{}", "low90": "{}_low90_{}", "high90": "{}_high90_{}", "light": "light_{}_{}"}  # variant → field

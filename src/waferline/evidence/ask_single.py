@@ -11,7 +11,8 @@ import numpy as np
 from waferline.evidence.answer import VARIANTS, Answer, answers, single
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
-from waferline.predict.scenario import Scenario, reads, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario, reads
 
 _KEYS = {"value": "latency_s", "low90": "latency_low90_s", "high90": "latency_high90_s", "light": "light_latency_s"}
 

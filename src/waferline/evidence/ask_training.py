@@ -11,7 +11,8 @@ from waferline.evidence.answer import VARIANTS, Answer, answers, single
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.predict.result import Result
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 
 _WITH_RECOMPUTATION = 4.0 / 3.0  # Narayanan et al. 2021, equation 3: a second forward pass beside three
 _WHOLE_JOB = ("total_tokens_per_s", "samples_per_s")  # devices that share a sequence speed these up, and the step

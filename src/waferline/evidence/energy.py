@@ -20,7 +20,8 @@ from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.machines.hardware import load_hardware
 from waferline.predict.power import energy_quantiles, power_quantiles, served_energy_quantiles
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.workloads.spec import Transformer
 
 MARKS = ("metric", "machine", "scope", "concurrency")  # columns that tell such a file from others

@@ -199,9 +199,8 @@ def asked_of(run: Run) -> Asked | Refusal:
         engine=engine,
         intervals=False,
     )
-    each = (
-        dp if spread == _ATTENTION_APART and engine == "sglang" else 1
-    )  # SGLang shares these two limits between the ranks
+    # SGLang shares these two limits between the ranks.
+    each = dp if spread == _ATTENTION_APART and engine == "sglang" else 1
     limits: dict[str, Any] = {name: run.count(name) for name in ("max_num_seqs", "max_num_batched_tokens")}
     if each > 1:  # also those that it chooses itself
         usual = get_engine(engine).limits(load_hardware(machine[0]))

@@ -25,7 +25,8 @@ from waferline.evidence.names import engine_name, hardware_name, model_spec, pre
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row, rows_of
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 
 MARKS = ("technique", "technique_settings")  # columns that say that a file is of this kind
 _MORE = (*MARKS, "baseline_value", "speedup", "hit_rate", "acceptance")

@@ -121,9 +121,8 @@ class Device:
     extra: Mapping[str, float] = field(default_factory=dict)
     memory_sizes: Mapping[int, float] = field(default_factory=dict)  # GiB that it is sold with → bytes that it gives
     efficiency: Mapping[str, Any] = field(default_factory=dict)  # operator constants measured on this very machine
-    engines: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # constants of engines measured on this very machine, by name
+    # Constants of engines measured on this very machine, by name.
+    engines: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for figure in ("units", "clock_hz"):

@@ -10,7 +10,8 @@ from waferline.errors import InvalidInputError, UnsupportedError, WaferlineError
 from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
-from waferline.predict.scenario import Answer, Scenario, reads, run
+from waferline.predict.run import Answer, run
+from waferline.predict.scenario import Scenario, reads
 from waferline.workloads.load import load_model
 
 

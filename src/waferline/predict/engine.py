@@ -21,28 +21,17 @@ from waferline.workloads.spec import ModelSpec
 PASSES = ("prefill", "decode")
 # What is fitted on runs; without any it is what `engines.yaml` assumes.
 CONSTANTS: tuple[str, ...] = (
-    *("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s"),
-    *(
-        "decode_excess",
-        "decode_scale",
-        "prefill_scale",
-        "collective_scale",
-        "unit_flops",
-        "unit_bytes",
-        "launch_s",
-        "conv_scale",
-    ),
-)
+    "step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale",
+    "collective_scale", "unit_flops", "unit_bytes", "launch_s", "conv_scale",
+)  # fmt: skip
 OWN = "waferline"  # the engine whose kernels `measure machine` calibrates
 _ABSTRACT = ("static", "none", OWN)  # what they assume is what they mean, or their operators say all
 _X86 = ("intel", "amd")
 _GRAPHICS = ("gpu", "soc")  # a vendor's cards and its chips with unified memory run the same kernels
-HOST_SEQUENCES = (
-    256.0  # sequences whose host work a step waits for; of larger batches the rest overlaps with the device
-)
-HOST_LAYERS = (
-    64.0  # layers whose own time a step takes beyond its operators: models of 64 to 94 take as much as one another
-)
+# Sequences whose host work a step waits for; of larger batches the rest overlaps with the device.
+HOST_SEQUENCES = 256.0
+# Layers whose own time a step takes beyond its operators: models of 64 to 94 take as much as one another.
+HOST_LAYERS = 64.0
 _MATRIX_KINDS = ("gemm", "moe")  # the operators that a kernel's own ceiling holds for
 _UNLIMITED = float("inf")
 # Tokens in flight where an engine has no scheduler to split a batch: assumed, as its callers split a batch that large.

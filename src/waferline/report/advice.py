@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from waferline.errors import WaferlineError
-from waferline.predict.scenario import Answer, Scenario, run
+from waferline.predict.run import Answer, run
+from waferline.predict.scenario import Scenario
 from waferline.search.sensitivity import sensitivity
 
 _NARROWER = ("fp8", "int4")  # weights that are tried

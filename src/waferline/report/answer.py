@@ -9,7 +9,7 @@ import numpy as np
 
 from waferline.predict.explain import HEADER, explain_rows
 from waferline.predict.result import Result
-from waferline.predict.scenario import Answer
+from waferline.predict.run import Answer
 from waferline.report.table import Block, Column, Table, right
 from waferline.text import MISSING, dollars, metric, percent
 from waferline.units import SUFFIXES, unit_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from waferline.predict.compare import Row
-from waferline.predict.scenario import Answer
+from waferline.predict.run import Answer
 from waferline.report.answer import first, value
 from waferline.report.table import Block, Column, Table
 from waferline.text import dollars, number, percent

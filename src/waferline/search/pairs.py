@@ -13,7 +13,8 @@ from waferline.encode import dumps
 from waferline.errors import DoesNotFitError, InvalidInputError, UnsupportedError, unknown
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.search.study_file import Sweep
 from waferline.version import __version__
 from waferline.workloads.load import load_model

@@ -10,7 +10,8 @@ import numpy as np
 
 from waferline.errors import InvalidInputError
 from waferline.machines.hardware import load_hardware
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.search.hardware_change import PARTS, scaled
 from waferline.workloads.load import load_model
 

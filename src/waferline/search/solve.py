@@ -12,7 +12,8 @@ from waferline.arrays import AnyArray
 from waferline.errors import InvalidInputError, UnsupportedError, WaferlineError, unknown
 from waferline.machines.hardware import load_hardware
 from waferline.predict.result import Result
-from waferline.predict.scenario import OUTPUT_TOKENS, PROMPT_TOKENS, Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import OUTPUT_TOKENS, PROMPT_TOKENS, Scenario
 from waferline.search.goal import Bound
 from waferline.search.hardware_change import PARTS, scaled
 from waferline.workloads.load import load_model

@@ -14,7 +14,8 @@ import numpy as np
 from waferline.arrays import AnyArray
 from waferline.errors import InvalidInputError
 from waferline.files import replacing
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.predict.shortcut import grid
 from waferline.units import unit_of
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from waferline.machines.device import Device
 from waferline.predict.power import idle_power_w
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.state import BUSY_S, DECODES, PROMPT_TOKENS, RUNNING_S, STEPS, UP_S, Requests
 from waferline.traffic.server import FleetRun
 from waferline.units import SECONDS_PER_HOUR

@@ -10,7 +10,8 @@ from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.predict.beside import beside
 from waferline.predict.chosen_precision import choose_precision
 from waferline.predict.engine import get_engine
-from waferline.predict.scenario import Answer, Scenario, run
+from waferline.predict.run import Answer, run
+from waferline.predict.scenario import Scenario
 from waferline.predict.serving import engine_of
 from waferline.predict.serving_case import serving_case
 from waferline.predict.techniques import applied

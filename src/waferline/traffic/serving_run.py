@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray
-from waferline.predict.scenario import Answer, Scenario
+from waferline.predict.run import Answer
+from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.replica_step import GAP_BINS, LEAST_GAP_S, MOST_GAP_S, SAMPLE_COLUMNS
 from waferline.simulate.serving.state import (
     BUSY_S,

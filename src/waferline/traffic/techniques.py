@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from waferline.errors import InvalidInputError
-from waferline.predict.scenario import Scenario, with_offload
+from waferline.predict.run import with_offload
+from waferline.predict.scenario import Scenario
 from waferline.predict.techniques import applied
 from waferline.traffic.options import ServerOptions
 

@@ -205,7 +205,8 @@ def test_the_hint_names_a_grid_that_fits(models, cs2):
 )
 @pytest.mark.parametrize("strategy", ["wafer-resident", "weight-streaming"])
 def test_options_that_a_wafer_does_not_read_are_refused(models, cs3, option, strategy):
-    from waferline.predict.scenario import Scenario, run
+    from waferline.predict.run import run
+    from waferline.predict.scenario import Scenario
 
     with pytest.raises(InvalidInputError, match=f"{next(iter(option))} would not be read"):
         run(Scenario(model=models["llama-3-8b"], machine=cs3, strategy=strategy, **option))
@@ -213,7 +214,8 @@ def test_options_that_a_wafer_does_not_read_are_refused(models, cs3, option, str
 
 @pytest.mark.parametrize("grid", ["360x480", "x", "0", "9" * 5000, "²"])
 def test_a_grid_that_is_no_square_is_refused(models, cs3, grid):
-    from waferline.predict.scenario import Scenario, run
+    from waferline.predict.run import run
+    from waferline.predict.scenario import Scenario
 
     with pytest.raises(InvalidInputError, match="--grid"):
         run(Scenario(model=models["llama-3-8b"], machine=cs3, grid=grid))
@@ -233,7 +235,8 @@ def test_no_operator_and_no_phase_is_faster_than_light_and_the_rows_are_the_whol
 
 
 def test_a_grid_that_takes_two_wafers_is_answered_with_one_that_takes_one(models, cs2):
-    from waferline.predict.scenario import Scenario, run
+    from waferline.predict.run import run
+    from waferline.predict.scenario import Scenario
 
     for side in ("420x420", "600x600"):
         result = run(Scenario(model=models["llama-3-8b"], machine=cs2, prompt=4096, output=1, grid=side)).result

@@ -18,7 +18,8 @@ from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import read_rows
 from waferline.evidence.scenario import request_of
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 from waferline.report.charts.chart import Axis, Chart
 from waferline.report.charts.prediction import prediction_chart
 from waferline.report.charts.scatter import Group, scatter

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from waferline.app.page import Page
 from waferline.app.question import SCENARIO, command, python, scenario_of
 from waferline.errors import UnsupportedError
-from waferline.predict.scenario import run
+from waferline.predict.run import run
 from waferline.report.advice import advice
 from waferline.report.answer import answer_report
 from waferline.report.charts.memory import memory_chart

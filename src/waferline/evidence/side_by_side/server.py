@@ -9,7 +9,8 @@ from typing import Any
 from waferline.evidence.side_by_side.known import known_machine
 from waferline.measure.server.guidellm import read_guidellm
 from waferline.measure.server.run import ServerResult
-from waferline.predict.scenario import Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import Scenario
 
 
 def guidellm_data(path: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError
 from waferline.evidence.studies.registry import load_study
-from waferline.predict.scenario import Answer, Scenario, run
+from waferline.predict.run import Answer, run
+from waferline.predict.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)

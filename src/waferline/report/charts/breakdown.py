@@ -8,7 +8,7 @@ from waferline.errors import UnsupportedError
 from waferline.predict.explain import ENGINE, phase_total_s
 from waferline.predict.operator_row import OperatorRow
 from waferline.predict.result import Result
-from waferline.predict.scenario import Answer
+from waferline.predict.run import Answer
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.report.charts.roofline import said, subject
 from waferline.text import metric

@@ -8,7 +8,7 @@ import numpy as np
 
 from waferline.errors import UnsupportedError
 from waferline.predict.compare import Row
-from waferline.predict.scenario import Answer
+from waferline.predict.run import Answer
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.text import MISSING, dollars, metric
 

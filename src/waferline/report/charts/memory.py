@@ -7,7 +7,7 @@ from itertools import accumulate
 import numpy as np
 
 from waferline.errors import UnsupportedError
-from waferline.predict.scenario import Answer
+from waferline.predict.run import Answer
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.text import metric
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from waferline.predict.compare import Row
-from waferline.predict.scenario import Answer
+from waferline.predict.run import Answer
 from waferline.report.charts.breakdown import breakdown
 from waferline.report.charts.chart import Chart
 from waferline.report.charts.comparison import comparison_chart

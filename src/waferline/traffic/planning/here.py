@@ -13,7 +13,8 @@ from waferline.errors import WaferlineError
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.machines.memory_size import with_memory
-from waferline.predict.scenario import OUTPUT_TOKENS, PROMPT_TOKENS, Scenario, run
+from waferline.predict.run import run
+from waferline.predict.scenario import OUTPUT_TOKENS, PROMPT_TOKENS, Scenario
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
 from waferline.workloads.models import model_names

@@ -24,10 +24,8 @@ from waferline.traffic.verdict import VERDICTS, verdict_of
 _REQUESTS, _CONFIRMING = 800, 3000  # of one replica: to search with, and to answer with
 _MOST_REQUESTS = 8000  # of a fleet that is simulated as a whole
 _HELPS = 0.98  # a replica more that leaves more of a latency than that does not help
-_FAR, _FAR_WHOLE = (
-    32,
-    3,
-)  # times the replicas of the closed form, where one shows what all do, and where all are simulated
+# Times the replicas of the closed form, where one shows what all do, and where all are simulated.
+_FAR, _FAR_WHOLE = 32, 3
 _FEW = 2  # replicas whose capacity is looked for, too
 _STEPS = 4  # of the search for the most that a rate may be
 

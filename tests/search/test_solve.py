@@ -48,7 +48,12 @@ def test_commands_answer_as_data_and_refuse_in_one_line(capsys):
     assert run([*line, "tpot<=1us"]) == 3
     data = json.loads(capsys.readouterr().out)
     assert data["value"] is None and data["nearest"] == 1.0
-    for bad, word in (("tpot=20ms", "form"), ("speed<=3", "unknown field"), ("tpot<=20GB", "second")):
+    for bad, word in (
+        ("tpot=20ms", "form"),
+        ("speed<=3", "unknown field"),
+        ("tpot<=20GB", "second"),
+        ("tpot<=-1ms", "below 0"),
+    ):
         assert run([*line[:-2], "--for", bad]) == 2 and word in capsys.readouterr().err
     assert run(["solve", "colour", *line[2:-2], "--for", "tpot<=1s"]) == 2
     assert "unknown field to solve for" in capsys.readouterr().err

@@ -44,6 +44,6 @@ class Bound:
         fields = NAMES.get(match[1].lower(), (match[1],))
         unit = unit_of(fields[0]).split("/")[0] if unit_of(fields[0]) in ("second", "byte", "watt", "joule") else ""
         limit = float(to_si(match[1], match[3].strip().removeprefix("$"), unit or "dimensionless"))
-        if not np.isfinite(limit):
-            raise InvalidInputError(f"goal '{text}': the limit is a finite number")
+        if not 0.0 <= limit < np.inf:
+            raise InvalidInputError(f"goal '{text}': the limit is a finite number, and no answer is below 0")
         return Bound(fields, match[2] == "<=", limit, text.strip())

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit test-real smoke docs pages bench bench-fuzz coverage fit evidence peers wheel clean
+.PHONY: demo test lint types unit test-random test-real smoke docs pages bench bench-fuzz coverage fit evidence peers wheel clean
 
 $(BIN)/waferline: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("waferline needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -29,6 +29,10 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto
+
+# Properties on inputs drawn anew: what fails becomes an example of its test.
+test-random: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto --hypothesis-profile=random
 
 # The runner on a real model, such as `make test-real GGUF=gemma-3-270m-q4_k_m.gguf`.
 test-real: $(VENV)/.dev

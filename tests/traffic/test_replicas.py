@@ -41,6 +41,10 @@ def _plan(**changes: Any) -> Plan:
     name="sglang", router=2, replicas=2, prefill=0, stages=2, turns=5, shared=10, classes=1, rate=None, room=442,
     fail=(0.05145528150640968, 1, 0.004881700565020842), scaled=True, front=1e-3, seed=3,
 )  # fmt: skip
+@example(  # two stages put each other's requests back for ever
+    name="vllm", router=3, replicas=1, prefill=0, stages=3, turns=4, shared=0, classes=1, rate=None, room=260,
+    fail=None, scaled=False, front=1e-3, seed=0,
+)  # fmt: skip
 def test_nothing_is_lost_whatever_happens_to_replicas(
     name: str, router: int, replicas: int, prefill: int, stages: int, turns: int, shared: int, classes: int, rate: float | None,
     room: int, fail: tuple[float, int, float] | None, scaled: bool, front: float, seed: int,

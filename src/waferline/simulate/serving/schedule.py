@@ -54,7 +54,7 @@ def take(
             more = sequence_bytes(memory, tokens) - has
         if more > f.free[k]:
             gone = put_back(f, cache, requests, rules, memory, k)
-            if gone < 0:  # all others are in steps under way
+            if gone < 0:
                 return True
             evicted = True
             i -= gone < i  # those behind it moved up
@@ -71,12 +71,14 @@ def take(
 
 @numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def put_back(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memory, k: int) -> int:
-    """Take a request out of memory, to the head of the queue: it reads all its tokens again. Returns its position, or -1."""
+    """Take a request out of memory, to the head of the queue: it reads all its tokens again. Returns its position, or -1.
+
+    -1: the one whose turn it is to go is in a step under way, whose end is waited for. If another went in its place, two
+    requests of two pipeline stages could put each other back for ever.
+    """
     gone = -1
     for i in range(f.active[k] - 1, -1, -1):
         r = f.running[k, i]
-        if requests.under_way[r] == 1:
-            continue
         if gone < 0:
             gone = i
             if not rules.evict_fewest and f.head.shape[1] == 1:
@@ -86,7 +88,7 @@ def put_back(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: M
         later = requests.priority[r] - requests.priority[other]
         if later > 0 or (later == 0 and rules.evict_fewest and requests.made[r] < requests.made[other]):
             gone = i
-    if gone < 0:
+    if gone < 0 or requests.under_way[f.running[k, gone]] == 1:
         return -1
     r = f.running[k, gone]
     f.budget[k] += requests.taken[r]

@@ -9,8 +9,10 @@ from pathlib import Path
 from docs.pages.markdown import table, write
 from waferline.catalog.yaml_file import read_packaged
 from waferline.workloads.class_defaults import release
+from waferline.workloads.families.diffusion import USUAL
+from waferline.workloads.families.encoders import ASSUMES
 from waferline.workloads.families.images import PAIRS
-from waferline.workloads.families.towers import HEARS, VISION
+from waferline.workloads.families.towers import VISION, towers_read
 from waferline.workloads.file_kinds import FILE_KINDS
 from waferline.workloads.gguf.architectures import ARCHITECTURES, UNREAD
 from waferline.workloads.huggingface import model_types
@@ -35,10 +37,30 @@ def _methods() -> str:
 
 
 def _towers() -> str:
-    rows = [[f"`{name}`", f"`{s.vision}`", f"`{s.text}`", s.assumes] for name, s in sorted(VISION.items())]
+    rows = [
+        [f"`{t['model_type']}`", t["input"], f"`{t['tower']}`", _text(t["model_type"]), t["assumes"]]
+        for t in towers_read()
+    ]
     return table(
-        ["model type", "tower, where the file does not name one", "decoder, likewise", "tokens of an image"], rows
+        ["model type", "input", "tower, where the file does not name one", "decoder, likewise", "tokens of an input"],
+        rows,
     )
+
+
+def _text(model_type: str) -> str:
+    return f"`{VISION[model_type].text}`" if model_type in VISION else "–"
+
+
+def _encoders() -> str:
+    return table(["model type", "what is assumed"], [[f"`{name}`", said] for name, said in sorted(ASSUMES.items())])
+
+
+def _diffusion() -> str:
+    rows = [
+        [f"`{name}`", f"{u.width}x{u.height}", str(u.frames), str(u.text), str(u.steps), str(u.passes)]
+        for name, u in sorted(USUAL.items())
+    ]
+    return table(["class", "size", "frames", "text tokens", "steps", "passes a step"], rows)
 
 
 def _engines() -> str:
@@ -78,12 +100,21 @@ looked for and not found is an error.
 
 {_names(model_types())}
 
-Encoders of text and images in one file: {_names(PAIRS)}.
+Encoders of text and images in one file, whose pass is one image and one text of full length: {_names(PAIRS)}. The encoder of an
+encoder-decoder reads the prompt; that of `whisper` reads a window of audio, whatever the prompt, and its decoder starts from four
+tokens. Of other encoders:
+
+{_encoders()}
+
+### Diffusion transformers
+
+Unless `--image-size`, `--frames` or `--steps` say otherwise:
+
+{_diffusion()}
 
 ### Towers
 
-Counted in memory and weights, timed in prefill with `--images N` or `--clips N`; one that is not known is said. Hearing models:
-{_names(HEARS)}.
+Counted in memory and weights, timed in prefill with `--images N` or `--clips N`; one that is not known is said.
 
 {_towers()}
 

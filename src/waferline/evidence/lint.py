@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from operator import attrgetter
 from statistics import median
 from typing import Any
 
@@ -49,7 +50,12 @@ Pair = tuple[Row, str]
 def _key(row: Row, *left_out: str, table: bool = True) -> tuple[Any, ...]:
     """The setting of a row, without what may differ. table: rows of another table of the same source are other settings."""
     where = _table(row.locator) if table else ""
-    return (*(getattr(row, name) for name in _SETTING if name not in left_out), _setting(row.notes), where)
+    return _fields(left_out)(row), _setting(row.notes), where
+
+
+@cache
+def _fields(left_out: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
+    return attrgetter(*(name for name in _SETTING if name not in left_out))
 
 
 @cache

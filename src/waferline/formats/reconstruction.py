@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -125,8 +124,3 @@ def error_of(x: ArrayLike, format: str | Format) -> ErrorStats:
     for start in range(0, len(rows), step):
         add_roundtrip(sums, rows[start : start + step], codec, scale)
     return sums.stats()
-
-
-def errors_of(x: ArrayLike, formats: Iterable[str | Format]) -> dict[str, ErrorStats]:
-    """`error_of` for several formats, by codec name."""
-    return {codec_for(f).name: error_of(x, f) for f in formats}

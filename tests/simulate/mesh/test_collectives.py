@@ -37,10 +37,6 @@ def test_hpdc24_two_dimensional_broadcast(width, height, words):
     assert np.array_equal(run.values, np.broadcast_to(data(height, width, words)[0, 0], run.values.shape))
 
 
-def test_hpdc24_star_is_bound_by_the_roots_ramp():
-    assert costs.star_reduce_cycles(HPDC, 9, 10) == 10 * 8 + 2 * T_R + 1
-
-
 @settings(deadline=None, max_examples=40)
 @given(
     width=hyp.integers(1, 24),

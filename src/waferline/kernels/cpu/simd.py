@@ -187,18 +187,6 @@ def store_f32(typing_context: Any, array: Any, offset: Any, v: Any) -> Any:
 
 
 @intrinsic
-def store_f16(typing_context: Any, array: Any, offset: Any, v: Any) -> Any:
-    """Write 16 f32 as f16, rounded to nearest even."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        base = data_pointer(context, builder, signature.args[0], arguments[0])
-        Lanes(builder).store(builder.fptrunc(arguments[2], vector(F16)), base, arguments[1])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, v), code
-
-
-@intrinsic
 def float_to_half(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
     """Write one f32 as f16, rounded to nearest even."""
 

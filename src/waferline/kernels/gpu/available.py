@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from functools import cache
-
-
-def interpreting() -> bool:
-    """Whether Triton runs its kernels in Python (`TRITON_INTERPRET=1`): right answers, no speed."""
-    return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
 
 
 @cache

@@ -153,12 +153,6 @@ def ring_allreduce_cycles(p: MeshParameters, cores: ArrayLike, words: ArrayLike)
     return np.where(n > 1, 2 * (n - 1) * (chunk + p.stage_cycles) + p.hop_cycles * (4 * n - 6), 0.0)
 
 
-def star_reduce_cycles(p: MeshParameters, cores: ArrayLike, words: ArrayLike) -> Cycles:
-    """Everyone sends to the root at once: HPDC'24 `B (P - 1) + 2 T_R + 1` (the root's ramp is the bottleneck)."""
-    n = np.asarray(cores)
-    return np.where(n > 1, np.asarray(words) * word_cycles(p) * (n - 1) + p.stage_cycles, 0.0)
-
-
 REDUCTIONS = ("chain", "ring", "ktree")
 """Names of the all-reduce algorithms; `ktree:K` gives the number of levels, `ktree` alone means 2."""
 

@@ -75,9 +75,3 @@ def parsed(spec: str | float, what: str) -> tuple[str, dict[str, float]]:
     if missing:
         raise InvalidInputError(f"{what} '{spec}' lacks {missing[0]}")
     return name, {key: value for key, value in numbers.items() if value is not None}
-
-
-def mean_of(spec: str | float, what: str) -> float:
-    """The mean that a distribution is meant to have."""
-    name, numbers = parsed(spec, what)
-    return (numbers["low"] + numbers["high"]) / 2.0 if name == "uniform" else numbers["mean"]

@@ -205,12 +205,3 @@ FAMILIES: dict[str, Family] = {
     "Transformer2DModel": _older,
     "ZImageTransformer2DModel": _z_image,
 }
-
-
-def diffusion_read() -> list[dict[str, object]]:
-    """What is read, as data: each class with its usual size, frames, text tokens, steps and passes of a step."""
-    return [
-        {"class": name, "size": f"{u.width}x{u.height}", "frames": u.frames, "text_tokens": u.text, "steps": u.steps,
-         "passes": u.passes}
-        for name, u in USUAL.items()
-    ]  # fmt: skip

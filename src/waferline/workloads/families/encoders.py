@@ -219,14 +219,9 @@ FAMILIES: dict[str, Family] = {
 }
 
 # What a family assumes that its file does not say.
-_ASSUMES: Mapping[str, str] = {
+ASSUMES: Mapping[str, str] = {
     "deberta-v2": "scores of content with positions are not timed",
     "new": "rotary positions, gated layers (Alibaba-NLP/new-impl)",
     "nomic_bert": "experts, where there are some, in every second layer",
     "modernbert": "local attention in two of three layers",
 }
-
-
-def encoders_read() -> list[dict[str, str]]:
-    """What is read, as data: the `model_type` of each text encoder and what is assumed of it."""
-    return [{"model_type": name, "assumes": _ASSUMES.get(name, "")} for name in sorted(FAMILIES)]

@@ -132,11 +132,3 @@ FAMILIES: dict[str, Family] = {
     **{kind: partial(_pair, pair=pair) for kind, pair in PAIRS.items()},
     "swin": _swin,
 }
-
-
-def image_encoders_read() -> list[dict[str, str]]:
-    """What is read, as data: the `model_type` of each image encoder and what one pass of it is."""
-    return [
-        {"model_type": name, "assumes": "one pass is one image and one text of full length" if name in PAIRS else ""}
-        for name in sorted(FAMILIES)
-    ]

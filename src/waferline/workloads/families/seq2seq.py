@@ -136,12 +136,3 @@ FAMILIES: dict[str, Family] = {
     "longt5": _t5,
     "umt5": partial(_t5, tables=True),
 }
-
-
-def encoder_decoders_read() -> list[dict[str, str]]:
-    """What is read, as data: the `model_type` of each encoder-decoder and what its encoder reads."""
-    window = "a window of audio, whatever the prompt; the decoder starts from four tokens"
-    return [
-        {"model_type": name, "assumes": window if name == "whisper" else "the encoder reads the prompt"}
-        for name in FAMILIES
-    ]

@@ -144,7 +144,7 @@ def main() -> None:
     record = {
         "since": "0.14",
         "machines": FAMILY,
-        "constants": {"expert_layer_s": 0.0, "decode_scale": 1.0, **{k: v for k, v in c.items() if k != "moe_scale"}},
+        "constants": {k: v for k, v in c.items() if k != "moe_scale"},
         "moe_scale": {_ARCHITECTURE: c["moe_scale"]},
         "fit": {
             "rows": len(rows.value),

@@ -41,7 +41,7 @@ def test_each_latency_of_each_run_is_an_entry(tmp_path: Path, capsys: pytest.Cap
     by = {(r["id"], r["metric"]): r for r in rows}
     assert len(rows) == 7
     steady = by["blis-18", "tpot_mean_s"]
-    assert steady["predicted"] == pytest.approx(steady["value"], rel=0.35)
+    assert steady["predicted"] == pytest.approx(steady["value"], rel=0.15)  # a host counted twice is 0.3
     assert steady["low90"] < steady["predicted"] < steady["high90"]
     assert by["gpustack-1", "ttft_mean_s"]["low90"] < 17.7431 < by["gpustack-1", "ttft_mean_s"]["high90"]
     assert any("as shipped" in text for text in by["gpustack-1", "ttft_mean_s"]["assumed"])

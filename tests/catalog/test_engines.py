@@ -11,7 +11,7 @@ from waferline.machines.hardware import hardware_names, load_hardware
 from waferline.predict.engine import Engine, engine_names, get_engine, limit
 
 RAW = read_packaged("engines.yaml")
-NO_FIGURE = {"title", "sources", "aliases", "runs"}
+NO_FIGURE = {"one_pass", "title", "sources", "aliases", "runs"}
 
 
 @pytest.mark.parametrize("name", RAW["engines"])

@@ -13,6 +13,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario, reads
+from waferline.workloads.streams import StreamNet
 
 _KEYS = {"value": "latency_s", "low90": "latency_low90_s", "high90": "latency_high90_s", "light": "light_latency_s"}
 
@@ -26,11 +27,14 @@ def ask_single(requests: Sequence[Request]) -> list[Answer]:
     batch = np.array([r.batch for r in requests])
     devices = np.array([r.dp for r in requests])
     tokens = np.array([r.input_tokens for r in requests])
+    model = model_spec(first.model)
+    diffuses = isinstance(model, StreamNet) and bool(model.steps)  # whose rows devices share
     scenario = Scenario(
-        model=model_spec(first.model),
+        model=model,
         machine=first.machine,
         phase=first.variant,
-        batch=single(np.ceil(batch / devices)),
+        batch=single(np.ceil(batch if diffuses else batch / devices)),
+        devices=(int(devices[0]) if len(set(devices)) == 1 else devices) if diffuses else None,
         prompt=single(tokens),
         precision=first.precision,
         engine=first.engine,
@@ -39,7 +43,8 @@ def ask_single(requests: Sequence[Request]) -> list[Answer]:
     )
     unread: dict[str, Any] = {name: None for name in ("prompt", "steps", "image_size") if name not in reads(scenario)}
     result = run(replace(scenario, **unread)).result
-    together = np.minimum(1.0, batch / devices)  # of devices that share a sample each has a part
+    # Of devices that share a sample of another network each has a part.
+    together = np.ones(batch.shape) if diffuses else np.minimum(1.0, batch / devices)
     is_time = np.array([r.answer == "latency_s" for r in requests])
     counted = np.where([r.answer == "passes_per_s" for r in requests], 1.0, batch)  # what a rate counts in one pass
     values = {}

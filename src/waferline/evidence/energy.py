@@ -5,6 +5,7 @@ A row is one value of one metric; rows of one run (`run_id`) share a served stea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,24 @@ from waferline.catalog.table_file import number_in, records_of
 from waferline.errors import WaferlineError
 from waferline.evidence.check import Report
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
+from waferline.evidence.notes import ASSUMED_PROMPT, IMAGES, PROMPTS, task
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
+from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.power import energy_quantiles, power_quantiles, served_energy_quantiles
+from waferline.predict.result import Result
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
 from waferline.workloads.spec import Transformer
+from waferline.workloads.streams import StreamNet
 
 MARKS = ("metric", "machine", "scope", "concurrency")  # columns that tell such a file from others
-_ASSUMED_PROMPT, _ASSUMED_OUTPUT = 500, 500  # tokens, where a row does not state them
+_ASSUMED_OUTPUT = 500  # tokens, where a row does not state them
 _WHOLE = ("board", "wall", "system", "node", "chassis")  # what else the meter saw
+_OF_SAMPLES = ("energy_j_per_image", "energy_j_per_video", "energy_j_per_sample")
+_SIZE, _FRAMES, _STEPS = re.compile(r"\d{3,4}x\d{3,4}"), re.compile(r"(\d+) frames"), re.compile(r"(\d+) steps")
 _OF_LENGTHS = ("latency_s", "energy_j_per_request", "energy_j_per_batch")
 Cells = Mapping[str, str]
 
@@ -86,6 +93,8 @@ def question_of(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Re
     machine = hardware_name(row.hardware)
     if isinstance(machine, Refusal):
         return machine
+    if isinstance(spec, StreamNet) and spec.steps:
+        return _images_of(cells, row, spec, machine)
     if not isinstance(spec, Transformer) or not spec.has_head:
         return Refusal("model", f"{spec.name} generates no tokens: power of its passes is not held against rows")
     if row.metric in _OF_LENGTHS and row.phase not in ("prefill", "decode") and not cells.get("output"):
@@ -99,25 +108,51 @@ def question_of(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Re
         return precision
     prompt, output = number_in(cells, "prompt"), number_in(cells, "output")
     told = [machine[1], why, precision[2]]
-    told += [f"prompts of {_ASSUMED_PROMPT} tokens"] if prompt is None else []
+    work = task(cells.get("notes") or "")
+    images = IMAGES.get(work) if any(t.kind == "image" for t in spec.towers) else None
+    if prompt is None:
+        prompt = ASSUMED_PROMPT if images else PROMPTS.get(work, ASSUMED_PROMPT)
+        told.append(f"prompts of {prompt} tokens" + (f" and {images} image" if images else ""))
     told += [f"outputs of {_ASSUMED_OUTPUT} tokens"] if output is None else []
     devices, dp = int(row.devices or 1), int(number_in(cells, "dp") or 1)
     tp = max(devices // dp, 1)
     ep = int(number_in(cells, "ep") or 1)
     scenario = Scenario(
         model=spec, machine=machine[0], precision=precision[0], engine=engine, batch=max(round(batch), dp),
-        prompt=round(prompt or _ASSUMED_PROMPT), output=round(output or _ASSUMED_OUTPUT), tp=tp,
+        prompt=round(prompt), output=round(output or _ASSUMED_OUTPUT), tp=tp,
         dp=dp if dp > 1 else None, ep=ep if 1 < ep <= tp * dp else None,
-        load="closed" if "steady" in row.phase else None,
+        load="closed" if "steady" in row.phase else None, images=images,
     )  # fmt: skip
     return scenario, tuple(text for text in told if text)
+
+
+def _images_of(
+    cells: Cells, row: Row, spec: StreamNet, machine: tuple[str, str]
+) -> tuple[Scenario, tuple[str, ...]] | Refusal:
+    """Images or videos of a diffusion model, whose rows all devices share."""
+    notes, batch = cells.get("notes") or "", number_in(cells, "batch")
+    if batch is None:
+        return Refusal("load", "batch not stated")
+    engine, why = engine_name(row, machine[0], one_pass=True)
+    precision = precision_of(row, engine)
+    if isinstance(precision, Refusal):
+        return precision
+    size, frames, steps = (pattern.search(notes) for pattern in (_SIZE, _FRAMES, _STEPS))
+    scenario = Scenario(
+        model=spec, machine=machine[0], precision=precision[0], engine=engine, batch=round(batch),
+        devices=int(row.devices or 1), image_size=size[0] if size else None,
+        frames=int(frames[1]) if frames and spec.grid.frame_stride > 1 else None, steps=int(steps[1]) if steps else None,
+    )  # fmt: skip
+    return scenario, tuple(text for text in (machine[1], why, precision[2]) if text)
 
 
 def predicted(scenario: Scenario, metric: str, phase: str) -> tuple[float, float, float] | Refusal:
     """(expected, 5 %, 95 %) of the metric in SI units: time, power of all devices, or energy of a token, a request or a batch."""
     r = run(scenario).result
-    if "decode_power_w" not in r:
+    if "decode_power_w" not in r and "power_w" not in r:
         return Refusal("machine", f"the power limit of {scenario.machine} is not known")
+    if "latency_s" in r:
+        return _of_pass(r, load_hardware(scenario.machine), metric)
     batch, output, loaded = float(scenario.batch), float(scenario.output), "loaded_ttft_s" in r
     prefill_s, decode_s = float(r["ttft_s"]), float(r["itl_s"]) * max(output - 1.0, 0.0)
     prefill_s, decode_s = (0.0 if phase == "decode" else prefill_s, 0.0 if phase == "prefill" else decode_s)
@@ -145,6 +180,22 @@ def predicted(scenario: Scenario, metric: str, phase: str) -> tuple[float, float
         "tpot_s": (float(r[f"{token}_s"]), of_time),
         "latency_s": (prefill_s + decode_s, of_time),
     }
+    return _interval(values, metric)
+
+
+def _of_pass(r: Result, device: Device, metric: str) -> tuple[float, float, float] | Refusal:
+    """The same of a network of one pass, whose energy is of an image or a video."""
+    of_time = [np.log(float(r[f"latency_{end}_s"] / r["latency_s"])) for end in ("low90", "high90")]
+    of_power, of_energy = power_quantiles(device.kind), energy_quantiles(device.kind, of_time)
+    values: dict[str, tuple[float, Sequence[Any]]] = {
+        "power_w": (float(r["power_w"]), of_power),
+        "latency_s": (float(r["latency_s"]), of_time),
+        **{name: (float(r["energy_j_per_sample"]), of_energy) for name in _OF_SAMPLES},
+    }
+    return _interval(values, metric)
+
+
+def _interval(values: Mapping[str, tuple[float, Sequence[Any]]], metric: str) -> tuple[float, float, float] | Refusal:
     if metric not in values:
         return Refusal("metric", f"no answer has {metric}")
     value, (low, high) = values[metric]

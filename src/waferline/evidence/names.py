@@ -97,7 +97,7 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
         return profile, f"engine '{row.engine or 'not stated'}' taken as {profile}"
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
     if one_pass:
-        return names()["one_pass"].get(found, found), said
+        return get_engine(found).one_pass or found, said
     on_cores = machine(hardware).kind == "cpu" and _INTERLEAVES.match(row.engine_version) is not None
     if _LAYOUT.search(row.weight_format) or "rtr=1" in row.notes or on_cores:
         found = names()["repacked"].get(found, found)

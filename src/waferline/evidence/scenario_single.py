@@ -53,7 +53,7 @@ def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_
     samples, assumed_batch = batch
     if samples > 1 and row.batch is None and row.metric == "samples_per_s":
         samples *= row.devices or 1.0  # what is in flight is of one device
-    together = answer == "latency_s" and samples < (row.devices or 1.0)  # devices that share one sample
+    together = answer == "latency_s" and samples < (row.devices or 1.0) and not isinstance(model, StreamNet)
     shared = "devices share one sample: as if each did its part of it" if together else ""
     said = (assumed_hardware, assumed_engine, formats[2], assumed_pass, assumed_batch, shared)
     return Request(

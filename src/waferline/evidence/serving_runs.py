@@ -20,6 +20,7 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
 from waferline.evidence.check import Report
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
+from waferline.evidence.notes import ASSUMED_PROMPT, PROMPTS
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
@@ -44,9 +45,6 @@ _NO_LIMIT = 1e9  # sequences that an engine takes by default: memory ends first
 _FEW_PROMPTS = 0.09  # of the steps: the 90th percentile of gaps sees none of them
 _UNEVEN = 1.25  # times the median; where the host was the run's own it is 1.0 to 1.1
 _STAGES = " then "
-# Tokens of prompts where a run does not state them; by workload, pictures and films included, chosen by the slowest steps of a
-# ninth of ML.ENERGY's runs.
-_ASSUMED_PROMPT, _PROMPTS = 500, {"sourcegraph-fim": 1000, "image-chat": 1200, "video-chat": 2000}
 _ATTENTION_APART = "attention is data-parallel, experts are spread over all devices"
 # inference-perf's shared prefix: `SharedPrefixDataGenerator.load_lazy_data` takes prompt number i modulo groups × users.
 _REPEATED = re.compile(r".*?(\d+) system prompts x (\d+) users")
@@ -264,7 +262,7 @@ def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     if output is None:
         return Refusal("lengths", "output length not stated")
     if prompt is None:
-        prompt = _PROMPTS.get(run.cells.get("workload") or "", _ASSUMED_PROMPT)
+        prompt = PROMPTS.get(run.cells.get("workload") or "", ASSUMED_PROMPT)
         told.append(f"prompts of {prompt} tokens")
     varied = (run.cells.get("workload") or "random") != "random" and not run.cells.get("shared_prefix_tokens")
     lengths = {"prompt": f"lognormal:{prompt},{_VARIED}", "output": f"lognormal:{output},{_VARIED}"} if varied else {

@@ -55,6 +55,14 @@ def split(devices: Any, given: Mapping[str, Any], rest: str) -> Any:
     return given[rest] if is_given else count / others
 
 
+def check_links(device: Device, devices: Floats) -> None:
+    """Raises: UnsupportedError for groups that no link joins."""
+    reach = device.reach("scale-up")
+    if device.link("scale-out") is None and anywhere(devices > float(reach)):
+        joined = f"it joins {reach} at most" if reach > 1 else "it has no link to others"
+        raise UnsupportedError(f"{device.name} has no link for {_shown(devices)} devices", hint=joined)
+
+
 def check_degrees(
     model: Transformer, device: Device, engine: Engine, degrees: Mapping[str, Floats], *, is_open: bool = False
 ) -> None:
@@ -63,10 +71,7 @@ def check_degrees(
     `is_open`: tp and pp are yet to be found. Raises: InvalidInputError, UnsupportedError.
     """
     tp, pp, ep, dp = (degrees[name] for name in ("tp", "pp", "ep", "dp"))
-    reach = device.reach("scale-up")
-    if device.link("scale-out") is None and anywhere(tp * pp > float(reach)):
-        joined = f"it joins {reach} at most" if reach > 1 else "it has no link to others"
-        raise UnsupportedError(f"{device.name} has no link for {_shown(tp * pp)} devices", hint=joined)
+    check_links(device, tp * pp)
     for unmet in _unmet_heads(model, engine, tp):
         raise InvalidInputError(f"tp {_shown(tp)} does not divide the {unmet} of {model.name}")
     layers = _layers(model)

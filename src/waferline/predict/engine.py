@@ -55,7 +55,8 @@ class Engine:
     step_s, kernel_s, layer_s, expert_layer_s, sequence_s: host time of a pass, per pass, operator, layer, expert layer and
     sequence (the last while decoding). decode_excess: share that is left, inside a replayed graph, of what an operator alone
     takes above its bound. prefill_scale, decode_scale, collective_scale: the engine's kernels over the measured ones.
-    unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most.
+    unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most;
+    attention: the same of its attention over whole inputs, FLOPs by "vendor kind".
     eager: every operator is a kernel of its own, none is fused into another.
     conv_scale: its convolutions over matrix products of their size.
     launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
@@ -99,6 +100,7 @@ class Engine:
     index_keys: bool = True
     towers_apart: bool = False
     eager: bool = False
+    attention: Mapping[str, float] = field(default_factory=dict)
     cache_format: str | None = None
     cache_share: float = 1.0
     pass_token_bytes: float = 0.0
@@ -111,6 +113,9 @@ class Engine:
     assumed: Mapping[str, float] = field(default_factory=dict)  # the constants as they are without a fit
     known: str = ""
     runs: str = ""  # the engine whose kernels and loop it has: that one's runs count
+    one_pass: str = (
+        ""  # the program of that name that runs networks which generate no tokens, where it is one of its own
+    )
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     cpu: CpuKernels | None = None  # its kernels on the cores of the CPU it runs on, where it has runs on CPUs
@@ -192,6 +197,8 @@ class Engine:
                 expected_s = maximum(expected_s, flops / (self.unit_flops * unit_clocks))
             if self.unit_bytes < _UNLIMITED:
                 expected_s = maximum(expected_s, moved_bytes / (self.unit_bytes * unit_clocks))
+        if kind == "prefill_attention" and self.machines in self.attention:
+            expected_s = maximum(expected_s, flops / (self.attention[self.machines] * unit_clocks))
         if decode:
             inside, scale = light_s + self.decode_excess * (expected_s - light_s), self.decode_scale
         else:

@@ -42,6 +42,7 @@ from waferline.workloads.load import load_model
 from waferline.workloads.quantization.converted import as_gguf
 from waferline.workloads.scenario import whole
 from waferline.workloads.spec import ModelSpec, Transformer
+from waferline.workloads.streams import StreamNet
 
 _OF_GGUF = "llama.cpp"  # the engine that reads what it packs
 
@@ -103,6 +104,8 @@ def run(scenario: Scenario) -> Answer:
     asked = replace(scenario, model=spec, machine=device, precision=precision)
     answer = _ANSWERS[kind](asked)
     inputs = {"image": scenario.images, "clip": scenario.clips}
+    if isinstance(spec, StreamNet) and spec.steps and scenario.steps is not None and np.ndim(scenario.steps) == 0:
+        spec = replace(spec, steps=int(scenario.steps))  # what is said of the answer
     apart = kind == "serve" and _engine(device, asked).towers_apart and not towers_beside(spec)
     seen = input_notes(spec, serving=kind == "serve", inputs=inputs, prompt=scenario.prompt, apart=apart)
     return replace(answer, notes=(*notes, *taken, *bought, *spec.notes, *seen, *answer.notes))
@@ -191,6 +194,9 @@ def _serve(s: Scenario) -> Answer:
 
 def _one_pass(s: Scenario) -> Answer:
     phase = "train" if s.phase == "train" else "infer"
+    sharing = s.devices if s.devices is None or np.ndim(s.devices) else device_count(s.devices)
+    if s.devices is not None and sharing is None:
+        raise InvalidInputError("--devices auto: images are shared by a number of devices")
     result = SingleNodeModel().solve(
         s.model,
         s.machine,
@@ -200,6 +206,7 @@ def _one_pass(s: Scenario) -> Answer:
         seq_len=s.prompt,
         engine=s.engine,
         steps=s.steps,
+        devices=sharing,
         memory_share=s.memory_share,
     )
     return Answer(phase, s.model, s.machine, result)

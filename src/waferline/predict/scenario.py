@@ -122,7 +122,7 @@ READS: Mapping[str, frozenset[str]] = {
     "infer": _PASS | {"prompt"},
     "infer network": _PASS,
     "infer image": _PASS | {"image_size"},
-    "denoise": _PASS | {"image_size", "frames", "steps"},
+    "denoise": _PASS | {"image_size", "frames", "steps", "devices"},
     "train": frozenset({*TRAINING, "precision", "batch", "prompt", "devices", "memory"}),
     "train network": _PASS,
     "wafer-resident": _WAFER | {"grid"},

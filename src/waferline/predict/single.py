@@ -16,6 +16,7 @@ from waferline.formats import Precision, get_format, labels_of, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
+from waferline.predict.degrees import check_links
 from waferline.predict.engine import Engine, default_engine, get_engine, with_memory_share
 from waferline.predict.kinds import backward_share
 from waferline.predict.memory import model_weight_bytes
@@ -83,13 +84,15 @@ class SingleNodeModel:
         seq_len: Any = None,
         engine: str | None = None,
         steps: Any = None,
+        devices: Any = None,
         efficiency: float | None = None,
         memory_share: float | None = None,
     ) -> SingleNodeResult:
         """Latency, throughput, memory and energy of one batch.
 
         `phase`: infer, or train (forward, backward and an Adam step). `seq_len`: tokens per input of a transformer.
-        `steps`: of a diffusion model, whose pass is one denoising step; its usual number when nobody says.
+        `steps`: of a diffusion model, whose pass is one denoising step; its usual number when nobody says. `devices`: that share
+        the rows of each of its images, all weights on every one (as xDiT does).
         `efficiency`: a textbook's share of peak arithmetic, above 0 and at most 1, in place of everything measured: memory at
         all of its bandwidth, nothing to launch, no interval. `memory_share`: of the device's memory that the engine takes.
         Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
@@ -105,14 +108,21 @@ class SingleNodeModel:
         usual = getattr(spec, "steps", 0)
         if usual and phase == "infer":
             a["steps"] = whole("steps", usual if steps is None else steps)
-        elif steps is not None:
-            raise InvalidInputError(f"steps would not be read: {spec.name} is no diffusion model that makes images")
+            a["devices"] = whole("devices", 1 if devices is None else devices)
+            check_links(device, a["devices"])
+        for name, value in (("steps", steps), ("devices", devices)):
+            if value is not None and name not in a:
+                raise InvalidInputError(
+                    f"{name} would not be read: {spec.name} is no diffusion model that makes images"
+                )
         labels = labels_of(precision)
         common_shape({**a, "precision": labels})
         runner = default_engine(device, spec) if engine is None else get_engine(engine)
         accelerated = runner is default_engine(device) and device.kind in ("gpu", "tpu", "npu")
         if engine is None and (accelerated or (isinstance(spec, ConvNet) and runner.step_s)):
             runner = get_engine("static")  # engines of language models run no other networks
+        if runner.one_pass and not (isinstance(spec, Transformer) and spec.has_head and spec.kind == "decoder"):
+            runner = get_engine(runner.one_pass)
         if memory_share is not None:
             runner = with_memory_share(runner, float(real("memory_share", memory_share, least=0.01, most=1.0)))
         if efficiency is not None and (type(efficiency) not in (int, float) or not 1e-6 <= efficiency <= 1):
@@ -152,7 +162,13 @@ class _Case:
         precision = resolve(label, self.device.arithmetic)
         training = self.phase == "train"
         operators = lower_forward(
-            self.model, batch=a["batch_size"], tokens=a["seq_len"], precision=precision, training=training
+            self.model,
+            batch=a["batch_size"],
+            tokens=a["seq_len"],
+            precision=precision,
+            sharing=a.get("devices", 1.0),
+            eager=self.engine.eager,
+            training=training,
         )
         layers = float(len(operators))
         if isinstance(self.model, ConvNet) and self.model.precision is not None:
@@ -220,11 +236,12 @@ class _Case:
             "feasible": utilization <= self.engine.memory_share,
             **split,
         }
+        devices = a.get("devices", 1.0)
         if "steps" in a:
-            out |= {"step_time_s": latency / steps, "light_step_time_s": light / steps}
+            out |= {"step_time_s": latency / steps, "light_step_time_s": light / steps, "devices": devices}
         for key, log_q in zip(INTERVALS, phase.log_q, strict=bool(phase.log_q)):
             out[f"latency_{key}_s"] = maximum(latency * exp(log_q), light)
-        out |= self._expense(phase, out)
+        out |= self._expense(phase, out, devices)
         return {name: np.asarray(value) for name, value in out.items()}
 
     def _capacity_bytes(self) -> float:
@@ -251,21 +268,22 @@ class _Case:
             return a["batch_size"] * live_bytes(self.model, precision, training=self.phase == "train")
         if isinstance(self.model, StreamNet):
             held = self.model.held_elements(all_layers=self.phase == "train")
-            return a["batch_size"] * float(held * self.model.passes) * elements
+            return a["batch_size"] * float(held * self.model.passes) * elements / a.get("devices", 1.0)
         width = float(self.model.hidden_size)
         kept = read_packaged("training.yaml")["activation_bytes"]["none"] / elements if self.phase == "train" else 0.0
         layers = sum(b.count for b in (*self.model.blocks, *self.model.encoder))
         per_token = width * (_HELD_ACTIVATIONS + 4.0 + kept * layers)
         return a["batch_size"] * a["seq_len"] * per_token * elements
 
-    def _expense(self, phase: Phase, out: dict[str, Any]) -> dict[str, Any]:
+    def _expense(self, phase: Phase, out: dict[str, Any], devices: Floats) -> dict[str, Any]:
         expense: dict[str, Any] = {}
         power = phase_power_w(self.device, phase)
         if power is not None:
-            expense["power_w"] = power
-            expense["energy_j_per_sample"] = power / out["samples_per_s"]
+            expense["power_w"] = power * devices
+            expense["energy_j_per_sample"] = power * devices / out["samples_per_s"]
         if self.device.hourly_usd is not None:
-            expense["cost_per_msample_usd"] = self.device.hourly_usd / SECONDS_PER_HOUR / out["samples_per_s"] * _MEGA
+            hourly_usd = self.device.hourly_usd * devices
+            expense["cost_per_msample_usd"] = hourly_usd / SECONDS_PER_HOUR / out["samples_per_s"] * _MEGA
         return expense
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from waferline.arrays import Floats
-from waferline.elementwise import anywhere
+from waferline.elementwise import anywhere, ceil
 from waferline.workloads.build import Builder
 from waferline.workloads.mixers import shard
 from waferline.workloads.operator import Operator
@@ -15,6 +15,10 @@ from waferline.workloads.scenario import Parallel
 from waferline.workloads.streams import Matrix, Scores, Stage, StreamNet
 
 _ACT_PASSES = 2.0
+# Kernels of a diffusion layer that pass over its rows where nothing is fused: modulation, gates, rotation and norms in fp32, splits
+# and joins. The number with which eager rows of one device (FLUX, CogVideoX, SD3, HunyuanVideo on four GPUs) lie right.
+_UNFUSED = 65.0
+_EXCHANGES = 4.0  # of an attention whose rows are divided: queries, keys and values before it, results after
 
 
 def lower_streams(
@@ -23,19 +27,34 @@ def lower_streams(
     batch: Floats,
     *,
     parallel: Parallel | None = None,
+    sharing: Floats = 1.0,
+    eager: bool = False,
     prefix: str = "",
     times: Any = 1.0,
     weights: str | None = None,
 ) -> Iterator[Operator]:
     """Operators of one pass over `batch` samples, repeated `times`; of one tensor-parallel rank.
 
+    sharing: devices among which the rows of each sample are divided, with all weights on each: before and after attention every
+    one of them sends its rows of queries, keys, values and results to the others (DeepSpeed-Ulysses, as in xDiT). eager: nothing
+    is fused.
     weights: format of every matrix, where it is not the precision's (a tower stays wide beside a quantized decoder).
     """
-    rows = {name: batch * float(n) for name, n in net.grid.rows().items()}
+    rows = {name: batch * _own(name, n, sharing) for name, n in net.grid.rows().items()}
     for stage in net.stages:
         yield from _stage(
-            stage, net, b, batch, rows, parallel or Parallel(), prefix, times * float(stage.count), weights
+            stage, net, b, batch, rows, parallel or Parallel(), sharing, prefix, times * float(stage.count), weights
         )
+        if eager and net.steps and stage.scores:
+            elements, kernels = rows[stage.rows] * float(stage.width), times * float(stage.count) * _UNFUSED
+            yield b.streaming(
+                f"{prefix}{stage.name}.unfused", "elementwise", elements, passes=3, count=kernels, flops_each=1
+            )
+
+
+def _own(stream: str, rows: int, sharing: Floats) -> Floats:
+    """Rows of one device; what conditions a sample is on each."""
+    return float(rows) if stream in ("vectors", "once") else ceil(rows / sharing)
 
 
 def _stage(
@@ -45,6 +64,7 @@ def _stage(
     batch: Floats,
     rows: dict[str, Floats],
     parallel: Parallel,
+    sharing: Floats,
     prefix: str,
     count: Floats,
     weights: str | None,
@@ -55,7 +75,7 @@ def _stage(
             f"{name}.conv",
             "conv",
             count=count,
-            flops=batch * float(stage.conv_flops),
+            flops=batch * float(stage.conv_flops) / sharing,
             weight_bytes=float(stage.conv_params) * b.weight_bytes,
             activation_bytes=2.0 * rows[stage.rows] * stage.width * b.residual_bytes,
             shape=_mean_shape(stage, batch),
@@ -66,7 +86,7 @@ def _stage(
     for matrix in stage.matrices:
         yield from _matrix(matrix, name, b, rows, tp, count, weights)
     for i, scores in enumerate(stage.scores):
-        yield _scores(scores, f"{name}.core{i or ''}", net, b, batch, tp, count)
+        yield from _scores(scores, f"{name}.core{i or ''}", net, b, batch, tp, sharing, count)
     if stage.inner:
         elements = rows[stage.rows] * shard(stage.inner, tp)
         yield b.streaming(f"{name}.act", "elementwise", elements, passes=_ACT_PASSES, count=count, flops_each=5)
@@ -89,12 +109,17 @@ def _matrix(
         yield b.collective("all_reduce", f"{name}.all_reduce", payload, tp, count=count * m.count)
 
 
-def _scores(s: Scores, name: str, net: StreamNet, b: Builder, batch: Floats, tp: Floats, count: Floats) -> Operator:
+def _scores(
+    s: Scores, name: str, net: StreamNet, b: Builder, batch: Floats, tp: Floats, sharing: Floats, count: Floats
+) -> Iterator[Operator]:
     streams = net.grid.rows()
-    queries, keys = float(streams[s.queries]), float(streams[s.keys])
+    queries, keys = ceil(streams[s.queries] / sharing), float(streams[s.keys])
     seen = min(keys, float(s.window or keys))
     kv_heads = shard(s.kv_heads or s.heads, tp)
-    return b.attention(
+    if anywhere(sharing > 1.0):
+        payload = batch * queries * float(s.heads * s.head_dim) * b.residual_bytes
+        yield b.collective("all_to_all", f"{name}.all_to_all", payload, sharing, count=_EXCHANGES * count)
+    yield b.attention(
         name,
         "prefill_attention",
         batch=batch,

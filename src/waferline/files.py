@@ -31,6 +31,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise FileFormatError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 
 
+def check_parquet(path: str | Path | None) -> None:
+    """Raises: InvalidInputError where the name says another kind of table than the one that is written."""
+    name = Path(path or "").name
+    if Path(name).suffix not in ("", ".parquet", ".pq"):
+        raise InvalidInputError(
+            f"'{name}' is no name of a Parquet table, which is what is written", hint=f"{Path(name).stem}.parquet"
+        )
+
+
 def _path(path: str | Path) -> Path:
     if not str(path) or "\0" in str(path):
         raise FileFormatError("cannot be written: no such path", where=str(path))

@@ -167,6 +167,18 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+def test_a_table_of_another_kind_is_refused_before_anything_is_solved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that ends in .csv and holds Parquet would be believed to be CSV."""
+    for command in (
+        ["sweep", _study(tmp_path)],
+        ["simulate", "serving", "llama-3-8b", "--on", "h100", "--rate", "1/s"],
+    ):
+        assert run([*command, "--out", str(tmp_path / "points.csv")]) == 2
+        assert "points.parquet" in capsys.readouterr().err and not (tmp_path / "points.csv").exists()
+
+
 def test_any_field_of_a_scenario_is_an_axis(tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     text = """

@@ -51,12 +51,14 @@ def serving(
     as_json: options.Json = False,
 ) -> None:
     """Requests through the scheduler of MODEL's engine, one by one: latency percentiles, rates, queues."""
+    from waferline.files import check_parquet
     from waferline.predict.scenario import Scenario
     from waferline.report.charts import check_ending
     from waferline.report.serving import serving_report
     from waferline.traffic.options import ServerOptions
     from waferline.traffic.serve import simulate_serving
 
+    check_parquet(out)
     if plot is not None:
         check_ending(plot)
     scenario = Scenario(model=model, machine=options.machine(on), dp=replicas, **asked)

@@ -35,12 +35,13 @@ def sweep(
 
     Finished parts are kept beside OUT; the same command after an interruption goes on with the rest.
     """
-    from waferline.files import alone
+    from waferline.files import alone, check_parquet
     from waferline.search.assertion import asserted
     from waferline.search.pairs import pairs_of, tried
     from waferline.search.study_file import read_sweep
     from waferline.search.workers import workers_of
 
+    check_parquet(out)
     if plot is not None:
         from waferline.report.charts import check_ending
 

@@ -142,10 +142,15 @@ class ServingCase:
         return Setting(*fixed, local, prompt, middle, memory, self._cached(a))
 
     def check_techniques(self) -> None:
-        """Raises: InvalidInputError for techniques that this model or this placement cannot take."""
-        if self.techniques and (self.model.encoder or self.beside is not None):
-            why = "has an encoder" if self.model.encoder else "is offloaded"
-            raise InvalidInputError(f"techniques change decoders on one kind of device; {self.model.name} {why}")
+        """Raises: InvalidInputError, UnsupportedError for techniques that this model or this machine cannot take."""
+        if self.techniques and self.model.encoder:
+            raise InvalidInputError(f"techniques change models of a decoder alone; {self.model.name} has an encoder")
+        for one in self.techniques:
+            one.check(self.model, self.device)
+            if one.technique.own_units and self.beside is not None:
+                raise InvalidInputError(f"{one.name} is done by units of {self.device.name}: not beside a host")
+            if self.kv is not None and one.technique.kv:
+                raise InvalidInputError(f"kv {self.kv} and {one.said()} say the same twice")
 
     def values(self, label: str, a: Arguments) -> Values:
         """What the operators and the memory say; the rest follows from it (`DERIVED`)."""

@@ -75,6 +75,7 @@ class StepModel:
             raise UnsupportedError("steps of a pipeline are not simulated", hint="use tp")
         if case.model.encoder:
             raise UnsupportedError(f"{case.model.name} has an encoder: its steps are not simulated")
+        case.check_techniques()
         for one in case.techniques:
             if one.technique.unserved:
                 raise UnsupportedError(f"{one.name} is not simulated with requests: {one.technique.unserved}")

@@ -149,11 +149,9 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
 
 
 def _cycle(case: ServingCase) -> tuple[int, float]:
-    """Rows of a decode and tokens that it yields. Raises: InvalidInputError where several techniques draft."""
-    found = [one.technique.cycle(one.given) for one in case.techniques if one.technique.cycle]
-    if len(found) > 1:
-        raise InvalidInputError("several techniques draft tokens: requests are simulated with one")
-    return (round(found[0][0]), float(found[0][1])) if found else (1, 1.0)
+    """Rows of a decode and tokens that it yields."""
+    rows, tokens = next((one.technique.cycle(one.given) for one in case.techniques if one.technique.cycle), (1.0, 1.0))
+    return round(rows), float(tokens)
 
 
 def _one(parallel: Parallel, tokens: int) -> Arguments:

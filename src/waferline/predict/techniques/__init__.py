@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 from waferline.errors import InvalidInputError, unknown
@@ -61,8 +62,8 @@ def applied(asked: Any) -> tuple[Applied, ...]:
 
 
 def changed(asked: Sequence[Applied], phase: str, step: Step, setting: Setting) -> Step:
-    """A pass (`prefill` or `decode`) as techniques leave it, in the order in which they were asked for."""
-    for one in asked:
+    """A pass (`prefill` or `decode`) as techniques leave it: those that make it anew first, else as they were asked for."""
+    for one in sorted(asked, key=lambda one: not one.technique.anew):
         change = getattr(one.technique, phase)
         step = step if change is None else change(step, setting, one.given)
     return step
@@ -70,7 +71,12 @@ def changed(asked: Sequence[Applied], phase: str, step: Step, setting: Setting) 
 
 @cache
 def _applied(text: str) -> tuple[Applied, ...]:
-    return tuple(_one(part.strip()) for part in text.split("+"))
+    found = tuple(_one(part.strip()) for part in text.split("+"))
+    for one, other in combinations(found, 2):
+        if one.clashes(other):
+            twice = f"{one.name} twice" if one.name == other.name else f"{one.name} and {other.name}"
+            raise InvalidInputError(f"{twice}: both would change the same thing", hint="ask for one of them")
+    return found
 
 
 def _one(text: str) -> Applied:

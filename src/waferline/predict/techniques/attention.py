@@ -10,11 +10,11 @@ import numpy as np
 from waferline.elementwise import minimum
 from waferline.errors import InvalidInputError
 from waferline.formats import get_format
-from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique
-from waferline.workloads.load import load_model
+from waferline.predict.techniques.speculative import generator, model_bytes
+from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique, helps
 from waferline.workloads.lower import builder, lower_decode, lower_prefill
 from waferline.workloads.operator import Operator
-from waferline.workloads.spec import Attention, Transformer
+from waferline.workloads.spec import Attention, LatentAttention, Transformer
 
 _ATTENTION = frozenset({"prefill_attention", "decode_attention", "mla_prefill", "mla_decode"})
 
@@ -32,24 +32,29 @@ def _sparse(step: Step, s: Setting, given: Given) -> Step:
         part = (area(s.prompt) - area(s.cached)) / (0.5 * (s.prompt**2 - s.cached**2))
         return replace(op, flops=op.flops * (part + given["estimate"] * (1.0 - part)))
 
-    return replace(step, operators=[kept(op) if op.kind in _ATTENTION else op for op in step.operators])
+    return replace(
+        step, operators=[kept(op) if op.kind in _ATTENTION and not helps(op) else op for op in step.operators]
+    )
+
+
+def keeps_no_cache(model: Transformer) -> str:
+    """Why nothing of attention changes: no layer keeps keys and values."""
+    attends = any(isinstance(m, Attention | LatentAttention) for block in model.blocks for m in block.mixers)
+    return "" if attends else f"{model.name} keeps no keys and values"
 
 
 def _read_by_another(step: Step, s: Setting, given: Given) -> Step:
     """The auxiliary model reads the prompt, linear maps turn its cache into the base's, and the base runs the last token."""
-    small = load_model(given["auxiliary"])
-    if not isinstance(small, Transformer) or not small.has_head:
-        raise InvalidInputError(f"kv-prediction: {small.name} does not generate tokens")
+    small = generator("kv-prediction", given["auxiliary"])
     shared: dict[str, Any] = {"precision": s.precision, "parallel": s.parallel}
-    reads = lower_prefill(small, batch=s.batch, prompt=s.prompt, **shared)
+    rows = s.prompt - s.cached
+    reads = lower_prefill(small, batch=s.batch, prompt=rows, cached=s.cached, **shared)
     last = lower_decode(s.model, batch=s.batch, context=s.prompt, **shared)
     b, source = builder(s.model, s.precision), float(np.median([width for width, _ in _cached(small)]))
-    maps = [
-        b.gemm("predictor", s.batch * s.prompt, 2.0 * width, source, count=count) for width, count in _cached(s.model)
-    ]
-    layers = float(sum(block.count for block in small.blocks)) + step.layers
+    maps = [b.gemm("predictor", s.batch * rows, 2.0 * width, source, count=count) for width, count in _cached(s.model)]
+    layers = float(sum(block.count for block in small.blocks))
     named = [replace(op, name=f"auxiliary.{op.name}") for op in reads]
-    return replace(step, operators=[*named, *maps, *last], layers=layers)
+    return replace(step, operators=[*named, *maps, *last], layers=layers + step.layers, helping=layers)
 
 
 def _cached(model: Transformer) -> list[tuple[float, float]]:
@@ -68,27 +73,31 @@ ATTENTION = {
         source="Liu et al. 2024, KIVI, arXiv:2402.02750; vLLM docs, quantised KV cache",
         limits="scales of groups are those of the format; attention kernels unpack at the rate measured for 8 bits",
         checked="published speed-ups of fp8 caches (evidence check on techniques)",
+        refuses=lambda model, device: keeps_no_cache(model),
         kv=lambda given: get_format(given["format"]).name,
     ),
     "sparse-attention": Technique(
         title="Sparse attention: each query sees a part of the context",
         parameters={
-            "tokens": Parameter("tokens that a query sees at most", 2048.0, 1.0),
+            "tokens": Parameter("tokens that a query sees at most", 2048.0, 1.0, whole=True),
             "estimate": Parameter("cost of choosing them, as a share of attending to the rest", 0.1, 0.0, 1.0),
         },
         source="Jiang et al. 2024, MInference, arXiv:2407.02490; DeepSeek-AI 2025, DeepSeek-V3.2 (DSA), arXiv:2512.02556",
         limits="kernels are as fast as dense ones on what is left: published kernels for prompts gain from some 64 k tokens only",
         checked="own check: bytes and FLOPs follow the share; published prompt times lie above (docs/techniques.md)",
+        refuses=lambda model, device: keeps_no_cache(model),
         prefill=_sparse,
         decode=_sparse,
     ),
     "kv-prediction": Technique(
         title="KV prediction: a smaller model reads the prompt, linear maps fill the cache",
-        parameters={"auxiliary": Parameter("the smaller model; must be given", text=True)},
+        parameters={"auxiliary": Parameter("the smaller model", text=True)},
         source="Horton et al. 2024, KV Prediction for Improved Time to First Token, arXiv:2410.08391",
         limits="what the answer loses in quality is not told",
         unserved="a prompt passes through another model than the tokens that share its step",
         checked="identity: ratios of FLOPs of OpenELM models (study kv-prediction)",
         prefill=_read_by_another,
+        anew=True,
+        weights=lambda s, given: model_bytes(s, generator("kv-prediction", given["auxiliary"])),
     ),
 }

@@ -8,8 +8,10 @@ from math import ceil, floor
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import UnsupportedError
 from waferline.formats import get_format
+from waferline.machines.device import Device
 from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique
 from waferline.workloads.operator import Operator
+from waferline.workloads.spec import Transformer
 
 _QUAD = 4.0  # weights that one index covers, a bit of each
 _MOST_BITS = 4
@@ -23,10 +25,6 @@ def code_bits(bits: float) -> int:
 
 def _looked_up(step: Step, s: Setting, given: Given) -> Step:
     """Matrix products of narrow weights take look-ups, one for every four weights, bit plane and row of activations."""
-    if s.device.kind not in ("cpu", "soc"):
-        raise UnsupportedError(
-            f"lut-gemv: look-ups are a kernel of processors, and {s.device.name} is a {s.device.kind}"
-        )
     rate = given["rate"] or read_packaged("techniques.yaml")["look_ups"]["per_multiply"]
     narrow = [op for op in step.operators if op.kind == "gemm" and code_bits(get_format(op.weights).bits) <= _MOST_BITS]
     if not narrow:
@@ -43,6 +41,12 @@ def _looked_up(step: Step, s: Setting, given: Given) -> Step:
     return replace(step, operators=[by_tables(op) for op in step.operators])
 
 
+def _no_processor(model: Transformer, device: Device) -> str:
+    if device.kind == "cpu":
+        return ""
+    return f"look-ups are a kernel of processors, and {device.name} is a {device.kind}; CPUs alone end in -cpu"
+
+
 LOOK_UP = {
     "lut-gemv": Technique(
         title="Matrix products of weights of one to four bits by table look-up, on processors",
@@ -54,6 +58,7 @@ LOOK_UP = {
         source="Wei et al. 2024, T-MAC, arXiv:2407.00088; docs/profiling_data.md of its repository",
         limits="rate of its ARM kernels; with AVX-512 unpacking is faster: this package's look-ups take 1.3 to 1.8 times as long",
         checked="compared with data: tokens/s of two models, one gave the rate: Jetson, Raspberry Pi 25 %; M2 Ultra 31-39 % low",
+        refuses=_no_processor,
         decode=_looked_up,
     )
 }

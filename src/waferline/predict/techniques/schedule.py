@@ -6,13 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from waferline.catalog.yaml_file import read_packaged
-from waferline.elementwise import ceil, maximum, minimum
+from waferline.elementwise import anywhere, ceil, maximum, minimum, where
 from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.machines.device import Device
+from waferline.predict.memory import kv_cache_bytes
+from waferline.predict.techniques.attention import keeps_no_cache
 from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique
 from waferline.workloads.lower import SEQUENCE_KINDS, lower_rows
-from waferline.workloads.spec import MixtureOfExperts
+from waferline.workloads.spec import MixtureOfExperts, Transformer
 
 _GIGA = 1e9
+_PROCESSORS = ("cpu", "soc", "mcu")
 _UNITS = {"logic-pim": "logic_bandwidth", "bank-pim": "bank_bandwidth"}  # names in the publication's facts
 _NEAR = ("decode_attention", "mla_decode", "moe")  # what near-memory units take: few operations a byte
 
@@ -40,20 +44,42 @@ def _elsewhere(step: Step, s: Setting, given: Given) -> Step:
                 f"disaggregate: {s.device.name} has no link to others", hint="give bandwidth, in GB/s"
             )
         bandwidth = link.bandwidth_bytes_per_s / _GIGA
-    cached = sum((op.kv_bytes * op.count for op in step.operators if op.name.endswith("kv_append")), 0.0)
+    tokens = lambda n: kv_cache_bytes(s.model, s.precision, n, s.parallel.tp, s.memory)  # noqa: E731
+    there = where(s.cached > 0.0, tokens(s.cached), 0.0)  # what the cache holds already was there before
+    cached = s.batch * maximum(tokens(s.prompt) - there, 0.0) / s.parallel.pp
     return replace(step, host_s=step.host_s + cached / (bandwidth * _GIGA))
 
 
 def _loaded(factor: float | None) -> Any:
     def change(step: Step, s: Setting, given: Given) -> Step:
-        """The busiest device of an expert-parallel group has so many times its even share."""
-        if not any(isinstance(block.ffn, MixtureOfExperts) for block in s.model.blocks):
-            raise InvalidInputError(f"{s.model.name} has no experts to balance")
-        load = given["factor"] if factor is None else factor
+        """The busiest device of an expert-parallel group has so many times its even share: at most everything."""
+        if not anywhere(s.parallel.ep > 1.0):
+            raise InvalidInputError(
+                "experts are balanced between devices: there is one expert-parallel rank", hint="--ep"
+            )
+        load = minimum(given["factor"] if factor is None else factor, s.parallel.ep)
         ops = [replace(op, shape={**op.shape, "load": load}) if op.kind == "moe" else op for op in step.operators]
         return replace(step, operators=ops)
 
     return change
+
+
+def _no_experts(model: Transformer, device: Device) -> str:
+    mixed = any(isinstance(block.ffn, MixtureOfExperts) for block in model.blocks)
+    return "" if mixed else f"{model.name} has no experts to balance"
+
+
+def _nothing_near(model: Transformer, device: Device) -> str:
+    return keeps_no_cache(model) and _no_experts(model, device) and f"{model.name} neither attends nor has experts"
+
+
+def _no_program(model: Transformer, device: Device) -> str:
+    """Kernels of GPUs are compiled for them: nobody translates or emulates them."""
+    return (
+        ""
+        if device.kind in _PROCESSORS
+        else f"{device.name} is a {device.kind}, not a processor that runs programs of others"
+    )
 
 
 def _near_memory(step: Step, s: Setting, given: Given) -> Step:
@@ -85,6 +111,7 @@ def _execution(title: str, usual: str, modes: tuple[str, ...]) -> Technique:
         source="Heakl et al. 2025, Guaranteed Guess, arXiv:2506.14606 (Rosetta 2); SEGGER emFloat",
         limits="one factor for every operator, measured on small programs of one processor each",
         checked="identity: ratios of published times",
+        refuses=_no_program,
         prefill=_executed,
         decode=_executed,
     )
@@ -95,11 +122,12 @@ _DUPLEX = "Yun et al. 2024, Duplex, arXiv:2409.01141"
 SCHEDULE = {
     "chunked-prefill": Technique(
         title="Chunked prefill: prompts pass in pieces",
-        parameters={"tokens": Parameter("tokens of a piece", 512.0, 16.0)},
+        parameters={"tokens": Parameter("tokens of a piece", 512.0, 16.0, whole=True)},
         source="Agrawal et al. 2024, Sarathi-Serve, arXiv:2403.02310",
         limits="of a prompt alone: what decodes gain beside it is told by simulate serving",
         checked="own check: time rises as pieces shrink, and one piece is a plain prefill",
         prefill=_in_pieces,
+        anew=True,
         server=lambda given: {"max_num_batched_tokens": int(given["tokens"]), "chunked": True},
         replaces="prefill and decode steps that interleave (chunked prefill under load)",
     ),
@@ -120,7 +148,8 @@ SCHEDULE = {
         title="Experts chosen unevenly: the busiest device decides",
         parameters=_IMBALANCE,
         source="Fu et al. 2025, EPLB and expert parallelism of DeepSeek-V3, arXiv:2412.19437, section 3.4",
-        limits="the factor is an input: it depends on what is asked",
+        limits="the factor is an input: it depends on what is asked; it stands for the load that a power law would give",
+        refuses=_no_experts,
         checked="bound holds: between an even share and all tokens on one device",
         prefill=_loaded(None),
         decode=_loaded(None),
@@ -131,6 +160,7 @@ SCHEDULE = {
         parameters={},
         source="Tang et al. 2025, Pangu Pro MoE, arXiv:2505.21411",
         limits="the model must have been trained so, or experts are copied where they are wanted",
+        refuses=_no_experts,
         checked="own check: properties of the balance (study pangu-pro-moe)",
         prefill=_loaded(1.0),
         decode=_loaded(1.0),
@@ -149,6 +179,8 @@ SCHEDULE = {
         source=_DUPLEX,
         limits="units beside the memory are never short of arithmetic, and both kinds never work at once",
         checked="compared with data: published ratios of throughput (study duplex), themselves simulated",
+        refuses=_nothing_near,
+        own_units=True,
         decode=_near_memory,
     ),
     "translated": _execution(

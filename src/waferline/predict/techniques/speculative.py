@@ -24,6 +24,7 @@ from waferline.workloads.operator import Operator
 from waferline.workloads.spec import Block, FeedForward, MixtureOfExperts, Transformer
 from waferline.workloads.weights import weight_elements
 
+_VOCABULARIES_DIFFER = 128  # tokens that are padding, at most (llama.cpp, common/speculative.cpp)
 _EAGLE_VOCABULARY = (
     32_000  # tokens that an EAGLE-3 head drafts from (configurations of SpecForge and of the EAGLE authors)
 )
@@ -54,7 +55,8 @@ def _cycle(drafts: Drafter, step: Step, s: Setting, given: Given) -> Step:
     positions, gain = _yield(given)
     draft, layers, passes = drafts(s, given)
     operators = [*verification(step.operators, s, positions), *draft]
-    return Step(operators, step.layers + layers, step.tokens * gain, step.host_s + _host_s(s.engine, passes))
+    host_s = step.host_s + _host_s(s.engine, passes)
+    return Step(operators, step.layers + layers, step.tokens * gain, host_s, step.helping + layers)
 
 
 def _yield(given: Given) -> tuple[float, float]:
@@ -85,7 +87,7 @@ def _passes(operators: Iterator[Operator], times: float, prefix: str = "draft.")
 
 def _model(s: Setting, given: Given) -> Draft:
     """A smaller model drafts token after token, on the same devices."""
-    draft = _draft_model(given)
+    draft = _draft_model(s, given)
     ops = lower_decode(
         draft, batch=s.batch, context=s.context, precision=s.precision, parallel=replace(s.parallel, ep=1.0)
     )
@@ -93,11 +95,22 @@ def _model(s: Setting, given: Given) -> Draft:
     return _passes(iter(ops), given["tokens"]), layers * given["tokens"], given["tokens"]
 
 
-def _draft_model(given: Given) -> Transformer:
-    draft = load_model(given["draft"])
-    if not isinstance(draft, Transformer) or not draft.has_head:
-        raise InvalidInputError(f"speculative: {draft.name} does not generate tokens")
+def _draft_model(s: Setting, given: Given) -> Transformer:
+    draft = generator("speculative", given["draft"])
+    if abs(draft.vocab_size - s.model.vocab_size) > _VOCABULARIES_DIFFER:
+        raise InvalidInputError(
+            f"speculative: {draft.name} has {draft.vocab_size:,} tokens and {s.model.name} {s.model.vocab_size:,}: "
+            "a draft needs the vocabulary of the model that verifies it"
+        )
     return draft
+
+
+def generator(technique: str, name: str) -> Transformer:
+    """The model that helps, by name. Raises: UnknownNameError, InvalidInputError where it does not generate tokens."""
+    model = load_model(name)
+    if not isinstance(model, Transformer) or not model.has_head:
+        raise InvalidInputError(f"{technique}: {model.name} does not generate tokens")
+    return model
 
 
 def _head_layers(s: Setting, given: Given, block: Block, fused: int, vocabulary: int) -> Draft:
@@ -160,9 +173,12 @@ def _dense_block(model: Transformer) -> Block:
 
 
 def _weights_of_draft(s: Setting, given: Given) -> Floats:
-    """Bytes that the drafting model adds to each device."""
-    elements = float(sum(weight_elements(_draft_model(given)).values()))
-    return elements * builder(s.model, s.precision).weight_bytes / s.parallel.tp
+    return model_bytes(s, _draft_model(s, given))
+
+
+def model_bytes(s: Setting, model: Transformer) -> Floats:
+    """Bytes that a model which helps adds to each device."""
+    return float(sum(weight_elements(model).values())) * builder(s.model, s.precision).weight_bytes / s.parallel.tp
 
 
 def _weights_of_layer(block: Callable[[Transformer], Block], s: Setting, given: Given) -> Floats:
@@ -187,7 +203,7 @@ def _technique(
     return Technique(
         title=title,
         parameters={
-            "tokens": Parameter("tokens drafted in a cycle", tokens, 1.0, 64.0),
+            "tokens": Parameter("tokens drafted in a cycle", tokens, 1.0, 64.0, whole=True),
             "acceptance": Parameter("share of drafted tokens that the model would have said", 0.7, 0.0, 1.0),
             "accepted": Parameter(
                 "tokens that a cycle yields, the model's own with them; instead of acceptance", optional=True, least=1.0
@@ -201,6 +217,7 @@ def _technique(
         weights=weights,
         cycle=_yield,
         replaces="speculative decoding",
+        anew=True,
     )
 
 
@@ -208,7 +225,7 @@ SPECULATIVE = {
     "speculative": _technique(
         "Speculative decoding: a smaller model drafts", _model, 4.0,
         "Leviathan et al. 2023, Fast Inference from Transformers via Speculative Decoding, arXiv:2211.17192",
-        weights=_weights_of_draft, more={"draft": Parameter("the model that drafts; must be given", text=True)},
+        weights=_weights_of_draft, more={"draft": Parameter("the model that drafts", text=True)},
     ),
     "eagle": _technique(
         "EAGLE-3: one layer drafts from the model's hidden states", _eagle, 3.0, "Li et al. 2025, EAGLE-3, arXiv:2503.01840",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from waferline.arrays import Floats
-from waferline.errors import InvalidInputError
+from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import Precision
 from waferline.machines.device import Device
 from waferline.workloads.operator import Operator
@@ -20,13 +20,20 @@ class Step:
     """One pass while techniques change it.
 
     operators: of one device. layers: that the host launches. tokens: that each sequence gains, expected; a decode step gains 1.
-    host_s: seconds that the device waits for the host beside what the engine's constants say.
+    host_s: seconds that the device waits for the host beside what the engine's constants say. helping: layers of a model that
+    helps (`helps`), among `layers`.
     """
 
     operators: Sequence[Operator]
     layers: float
     tokens: Floats = 1.0
     host_s: Floats = 0.0
+    helping: float = 0.0
+
+
+def helps(op: Operator) -> bool:
+    """Whether an operator is of a model beside the one that is served: what changes the served one leaves it alone."""
+    return op.name.startswith(("draft.", "auxiliary.", "predictor"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class Parameter:
     words: Sequence[str] = ()  # what it may say, where it is a word
     optional: bool = False
     text: bool = False  # any text: the name of a model
+    whole: bool = False  # counts something
 
     def value(self, owner: str, name: str, given: Any) -> Any:
         """The value that was given. Raises: InvalidInputError naming the technique, the parameter and what it may be."""
@@ -80,16 +88,22 @@ class Parameter:
             number = float(given)
         except ValueError:
             raise InvalidInputError(f"{owner}: {name} is a number, not {given!r}") from None
-        return float(real(f"{owner}: {name}", number, least=self.least, most=self.most))
+        number = float(real(f"{owner}: {name}", number, least=self.least, most=self.most))
+        if self.whole and number % 1.0:
+            raise InvalidInputError(f"{owner}: {name} is a whole number, not {given!r}")
+        return number
 
 
 @dataclass(frozen=True, slots=True)
 class Technique:
     """One technique: what it changes, and how far that is known.
 
-    prefill, decode: what happens to either pass. arguments: what happens to what is asked before (`cached` tokens, a KV format).
-    replaces: what "not modelled" no longer says when it is asked for. cycle: positions that a decode pass works on and tokens that
-    it yields. server: options of a simulated server that it sets; unserved: why requests are not simulated with it.
+    prefill, decode: what happens to either pass. kv, cached, weights: what happens to what is asked before. replaces: what "not
+    modelled" no longer says when it is asked for. refuses: why it can change nothing of a model on a machine; empty where it can.
+    own_units: units of the device do it, which a host beside it has not.
+    anew: it makes the pass anew, so that it comes before those that change operators, wherever it was named. cycle: positions that
+    a decode pass works on and tokens that it yields. server: options of a simulated server that it sets; unserved: why requests are
+    not simulated with it.
     """
 
     title: str
@@ -103,6 +117,9 @@ class Technique:
     cached: Callable[[Given], float] | None = None  # the share of the prompt that is in the cache already
     weights: Callable[[Setting, Given], Floats] | None = None  # bytes it adds to each device
     replaces: str = ""
+    refuses: Callable[[Transformer, Device], str] | None = None
+    own_units: bool = False
+    anew: bool = False
     cycle: Callable[[Given], tuple[float, float]] | None = None
     server: Callable[[Given], Mapping[str, Any]] | None = None
     unserved: str = ""
@@ -118,6 +135,22 @@ class Applied:
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(sorted((k, str(v)) for k, v in self.given.items()))))
+
+    def check(self, model: Transformer, device: Device) -> None:
+        """Raises: UnsupportedError where it can change nothing of this model on this machine."""
+        why = self.technique.refuses(model, device) if self.technique.refuses else ""
+        if why:
+            raise UnsupportedError(f"{self.name}: {why}")
+
+    def clashes(self, other: Applied) -> bool:
+        """Whether both would change the same thing: two drafters, two modes of execution, two ways to pass a prompt."""
+        a, b = self.technique, other.technique
+        same = [
+            (a.replaces, b.replaces),
+            (a.decode, b.decode),
+            (a.anew and a.prefill is not None, b.anew and b.prefill is not None),
+        ]
+        return self.name == other.name or any(one and one == two for one, two in same)
 
     def said(self) -> str:
         """It in words, as it would be typed."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from waferline.cli import options
+from waferline.cli.asked import question
 from waferline.cli.options import Json, complete_study
 from waferline.cli.output import emit, progress
+from waferline.cli.taking import taking
 
 app = typer.Typer(help="Published systems as runnable cases: list them, run them.", no_args_is_help=True)
 
@@ -28,8 +29,16 @@ def list_studies(as_json: Json = False) -> None:
     emit(as_json, data, lambda: study_list(studies))
 
 
+_SERVED = (
+    "precision", "kv", "batch", "prompt", "output", "context", "memory", "memory_share", "threads", "devices", "tp", "pp", "ep",
+    "dp", "engine", "host", "techniques",
+)  # fmt: skip
+
+
 @app.command("run")
+@taking(asked=question(*_SERVED))
 def run(
+    asked: dict[str, Any],
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Studies.", autocompletion=complete_study)
     ] = None,
@@ -39,13 +48,12 @@ def run(
         str | None, typer.Option("--model", help="A model of your own: the study's mechanism on it.")
     ] = None,
     on: Annotated[str | None, typer.Option("--on", help="The machine for it.")] = None,
-    with_: Annotated[str | None, typer.Option("--with", help="The mechanism with other parameters.")] = None,
-    precision: options.Precision = None,
     as_json: Json = False,
 ) -> None:
     """Compute what studies declare and print published beside computed, with a verdict and its reason.
 
-    With --model and --on: the mechanism of one study on a model and a machine of your own, with it and without it.
+    With --model and --on: the mechanism of one study, or of --with, on a model and a machine of your own, with it and without
+    it; options as those of `predict`.
     """
     from waferline.errors import InvalidInputError
     from waferline.evidence.studies.registry import run_studies, study_names
@@ -53,8 +61,8 @@ def run(
     from waferline.report.charts.checks import study_chart
     from waferline.report.studies import study_report
 
-    if any(given is not None for given in (model, on, with_, precision)):
-        _on_own(names, model, on, with_, precision, as_json)
+    if any(given is not None for given in (model, on, *asked.values())):
+        _on_own(names, model, on, asked, as_json)
         return
     if bool(names) == run_all:
         raise InvalidInputError("name one or more studies, or give --all", hint=", ".join(study_names()))
@@ -70,18 +78,17 @@ def run(
     emit(as_json, reports, lambda: [*study_report(reports), *(f"wrote {path}" for path in written)])
 
 
-def _on_own(
-    names: list[str] | None, model: str | None, on: str | None, with_: str | None, precision: str | None, as_json: bool
-) -> None:
+def _on_own(names: list[str] | None, model: str | None, on: str | None, asked: dict[str, Any], as_json: bool) -> None:
     """The mechanism of one study on the user's own case. Raises: InvalidInputError."""
     from waferline.cli.options import machine
     from waferline.errors import InvalidInputError
     from waferline.evidence.studies.own_case import own_case
+    from waferline.predict.scenario import Scenario
     from waferline.report.studies import own_case_report
 
     if not names or len(names) != 1 or model is None or on is None:
         raise InvalidInputError(
             "one study, --model and --on go together", hint="study run prefix-caching --model M --on H"
         )
-    case = own_case(names[0], model, machine(on), with_, precision)
+    case = own_case(names[0], Scenario(model=model, machine=machine(on), **asked))
     emit(as_json, case, lambda: own_case_report(case))

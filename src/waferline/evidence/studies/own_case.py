@@ -30,16 +30,15 @@ class OwnCase:
         }
 
 
-def own_case(
-    study: str, model: Any, machine: Any, mechanism: str | None = None, precision: str | None = None
-) -> OwnCase:
-    """The mechanism of `study`, or `mechanism` in its stead, on `model` and `machine`.
+def own_case(study: str, scenario: Scenario) -> OwnCase:
+    """The mechanism of `study`, or the scenario's techniques in its stead, on the scenario's model and machine.
 
     Raises: UnknownNameError for a study, InvalidInputError for one whose mechanism is no change of a served model, and as `run`.
     """
     load_study(study)
     known = read_packaged("techniques.yaml")["studies"]
-    asked = mechanism or known.get(study)
+    own = (scenario.techniques,) if isinstance(scenario.techniques, str) else scenario.techniques or ()
+    asked = "+".join(own) or known.get(study)
     if asked is None:
         raise InvalidInputError(
             f"the mechanism of {study} is no change of a served model",
@@ -49,7 +48,8 @@ def own_case(
         raise InvalidInputError(
             f"{study} needs a model beside yours", hint=f"--with '{asked.replace('{auxiliary}', 'NAME')}'"
         )
-    scenario = Scenario(model=model, machine=machine, precision=precision, devices="auto")
-    plain = run(scenario)
-    devices = int(plain.result["devices"])
-    return OwnCase(study, asked, plain, run(replace(scenario, devices=devices, techniques=asked)))
+    stated = (scenario.devices, scenario.tp, scenario.pp, scenario.ep, scenario.dp)
+    devices = "auto" if all(x is None for x in stated) else scenario.devices
+    plain = run(replace(scenario, techniques=None, devices=devices))
+    devices = int(plain.result["devices"]) if devices == "auto" else devices
+    return OwnCase(study, asked, plain, run(replace(scenario, techniques=asked, devices=devices)))

@@ -55,7 +55,7 @@ def _loaded(factor: float | None) -> Any:
         """The busiest device of an expert-parallel group has so many times its even share: at most everything."""
         if not anywhere(s.parallel.ep > 1.0):
             raise InvalidInputError(
-                "experts are balanced between devices: there is one expert-parallel rank", hint="--ep"
+                "experts are balanced between devices: there is one expert-parallel rank", hint="--tp 4 --ep 4"
             )
         load = minimum(given["factor"] if factor is None else factor, s.parallel.ep)
         ops = [replace(op, shape={**op.shape, "load": load}) if op.kind == "moe" else op for op in step.operators]

@@ -27,6 +27,7 @@ from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row, rows_of
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
+from waferline.workloads.spec import MixtureOfExperts, Transformer
 
 MARKS = ("technique", "technique_settings")  # columns that say that a file is of this kind
 _MORE = (*MARKS, "baseline_value", "speedup", "hit_rate", "acceptance")
@@ -183,6 +184,9 @@ def _case(effect: Effect) -> tuple[Scenario, tuple[str, ...]] | Refusal:
     spec = model_spec(row.model)
     if isinstance(spec, Refusal):
         return spec
+    used = _first(effect.settings, "experts_used")
+    if used is not None and isinstance(spec, Transformer):
+        spec = _fewer_experts(spec, used)
     machine = row.hardware or "unstated"
     if machine in _table()["machines"]:
         if effect.baseline is None and row.metric != "speedup_ratio" and machine not in _table()["same"]:
@@ -210,6 +214,13 @@ def _case(effect: Effect) -> tuple[Scenario, tuple[str, ...]] | Refusal:
         scenario = replace(scenario, devices="auto", tp=None)
         said.append("as few devices as hold it")
     return scenario, tuple(s for s in (named[1], assumed, formats[2], *said) if s)
+
+
+def _fewer_experts(model: Transformer, used: float) -> Transformer:
+    """The model as an engine runs it that asks fewer experts of each token than the model was made for."""
+    few = lambda f: replace(f, experts_per_token=int(min(used, f.experts_per_token)))  # noqa: E731
+    blocks = (replace(b, ffn=few(b.ffn)) if isinstance(b.ffn, MixtureOfExperts) else b for b in model.blocks)
+    return replace(model, blocks=tuple(blocks))
 
 
 def _first(settings: Mapping[str, str], *names: str) -> float | None:
@@ -265,8 +276,16 @@ def _with(effect: Effect, scenario: Scenario, entry: Mapping[str, Any]) -> Ways 
         if hit is None:
             return Refusal("hit rate", "the share of tokens in the cache is not stated")
         filled = {"hit": f"{min(max(hit, 0.0), 1.0):g}"}
+    if "{draft}" in entry["with"]:
+        filled["draft"] = _draft(effect.settings.get("draft", "")) or entry["draft"]
     asked = str(entry["with"]).format(**filled)
     return replace(scenario, techniques=asked), replace(scenario, techniques=entry.get("without")), tuple(said)
+
+
+def _draft(said: str) -> str:
+    """A model of the catalogue that a row names as its draft, whatever its format; empty where it names none."""
+    name = re.sub(r"[-_](q\d\w*|fp\d+|bf16|int\d)$", "", said.lower())
+    return "" if not name or isinstance(model_spec(name), Refusal) else name
 
 
 def _hit(settings: Mapping[str, str]) -> float | None:

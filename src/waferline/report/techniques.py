@@ -49,7 +49,7 @@ def techniques_data(shown: Mapping[str, Technique]) -> list[dict[str, Any]]:
 
 def _usual(p: Parameter) -> str:
     if p.default is None:
-        return "none"
+        return "none" if p.optional else "must be given"
     return f"{p.default:g}" if isinstance(p.default, float) else str(p.default)
 
 

@@ -1,7 +1,7 @@
 """Classic learners as networks of one pass: what a classification of one sample multiplies, adds and compares.
 
 `learner: {kind: linear-svm, features: 21, classes: 10}` in a model file. Kernels as in Tabanelli et al. 2023, arXiv:2107.09448,
-section III.
+section III; transformers of low-rank weights for microcontrollers as in Liang et al. 2023, MCUFormer, arXiv:2310.16898.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from waferline.workloads.config_reader import MAX_SIZE
 from waferline.workloads.spec import ConvNet, Work
 
 
-def _product(name: str, rows: int, length: int) -> Work:
-    """`rows` dot products of `length` with what was learned, a bias each."""
-    return Work(
-        name, "gemm", m=1, n=rows, k=length, params=rows * (length + 1), input_elements=length, output_elements=rows
-    )
+def _product(name: str, rows: int, length: int, samples: int = 1) -> Work:
+    """`rows` dot products of `length` with what was learned, a bias each, of `samples` vectors."""
+    moved = {"input_elements": samples * length, "output_elements": samples * rows}
+    return Work(name, "gemm", m=samples, n=rows, k=length, params=rows * (length + 1), **moved)
 
 
 def _stream(name: str, outputs: int, taken: int = 1, params: int = 0) -> Work:
@@ -70,6 +69,41 @@ def _forest(features: int, classes: int, trees: int, depth: int) -> Iterator[Wor
     yield _stream("votes", classes, trees)
 
 
+def _low_rank_vit(
+    features: int, classes: int, width: int, depth: int, heads: int, hidden: int, rank: int, patch: int
+) -> Iterator[Work]:
+    """A vision transformer of three channels whose every weight is three factors; attention makes a query's row at a time."""
+    values = _CHANNELS * patch * patch
+    tokens = features // values + 1
+    plane = tokens * width
+    yield _product("patches", width, values, tokens - 1)
+    for i in range(depth):
+        yield _stream(f"{i}.norms", 2 * plane)
+        for name, taken, made in (
+            ("qkv", width, 3 * width),
+            ("project", width, width),
+            ("up", width, hidden),
+            ("down", hidden, width),
+        ):
+            for factor, (k, n) in enumerate(((taken, rank), (rank, rank), (rank, made))):
+                yield _product(f"{i}.{name}{factor}", n, k, tokens)
+        sizes = {"input_elements": 3 * plane, "output_elements": heads * tokens}
+        yield Work(f"{i}.scores", "gemm", m=tokens, n=tokens, k=width // heads, count=heads, **sizes)
+        yield _stream(f"{i}.softmax", heads * tokens * tokens)
+        yield Work(
+            f"{i}.values",
+            "gemm",
+            m=tokens,
+            n=width // heads,
+            k=tokens,
+            count=heads,
+            input_elements=2 * plane,
+            output_elements=plane,
+        )
+        yield _stream(f"{i}.gelu", tokens * hidden)
+    yield _product("head", classes, width)
+
+
 # Kind → its layers and the sizes that it has beside `features`, which every sample has.
 _KINDS: Mapping[str, tuple[Callable[..., Iterator[Work]], tuple[str, ...]]] = {
     "linear-svm": (_linear, ("classes",)),
@@ -78,7 +112,9 @@ _KINDS: Mapping[str, tuple[Callable[..., Iterator[Work]], tuple[str, ...]]] = {
     "naive-bayes": (_naive_bayes, ("classes",)),
     "nearest-neighbours": (_neighbours, ("support", "neighbours")),
     "random-forest": (_forest, ("classes", "trees", "depth")),
+    "low-rank-vit": (_low_rank_vit, ("classes", "width", "depth", "heads", "hidden", "rank", "patch")),
 }
+_CHANNELS = 3
 _DEEPEST = 40  # levels: more nodes than any memory holds
 
 

@@ -135,7 +135,7 @@ def _resolve(
             found = None if source is None else _find(source, op_kind, formats, engine)
             if found is not None and (source == machine or found.groups >= LEAST_GROUPS or found.machine == family):
                 return _widened(found, family, fmt), "transferred"
-    for kinds in (f"{vendor}-{kind}", kind, "any"):
+    for kinds in (slug, f"{vendor}-{kind}", kind, "any"):
         if (spec := _spec_record(kinds, op_kind, fmt)) is not None:
             return spec, "spec only"
     raise FileFormatError(f"no constants for {op_kind}", where="catalog/efficiency/spec.yaml")

@@ -9,17 +9,21 @@ import pytest
 from waferline.catalog.yaml_file import read_packaged
 from waferline.cli import run
 
+_TOLD = ("ttft_s", "tpot_s", "memory")
+
 
 @pytest.mark.parametrize("study", sorted(read_packaged("techniques.yaml")["studies"]))
 def test_every_mechanism_runs_on_a_model_of_ones_own(study: str, capsys: pytest.CaptureFixture[str]) -> None:
     own = ["--with", "kv-prediction:llama-3.2-1b"] if study == "kv-prediction" else []
     case = ["mixtral-8x7b", "--on", "h100"]
-    if study == "t-mac":  # look-ups are a processor's, of narrow weights
+    if study in ("t-mac", "guaranteed-guess"):  # look-ups are a processor's, of narrow weights; so is translated code
         case = ["llama-3.2-1b", "--on", "raspberry-pi-5", "--precision", "q4_0"]
     command = ["study", "run", study, "--model", *case, *own, "--json"]
     assert run(command) == 0
     case = json.loads(capsys.readouterr().out)
     assert case["with_it"] != case["without_it"]
+    told = [{key: case[way].get(key) for key in _TOLD} for way in ("with_it", "without_it")]
+    assert told[0] != told[1]  # not in words alone
 
 
 def test_offload_is_a_technique_by_name_too(capsys: pytest.CaptureFixture[str]) -> None:

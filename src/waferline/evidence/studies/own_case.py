@@ -50,6 +50,12 @@ def own_case(study: str, scenario: Scenario) -> OwnCase:
         )
     stated = (scenario.devices, scenario.tp, scenario.pp, scenario.ep, scenario.dp)
     devices = "auto" if all(x is None for x in stated) else scenario.devices
-    plain = run(replace(scenario, techniques=None, devices=devices))
-    devices = int(plain.result["devices"]) if devices == "auto" else devices
-    return OwnCase(study, asked, plain, run(replace(scenario, techniques=asked, devices=devices)))
+    scenario = replace(scenario, techniques=None, devices=devices)
+    plain = run(scenario)
+    if devices == "auto":
+        scenario = replace(scenario, devices=int(plain.result["devices"]))
+    if devices == "auto" and study in read_packaged("techniques.yaml")["spread"]:
+        ranks = max(scenario.devices, 2)
+        scenario = replace(scenario, devices=None, tp=ranks, ep=ranks)
+        plain = run(scenario)
+    return OwnCase(study, asked, plain, run(replace(scenario, techniques=asked)))

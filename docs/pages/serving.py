@@ -81,8 +81,9 @@ def _misses(results: Mapping[str, Any]) -> str:
     sglang, vllm = (error(f"GPUStack performance lab ({name})", "ttft_mean_s") for name in ("sglang", "vllm"))
     median, tail = error("ML.ENERGY", "itl_p50_s"), error("ML.ENERGY", "itl_p99_s")
     return f"""- Open loads: mean TTFT {first}, its 99th percentile {last}: with TPOT as measured, the simulation is within 4 %.
-- A thousand requests at once: TTFT {sglang} under SGLang, {vllm} under vLLM. First runs of a server that just started wait for
-  compilation (8 to 15 s with mixtures under vLLM), which nothing here knows; data-parallel ranks wait for each other.
+- A thousand requests at once: TTFT {sglang} under SGLang, {vllm} under vLLM. How many
+  milliseconds the process in front works on a request differs by model (7 to 16 ms under vLLM 0.11); data-parallel ranks wait for
+  each other.
 - Steady runs of ML.ENERGY: ITL at the median {median}, its 99th percentile {tail}. Their prompts are not published and
   assumed. Runs whose host others used (gaps vary though hardly a step reads a prompt; the GPU draws half its power) are apart."""
 
@@ -166,10 +167,10 @@ Memory is what `predict` says the engine has, in blocks. Each engine schedules a
 TensorRT-LLM's other policies are `--policy max_utilization` and `static_batch`. vLLM's and SGLang's loops fill a step while the one
 before runs: who comes in between takes the next but one, which is most of TTFT at low load. A prefix cache holds whole blocks of
 prompts that were read, and of answers of conversations; at most all but the last token of a prompt are found, and the longest
-unused go when requests need the room. Stages of a pipeline (`--pp`) carry as many steps at once. Tokenising, HTTP and
-detokenising are constants of the client. Not simulated: speculative decoding, swapping to the host, waits of data-parallel
-ranks for each
-other, cold starts.
+unused go when requests need the room. Stages of a pipeline (`--pp`) carry as many steps at once. One process in front of a replica
+(HTTP, chat template, tokens) takes turns over all requests that it has, so that a thousand at once enter the engine together, after
+a thousand times its work for one (`--front`; vLLM before 0.12 parsed the template each time); detokenising is a constant of the
+client. Not simulated: swapping to the host, waits of data-parallel ranks for each other, cold starts.
 
 ## Traces
 

@@ -170,6 +170,19 @@ def test_a_cached_prefix_is_not_read_again_but_for_its_last_token() -> None:
         assert requests.hits.tolist() == [0, 32 - read]
 
 
+def test_the_process_in_front_takes_turns_over_all_that_it_has() -> None:
+    """A thousand at once enter together (vLLM's pull request 20065 says so of its server); Poisson arrivals stay as long in a queue
+    that takes turns as in one of random work, whatever theirs is: work / (1 - load)."""
+    plan = ALONE._replace(front_s=0.01)
+    at_once = requests_of(np.zeros(1000), np.full(1000, 4), np.ones(1000))
+    served(at_once, MIXED, memory_of(1e9), steps_of(), plan)
+    assert at_once.admitted.min() == pytest.approx(10.0)
+    requests = Traffic(requests=100_000, rate_per_s=60.0, prompt=1, output=1).sent()
+    endless = MIXED._replace(max_sequences=1000, ahead=False)
+    served(requests, endless, memory_of(1e9), steps_of(1e-9, 0.0), plan)
+    assert (requests.admitted - requests.arrival).mean() == pytest.approx(0.01 / (1.0 - 0.6), rel=0.03)
+
+
 def test_a_request_that_no_empty_memory_holds_is_named() -> None:
     requests = requests_of(np.zeros(2), np.array([8, 100]), np.array([2, 2]))
     assert served(requests, MIXED, memory_of(50.0), steps_of())[-1] == 1

@@ -113,6 +113,10 @@ class Server:
         bool | None,
         typer.Option("--async-scheduling/--no-async-scheduling", help="Steps scheduled ahead: vLLM.  [default: on]"),
     ] = None
+    front: Annotated[
+        str | None,
+        typer.Option("--front", help="CPU time of the process in front, a request: 2ms.  [default: the engine's]"),
+    ] = None
     policy: Annotated[
         str | None, typer.Option("--policy", help="Of the scheduler: max_utilization, static_batch of tensorrt-llm.")
     ] = None

@@ -30,6 +30,7 @@ from waferline.predict.overlapped import overlaps
 from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.traffic import Traffic
 from waferline.traffic.options import ServerOptions
+from waferline.traffic.scheduler import older_front_s
 from waferline.traffic.serve import simulate_serving
 
 METRICS = (
@@ -41,6 +42,7 @@ _MOST_REQUESTS = 4000  # of an open load: its percentiles stand long before
 _FEW_STEADY = 200  # requests: so many of a steady run at least
 _ROUNDS = 8  # of a closed load whose length nobody states, each client asks so often
 _BUNDLED_S = 1e-3  # a median gap below: the client received tokens in bundles
+_TELLING = 5  # figures that two measurements do not share by chance
 _NO_LIMIT = 1e9  # sequences that an engine takes by default: memory ends first
 _FEW_PROMPTS = 0.09  # of the steps: the 90th percentile of gaps sees none of them
 _UNEVEN = 1.25  # times the median; where the host was the run's own it is 1.0 to 1.1
@@ -81,8 +83,20 @@ class Run:
 
 
 def read_runs(path: str | Path) -> list[Run]:
-    """The runs of a `.csv` or `.csv.gz`. Raises: FileFormatError."""
-    return [Run(cells) for _, cells in records_of(Path(path))]
+    """The runs of a `.csv` or `.csv.gz`; what stands under two machines to the last digit is doubted. Raises: FileFormatError."""
+    runs = [Run(cells) for _, cells in records_of(Path(path))]
+    machines: dict[tuple[str, ...], set[str]] = {}
+    for run in runs:
+        machines.setdefault(_figures(run), set()).add(run.cells.get("hardware") or "")
+    twice = "the same figures stand under another machine"
+    doubted = (len(machines[_figures(r)]) > 1 and any(_figures(r)) and not r.cells.get("suspect") for r in runs)
+    return [Run({**r.cells, "suspect": twice}) if doubt else r for r, doubt in zip(runs, doubted, strict=True)]
+
+
+def _figures(run: Run) -> tuple[str, ...]:
+    """The latencies that it states, where these are enough to tell one measurement from another."""
+    found = tuple(run.cells.get(name) or "" for name in METRICS)
+    return found if sum(map(bool, found)) >= _TELLING else ()
 
 
 def check_runs(runs: Sequence[Run], progress: Callable[[int], None] | None = None) -> Report:
@@ -185,13 +199,14 @@ def asked_of(run: Run) -> Asked | Refusal:
     if isinstance(traffic, Refusal):
         return traffic
     load, told = traffic
-    tp, dp, ep, spread = _degrees(run)
+    tp, pp, dp, ep, spread = _degrees(run)
     told = (*told, spread)
     asked = Scenario(
         model=spec,
         machine=machine[0],
         precision=precision[0],
         tp=tp,
+        pp=pp if pp > 1 else None,
         dp=dp if dp > 1 else None,
         ep=ep if ep > 1 else None,
         engine=engine,
@@ -205,7 +220,9 @@ def asked_of(run: Run) -> Asked | Refusal:
         for name, most in (("max_num_seqs", usual.sequences), ("max_num_batched_tokens", usual.chunk_tokens)):
             limits[name] = limits[name] or (int(most) if most < _NO_LIMIT else None)
     shared: dict[str, Any] = {name: value and max(value // each, 1) for name, value in limits.items()}
-    served = ServerOptions(**shared, async_scheduling=_scheduled_ahead(run, engine))
+    version = cells.get("engine_version") or ""
+    front = older_front_s(engine, version, row.model)
+    served = ServerOptions(**shared, async_scheduling=_scheduled_ahead(run, engine), front=front)
     assumed = tuple(text for text in (machine[1], why, precision[2], *told) if text)
     return Asked(asked, load, served, assumed)
 
@@ -239,18 +256,18 @@ def _scheduled_ahead(run: Run, engine: str) -> bool | None:
     return overlaps(engine, run.cells.get("engine_version") or "")
 
 
-def _degrees(run: Run) -> tuple[int, int, int, str]:
-    """(tp, dp, ep, what was made of them). tp and dp that are more than the devices share them: attention of every rank on its
+def _degrees(run: Run) -> tuple[int, int, int, int, str]:
+    """(tp, pp, dp, ep, what was made of them). tp and dp that are more than the devices share them: attention of every rank on its
     own requests, experts over all (SGLang's and vLLM's data-parallel attention)."""
-    tp, dp = (run.count(name) or 1 for name in ("tp", "dp"))
+    tp, pp, dp = (run.count(name) or 1 for name in ("tp", "pp", "dp"))
     devices = run.count("devices") or 1
     stated = run.cells.get("ep") or ""
     if dp > 1 and tp * dp > devices:
-        return max(devices // dp, 1), dp, devices, _ATTENTION_APART
+        return max(devices // dp, 1), pp, dp, devices, _ATTENTION_APART
     told = ""
-    if tp * dp < devices and devices % dp == 0:
-        tp, told = devices // dp, f"tp {devices // dp}: what {devices} devices leave"
-    return tp, dp, tp * dp if stated == "tp*dp" else run.count("ep") or 1, told
+    if tp * pp * dp < devices and devices % (pp * dp) == 0:
+        tp, told = devices // (pp * dp), f"tp {devices // (pp * dp)}: what {devices} devices leave"
+    return tp, pp, dp, tp * dp if stated == "tp*dp" else run.count("ep") or 1, told
 
 
 def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:

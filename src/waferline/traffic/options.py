@@ -75,7 +75,7 @@ class Autoscale:
         return Autoscale(int(sizes[1]), int(sizes[2]), **found)
 
 
-def _seconds(what: str, text: str) -> float:
+def _seconds(what: str, text: str | float) -> float:
     value = float(to_si(what, text, "second"))
     if not 0.0 <= value < np.inf:
         raise InvalidInputError(f"{what} '{text}': a time is not below 0")
@@ -90,7 +90,8 @@ class ServerOptions:
     `ROUTERS`, over the scenario's `dp` replicas. prefill_replicas: so many more that only read prompts; those of `dp` then only
     generate, and caches move over `kv_link` (bytes a second of one device; None is the machine's link between nodes).
     chunked: prompts are cut, and share steps with decodes, whatever the engine does. hit: the share of every prompt that is one
-    text for all, read once by each replica.
+    text for all, read once by each replica. front: CPU time of the process in front of each replica (HTTP, chat template,
+    tokens), a request; it takes turns over those that it has.
     """
 
     max_num_seqs: int | None = None
@@ -100,6 +101,7 @@ class ServerOptions:
     hit: float = 0.0
     policy: str | None = None
     async_scheduling: bool | None = None
+    front: str | float | None = None
     slo: str | None = None
     router: str | None = None
     prefill_replicas: int = 0
@@ -120,6 +122,10 @@ class ServerOptions:
         if self.kv_link is not None and not self.prefill_replicas:
             raise InvalidInputError("kv_link would not be read without prefill replicas")
         return self
+
+    def front_s(self, usual_s: float) -> float:
+        """Raises: InvalidInputError for no time."""
+        return usual_s if self.front is None else _seconds("front", self.front)
 
     def link_bytes_per_s(self) -> float | None:
         """Raises: InvalidInputError for a link without a rate."""

@@ -10,7 +10,7 @@ from typing import Any
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.machines.device import Device
-from waferline.predict.engine import Engine
+from waferline.predict.engine import Engine, earlier
 from waferline.simulate.serving.state import Rules
 
 _UNLIMITED = 1e9  # sequences, where an engine has no limit: memory ends first
@@ -99,9 +99,10 @@ def _table() -> Mapping[str, Mapping[str, Scheduler]]:
     raw, found = read_packaged("schedulers.yaml"), {}
     for name, row in raw["schedulers"].items():
         sources = tuple(raw["sources"][s] for s in row["sources"])
+        client = Client(**row["client"])
         variants = {row.get("policy", "usual"): {}, **row.get("policies", {})}
         found[name] = {
-            policy: Scheduler(name, policy, row["rules"] | changes, Client(**row["client"]), sources)
+            policy: Scheduler(name, policy, row["rules"] | changes, client, sources)
             for policy, changes in variants.items()
         }
     return found
@@ -121,3 +122,16 @@ def scheduler_of(engine: str, policy: str | None = None) -> Scheduler:
             raise InvalidInputError(f"policy '{policy}' would not be read: {engine} has one scheduler")
         raise unknown(f"policy of {engine}", policy, tuple(variants))
     return variants[policy]
+
+
+def older_front_s(engine: str, version: str, model: str) -> float | None:
+    """Work of the process in front of an older version of an engine, a request; None where it is the newest one's."""
+    old = read_packaged("schedulers.yaml")["schedulers"].get(engine, {}).get("front_before")
+    if (
+        not version
+        or old is None
+        or not earlier(version, str(old["version"]))
+        or model.startswith(tuple(old["but_for"]))
+    ):
+        return None
+    return float(old["front_s"])

@@ -105,7 +105,7 @@ def plan_of(
         start_s=auto.start_s,
         interval_s=auto.interval_s,
         patience_s=auto.patience_s,
-        front_s=scheduler.front_s,
+        front_s=options.front_s(scheduler.front_s),
         chunk_s=scheduler.chunk_s,
         fail_at=np.array([f.at_s for f in failures], dtype=float),
         fail_replica=np.array([f.replica for f in failures], dtype=np.int64),

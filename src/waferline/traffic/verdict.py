@@ -36,7 +36,8 @@ def capacity_request_per_s(server: Server, requests: Requests, replicas: int, pl
     ends = np.sort(in_turn.last)
     low, high = (int(q * (some.size - 1)) for q in _MIDDLE)
     passed = float(ends[high] - ends[low])
-    return max((high - low) / passed, least) if high - low > 1 and passed > 0.0 else least
+    engines = max((high - low) / passed, least) if high - low > 1 and passed > 0.0 else least
+    return min(engines, (plan.prefill or replicas) / plan.front_s) if plan.front_s > 0.0 else engines
 
 
 def _only(requests: Requests, some: np.ndarray, gap_s: float) -> Requests:

@@ -38,7 +38,6 @@ from waferline.simulate.serving.replica_step import (
 from waferline.simulate.serving.route import fail, restart, route, scale, stop_idle, wake
 from waferline.simulate.serving.state import (
     DOWN,
-    DRAINING,
     STARTING,
     UP,
     UP_S,
@@ -145,10 +144,49 @@ def _come(
     k = route(f, cache, requests, plan, turn, r, False)
     if k < f.active.size and plan.front_s > 0.0:
         requests.home[r] = k
-        f.front_free[k] = max(f.front_free[k], now) + plan.front_s
-        heapq.heappush(heap, (f.front_free[k], ENTER, r, f.epoch[k]))
+        row = 2 * f.active.size + 1 + k
+        many = f.waiting[row]
+        f.front_done[k] = f.front_done[k] + (now - f.front_at[k]) / many if many > 0 else 0.0
+        requests.due[r] = f.front_done[k] + plan.front_s
+        push(f, requests, row, r, False)
+        _work_on(f, requests, heap, k, now)
         return
     _enter(f, requests, rules.ahead, k, r, touched)
+
+
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _soonest(f: Fleet, requests: Requests, row: int) -> float:
+    """The work after which the first of a row of requests is let go."""
+    due = np.inf
+    for c in range(f.head.shape[1]):
+        if f.head[row, c] >= 0:
+            due = min(due, requests.due[f.head[row, c]])
+    return due
+
+
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _work_on(f: Fleet, requests: Requests, heap: Heap, k: int, now: float) -> None:
+    """The process in front of replica `k` takes turns over all requests that it has: an event says whose work is done next."""
+    row = 2 * f.active.size + 1 + k
+    f.front_at[k] = now
+    f.front_turn[k] += 1
+    if f.waiting[row] > 0:
+        left = max(_soonest(f, requests, row) - f.front_done[k], 0.0)
+        heapq.heappush(heap, (now + left * f.waiting[row], ENTER, k, f.front_turn[k]))
+
+
+@numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _let_go(f: Fleet, requests: Requests, rules: Rules, heap: Heap, k: int, now: float, touched: AnyArray) -> None:
+    """Those that the process in front has worked on enter the engine."""
+    row = 2 * f.active.size + 1 + k
+    f.front_done[k] = _soonest(f, requests, row)
+    for c in range(f.head.shape[1]):
+        while f.head[row, c] >= 0 and requests.due[f.head[row, c]] <= f.front_done[k]:
+            r = f.head[row, c]
+            f.head[row, c] = requests.behind[r]
+            f.waiting[row] -= 1
+            _enter(f, requests, rules.ahead, k, r, touched)
+    _work_on(f, requests, heap, k, now)
 
 
 @numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -177,11 +215,8 @@ def _happen(
     elif kind == COME:
         _come(f, cache, requests, rules, plan, heap, turn, a, now, touched)
     elif kind == ENTER:
-        k = requests.home[a]
-        if f.epoch[k] == b and (f.status[k] == UP or f.status[k] == DRAINING):
-            _enter(f, requests, rules.ahead, k, a, touched)
-        else:  # it failed, or had nothing left to do and was stopped meanwhile
-            _come(f, cache, requests, rules, plan, heap, turn, a, now, touched)
+        if f.front_turn[a] == b:
+            _let_go(f, requests, rules, heap, a, now, touched)
     elif kind == MOVE:
         k = requests.home[a]
         if f.epoch[k] == b:

@@ -150,7 +150,7 @@ def note(
     row[0], row[1], row[5], row[6] = now, seconds, tokens, decodes
     for k in range(f.active.size):
         row[2] += f.active[k]
-        row[3] += f.waiting[k] + f.waiting[f.active.size + 1 + k]
+        row[3] += f.waiting[k] + f.waiting[f.active.size + 1 + k] + f.waiting[2 * f.active.size + 1 + k]
         if f.status[k] == UP or f.status[k] == DRAINING:
             up += 1
             row[4] += 1.0 - (f.free[k] - f.cached[k]) / memory.capacity

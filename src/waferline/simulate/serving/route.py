@@ -39,7 +39,8 @@ def takes(f: Fleet, k: int, decode: bool) -> bool:
 
 @numba.njit(inline="always")
 def load(f: Fleet, k: int) -> int:
-    return int(f.active[k] + f.waiting[k] + f.waiting[f.active.size + 1 + k])
+    n = f.active.size
+    return int(f.active[k] + f.waiting[k] + f.waiting[n + 1 + k] + f.waiting[2 * n + 1 + k])
 
 
 @numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -101,6 +102,8 @@ def fail(f: Fleet, cache: Cache, requests: Requests, rules: Rules, memory: Memor
         push(f, requests, replicas, f.running[k, i], False)
     f.active[k] = 0
     pour(f, requests, replicas + 1 + k, k)
+    pour(f, requests, 2 * replicas + 1 + k, k)
+    f.front_turn[k] += 1
     r = pop(f, requests, k)
     while r >= 0:
         restart(requests, r)

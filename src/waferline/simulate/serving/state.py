@@ -64,6 +64,7 @@ class Requests(NamedTuple):
     first: FloatArray
     last: FloatArray
     admitted: FloatArray
+    due: FloatArray  # what the process in front of its replica will have done for each request when it lets this one go
     computed: AnyArray  # tokens in the cache
     made: AnyArray  # tokens generated
     held: FloatArray  # bytes of memory that are its own
@@ -86,7 +87,7 @@ class Fleet(NamedTuple):
     head: (
         AnyArray  # (row, class) of waiting requests: a row a replica, one for those that no replica takes, and a row a
     )
-    # replica for those that came when its next step was filled
+    # replica for those that came when its next step was filled, and a row a replica for those that the process in front has
     tail: AnyArray
     waiting: AnyArray
     batch: AnyArray  # (replica, step under way, place)
@@ -102,7 +103,10 @@ class Fleet(NamedTuple):
     last_end: FloatArray
     began: FloatArray  # when the step before the last one ended
     link_free: FloatArray
-    front_free: FloatArray  # when the process in front has done its work
+    front_free: FloatArray  # when the process in front has sent the last token
+    front_done: FloatArray  # seconds that it has worked for each request it has, until `front_at`
+    front_at: FloatArray
+    front_turn: AnyArray  # which of its events counts
     since: FloatArray  # when it was started
     sums: FloatArray  # (replica, SUMS)
 
@@ -170,6 +174,7 @@ def requests_of(
         first=np.full(n, -1.0),
         last=np.full(n, -1.0),
         admitted=np.full(n, -1.0),
+        due=np.zeros(n),
         held=np.zeros(n),
         **{name: fresh(0) for name in ("computed", "made", "preempted", "hits", "shared", "pinned", "taken")},
         **{name: fresh(0) for name in ("under_way", "moved")},
@@ -190,9 +195,9 @@ def fleet_of(replicas: int, requests: Requests, rules: Rules, memory: Memory, pl
     return Fleet(
         running=zeros(replicas, places),
         active=zeros(replicas),
-        head=np.full((2 * replicas + 1, classes), -1, ints),
-        tail=np.full((2 * replicas + 1, classes), -1, ints),
-        waiting=zeros(2 * replicas + 1),
+        head=np.full((3 * replicas + 1, classes), -1, ints),
+        tail=np.full((3 * replicas + 1, classes), -1, ints),
+        waiting=zeros(3 * replicas + 1),
         batch=zeros(replicas, rules.stages, places),
         batch_size=zeros(replicas, rules.stages),
         free=np.full(replicas, memory.capacity),
@@ -207,6 +212,9 @@ def fleet_of(replicas: int, requests: Requests, rules: Rules, memory: Memory, pl
         began=np.zeros(replicas),
         link_free=np.zeros(replicas),
         front_free=np.zeros(replicas),
+        front_done=np.zeros(replicas),
+        front_at=np.zeros(replicas),
+        front_turn=zeros(replicas),
         since=np.zeros(replicas),
         sums=np.zeros((replicas, SUMS)),
     )

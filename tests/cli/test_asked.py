@@ -11,7 +11,7 @@ from waferline.cli.app import app
 from waferline.cli.asked import QUESTION
 from waferline.predict.scenario import Scenario
 
-ONLY_PYTHON = {"intervals"}  # for sweeps that rank: a table has room for them
+ONLY_PYTHON = {"intervals", "only"}  # for sweeps that rank: a table has room for them
 
 
 def test_every_field_of_a_scenario_is_an_option() -> None:

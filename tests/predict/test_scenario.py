@@ -42,7 +42,7 @@ ASKED = {
     "wafer-resident": {"model": "llama-3-8b", "machine": "cs3"},
     "weight-streaming": {"model": "llama-3-8b", "machine": "cs3", "strategy": "weight-streaming"},
 }
-GIVEN = [f.name for f in fields(Scenario) if f.name not in ("model", "machine", "phase", "intervals")]
+GIVEN = [f.name for f in fields(Scenario) if f.name not in ("model", "machine", "phase", "intervals", "only")]
 
 
 @pytest.mark.parametrize("kind", READS)

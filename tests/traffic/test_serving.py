@@ -191,7 +191,7 @@ def test_mistakes_are_one_line(
 
 
 @pytest.mark.parametrize(
-    "field", [f.name for f in fields(wl.Scenario) if f.name not in ("model", "machine", "intervals")]
+    "field", [f.name for f in fields(wl.Scenario) if f.name not in ("model", "machine", "intervals", "only")]
 )
 def test_every_field_of_a_scenario_is_read_or_refused(field: str) -> None:
     """Nonsense in any field is an error: nothing is dropped in silence."""

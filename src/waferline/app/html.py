@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -13,7 +14,7 @@ from urllib.parse import urlencode
 from waferline.app.page import Page
 from waferline.app.question import Control
 from waferline.app.views import VIEWS, View
-from waferline.encode import dumps
+from waferline.encode import dumps, encode
 from waferline.machines.hardware import hardware_names
 from waferline.report.charts.interactive import figure
 from waferline.report.table import Table
@@ -124,12 +125,20 @@ def _answer(name: str, view: View, values: Mapping[str, str], page: Page, dark: 
 
 
 def _figure(title: str, height: int, spec: dict[str, Any], below: str) -> str:
-    data = dumps(spec, indent=None).replace("</", "<\\/")
+    data = _text(spec).replace("</", "<\\/")
     return (
         f'<figure><h2>{escape(title)}</h2><div class=chart style="height:{height}px" role=group '
         f'aria-label="{escape(title, quote=True)}"></div><script type=application/json class=spec>{data}</script>'
         f"<figcaption>{below}</figcaption></figure>"
     )
+
+
+def _text(spec: dict[str, Any]) -> str:
+    """A figure as JSON: by the encoder in C, but where a number is none that JSON has."""
+    try:
+        return json.dumps(spec, default=encode, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return dumps(spec, indent=None)
 
 
 def _blocks(page: Page) -> str:

@@ -52,6 +52,8 @@ def resolve(name: str, names: Iterable[str], aliases: Mapping[str, str], what: s
     if not isinstance(name, str):
         raise InvalidInputError(f"a {what} name is text, not {type(name).__name__} {name!r}")
     names = list(names)
+    if name in names:  # what most callers say
+        return name
     targets = {**aliases, **{known: known for known in names}}
     for text in (name, name.rsplit("/", 1)[-1]):
         for form in (spoken, compact):

@@ -47,13 +47,13 @@ def _energy_end(end: int) -> Callable[[Fields], Floats]:
 
 # Field → what it needs of the rest, and how it follows.
 DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[[Fields], Any]]] = {
-    "throughput_tokens_per_s": ((), lambda v: v.parts["batch_size"] / v["itl_s"]),
-    "light_throughput_tokens_per_s": ((), lambda v: v.parts["batch_size"] / v["light_itl_s"]),
-    "user_tokens_per_s": ((), lambda v: 1.0 / v["itl_s"]),
-    "light_user_tokens_per_s": ((), lambda v: 1.0 / v["light_itl_s"]),
-    "request_s": ((), lambda v: v["ttft_s"] + np.maximum(v.parts["output_len"] - 1.0, 0.0) * v["itl_s"]),
+    "throughput_tokens_per_s": (("itl_s",), lambda v: v.parts["batch_size"] / v["itl_s"]),
+    "light_throughput_tokens_per_s": (("itl_s",), lambda v: v.parts["batch_size"] / v["light_itl_s"]),
+    "user_tokens_per_s": (("itl_s",), lambda v: 1.0 / v["itl_s"]),
+    "light_user_tokens_per_s": (("itl_s",), lambda v: 1.0 / v["light_itl_s"]),
+    "request_s": (("ttft_s",), lambda v: v["ttft_s"] + np.maximum(v.parts["output_len"] - 1.0, 0.0) * v["itl_s"]),
     "light_request_s": (
-        (),
+        ("ttft_s",),
         lambda v: v["light_ttft_s"] + np.maximum(v.parts["output_len"] - 1.0, 0.0) * v["light_itl_s"],
     ),
     **{
@@ -65,7 +65,7 @@ DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[[Fields], Any]]] = {
     "memory_utilization": ((), lambda v: v["device_memory_bytes"] / v["capacity_bytes"]),
     "total_memory_bytes": ((), lambda v: v["device_memory_bytes"] * v["devices"]),
     **{
-        f"{phase}_{name}": ((), formula(phase))
+        f"{phase}_{name}": ((f"{phase}_time_s",), formula(phase))
         for phase in ("prefill", "decode")
         for name, formula in {
             "intensity_flops_per_byte": lambda p: (
@@ -83,12 +83,12 @@ DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[[Fields], Any]]] = {
         for i, key in enumerate(_ENDS)
     },
     **{
-        f"{phase}_power_{key}_w": (("decode_power_w",), _power_end(phase, i))
+        f"{phase}_power_{key}_w": ((f"{phase}_power_w",), _power_end(phase, i))
         for phase in ("prefill", "decode")
         for i, key in enumerate(_ENDS)
     },
     "cost_usd_per_mtoken": (
-        ("hourly_usd",),
+        ("hourly_usd", "itl_s"),
         lambda v: v.parts["hourly_usd"] * v["devices"] / SECONDS_PER_HOUR / v["throughput_tokens_per_s"] * _MEGA,
     ),
 }

@@ -38,16 +38,16 @@ def smallest_group(model: Transformer, device: Device, request: Mapping[str, Any
 
     Raises: DoesNotFitError when no group of up to 1,024 devices does.
     """
-    return _smallest(model, device, request)[1]
+    tp, pp = _smallest(model, device, request)
+    return ServingModel().solve(model, device, **{**request, "tp": tp, "pp": pp})
 
 
-def _smallest(model: Transformer, device: Device, request: Mapping[str, Any]) -> tuple[tuple[int, int], ServingResult]:
-    """((tp, pp), answer) of the smallest group that holds the request."""
+def _smallest(model: Transformer, device: Device, request: Mapping[str, Any]) -> tuple[int, int]:
+    """(tp, pp) of the smallest group that holds the request."""
     engine = default_engine(device, model) if request.get("engine") is None else get_engine(str(request["engine"]))
     for tp, pp in group_sizes(model, device, engine, request):
-        result = ServingModel().solve(model, device, **{**request, "tp": tp, "pp": pp})
-        if bool(np.all(result["feasible"])):
-            return (tp, pp), result
+        if bool(np.all(_held(model, device, {**request, "tp": tp, "pp": pp})["feasible"])):
+            return tp, pp
     raise DoesNotFitError(f"{model.name} does not fit any group of {device.name} that its links can form")
 
 
@@ -70,7 +70,17 @@ def remedies(
 
 
 def _fits(model: Transformer, device: Device, request: Mapping[str, Any]) -> bool:
-    return bool(np.all(ServingModel().solve(model, device, **request)["feasible"]))
+    return bool(np.all(_held(model, device, request)["feasible"]))
+
+
+def _runs(model: Transformer, device: Device, request: Mapping[str, Any]) -> ServingResult:
+    """A decode step. Raises: UnsupportedError where the machine's units or links could not run it."""
+    return ServingModel().solve(model, device, **request, only="decode")
+
+
+def _held(model: Transformer, device: Device, request: Mapping[str, Any]) -> ServingResult:
+    """What memory holds, without any time."""
+    return ServingModel().solve(model, device, **request, only="memory")
 
 
 def _more_memory(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
@@ -83,8 +93,7 @@ def _more_memory(model: Transformer, device: Device, request: Mapping[str, Any])
 
 def _larger_share(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
     """As large a share of the memory as engines are told to take in practice."""
-    now = ServingModel().solve(model, device, **request)
-    if float(now["usable_bytes"]) >= _LARGE_SHARE * device.capacity_bytes:
+    if float(_held(model, device, request)["usable_bytes"]) >= _LARGE_SHARE * device.capacity_bytes:
         return None
     wider = {**request, "memory_share": _LARGE_SHARE}
     if not _fits(model, device, wider):
@@ -94,10 +103,10 @@ def _larger_share(model: Transformer, device: Device, request: Mapping[str, Any]
 
 def _more_devices(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
     try:
-        (tp, pp), result = _smallest(model, device, request)
+        tp, pp = _smallest(model, device, request)
+        devices = int(_runs(model, device, {**request, "tp": tp, "pp": pp})["devices"])
     except (DoesNotFitError, UnsupportedError):
         return None
-    devices = int(result["devices"])
     if devices == 1:
         return None
     return Remedy(f"{devices} devices", f"--tp {tp} --pp {pp}" if tp > 1 < pp else f"--devices {devices}")
@@ -109,7 +118,8 @@ def _narrower_format(model: Transformer, device: Device, request: Mapping[str, A
         if get_format(name).bits >= now:
             continue
         try:
-            if _fits(model, device, {**request, "precision": name}):
+            narrow = {**request, "precision": name}
+            if _fits(model, device, narrow) and _runs(model, device, narrow):
                 return Remedy(f"{name} weights ({get_format(name).bits:g} bits each)", f"--precision {name}")
         except UnsupportedError:
             continue
@@ -122,7 +132,7 @@ def _offloaded(model: Transformer, device: Device, request: Mapping[str, Any]) -
     if request.get("offload") is not None or not (weights.bits >= 16 or weights.source == "llamacpp"):
         return None
     try:
-        fits = _fits(model, device, {**request, "offload": "auto"})
+        fits = bool(_runs(model, device, {**request, "offload": "auto"})["feasible"])
     except WaferlineError:  # no host beside it, ranks that a host does not serve, an engine that leaves nothing to one
         return None
     return Remedy("a part left to its host", "--offload auto") if fits else None
@@ -152,7 +162,7 @@ def _longest(model: Transformer, device: Device, request: Mapping[str, Any], nam
         if not lengths.size:
             return None
         asked = {**request, name: lengths * _STEP}
-        fits = np.broadcast_to(ServingModel().solve(model, device, **asked)["feasible"], lengths.shape)
+        fits = np.broadcast_to(_held(model, device, asked)["feasible"], lengths.shape)
         if not fits.any():
             return None
         first = int(lengths[np.argmax(fits)])
@@ -162,7 +172,7 @@ def _longest(model: Transformer, device: Device, request: Mapping[str, Any], nam
 
 
 def _smaller_batch(model: Transformer, device: Device, request: Mapping[str, Any]) -> Remedy | None:
-    most = int(ServingModel().solve(model, device, **request)["max_batch_size"])
+    most = int(_held(model, device, request)["max_batch_size"])
     if not 0 < most < int(request["batch_size"]):
         return None
     return Remedy(f"a batch of {most}", f"--batch {most}")

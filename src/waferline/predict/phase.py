@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -14,6 +14,7 @@ from waferline.elementwise import maximum, minimum, where
 from waferline.predict.efficiency.intervals import QUANTILES, Regime, shares
 from waferline.predict.engine import Engine
 from waferline.predict.operator_row import OperatorRow
+from waferline.predict.result import WhenRead
 from waferline.predict.roofline import BOUNDS, Machine, Timed, time_operator
 from waferline.workloads.operator import Operator
 
@@ -49,7 +50,7 @@ class Phase:
     bytes: Floats
     log_q: tuple[Floats, ...]
     tier: str | AnyArray
-    timed: tuple[Timed, ...] = ()
+    timed: Sequence[Timed] = ()
 
     @property
     def bottleneck(self) -> str | AnyArray:
@@ -185,7 +186,7 @@ def run_phase(
     whole = engine.residual.get("decode" if decode else "prefill") if intervals else ()
     seen = engine.fit.get("seen", (device.name,))
     known = _Known(whole if host is None or not intervals else None, engine.known, device.name not in seen)
-    kept: list[Timed] = []
+    kept: list[tuple[Timed, Floats]] = []
     for op in operators:
         runner = here if host is None or op.place != "host" else host
         t = time_operator(op, runner.machine, resident_bytes=resident_bytes if runner is here else np.inf)
@@ -213,7 +214,7 @@ def run_phase(
             experts.add(count, 1.0)
         known.add(t, count, seconds)
         if keep:
-            kept.append(t._replace(expected_s=seconds))
+            kept.append((t, seconds))
     host_s = engine.staged(stages).host_s(
         layers=layers,
         kernels=kernels.total(),
@@ -239,7 +240,7 @@ def run_phase(
         if host is None
         else _either(host.splits, known.log_quantiles(time_s, operators_s), whole),
         tier=known.tier(operators_s),
-        timed=tuple(kept),
+        timed=WhenRead(lambda: (t._replace(expected_s=seconds) for t, seconds in kept)),
     )
 
 

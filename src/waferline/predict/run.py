@@ -176,6 +176,7 @@ def _rest(device: Device, scenario: Scenario) -> tuple[str, dict[str, Any]]:
 def _serve(s: Scenario) -> Answer:
     model, device = s.model, s.machine
     arguments = s.arguments(SERVING) | {"precision": s.precision, "intervals": s.intervals}
+    arguments |= {"only": s.only} if s.only else {}
     arguments.setdefault("output_len", OUTPUT_TOKENS)
     arguments["seq_len"] = (model.usual_prompt or PROMPT_TOKENS) if s.prompt is None else s.prompt
     if device_count(s.devices) is None:
@@ -186,7 +187,7 @@ def _serve(s: Scenario) -> Answer:
     fits = bool(np.all(result["feasible"]))
     found = (
         ()
-        if fits or result.shape
+        if fits or result.shape or s.only
         else tuple(remedies(model, device, arguments, () if given[rest] is not None else (rest,)))
     )
     return Answer("serve", model, device, result, found)

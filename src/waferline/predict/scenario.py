@@ -34,7 +34,7 @@ class Scenario:
     model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
     frames). techniques: as in `ServingModel.solve`.
     micro_batch, virtual_stages, slices, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
-    intervals: False leaves them out, for sweeps that only rank.
+    intervals: False leaves them out, for sweeps that only rank. only: as in `ServingModel.solve`.
     """
 
     model: Any
@@ -77,6 +77,7 @@ class Scenario:
     input_shape: str | None = None
     assume: str | None = None
     intervals: bool = True
+    only: str = ""
 
     def given(self) -> dict[str, Any]:
         """Fields that somebody set, without those that every answer reads."""
@@ -90,7 +91,7 @@ class Scenario:
         return {argument: getattr(self, name) for name, argument in names.items() if self._has(name)}
 
 
-_ALWAYS = ("model", "machine", "phase", "intervals")
+_ALWAYS = ("model", "machine", "phase", "intervals", "only")
 _PASS = frozenset({"precision", "batch", "engine", "memory", "memory_share", "threads"})
 SERVING = {
     "kv": "kv",

@@ -10,7 +10,7 @@ import numpy as np
 
 from waferline.arrays import Floats
 from waferline.elementwise import anywhere
-from waferline.errors import InvalidInputError
+from waferline.errors import InvalidInputError, unknown
 from waferline.formats import labels_of
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
@@ -19,6 +19,7 @@ from waferline.predict.blocks import over_blocks, over_labels
 from waferline.predict.engine import Engine, default_engine, get_engine, with_memory_share
 from waferline.predict.load import NO_LIMIT, check_load
 from waferline.predict.offload import usual_engine
+from waferline.predict.phase import Phase
 from waferline.predict.profile import Profile, load_profile
 from waferline.predict.result import Field, GenerationResult, WhenRead, merged_sources
 from waferline.predict.serving_case import Arguments, inputs_of, parallel_of, serving_case, without_towers
@@ -109,6 +110,7 @@ class ServingModel:
         host: Any = None,
         techniques: Any = None,
         intervals: bool = True,
+        only: str = "",
     ) -> ServingResult:
         """Time, memory, energy and cost of `batch_size` requests of `seq_len` prompt and `output_len` output tokens.
 
@@ -122,7 +124,8 @@ class ServingModel:
         engine must have room (prompt and output unless given). memory_share: of a device's memory that the engine takes.
         offload: what leaves the device (see `catalog/offload.yaml`), to `host`: a CPU, the machine's usual one unless given.
         techniques: what runs beside, in its order (`"prefix-cache:hit=0.6"` or a list; `waferline techniques` lists them).
-        intervals: False leaves the 50 % and 90 % intervals of a static batch out, for sweeps that only rank.
+        intervals: False leaves the 50 % and 90 % intervals of a static batch out, for sweeps that only rank. only: "memory" leaves
+        all times out, "decode" those of prefill, where nobody reads them (a static batch).
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
         spec, device = load_model(model), load_hardware(hardware)
@@ -130,6 +133,8 @@ class ServingModel:
             raise InvalidInputError(f"{spec.name} does not generate tokens", hint="use SingleNodeModel for it")
         if host is not None and offload is None:
             raise InvalidInputError("host would not be read: nothing is offloaded to it")
+        if only not in _ONLY:
+            raise unknown("part of an answer", only, _ONLY)
         whole("concurrency", concurrency, most=NO_LIMIT)
         arguments = _numbers(
             batch_size=batch_size, seq_len=seq_len, output_len=output_len, tp=tp, pp=pp, ep=ep, dp=dp, context=context,
@@ -149,20 +154,24 @@ class ServingModel:
         if left is not None:
             left.check(parallel_of(arguments))
         with_ = applied(techniques)
-        case = serving_case(spec, device, runner, kv, check_load(load), intervals, left, with_)
+        case = serving_case(spec, device, runner, kv, check_load(load), intervals, left, with_, only)
         case.check_techniques()
-        values = over_labels(labels, arguments, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
+        seen: dict[str, Phase] = {}
+        kept = seen if not shape and not only else None  # of one point that somebody may look into
+        values = over_labels(
+            labels, arguments, lambda label, a: over_blocks(a, lambda part: case.values(label, part, kept))
+        )
         first = str(labels.flat[0])
         return ServingResult(
             values=case.fields(values, arguments),
             extent=shape,
             coords=axes,
             about=case.about(labels),
-            operators=WhenRead(lambda: case.rows(first, arguments)) if labels.size == 1 else (),
+            operators=WhenRead(lambda: case.rows(first, arguments, seen)) if labels.size == 1 else (),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
             notes=(
                 *(case.notes(first) if labels.size == 1 else ()),
-                *(left.notes(case.away(case.precision(first), arguments)) if left is not None else ()),
+                *(left.notes(case.away(case.precision(first), arguments)) if left is not None and not only else ()),
                 *said,
                 *(f"with {one.said()}: {one.technique.limits}" for one in with_),
             ),
@@ -170,6 +179,7 @@ class ServingModel:
         )
 
 
+_ONLY = ("", "memory", "decode")
 _LEAST = {"output_len": 0, "images": 0, "clips": 0}
 _MOST = {"concurrency": NO_LIMIT}
 _OPTIONAL = ("context", "concurrency", "images", "clips")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,7 @@ class ServingCase:
     intervals: bool = True
     beside: Beside | None = None
     techniques: tuple[Applied, ...] = ()
+    only: str = ""  # memory or decode, where nobody reads the rest
     precisions: dict[str, Precision] = field(default_factory=dict)  # by label, resolved once
 
     def precision(self, label: str) -> Precision:
@@ -152,13 +153,15 @@ class ServingCase:
             if self.kv is not None and one.technique.kv:
                 raise InvalidInputError(f"kv {self.kv} and {one.said()} say the same twice")
 
-    def values(self, label: str, a: Arguments) -> Values:
-        """What the operators and the memory say; the rest follows from it (`DERIVED`)."""
-        parallel, batch, precision = parallel_of(a), a["batch_size"], self.precision(label)
-        prefill, decode = self.prefill(label, a, batch), self.decode(label, a, batch)
+    def values(self, label: str, a: Arguments, seen: dict[str, Phase] | None = None) -> Values:
+        """What the operators and the memory say; the rest follows from it (`DERIVED`). seen: takes the passes."""
+        parallel, precision = parallel_of(a), self.precision(label)
         out = self._memory(precision, a, parallel)
+        passes = self._passes(label, a, keep=seen is not None)
+        if seen is not None:
+            seen |= passes
         peak = self.device.peak(get_format(precision.activations).arithmetic)
-        for name, phase in (("prefill", prefill), ("decode", decode)):
+        for name, phase in passes.items():
             power = phase_power_w(self.device, phase)
             out |= {
                 f"{name}_bottleneck": phase.bottleneck,
@@ -172,11 +175,23 @@ class ServingCase:
             }
         # Micro-batches follow one another through the stages: the batch is done when the last one leaves the last stage.
         # The bound lets the chunks of one prompt follow one another through the stages, too.
-        out |= {"ttft_s": prefill.time_s * self.pipeline_fill(a, batch), "light_ttft_s": prefill.light_s / parallel.pp}
-        out |= {"itl_s": decode.time_s, "light_itl_s": decode.light_s}
-        if self.load != "static":
+        if prefill := passes.get("prefill"):
+            filled_s = prefill.time_s * self.pipeline_fill(a, a["batch_size"])
+            out |= {"ttft_s": filled_s, "light_ttft_s": prefill.light_s / parallel.pp}
+        if decode := passes.get("decode"):
+            out |= {"itl_s": decode.time_s, "light_itl_s": decode.light_s}
+        if passes and self.load != "static":
             out |= loaded_values(self, label, a, out["max_batch_size"], self.load)
         return {name: np.asarray(value) for name, value in out.items()}
+
+    def _passes(self, label: str, a: Arguments, *, keep: bool) -> dict[str, Phase]:
+        """What is timed: both passes, unless nobody reads one of them."""
+        if self.only == "memory":
+            return {}
+        before = {} if self.only == "decode" and self.load == "static" else {"prefill": self.prefill}
+        return {
+            name: run(label, a, a["batch_size"], keep=keep) for name, run in (before | {"decode": self.decode}).items()
+        }
 
     def fields(self, values: Values, a: Arguments) -> Fields:
         """The values that are shown, and how those that nobody may read follow from the rest."""
@@ -237,10 +252,10 @@ class ServingCase:
                 drafter = drafter + one.technique.weights(setting, one.given)
         return footprint(self.model, self.device, self.engine, precision, asked, parallel, away, host, drafter)
 
-    def rows(self, label: str, a: Arguments) -> tuple[OperatorRow, ...]:
-        batch = a["batch_size"]
-        prefill, decode = self.prefill(label, a, batch, keep=True), self.decode(label, a, batch, keep=True)
-        return prefill.rows("prefill") + decode.rows("decode")
+    def rows(self, label: str, a: Arguments, seen: Mapping[str, Phase]) -> Iterator[OperatorRow]:
+        """Operators of the passes that were `seen`, or of all where nobody kept them."""
+        for name, phase in (seen or self._passes(label, a, keep=True)).items():
+            yield from phase.rows(name)
 
     def about(self, labels: AnyArray) -> dict[str, Any]:
         return {
@@ -293,6 +308,7 @@ def serving_case(
     intervals: bool,
     beside: Beside | None = None,
     techniques: tuple[Applied, ...] = (),
+    only: str = "",
 ) -> ServingCase:
     """The case of these records, remembered with what was looked up for it."""
-    return ServingCase(model, device, engine, kv, load, intervals, beside, techniques)
+    return ServingCase(model, device, engine, kv, load, intervals, beside, techniques, only)

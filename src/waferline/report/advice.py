@@ -30,7 +30,7 @@ def advice(scenario: Scenario, answer: Answer) -> str:
         return f"It does not fit{f'; it would with {ways}' if ways else ''}."
     key = next((k for k in ("decode_bottleneck", "bottleneck") if k in answer.result), None)
     bound = str(np.asarray(answer.result[key]).flat[0]) if key else ""
-    said = [f"Bound by {_BOUND.get(bound, bound)}.", *_part(scenario)] if bound else [*_part(scenario)]
+    said = [f"Bound by {_BOUND.get(bound, bound)}.", *_part(scenario, answer)] if bound else [*_part(scenario, answer)]
     now = _speed(answer)
     found = [(change, speed / now) for change, speed in _tried(scenario) if speed > _WORTH * now] if now else []
     if found:
@@ -39,10 +39,10 @@ def advice(scenario: Scenario, answer: Answer) -> str:
     return " ".join(said)
 
 
-def _part(scenario: Scenario) -> Iterator[str]:
+def _part(scenario: Scenario, answer: Answer) -> Iterator[str]:
     """Where to invest: `sensitivity` of the time that users wait for."""
     try:
-        found = sensitivity(scenario, quick=True)
+        found = sensitivity(scenario, known=answer)
     except WaferlineError:  # a wafer, whose answers come from its mesh
         return
     for field in _TIMES.keys() & found.invest.keys():
@@ -57,7 +57,7 @@ def _tried(scenario: Scenario) -> Iterator[tuple[str, float]]:
     changes.append((f"{2 * devices} devices", replace(scenario, devices=2 * devices)))
     for change, asked in changes:
         try:
-            found = run(replace(asked, intervals=False))
+            found = run(replace(asked, intervals=False, only="decode"))
         except WaferlineError:  # no such units, no such link
             continue
         if found.fits:

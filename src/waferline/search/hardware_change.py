@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from waferline.machines.device import Device
+from waferline.remember import by_identity
 
 PARTS = ("flops", "bandwidth", "capacity", "links")
 
 
+@by_identity
 def scaled(device: Device, part: str, factor: float) -> Device:
     """`device` with `part` (one of `PARTS`) times `factor`: all peaks, the main memory's bandwidth or size, or every link."""
     memory = device.main_memory

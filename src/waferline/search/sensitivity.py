@@ -10,7 +10,7 @@ import numpy as np
 
 from waferline.errors import InvalidInputError
 from waferline.machines.hardware import load_hardware
-from waferline.predict.run import run
+from waferline.predict.run import Answer, run
 from waferline.predict.scenario import Scenario
 from waferline.search.hardware_change import PARTS, scaled
 from waferline.workloads.load import load_model
@@ -46,17 +46,20 @@ class Sensitivity:
         }  # fmt: skip
 
 
-def sensitivity(scenario: Scenario, *, quick: bool = False) -> Sensitivity:
+def sensitivity(scenario: Scenario, *, known: Answer | None = None) -> Sensitivity:
     """Elasticities of times, cost and full throughput to every part of the machine.
 
-    quick: from one side only, and without full throughput and what memory holds. Raises: as `run`; InvalidInputError for a
-    machine whose answers do not come from such parts.
+    known: the answer itself, for a quick look: at decode times alone, from one side, without what memory holds. Raises: as
+    `run`; InvalidInputError for a machine whose answers do not come from such parts.
     """
     spec = load_model(scenario.model, input_shape=scenario.input_shape, assume=scenario.assume)
     device = load_hardware(scenario.machine)
+    quick = known is not None
     asked = replace(scenario, model=spec, machine=device, input_shape=None, assume=None, intervals=False)
-    kind, now = _fields(asked, quick)
-    if kind in ("wafer-resident", "weight-streaming"):
+    asked = replace(asked, only="decode" if quick else "")
+    answer = known or run(asked)
+    now = _fields(asked, answer, quick)
+    if answer.kind in ("wafer-resident", "weight-streaming"):
         raise InvalidInputError(f"{device.name} is a wafer: its answers come from its mesh", hint="sweep its grids")
     rows: dict[str, dict[str, float]] = {name: {} for name in now}
     low = 1.0 if quick else 1 - _STEP
@@ -64,8 +67,11 @@ def sensitivity(scenario: Scenario, *, quick: bool = False) -> Sensitivity:
     for part in PARTS:
         if (part == "links" and not device.links) or (part == "capacity" and quick):
             continue
-        _, up = _fields(replace(asked, machine=scaled(device, part, 1 + _STEP)), quick)
-        _, down = (kind, now) if quick else _fields(replace(asked, machine=scaled(device, part, low)), quick)
+        changed = (
+            replace(asked, machine=scaled(device, part, factor))
+            for factor in ((1 + _STEP,) if quick else (1 + _STEP, low))
+        )
+        up, down = (*(_fields(one, run(one), quick) for one in changed), now)[:2]
         for name in now:
             moved = name in up and name in down and up[name] > 0.0 < down[name]
             rows[name][part] = float(np.log(up[name] / down[name]) / width) if moved else float("nan")
@@ -75,11 +81,9 @@ def sensitivity(scenario: Scenario, *, quick: bool = False) -> Sensitivity:
     return Sensitivity(spec.name, device.name, now, rows)
 
 
-def _fields(asked: Scenario, quick: bool) -> tuple[str, dict[str, float]]:
-    """What kind of answer it is, and its fields."""
-    answer = run(asked)
+def _fields(asked: Scenario, answer: Answer, quick: bool) -> dict[str, float]:
     found = {name: float(answer.result[name]) for name in _FIELDS if name in answer.result}
     if not quick and answer.kind == "serve" and asked.load is None:
         queue = run(replace(asked, load="full")).result
         found[_FULL] = float(queue["loaded_throughput_tokens_per_s"])
-    return answer.kind, found
+    return found

@@ -31,7 +31,7 @@ NUMBERS = (
     "virtual_stages",
 )
 CHOICES = tuple(
-    f.name for f in fields(Scenario) if f.name not in {*NUMBERS, "model", "machine", "profile", "intervals"}
+    f.name for f in fields(Scenario) if f.name not in {*NUMBERS, "model", "machine", "profile", "intervals", "only"}
 )
 _DEGREES = ("tp", "pp", "ep", "dp", "devices")
 KEYS = ("models", "machines", "axes", "fields", "assert", "profile", *NUMBERS, *CHOICES)

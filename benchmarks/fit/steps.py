@@ -105,7 +105,7 @@ def predicted(rows: Rows, c: Mapping[str, float]) -> FloatArray:
     inside = rows.floor + c["decode_excess"] * (rows.expected[:, :2] - rows.floor)
     experts = inside[:, 1] * np.where(rows.newer, c["moe_scale"], 1.0)
     passed = np.maximum(c["collective_scale"] * rows.expected[:, 2], 0.0)
-    return inside[:, 0] + experts + passed + c["step_s"] + c["sequence_s"] * rows.running
+    return np.hypot(inside[:, 0] + experts + passed + c["step_s"], c["sequence_s"] * rows.running)
 
 
 def fit(rows: Rows) -> dict[str, float]:

@@ -24,7 +24,7 @@ _HIDDEN = {
 @dataclass(frozen=True, slots=True)
 class StepConstants:
     """An engine with the constants of its steps. moe_scale: experts over the measured kernels; host_sequences: of a batch, those
-    whose host work a step waits for."""
+    whose host work a step waits for; infinite where that passes beside the device."""
 
     engine: Engine
     moe_scale: float = 1.0

@@ -182,14 +182,16 @@ class StepModel:
 
         The direct way, for a few points: what `StepTables` looks up.
         """
-        host = self.runner.engine.sequence_s * minimum(sequences, self.constants.host_sequences)
+        most = self.constants.host_sequences
+        host = self.runner.engine.sequence_s * minimum(sequences, most)
         some = maximum(sequences, 1.0)
         alone = self.alone_s(some)
         verified = sequences * self.positions
         mixed = self.mixed_s(maximum(verified + tokens, 1.0), verified + 1.0)
         attention = np.where(sequences > 0.0, self.decode_s(some, maximum(context, 1.0)), 0.0)
         chunk = np.where(tokens > 0.0, self.chunk_s(maximum(tokens, 1.0), cached), 0.0)
-        return np.where(tokens > 0.0, mixed + chunk, alone) + attention + host
+        device = np.where(tokens > 0.0, mixed + chunk, alone) + attention
+        return np.hypot(device, host) if most == np.inf else device + host
 
     def tables(self, most_sequences: int, most_rows: int, longest: int) -> StepTables:
         """Tables for up to `most_sequences` decodes, `most_rows` rows and contexts of `longest` tokens.

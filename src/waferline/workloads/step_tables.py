@@ -13,7 +13,8 @@ class StepTables(NamedTuple):
     rows_s[m]: everything but attention for `m` rows of which one becomes a token; logits_s[n]: what `n` tokens take beyond one;
     graph_s[n]: for `n` decodes alone, inside a graph, padding included. decode_s[i, j]: attention of `sequences[i]` decodes at a
     mean context of `contexts[j]`; chunk_s[i, j]: of a chunk of `tokens[i]` after `contexts[j]` tokens of the same sequence.
-    sequence_s: host time of each sequence of a decode, of `host_sequences` at most.
+    sequence_s: host time of each sequence of a decode, of `host_sequences` at most; without limit it passes beside the device, and
+    what is left is the root of the sum of the squares of both.
     """
 
     rows_s: FloatArray

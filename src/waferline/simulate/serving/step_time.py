@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numba
+import numpy as np
 
 from waferline.arrays import FloatArray
 from waferline.simulate.serving.state import Memory
@@ -55,12 +56,15 @@ def step_seconds(
             total += _look_up(steps.chunk_s, steps.tokens, steps.contexts, float(tokens), 0.0) * pairs / own
     if decodes > 0:
         total += _look_up(steps.decode_s, steps.sequences, steps.contexts, float(decodes), context_sum / decodes)
-        total += steps.sequence_s * min(float(decodes), steps.host_sequences)
+        if steps.host_sequences < np.inf:
+            total += steps.sequence_s * min(float(decodes), steps.host_sequences)
     passes = (
         decodes * positions + tokens - 1
     ) // pass_tokens  # more than the first, each of which reads the weights again
     if passes > 0:
         total += passes * (steps.rows_s[1] - 0.5 * (steps.rows_s[2] - steps.rows_s[1]))
+    if steps.host_sequences == np.inf:  # the device hides the host, and the host the device where it takes longer
+        total = np.hypot(total, steps.sequence_s * decodes)
     return total
 
 

@@ -200,3 +200,13 @@ def test_what_runs_on_one_machine_fits_one(machine, fitting, too_large):
     """A wafer's 44 GB hold 8 billion 16-bit weights, and not 70 billion; an accelerator that is no GPU has its own engine."""
     names = {row.model for row in wl.what_runs(machine).rows}
     assert fitting in names and too_large not in names
+
+
+def test_a_card_of_a_desk_runs_files_that_a_desk_has(capsys):
+    """Cards without a server run llama.cpp's formats, though they reach others over PCIe; nobody has weights of table rows."""
+    assert run(["plan", "--on", "rtx-3060", "--memory", "12GB"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    formats = {line.split()[1] for line in lines if line.startswith(("llama-3-8b ", "qwen2.5-14b ", "phi-4 "))}
+    assert formats == {"q4_k_m", "q8_0"} or formats == {"q4_k_m"}
+    assert not any(line.startswith(("gpt-hidden", "maxtext")) for line in lines)

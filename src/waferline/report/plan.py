@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from waferline.report.table import Block, Column, Table
-from waferline.text import dollars, metric, number, percent
+from waferline.text import dollars, metric, percent
 from waferline.traffic.planning.here import Runs
 from waferline.traffic.planning.plan import Plan
 from waferline.traffic.planning.trial import Trial
@@ -63,12 +63,15 @@ def _row(name: str, t: Trial) -> tuple[object, ...]:
 
 def runs_report(runs: Runs) -> Iterator[Block]:
     """What runs on a machine, the largest first."""
+    known = {r.tier for r in runs.rows}
     columns = (
-        Column("model"), Column("format"), Column("parameters", number), Column("memory", unit="B"),
-        Column("TTFT", unit="s"), Column("tok/s", ".3g"), Column("longest context", ",d"), Column("known by"),
+        "model", "format", Column("params", metric), Column("memory", unit="B"), Column("tok/s", ".3g"), Column("TTFT", unit="s"),
+        Column("context", ",d"), *(("known by",) if len(known) > 1 else ()),
     )  # fmt: skip
     rows = [
-        (r.model, r.precision, r.params, r.memory_bytes, r.ttft_s, r.tokens_per_s, r.longest, r.tier) for r in runs.rows
+        (r.model, r.precision, r.params, r.memory_bytes, r.tokens_per_s, r.ttft_s, r.longest, r.tier)[: len(columns)]
+        for r in runs.rows
     ]
-    note = f"each model in its widest format that gives {runs.least:g} tokens/s at a prompt of {runs.prompt} tokens"
-    yield Table(f"{runs.machine}: {len(rows)} models run well", columns, rows, (note,))
+    notes = [f"each model in its widest format that gives {runs.least:g} tokens/s at a prompt of {runs.prompt} tokens"]
+    notes += [f"context: the longest that fits; speeds are known by constants that are {' and '.join(sorted(known))}"]
+    yield Table(f"{runs.machine}: {len(rows)} models run well", columns, rows, tuple(notes))

@@ -71,14 +71,15 @@ def what_runs(machine: Any, *, memory: str | None = None, least: float = LEAST) 
 
 @cache
 def language_models() -> tuple[Transformer, ...]:
-    """Every model of the catalogue that goes on with a text."""
+    """Every model of the catalogue that goes on with a text and that somebody can have."""
     specs = (load_model(name) for name in model_names())
-    return tuple(spec for spec in specs if isinstance(spec, Transformer) and spec.has_head and not spec.encoder)
+    texts = (spec for spec in specs if isinstance(spec, Transformer) and spec.has_head and not spec.encoder)
+    return tuple(spec for spec in texts if "weights" not in spec.metadata)
 
 
 def _widest(spec: Transformer, device: Device, least: float) -> Run | None:
     """The model in its widest format that fits and is fast enough."""
-    desktop = device.kind in ("cpu", "soc") or (device.kind == "gpu" and device.link("scale-up") is None)
+    desktop = device.kind in ("cpu", "soc") or (device.kind == "gpu" and device.group != "Cloud")
     for precision in _DESKTOP if desktop else _SERVER:
         row = run_of(spec, device, precision, engine="llama.cpp" if desktop else None)
         if row is not None and row.fits and row.tokens_per_s >= least:

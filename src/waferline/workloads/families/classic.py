@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from waferline.errors import InvalidInputError
 from waferline.workloads.config_reader import MAX_SIZE, ConfigReader
@@ -29,82 +30,75 @@ from waferline.workloads.spec import Attention, Block, FeedForward, Transformer
 _OPT_POSITION_OFFSET = 2  # rows of OPT's position table before position 0
 
 
+def _width_of(c: ConfigReader, hidden: int) -> int:
+    return c.size_or(4 * hidden, *INTERMEDIATE)
+
+
+def _decoder(
+    c: ConfigReader,
+    hidden: int,
+    attention: Attention,
+    inner: int,
+    *,
+    biased: bool = True,
+    tie: bool = True,
+    norms: int = 2,
+    parallel: bool = False,
+    **ends: Any,
+) -> Transformer:
+    """Layers that are all alike, with LayerNorms. ends: what stands around them, as `transformer` takes it."""  # fmt: skip
+    ffn = FeedForward(inner, gated=False, bias=biased)
+    block = Block(count=c.layers(*LAYERS), mixer=attention, ffn=ffn, norms=norms, parallel=parallel)
+    ends = {"norm_bias": True, "hidden_size": hidden} | ends
+    return transformer(c, blocks=(block,), tied_embeddings=tied(c, tie), **ends)
+
+
+def _everywhere(c: ConfigReader, groups: int | None = None) -> Attention:
+    """Attention with biases on all projections, of as many key/value heads as queries unless `groups` says how many."""
+    queries, width = heads(c, c.size(*HIDDEN))
+    return Attention(queries, groups or queries, width, qkv_bias=True, out_bias=True)
+
+
 def _gpt2(c: ConfigReader) -> Transformer:
     """GPT-2 and GPT-3: learned positions, biases everywhere, tied embeddings."""
-    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
-    queries, width = heads(c, hidden)
-    attention = Attention(queries, queries, width, qkv_bias=True, out_bias=True)
-    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE), gated=False, bias=True)
-    return transformer(
-        c,
-        hidden_size=hidden,
-        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
-        tied_embeddings=tied(c, True),
-        norm_bias=True,
-        learned_positions=c.size(*POSITIONS),
-    )
+    hidden = c.size(*HIDDEN)
+    return _decoder(c, hidden, _everywhere(c), _width_of(c, hidden), learned_positions=c.size(*POSITIONS))
 
 
 def _gpt_bigcode(c: ConfigReader) -> Transformer:
     """StarCoder: GPT-2 with one key/value head."""
-    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
-    queries, width = heads(c, hidden)
-    groups = 1 if c.flag(True, "multi_query") else queries
-    attention = Attention(queries, groups, width, qkv_bias=True, out_bias=True)
-    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE), gated=False, bias=True)
-    return transformer(
-        c,
-        hidden_size=hidden,
-        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
-        tied_embeddings=tied(c, True),
-        norm_bias=True,
-        learned_positions=c.size(*POSITIONS),
-    )
+    hidden, groups = c.size(*HIDDEN), 1 if c.flag(True, "multi_query") else None
+    return _decoder(c, hidden, _everywhere(c, groups), _width_of(c, hidden), learned_positions=c.size(*POSITIONS))
 
 
 def _gptj(c: ConfigReader) -> Transformer:
     """GPT-J: rotary positions, one norm for attention and feed-forward side by side, a biased head."""
-    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    hidden = c.size(*HIDDEN)
     queries, width = heads(c, hidden)
-    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE), gated=False, bias=True)
-    block = Block(count=layers, mixer=Attention(queries, queries, width), ffn=ffn, norms=1, parallel=True)
-    return transformer(
-        c, hidden_size=hidden, blocks=(block,), tied_embeddings=tied(c, False), norm_bias=True, head_bias=True
-    )
+    attention = Attention(queries, queries, width)
+    return _decoder(c, hidden, attention, _width_of(c, hidden), tie=False, norms=1, parallel=True, head_bias=True)
 
 
 def _gpt_neox(c: ConfigReader) -> Transformer:
-    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    hidden = c.size(*HIDDEN)
     queries, width = heads(c, hidden)
-    bias = c.flag(True, "attention_bias")
+    bias, parallel = c.flag(True, "attention_bias"), c.flag(True, "use_parallel_residual")
     attention = Attention(queries, queries, width, qkv_bias=bias, out_bias=bias)
-    ffn = FeedForward(c.size(*INTERMEDIATE), gated=False, bias=True)
-    parallel = c.flag(True, "use_parallel_residual")
-    return transformer(
-        c,
-        hidden_size=hidden,
-        blocks=(Block(count=layers, mixer=attention, ffn=ffn, parallel=parallel),),
-        tied_embeddings=tied(c, False),
-        norm_bias=True,
-    )
+    return _decoder(c, hidden, attention, c.size(*INTERMEDIATE), tie=False, parallel=parallel)
 
 
 def _opt(c: ConfigReader) -> Transformer:
     """OPT; the 350M one has a narrow embedding and its norms behind the parts."""
-    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    hidden = c.size(*HIDDEN)
     queries, width = heads(c, hidden)
-    bias = c.flag(True, "enable_bias")
-    attention = Attention(queries, queries, width, qkv_bias=bias, out_bias=bias)
-    ffn = FeedForward(c.size("ffn_dim"), gated=False, bias=bias)
-    before = c.flag(True, "do_layer_norm_before")
-    narrow = c.size_or(hidden, "word_embed_proj_dim")
-    return transformer(
+    bias, narrow = c.flag(True, "enable_bias"), c.size_or(hidden, "word_embed_proj_dim")
+    return _decoder(
         c,
-        hidden_size=hidden,
-        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
-        tied_embeddings=tied(c, True),
-        norm_bias=True,
-        final_norm=before,
+        hidden,
+        Attention(queries, queries, width, qkv_bias=bias, out_bias=bias),
+        c.size("ffn_dim"),
+        biased=bias,
+        final_norm=c.flag(True, "do_layer_norm_before"),
         embedding_size=None if narrow == hidden else narrow,
         learned_positions=c.size("max_position_embeddings") + _OPT_POSITION_OFFSET,
     )
@@ -112,7 +106,7 @@ def _opt(c: ConfigReader) -> Transformer:
 
 def _falcon(c: ConfigReader) -> Transformer:
     """Falcon: multi-query (7B) or grouped (40B, 180B) attention, in parallel with the feed-forward part."""
-    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
+    hidden = c.size(*HIDDEN)
     queries, width = heads(c, hidden, *HEADS)
     new = c.flag(False, "new_decoder_architecture")
     if new:
@@ -122,35 +116,22 @@ def _falcon(c: ConfigReader) -> Transformer:
     bias = c.flag(False, "bias")
     parallel = new or c.flag(True, "parallel_attn")
     norms = c.size_or(2, "num_ln_in_parallel_attn") if new else (1 if parallel else 2)
-    block = Block(
-        count=layers,
-        mixer=Attention(queries, check_groups(c, queries, groups), width, qkv_bias=bias, out_bias=bias),
-        ffn=FeedForward(c.size_or(4 * hidden, "ffn_hidden_size"), gated=False, bias=bias),
-        norms=norms,
-        parallel=parallel,
-    )
-    return transformer(c, hidden_size=hidden, blocks=(block,), tied_embeddings=tied(c, True), norm_bias=True)
+    attention = Attention(queries, check_groups(c, queries, groups), width, qkv_bias=bias, out_bias=bias)
+    inner = c.size_or(4 * hidden, "ffn_hidden_size")
+    return _decoder(c, hidden, attention, inner, biased=bias, norms=norms, parallel=parallel)
 
 
 def _bloom(c: ConfigReader) -> Transformer:
     """BLOOM: ALiBi instead of positions, a norm behind the embedding."""
-    hidden, layers = c.size("hidden_size", "n_embed", "n_embd"), c.layers(*LAYERS)
+    hidden = c.size("hidden_size", "n_embed", "n_embd")
     queries, width = heads(c, hidden)
     attention = Attention(queries, queries, width, qkv_bias=True, out_bias=True)
-    ffn = FeedForward(4 * hidden, gated=False, bias=True)
-    return transformer(
-        c,
-        hidden_size=hidden,
-        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
-        tied_embeddings=tied(c, True),
-        norm_bias=True,
-        embedding_norm=True,
-    )
+    return _decoder(c, hidden, attention, 4 * hidden, embedding_norm=True)
 
 
 def _mpt(c: ConfigReader) -> Transformer:
     """MPT: no biases; learned positions (of `max_seq_len` rows) unless ALiBi is on."""
-    hidden, layers = c.size("d_model"), c.layers("n_layers")
+    hidden = c.size("d_model")
     queries, width = heads(c, hidden, "n_heads")
     section = c.section("attn_config")
     attn = section if section is not None else ConfigReader({}, c.where)
@@ -164,15 +145,8 @@ def _mpt(c: ConfigReader) -> Transformer:
         raise InvalidInputError(f"expansion_ratio {ratio} gives no whole feed-forward width", where=c.where)
     bias = not c.flag(True, "no_bias")
     attention = Attention(queries, groups, width, qkv_bias=bias, out_bias=bias)
-    block = Block(count=layers, mixer=attention, ffn=FeedForward(int(inner), gated=False, bias=bias))
-    return transformer(
-        c,
-        hidden_size=hidden,
-        blocks=(block,),
-        tied_embeddings=tied(c, True),
-        norm_bias=bias,
-        learned_positions=c.size("max_seq_len") if learned else 0,
-    )
+    positions = c.size("max_seq_len") if learned else 0
+    return _decoder(c, hidden, attention, int(inner), biased=bias, norm_bias=bias, learned_positions=positions)
 
 
 def _gpt_neo(c: ConfigReader) -> Transformer:
@@ -200,20 +174,10 @@ def _biased(
     c: ConfigReader, positions: int | None = None, final_norm: bool = True, head_bias: bool = False
 ) -> Transformer:
     """Decoders with biases everywhere and LayerNorms: XGLM and CTRL (sinusoidal positions), BioGPT and GPT-1 (learned)."""
-    hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
-    queries, width = heads(c, hidden)
-    attention = Attention(queries, queries, width, qkv_bias=True, out_bias=True)
-    ffn = FeedForward(c.size_or(4 * hidden, *INTERMEDIATE, "dff"), gated=False, bias=True)
-    return transformer(
-        c,
-        hidden_size=hidden,
-        blocks=(Block(count=layers, mixer=attention, ffn=ffn),),
-        tied_embeddings=tied(c, True),
-        norm_bias=True,
-        final_norm=final_norm,
-        head_bias=head_bias,
-        learned_positions=0 if positions is None else c.size(*POSITIONS) + positions,
-    )
+    hidden = c.size(*HIDDEN)
+    around: dict[str, Any] = {"final_norm": final_norm, "head_bias": head_bias}
+    around["learned_positions"] = 0 if positions is None else c.size(*POSITIONS) + positions
+    return _decoder(c, hidden, _everywhere(c), c.size_or(4 * hidden, *INTERMEDIATE, "dff"), **around)
 
 
 FAMILIES: dict[str, Family] = {

@@ -1,38 +1,25 @@
 """Execution modes: multipliers that say where they are from."""
 
-import numpy as np
 import pytest
 
-from waferline.errors import UnknownNameError
 from waferline.evidence.studies.cases.classic_ml import Operations
-from waferline.evidence.studies.cases.guaranteed_guess import execution_mode, execution_modes
 from waferline.evidence.studies.facts import facts
 from waferline.evidence.studies.registry import load_study, run_study
+from waferline.predict.techniques.schedule import execution_times
 
 
 def test_modes_are_ordered_and_have_sources():
-    modes = execution_modes()
-    times = [modes[n].time for n in ("native", "transpiled", "translated", "soft-float")]
+    modes = facts("guaranteed-guess")["modes"]
+    times = [execution_times(n) for n in ("native", "transpiled", "translated", "soft-float")]
     assert times == sorted(times) and times[0] == 1.0
-    assert all(m.source and m.machine for m in modes.values())
-    assert modes["translated"].time == pytest.approx(1.886, abs=1e-3)
-
-
-def test_multipliers_broadcast():
-    mode = execution_mode("transpiled")
-    assert mode.seconds([1.0, 2.0]).tolist() == [mode.time, 2 * mode.time]
-    assert np.isnan(execution_mode("soft-float").joules(1.0))
+    assert all(m["source"] and m["machine"] for m in modes.values())
+    assert times[2] == pytest.approx(1.886, abs=1e-3)
 
 
 def test_soft_float_is_the_loop_of_the_other_study():
     cost = facts("nonneural-pulp")["cycles"]
     loop = Operations(add=1, mul=1, load=2).cycles(cost["soft"]) + 1
-    assert execution_mode("soft-float").time == pytest.approx(loop / 4, rel=1e-9)
-
-
-def test_an_unknown_mode_names_the_nearest():
-    with pytest.raises(UnknownNameError, match="translated"):
-        execution_mode("tranlsated")
+    assert execution_times("soft-float") == pytest.approx(loop / 4, rel=1e-9)
 
 
 def test_a_wrong_kernel_is_never_timed():

@@ -56,13 +56,6 @@ def outer_product(m: npt.ArrayLike, k: npt.ArrayLike, n: npt.ArrayLike, a: Array
     return _tiles(m, a.rows) * _tiles(n, a.columns) * np.asarray(k) + a.stages
 
 
-def digit_serial_column(
-    m: npt.ArrayLike, k: npt.ArrayLike, n: npt.ArrayLike, a: Array2D, cycles_per_operand: float
-) -> FloatArray:
-    """A column of `columns` elements that share the encoded digits of A and skip its zeros."""
-    return np.asarray(m) * np.asarray(k) * cycles_per_operand * _tiles(n, a.columns) + a.stages
-
-
 Model = Callable[[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike, Array2D], FloatArray]
 ENGINES: Mapping[str, Model] = {
     "systolic, output stationary": systolic_output_stationary,

@@ -9,64 +9,17 @@ rewritten while it runs. soft-float: the machine has no floating point, so each 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from waferline.arrays import FloatArray
-from waferline.catalog.yaml_file import read_packaged
-from waferline.errors import unknown
 from waferline.evidence.studies.facts import Facts
 from waferline.evidence.studies.study import Check, identity, own
 from waferline.evidence.studies.tolerance import EXACT, at_least, printed
 from waferline.measure.contract import Check as ResultCheck
 from waferline.measure.contract import Measurement, Refusal
 from waferline.measure.engine import Plan, measure
-
-_FILE = "studies/guaranteed-guess.yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionMode:
-    """Multipliers over a native run; energy is nan where it was not measured. machine: where they were measured."""
-
-    name: str
-    time: float
-    energy: float
-    machine: str
-    source: str
-
-    def seconds(self, native_s: npt.ArrayLike) -> FloatArray:
-        """Time in this mode of what takes `native_s` natively."""
-        return np.asarray(native_s, np.float64) * self.time
-
-    def joules(self, native_j: npt.ArrayLike) -> FloatArray:
-        """Energy in this mode of what takes `native_j` natively."""
-        return np.asarray(native_j, np.float64) * self.energy
-
-
-def execution_modes() -> dict[str, ExecutionMode]:
-    """All modes by name, computed from their measurements."""
-    entries: Facts = read_packaged(_FILE)["modes"]
-    native = entries["native"]
-    return {name: _mode(name, entry, native) for name, entry in entries.items()}
-
-
-def execution_mode(name: str) -> ExecutionMode:
-    """The mode called `name`. Raises: UnknownNameError naming the nearest."""
-    modes = execution_modes()
-    if name not in modes:
-        raise unknown("execution mode", name, modes)
-    return modes[name]
-
-
-def _mode(name: str, entry: Facts, native: Facts) -> ExecutionMode:
-    time = entry["times_native"] if "times_native" in entry else entry["time_s"] / native["time_s"]
-    energy = entry["energy_j"] / native["energy_j"] if "energy_j" in entry else float("nan")
-    return ExecutionMode(name, float(time), float(energy), entry["machine"], entry["source"])
-
+from waferline.predict.techniques.schedule import execution_times
 
 _WHY_RATIO = "the text cuts the ratio of its own table after two decimals instead of rounding it"
 _WHY_TRANSLATOR = "the translator is a language model and is not built here"
@@ -79,8 +32,8 @@ def compute(data: Facts) -> Iterator[Check]:
         value = table["translated"][ratio["key"]] / table["transpiled"][ratio["key"]]
         name = f"translated over transpiled, {ratio['name']}"
         yield identity(name, "×", float(ratio["published"]), value, printed(ratio["published"]), why=_WHY_RATIO)
-    for mode in execution_modes().values():
-        yield Check(f"{mode.name}: time over native", "×", None, mode.time, at_least(1.0, "native is fastest"))
+    for mode in table:
+        yield Check(f"{mode}: time over native", "×", None, execution_times(mode), at_least(1.0, "native is fastest"))
     yield from _power(data)
     yield from _gate()
     accuracy = data["accuracy_o2"]

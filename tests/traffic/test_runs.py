@@ -20,8 +20,9 @@ RUNS = [
     },
     {
         "id": "gpustack-1", "hardware": "nvidia-h200-sxm", "devices": "8", "model": "deepseek-r1", "weight_format": "bf16",
-        "tp": "8", "engine": "vllm", "arrival": "all at once", "requests": "1000", "workload": "sharegpt",
-        "input_tokens": "219.171", "output_tokens": "200.752", "ttft_mean_s": "17.7431", "itl_p50_s": "0.0003",
+        "tp": "8", "engine": "vllm", "engine_version": "0.11.0", "arrival": "all at once", "requests": "1000",
+        "workload": "sharegpt", "input_tokens": "219.171", "output_tokens": "200.752", "ttft_mean_s": "17.7431",
+        "itl_p50_s": "0.0003",
     },
     {"id": "spec", "hardware": "nvidia-h100-sxm-80gb", "model": "llama-3-8b", "weight_format": "fp16", "speculative": "EAGLE",
      "arrival": "closed loop", "concurrency": "4", "input_tokens": "100", "output_tokens": "100", "tpot_mean_s": "0.004"},

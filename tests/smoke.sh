@@ -76,6 +76,7 @@ expect 0 simulate serving llama-3-8b --on h100 --rate 8/s --requests 500 --out r
 expect 2 predict llama-3-8b --on h100 --plot why.html
 expect 0 measure operator gemv 256x512 --threads 1 --on h100
 expect 4 measure resident
+expect 0 measure show
 expect 0 measure export --output kept.csv
 expect 2 generate nothing.gguf hello
 [ "$failed" -eq 0 ] && echo "every command ran in an environment of the wheel alone"

@@ -27,6 +27,7 @@ _PUBLIC = {
     "explain": "waferline.predict.difference",
     "Scenario": "waferline.predict.scenario",
     "run": "waferline.predict.run",
+    "compare": "waferline.predict.compare",
     "Traffic": "waferline.simulate.serving.traffic",
     "ServerOptions": "waferline.traffic.options",
     "simulate_serving": "waferline.traffic.serve",
@@ -58,6 +59,7 @@ _PUBLIC = {
     "Device": "waferline.machines.device",
     "Result": "waferline.predict.result",
     "this_machine": "waferline.measure.machine_file",
+    "measurements": "waferline.measure.measurements",
     "get_format": "waferline.formats",
     "format_names": "waferline.formats",
     "show": "waferline.show",
@@ -86,6 +88,8 @@ if TYPE_CHECKING:
     from waferline.machines.device import Device
     from waferline.machines.hardware import Hardware, load_hardware
     from waferline.measure.machine_file import this_machine
+    from waferline.measure.measurements import measurements
+    from waferline.predict.compare import compare
     from waferline.predict.compression import CompressionModel
     from waferline.predict.difference import explain
     from waferline.predict.result import Result
@@ -162,6 +166,7 @@ __all__ = [
     "WaferlineError",
     "WeightStreamingModel",
     "__version__",
+    "compare",
     "explain",
     "format_names",
     "frontier",
@@ -169,6 +174,7 @@ __all__ = [
     "grid",
     "load_hardware",
     "load_model",
+    "measurements",
     "plan",
     "run",
     "sensitivity",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from urllib.parse import unquote_plus, urlencode
 
 import pytest
 from starlette.testclient import TestClient
 from tests.kernels.random_gguf import write_random_gguf
 
+from waferline.app.export import ENDINGS
 from waferline.app.server import build
 from waferline.app.upload import MOST_BYTES
 from waferline.app.views import VIEWS
@@ -161,12 +163,63 @@ def test_bad_uploads_are_refused_in_words(client, content, code, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("ending", ["png", "svg", "csv", "json", "sh", "py"])
-def test_exports(client, ending):
-    found = client.get(f"/explore.{ending}?model=llama-3-8b&on=h100")
+ASKED = {"traffic": "requests=50&on=l4&rate=1&precision=fp8", "wafer": "size=32&grid=4", "runs-here": "on=m4&formats=q4_k_m",
+         "accuracy": "machine=l40s"}  # fmt: skip
+STARTS = {"png": b"\x89PNG", "svg": b"<?xml"}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_view_has_every_export(client, name, ending, a_store):
+    found = client.get(f"/{name}.{ending}?{ASKED.get(name, '')}")
     assert found.status_code == 200
-    assert found.content
-    assert f"waferline-explore.{ending}" in found.headers["content-disposition"]
+    assert found.content.startswith(STARTS.get(ending, b"")) and len(found.content) > 20
+    assert f"waferline-{name}.{ending}" in found.headers["content-disposition"]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_lines_of_every_view_run(client, name, a_store, capsys):
+    exec(client.get(f"/{name}.py?{ASKED.get(name, '')}").text, {})
+    if name != "accuracy":  # a report on all rows: tests/evidence has it
+        for line in client.get(f"/{name}.sh?{ASKED.get(name, '')}").text.splitlines():
+            assert command(shlex.split(line)[1:]) in (0, 3)
+
+
+def test_an_answer_without_a_chart_is_a_picture_of_its_text(client):
+    found = client.get("/accuracy.svg?source=nobody-of-that-name")
+    assert found.status_code == 200 and "No row is left" in found.text
+
+
+def test_what_was_measured_stands_beside_what_was_predicted(client, a_store):
+    found = client.get("/measured.json?ran=gemv").json()["measurements"]
+    assert [(f["name"], f["measured"], f["predicted"]) for f in found] == [("gemv 64x512 q4_k", 2e-6, 1e-6)]
+    page = client.get("/measured").text
+    assert "half are within 50&nbsp;%" in page and "2 figures" not in page
+    assert client.get("/measured.csv").text.startswith("what_ran")
+    a_store.unlink()
+    assert "Nothing that ran here is kept" in client.get("/measured").text
+
+
+@pytest.fixture
+def a_store(tmp_path, monkeypatch):
+    """A store of this user's with one operator that was predicted and one that was not."""
+    monkeypatch.setenv("WAFERLINE_MEASUREMENTS", str(tmp_path / "store.jsonl"))
+    return write_store(tmp_path / "store.jsonl")
+
+
+def write_store(path):
+    ran = {"engaged": True, "name": "gemv 64x512 q4_k", "device": "cpu", "started": "2026-01-02T00:00:00+00:00",
+           "median_s": 2e-6, "spread": 0.1, "repeats": 5, "work": {}, "rates": {}, "check": {"reference": "numpy", "error": 0.0},
+           "conditions": {"warnings": []}, "machine": {"digest": "0", "cpu": "a CPU", "cores": 2, "isa": "avx2"},
+           "predicted": {"expected_s": 1e-6, "low90_s": 5e-7, "high90_s": "none"}}  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, (ran, {**ran, "name": "softmax", "predicted": None}))) + "\n")
+    return path
+
+
+def test_files_of_an_upload_are_of_the_upload(client):
+    content = json.dumps(LLAMA).encode()
+    assert client.post("/explore.json?on=h100", content=content).json()["model"] == "your-model"
+    assert " config.json " in client.post("/explore.sh?on=h100", content=content).text
 
 
 def test_the_lines_of_an_export_run(client, capsys):

@@ -29,6 +29,13 @@ def test_operator_prints_measured_and_predicted(capsys: pytest.CaptureFixture[st
     assert run([*arguments, "--on", "xeon-8480"]) == 0
     assert "predicted" in capsys.readouterr().out
     assert len(store.read().records) == 2
+    assert run(["measure", "show", "--json"]) == 0
+    kept = json.loads(capsys.readouterr().out)
+    assert (
+        kept[1]["measured"] == data["measured"]["median_s"] and kept[1]["predicted"] == data["predicted"]["expected_s"]
+    )
+    assert run(["measure", "show"]) == 0
+    assert "gemv 64x512" in capsys.readouterr().out
     assert run(["measure", "export", "-o", str(tmp_path / "rows.csv")]) == 0
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
 

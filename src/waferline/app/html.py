@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from html import escape
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from waferline.app.export import ENDINGS
 from waferline.app.page import Page
 from waferline.app.question import Control
 from waferline.app.views import VIEWS, View
@@ -111,17 +112,14 @@ def _answer(name: str, view: View, values: Mapping[str, str], page: Page, dark: 
     charts = f"<dl class=tiles>{tiles}</dl>" if tiles else ""
     for n, chart in enumerate(page.charts):
         plain = replace(chart, title="", note="")  # said in HTML, where it wraps
-        pictures = " ".join(
-            f'<a href="/{name}.{ending}?{escape(query)}&amp;chart={n}{escape(shade)}" download>{ending.upper()}</a>'
-            for ending in ("png", "svg")
-        )
+        pictures = _files(name, ("png", "svg"), f"{query}&chart={n}{shade}")
         note = f"<p>{escape(chart.note)}</p>" if chart.note else ""
         charts += _figure(chart.title, chart.height, figure(plain, dark=dark), f"{note}{pictures}")
     if page.film is not None:
         moving = page.film(dark=dark)
         title = moving["layout"].pop("title")["text"]
         charts += _figure(title, moving["layout"]["height"], moving, "")
-    return sentence + charts + _blocks(page) + _elsewhere(name, query, page)
+    return sentence + charts + _blocks(page) + _elsewhere(name, query, page, shade)
 
 
 def _figure(title: str, height: int, spec: dict[str, Any], below: str) -> str:
@@ -156,14 +154,18 @@ def _blocks(page: Page) -> str:
     return made
 
 
-def _elsewhere(name: str, query: str, page: Page) -> str:
-    links = [("CSV", "csv", bool(page.tables())), ("JSON", "json", page.data is not None)]
-    files = " ".join(
-        f'<a href="/{name}.{end}?{escape(query)}" download>{title}</a>' for title, end, has in links if has
+def _files(name: str, endings: Iterable[str], query: str) -> str:
+    """Links to an answer as files."""
+    return " ".join(f'<a href="/{name}.{end}?{escape(query)}" download>{ENDINGS[end][0]}</a>' for end in endings)
+
+
+def _elsewhere(name: str, query: str, page: Page, shade: str) -> str:
+    files = _files(
+        name, [ending for ending in ENDINGS if not page.charts or ending not in ("png", "svg")], query + shade
     )
     lines = "".join(
         f"<h3>{title}</h3><pre tabindex=0>{escape(text)}</pre>"
         for title, text in (("The same on the command line", page.cli), ("The same in Python", page.python))
         if text
     )
-    return f"<section class=elsewhere aria-label=Export><p>{files}</p>{lines}</section>"
+    return f"<section class=elsewhere aria-label=Export><h2>Take it elsewhere</h2><p>{files}</p>{lines}</section>"

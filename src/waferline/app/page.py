@@ -26,4 +26,6 @@ class Page:
     alarm: bool = False
 
     def tables(self) -> list[Table]:
-        return [block for block in self.blocks if isinstance(block, Table)]
+        """Those of the answer; what it says, where it has none."""
+        found = [block for block in self.blocks if isinstance(block, Table)]
+        return found or [Table("", ("answer",), [(self.sentence,)])]

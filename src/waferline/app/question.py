@@ -107,11 +107,14 @@ def command(verb: str, values: Mapping[str, str], controls: Sequence[Control] = 
 
 def python(values: Mapping[str, str]) -> str:
     """The lines of Python that answer the same."""
-    names = {"on": "machine"}
-    kinds = {c.name: c.kind for c in SCENARIO}
+    return f"import waferline as wl\n\nanswer = wl.run({spelled('wl.Scenario', values, SCENARIO, on='machine')})"
+
+
+def spelled(call: str, values: Mapping[str, str], controls: Sequence[Control], **names: str) -> str:
+    """A call of Python with what `controls` were given. names: of arguments that are called otherwise than their control."""
     parts = [
-        f"{names.get(name, name)}={text if kinds[name] == 'count' else repr(text)}"
-        for name, text in values.items()
-        if text and name in kinds
+        f"{names.get(c.name, c.name)}={text if c.kind == 'count' else repr(text)}"
+        for c in controls
+        if (text := values.get(c.name))
     ]
-    return f"import waferline as wl\nanswer = wl.run(wl.Scenario({', '.join(parts)}))"
+    return f"{call}({', '.join(parts)})"

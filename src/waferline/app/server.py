@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from anyio import to_thread
 from starlette.applications import Starlette
@@ -24,7 +23,7 @@ from waferline.app.guard import guard
 from waferline.app.html import document
 from waferline.app.page import Page
 from waferline.app.question import values_of
-from waferline.app.upload import MOST_BYTES, model_of
+from waferline.app.upload import MOST_BYTES, model_of, name_of
 from waferline.app.views import VIEWS, View
 from waferline.errors import InvalidInputError, WaferlineError, unknown
 
@@ -41,7 +40,9 @@ def build(host: str = "127.0.0.1", port: int = 8050, token: str | None = None) -
         Route("/", lambda _: RedirectResponse("/explore")),
         Route("/plotly.js", _plotly),
         Mount("/static", StaticFiles(directory=_STATIC)),
-        Route("/{view}.{ending}", _export),  # before the next, which would take `explore.csv` for a view
+        Route(
+            "/{view}.{ending}", _export, methods=["GET", "POST"]
+        ),  # before the next, which would take `explore.csv` for a view
         Route("/{view}", _show, methods=["GET", "POST"]),
     ]
     return Starlette(
@@ -108,7 +109,7 @@ async def _show(request: Request) -> Response:
     try:
         values = values_of(view.controls, _asked(request))
         if request.method == "POST" and view.file:
-            page = await run_in_threadpool(view.answer, values, await _uploaded(request))
+            page = await _of_upload(view, values, request)
         else:
             text = await run_in_threadpool(_document, name, tuple(values.items()), dark)
     except WaferlineError as problem:
@@ -120,15 +121,19 @@ async def _show(request: Request) -> Response:
     return Response(text, code, media_type="text/html; charset=utf-8", headers=headers)
 
 
-async def _uploaded(request: Request) -> Any:
-    """The model in the body: bytes as they are, its whole size in a header. Raises: InvalidInputError, FileFormatError."""
+async def _of_upload(view: View, values: Mapping[str, str], request: Request) -> Page:
+    """The answer for the model in the body: bytes as they are, its whole size in a header. Lines that ask the same elsewhere
+    name a file of its kind. Raises: InvalidInputError, FileFormatError.
+    """
     said = request.headers.get("x-size", "0")
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
         if len(content) > MOST_BYTES:
             raise InvalidInputError(f"a file is at most {MOST_BYTES >> 20} MiB")
-    return await run_in_threadpool(model_of, bytes(content), int(said) if said.isdecimal() and len(said) < 16 else 0)
+    size = int(said) if said.isdecimal() and len(said) < 16 else 0
+    model = await run_in_threadpool(model_of, bytes(content), size)
+    return await run_in_threadpool(view.answer, {**values, "model": name_of(bytes(content))}, model)
 
 
 async def _export(request: Request) -> Response:
@@ -138,11 +143,15 @@ async def _export(request: Request) -> Response:
         ending = request.path_params["ending"]
         if ending not in ENDINGS:
             raise unknown("ending", ending, ENDINGS)
-        page = await run_in_threadpool(_answer, name, tuple(values_of(view.controls, _asked(request)).items()))
+        values = values_of(view.controls, _asked(request))
+        if request.method == "POST" and view.file:
+            page = await _of_upload(view, values, request)
+        else:
+            page = await run_in_threadpool(_answer, name, tuple(values.items()))
         number = request.query_params.get("chart", "0")
         chart = int(number) if number.isdecimal() and len(number) < 4 else 0
         content = await run_in_threadpool(export, page, ending, chart, request.query_params.get("dark") == "1")
     except WaferlineError as error:
         return PlainTextResponse(str(error), 422)
     headers = {"Content-Disposition": f'attachment; filename="waferline-{name}.{ending}"'}
-    return Response(content, media_type=ENDINGS[ending], headers=headers)
+    return Response(content, media_type=ENDINGS[ending][1], headers=headers)

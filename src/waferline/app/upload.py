@@ -14,6 +14,11 @@ _MOST_SIZE = 4 << 40  # that a GGUF file may say it has
 _GGUF = b"GGUF"
 
 
+def name_of(content: bytes) -> str:
+    """What a file of such bytes is called."""
+    return "your-model.gguf" if content.startswith(_GGUF) else "config.json"
+
+
 def model_of(content: bytes, size: int) -> ModelSpec:
     """The model in a `config.json`, or in the first bytes of a GGUF file of `size` bytes.
 
@@ -26,7 +31,7 @@ def model_of(content: bytes, size: int) -> ModelSpec:
     with tempfile.TemporaryDirectory(prefix="waferline-") as folder:
         home = Path(folder) / "your-model"  # the name that the model takes
         home.mkdir()
-        path = home / ("your-model.gguf" if content.startswith(_GGUF) else "config.json")
+        path = home / name_of(content)
         path.write_bytes(content)
         if path.suffix == ".gguf" and len(content) < size <= _MOST_SIZE:
             with path.open("r+b") as file:

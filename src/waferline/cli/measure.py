@@ -131,7 +131,7 @@ def operator(
         beside = operator_beside(request, known, Plan(repeats=repeats))
     data = beside.to_json()
     emit(as_json, data, lambda: measured.operator(data))
-    _keep([beside.measured], store)
+    _keep([beside.kept()], store)
 
 
 @app.command("model")
@@ -156,7 +156,8 @@ def model(
         result = measure_model(file, prompt=prompt, output=output, threads=threads, kv=kv, progress=tell)
     data = model_beside(result, known)
     emit(as_json, data, lambda: measured.model(data))
-    _keep([result.prefill, result.decode], store)
+    told = data["predicted"] or {}
+    _keep([{**data[phase], "predicted": told.get(phase)} for phase in ("prefill", "decode")], store)
 
 
 @app.command("resident")
@@ -221,10 +222,11 @@ def server(
     with telling("measuring") as tell:
         results = measure_server(target, offered, prompt_tokens=prompt, output_tokens=output, progress=tell)
     done = [r for r in results if r.engaged]
-    data = {"url": url, "results": [server_beside(r, model, on, precision) for r in done]}
+    beside = [server_beside(r, model, on, precision) for r in done]
+    data = {"url": url, "results": beside}
     if len(done) == len(results) or (done and not as_json):
         emit(as_json, data, lambda: measured.server(data))
-    _keep([r.to_json() for r in results], store)
+    _keep([*beside, *(r.to_json() for r in results if not r.engaged)], store)
     for result in results:
         result.required()
     return None
@@ -249,7 +251,20 @@ def page(
         own.write_text(measured.page(known, rows), encoding="utf-8")
     data = {"rows": len(rows), "output": str(output)}
     emit(as_json, data, lambda: measured.written(data))
-    _keep([row.measured for row in rows], store)
+    _keep([row.kept() for row in rows], store)
+
+
+@app.command("show")
+def show(
+    store: Annotated[Path | None, typer.Option("--store", help="The JSON-lines file to read.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What was measured and kept, newest first, beside what predict said of it."""
+    from waferline.measure.measurements import measurements
+    from waferline.report import measured
+
+    kept = measurements(store)
+    emit(as_json, kept, lambda: measured.kept(kept))
 
 
 @app.command("export")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from waferline.report.table import Block, Line, Table, wrapped
+from waferline.report.table import Block, block_lines
 from waferline.text import one_line
 
 _STYLES = {"title": "1", "header": "2", "note": "2", "alarm": "1;31"}  # SGR codes: bold, faint, red
@@ -31,14 +31,8 @@ def show(blocks: Iterable[Block], stream: TextIO | None = None) -> None:
     """Print tables, each with a blank line after it, and lines between them."""
     stream = stream or sys.stdout
     width, styled = shutil.get_terminal_size().columns, stream.isatty() and not os.environ.get("NO_COLOR")
-    for block in blocks:
-        if isinstance(block, Table):
-            lines: Iterable[Line] = [*block.lines(width), ("", "")]
-        else:
-            text, style = (block, "") if isinstance(block, str) else block
-            lines = [(line, style) for line in wrapped(text, width)]
-        for line, style in lines:
-            print(f"\x1b[{_STYLES[style]}m{line}\x1b[0m" if line and style and styled else line, file=stream)
+    for line, style in block_lines(blocks, width):
+        print(f"\x1b[{_STYLES[style]}m{line}\x1b[0m" if line and style and styled else line, file=stream)
 
 
 Advance = Callable[..., None]

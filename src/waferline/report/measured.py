@@ -7,8 +7,9 @@ from typing import Any
 
 from waferline.evidence.side_by_side.known import Known
 from waferline.evidence.side_by_side.operator import Beside
-from waferline.report.table import Block, Column, Table
-from waferline.text import metric, printable
+from waferline.measure.measurements import Measured
+from waferline.report.table import Block, Column, Table, right
+from waferline.text import MISSING, metric, printable
 
 TARGET = 0.15  # how far off a prediction of the page may be and still count as near
 
@@ -105,6 +106,23 @@ def written(data: Mapping[str, Any]) -> Iterator[Block]:
     yield f"{data['output']}: {data['rows']} rows"
     if data.get("skipped"):
         yield f"note: {data['skipped']} lines of the store are no records", "alarm"
+
+
+def kept(figures: Sequence[Measured]) -> Iterator[Block]:
+    """Every figure of a store beside what predict said of it."""
+    rows = [
+        (f.name, f.started[:10], f.quantity, _figure(f.measured, f.unit), f.spread,
+         *(_figure(value, f.unit) for value in (f.predicted, f.low90, f.high90)), f.off, "; ".join(f.warnings))
+        for f in figures
+    ]  # fmt: skip
+    numbers = (*right("measured"), _spread(), *right("predicted", "low 90 %", "high 90 %"), Column("off", _off))
+    yield Table("Measured and kept, newest first", ("what ran", "day", "of it", *numbers, "disturbed by"), rows)
+    if any(f.predicted is None for f in figures):
+        yield "Without a prediction: no machine was known then; `waferline measure machine` measures this one.", "note"
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return MISSING if value is None else metric(value, unit) if unit else f"{value:,.4g}"
 
 
 def resident(data: Mapping[str, Any]) -> Iterator[Block]:

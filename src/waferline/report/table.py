@@ -7,7 +7,7 @@ import html
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +142,16 @@ class Table:
 
 Line = tuple[str, Style]
 Block = Table | Line | str  # what a report is made of, in order
+
+
+def block_lines(blocks: Iterable[Block], width: int) -> Iterator[Line]:
+    """Tables, each with a blank line after it, and lines between them, none wider than `width`."""
+    for block in blocks:
+        if isinstance(block, Table):
+            yield from (*block.lines(width), ("", ""))
+        else:
+            text, style = (block, "") if isinstance(block, str) else block
+            yield from ((line, style) for line in wrapped(text, width))
 
 
 def wrapped(text: str, width: int) -> list[str]:

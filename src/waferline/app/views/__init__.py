@@ -35,6 +35,7 @@ VIEWS: Mapping[str, View] = {
     "wafer": View("Wafer", "Matrix products on a mesh of cores, cycle by cycle.", wafer.CONTROLS, wafer.answer),
     "accuracy": View("Accuracy", "Published measurements beside what is predicted for them.",
                      accuracy.CONTROLS, accuracy.answer),
-    "measured": View("Measured here", "This machine as waferline measure found it.", measured.CONTROLS, measured.answer,
+    "measured": View("Measured here", "This machine as waferline measure found it, and what ran on it beside what was predicted.",
+                     measured.CONTROLS, measured.answer,
                      fixed=False),
 }  # fmt: skip

@@ -20,7 +20,7 @@ from waferline.evidence.rows import read_rows
 from waferline.evidence.scenario import request_of
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
-from waferline.report.charts.chart import Axis, Chart
+from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.report.charts.prediction import prediction_chart
 from waferline.report.charts.scatter import Group, scatter
 from waferline.report.evidence import evidence_report
@@ -42,6 +42,7 @@ _READ_WITH_CARE = (
     "Constants of waferline are fitted to rows among these; docs/peers.md says how each tool was asked.",
     "note",
 )
+_CLI = "waferline evidence report --by machine --by source"
 _TIERS = ("calibrated", "transferred", "spec only")
 _WORST = 40
 CONTROLS = (
@@ -72,8 +73,9 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
     groups = [_group(tier, [o for o in left.outcomes if o.scored and o.tier == tier]) for tier in _TIERS]
     groups.append(_group("suspect", [o for o in left.outcomes if o.suspect]))
     shown = [group for group in groups if len(group.x)]
+    elsewhere: dict[str, Any] = {"cli": _CLI, "python": _python(values, f"o.row.metric == {metric!r}"), "data": left}
     if not shown:
-        return Page(sentence="No row is left: take a filter away.")
+        return Page(sentence="No row is left: take a filter away.", **elsewhere)
     total = left.total
     across, up = (Axis(title=side, unit=unit, log=True) for side in ("published", "predicted"))
     chart = scatter(title, across, up, shown, note=_NOTE, diagonal=True)
@@ -85,8 +87,7 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
         f"{percent(total.coverage)} lie in their 90 % interval.",
         charts=(chart,),
         blocks=(*evidence_report(left, ["machine", "source"], 0), worst, _peers(), _READ_WITH_CARE),
-        cli="waferline evidence report --by machine --by source",
-        data=left,
+        **elsewhere,
     )
 
 
@@ -124,10 +125,27 @@ def _single(name: str) -> Page:
     off = f"{percent(found.error)} off" if found.answered else "not answered"
     return Page(
         sentence=f"{row.model} on {row.hardware}, {row.engine or 'engine not stated'}: {off}. {row.source}",
-        charts=() if isinstance(request, Refusal) else _where_time_goes(request),
+        charts=() if isinstance(request, Refusal) else (*_interval(found), *_where_time_goes(request)),
         blocks=(*tables, *((note, "note") for note in notes)),
+        cli=_CLI,
+        python=_python({}, f"o.row.id == {name!r}"),
         data=found,
     )
+
+
+def _interval(o: Outcome) -> tuple[Chart, ...]:
+    """The published figure beside the predicted one with its interval."""
+    if not o.answered or o.low90 is None or o.high90 is None:
+        return ()
+    names, unit = ("predicted", "published"), "s" if o.row.metric.endswith("_s") and "_per_" not in o.row.metric else ""
+    bars = [
+        Series(name=side, kind="bars", x=(value,), y=(side,), colour=n, low=ends and ends[:1], high=ends and ends[1:])
+        for n, (side, value, ends) in enumerate(
+            (("predicted", o.predicted, (o.low90, o.high90)), ("published", o.row.value, None))
+        )
+    ]
+    return (Chart(title=f"{o.row.metric}, with its 90 % interval", height=210,
+                  panels=(Panel(series=tuple(bars), x=Axis(unit=unit), y=Axis(names=names)),)),)  # fmt: skip
 
 
 def _where_time_goes(r: Request) -> tuple[Chart, ...]:
@@ -142,10 +160,25 @@ def _where_time_goes(r: Request) -> tuple[Chart, ...]:
         return ()
 
 
+def _python(values: Mapping[str, str], picked: str) -> str:
+    """The rows that these filters leave, in Python."""
+    parts = [
+        f"{values[name].lower()!r} in o.row.{field}.lower()" for name, field in _FILTERS.items() if values.get(name)
+    ]
+    parts += [f"o.row.phase == {values['phase']!r}"] if values.get("phase", "any") != "any" else []
+    return (
+        "from waferline.evidence.check import check\nfrom waferline.evidence.folder import PACKAGED\n"
+        "from waferline.evidence.rows import read_rows\n\n"
+        f"report = check(read_rows(PACKAGED)).only(lambda o: {' and '.join((picked, *parts))})"
+    )
+
+
+_FILTERS = {"source": "source", "machine": "hardware", "engine": "engine"}  # control → field of a row that has its text
+
+
 def _kept(outcome: Outcome, values: Mapping[str, str]) -> bool:
     row = outcome.row
-    parts = ((row.source, "source"), (row.hardware, "machine"), (row.engine, "engine"))
-    found = all(values[name].lower() in text.lower() for text, name in parts)
+    found = all(values[name].lower() in getattr(row, field).lower() for name, field in _FILTERS.items())
     return found and values["phase"] in ("any", row.phase)
 
 

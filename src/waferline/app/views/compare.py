@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from waferline.app.page import Page
-from waferline.app.question import BATCH, MODEL, OUTPUT, PROMPT, Control, command, scenario_of
+from waferline.app.question import BATCH, MODEL, OUTPUT, PROMPT, SCENARIO, Control, command, scenario_of, spelled
 from waferline.errors import InvalidInputError
 from waferline.machines.hardware import resolve_hardware
 from waferline.predict.compare import Row, compare
@@ -53,7 +53,17 @@ def answer(values: Mapping[str, str], model: ModelSpec | None) -> Page:
         charts=(comparison_chart(rows), *_front(rows, {} if model else values)),
         blocks=tuple(comparison_report(rows)),
         cli="\n".join(cli),
+        python=_python(values, formats),
         data=rows,
+    )
+
+
+def _python(values: Mapping[str, str], formats: Sequence[str]) -> str:
+    asked = spelled("wl.Scenario", {**values, "on": ""}, SCENARIO)[:-1]
+    machines = [name.strip() for name in values["on"].split(",") if name.strip()]
+    return (
+        f"import waferline as wl\n\nrows = []\nfor precision in {[fmt or None for fmt in formats]}:\n"
+        f"    rows += wl.compare({asked}, machine=None, precision=precision), {machines})"
     )
 
 

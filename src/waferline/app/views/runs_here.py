@@ -13,7 +13,7 @@ from waferline.report.charts.chart import Axis
 from waferline.report.charts.scatter import Group, scatter
 from waferline.report.table import Column, Table
 from waferline.text import metric, number, percent
-from waferline.traffic.planning.here import LEAST, Run, language_models, run_of
+from waferline.traffic.planning.here import LEAST, Run, every_run
 from waferline.workloads.spec import ModelSpec
 
 _FORMATS = "q4_k_m,q8_0,bf16"
@@ -27,10 +27,7 @@ CONTROLS = (
 
 @lru_cache(maxsize=64)
 def _rows(machine: str, fmt: str, context: int) -> tuple[Run, ...]:
-    """Every model that the machine computes in a format and that was trained on such contexts."""
-    device = load_hardware(machine)
-    long = (m for m in language_models() if not m.max_positions or context <= m.max_positions)
-    return tuple(row for model in long if (row := run_of(model, device, fmt, prompt=context)) is not None)
+    return tuple(every_run(load_hardware(machine), fmt, context))
 
 
 def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
@@ -58,7 +55,11 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
     chart = scatter("What fits: speed by size", Axis(title="parameters", log=True),
                     Axis(title="tokens/s of one user", log=True), groups)  # fmt: skip
     table = Table(title, columns, shown)
-    return Page(sentence=_sentence(fitting), charts=(chart,) if groups else (), blocks=(table,), data=table)
+    python = (
+        f"import waferline as wl\n\nruns = wl.what_runs({machine!r}, formats={tuple(formats)!r}, context={context})"
+    )
+    return Page(sentence=_sentence(fitting), charts=(chart,) if groups else (), blocks=(table,), data=table,
+                cli=f"waferline plan --on {machine}", python=python)  # fmt: skip
 
 
 def number_of(parameters: float) -> str:

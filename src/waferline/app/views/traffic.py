@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from waferline.app.page import Page
-from waferline.app.question import DEVICES, MACHINE, MODEL, PRECISION, Control, command, count, model_named, scenario_of
+from waferline.app.question import (
+    DEVICES,
+    MACHINE,
+    MODEL,
+    PRECISION,
+    Control,
+    command,
+    count,
+    model_named,
+    scenario_of,
+    spelled,
+)
 from waferline.errors import InvalidInputError
 from waferline.machines.hardware import resolve_hardware
 from waferline.report.charts.plan import plan_chart
@@ -57,8 +68,20 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
         charts=(serving_chart(outcome), *map(plan_chart, ranked)),
         blocks=(*serving_report(outcome), *(block for found in ranked for block in plan_report(found))),
         cli=command("simulate serving", values, CONTROLS),
-        data=outcome,
+        python=_python(values),
+        data=outcome if not ranked else {"simulated": outcome, "ranked": ranked},
         alarm=not all(met.values()),
+    )
+
+
+def _python(values: Mapping[str, str]) -> str:
+    scenario = spelled("wl.Scenario", {name: values[name] for name in _SCENARIO}, CONTROLS, on="machine")
+    load = {**values, "rate": "", "seed": values["seed"] or "0"}
+    traffic = spelled("wl.Traffic", load, [c for c in CONTROLS if c.name in ("requests", "prompt", "output", "seed")])
+    goals = f", wl.ServerOptions(slo={values['slo']!r})" if values["slo"] else ""
+    return (
+        f"import waferline as wl\n\ntraffic = {traffic[:-1]}, rate_per_s={_rate(values['rate'])})\n"
+        f"outcome = wl.simulate_serving({scenario}, traffic{goals})"
     )
 
 

@@ -25,6 +25,13 @@ CONTROLS = (
     Control("algorithm", "Algorithm shown", "choice", "meshgemm", _ALGORITHMS),
 )
 
+_PYTHON = """from waferline.machines.mesh import load_parameters
+from waferline.simulate.mesh.gemm import simulate_gemm
+from waferline.simulate.mesh.operators import matrix_product
+
+product = matrix_product({size}, {size}, {size}, "fp16")
+result = simulate_gemm(product, load_parameters("wse2"), {side}, {side}, algorithm="{algorithm}", data=False)"""
+
 
 @lru_cache(maxsize=32)
 def _run(algorithm: str, size: int, side: int) -> MeshResult:
@@ -51,5 +58,6 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
         film=partial(film, shown) if moves(shown) else None,
         blocks=(Table(f"{size}×{size} matrices on {side}×{side} cores", columns, rows),),
         cli=f"waferline simulate mesh gemm {size}x{size}x{size} --grid {side}x{side} --algorithm {values['algorithm']}",
+        python=_PYTHON.format(size=size, side=side, algorithm=values["algorithm"]),
         data=shown,
     )

@@ -50,6 +50,10 @@ class Beside:
         assert self.predicted is not None
         return float(self.predicted["expected_s"]) / self.measured.median_s - 1.0
 
+    def kept(self) -> dict[str, Any]:
+        """The record as a store keeps it."""
+        return {**self.measured.to_json(), "predicted": self.predicted}
+
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {"measured": self.measured.to_json(), "predicted": self.predicted}
         if self.bandwidth_bytes_per_s is not None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.report.charts.theme import THEMES, Theme, symbol
+from waferline.report.table import Block, block_lines
 from waferline.text import cut
 
 _DPI = 100
+_LETTERS, _LINE = 110, 0.18  # of a picture of text: letters and inches of a line
 _MANY = 200  # points of a series
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X", "star": "*"}
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "waferline", "font.size": 9, "text.parse_math": False}
@@ -40,9 +43,29 @@ def draw(chart: Chart, ending: str, *, dark: bool = False) -> bytes:
         _legend(made, chart, theme)
         if chart.note:
             made.supxlabel(chart.note, x=0.01, ha="left", fontsize=8, color=theme.quiet)
-        out = io.BytesIO()
-        when = {"Date": None} if ending == ".svg" else {"Software": None}
-        made.savefig(out, format=ending[1:], dpi=2 * _DPI, facecolor=theme.ground, metadata=when)
+        return _written(made, ending, theme)
+
+
+def draw_text(blocks: Iterable[Block], ending: str, *, dark: bool = False) -> bytes:
+    """As `draw`, of tables and lines as a terminal shows them: of an answer that has no chart."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    lines = list(block_lines(blocks, _LETTERS))
+    theme, high = THEMES[dark], _LINE * (len(lines) + 2)
+    with matplotlib.rc_context(_SETTINGS | {"font.family": "monospace"}):
+        made = Figure((9.0, high), dpi=_DPI, facecolor=theme.ground)
+        for number, (line, style) in enumerate(lines, start=2):
+            weight = "bold" if style in ("title", "alarm") else "normal"
+            colour = theme.quiet if style in ("header", "note") else theme.ink
+            made.text(0.03, 1 - number * _LINE / high, line, color=colour, weight=weight, fontsize=9)
+        return _written(made, ending, theme)
+
+
+def _written(made: Any, ending: str, theme: Theme) -> bytes:
+    out = io.BytesIO()
+    when = {"Date": None} if ending == ".svg" else {"Software": None}
+    made.savefig(out, format=ending[1:], dpi=2 * _DPI, facecolor=theme.ground, metadata=when)
     return out.getvalue()
 
 

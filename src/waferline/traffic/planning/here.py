@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -59,14 +59,36 @@ class Runs:
         return {"how": "predicted", "machine": self.machine, "runs": [asdict(r) for r in self.rows]}
 
 
-def what_runs(machine: Any, *, memory: str | None = None, least: float = LEAST) -> Runs:
+def what_runs(
+    machine: Any,
+    *,
+    memory: str | None = None,
+    least: float = LEAST,
+    formats: Sequence[str] = (),
+    context: int = PROMPT_TOKENS,
+) -> Runs:
     """Every model of the catalogue that fits one `machine` and gives a user `least` tokens a second, largest first.
+
+    Each in the widest format that does, or in every one of `formats` with a prompt of `context` tokens.
 
     Raises: UnknownNameError, FileFormatError, InvalidInputError for a size of memory that it is not sold with.
     """
     device = with_memory(load_hardware(machine), memory)[0]
-    rows = [row for spec in language_models() if (row := _widest(spec, device, least)) is not None]
-    return Runs(device.name, sorted(rows, key=lambda r: (-r.params, r.model)), least)
+    if formats:
+        every = (row for fmt in formats for row in every_run(device, fmt, context))
+        rows = [row for row in every if row.fits and row.tokens_per_s >= least]
+    else:
+        rows = [row for spec in language_models() if (row := _widest(spec, device, least)) is not None]
+    return Runs(device.name, sorted(rows, key=lambda r: (-r.params, r.model)), least, context)
+
+
+def every_run(device: Device, precision: str, context: int) -> Iterator[Run]:
+    """Every model that the machine computes in a format and that was made for such contexts, whether it fits or not."""
+    for spec in language_models():
+        if not spec.max_positions or context <= spec.max_positions:
+            row = run_of(spec, device, precision, prompt=context)
+            if row is not None:
+                yield row
 
 
 @cache

@@ -116,7 +116,7 @@ def test_names_or_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert "name one or more" in capsys.readouterr().err
     assert run(["study", "run", "kv-prediction", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
-    assert report["counts"]["identity"] >= 11 and report["comparisons"] == {"within": 5, "all": 10}
+    assert report["counts"]["identity"] >= 11 and report["comparisons"] == {"within": 5, "all": 13}
 
 
 def test_only_comparisons_with_data_are_counted_in_the_headline() -> None:

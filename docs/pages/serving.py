@@ -175,7 +175,8 @@ client. Not simulated: swapping to the host, waits of data-parallel ranks for ea
 ## Traces
 
 `.csv`, `.csv.gz` or `.jsonl`; times must not fall. Blocks of 512 tokens whose numbers are equal share a prefix. JSON of
-`vllm bench serve --save-result --save-detailed`, of guidellm and of OpenTelemetry spans (vLLM, SGLang) is read, too. Columns
+`vllm bench serve --save-result --save-detailed`, of guidellm and of OpenTelemetry spans (vLLM, SGLang) is read, too, and
+`chunk-7-trace.csv` of ServeGen's clients, whose lengths are in `chunk-7-dataset.json` beside it. Columns
 `ttft_s` and `e2e_s` are what `--calibrate` compares with.
 
 {columns}

@@ -96,3 +96,50 @@ def test_the_published_columns_of_burstgpt_are_read_and_a_bad_row_is_named(tmp_p
     path.write_text(head + "".join(rows) + "118,GPT-4,many,276,693,Conversation log\n")
     with pytest.raises(FileFormatError, match="row 3"):
         read_trace(path)
+
+
+# The first windows of a published client (ServeGen, data/language/m-large/chunk-100-trace.csv).
+CLIENT = """0,1.1666666666666667,0.9812997595412902,Gamma,1.0384763614345214,0.8245559198741792
+600,1.105,1.0234423521079221,Gamma,0.9547138658547358,0.9482064663813097
+1200,0,0,,,
+1800,0.64,1.0495706477216191,Weibull,1.0269980493187594,1.7057127973248827
+"""
+LENGTHS = {"0": {"input_tokens": "{100: 0.5, 300: 0.5}", "output_tokens": "{7: 1.0}"},
+           "1200": {"input_tokens": "{5: 1e0}", "output_tokens": "{9: 1}"}}  # fmt: skip
+
+
+def test_a_client_of_servegen_is_drawn_window_by_window(tmp_path: Path) -> None:
+    """As many requests as its rates say, gaps as varied as its CVs, lengths of the newest window; without lengths it says so."""
+    file = tmp_path / "chunk-100-trace.csv"
+    file.write_text(CLIENT)
+    with pytest.raises(FileFormatError, match="lengths of the client's requests are not beside"):
+        read_trace(file)
+    beside = tmp_path / "chunk-100-dataset.json"
+    beside.write_text(json.dumps(LENGTHS))
+    trace = read_trace(file)
+    assert trace["arrival_s"].size == round(600 * (1.1666666666666667 + 1.105 + 0.64))
+    early, late = trace["arrival_s"] < 1200, trace["arrival_s"] > 1700
+    assert (early | late).all() and early.sum() == 1363 and (np.diff(trace["arrival_s"]) >= 0).all()
+    gaps = np.diff(trace["arrival_s"][early])
+    assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.1)
+    assert set(trace["prompt_tokens"][early]) == {100, 300} and trace["prompt_tokens"][early].mean() == pytest.approx(
+        200, rel=0.05
+    )
+    assert set(trace["prompt_tokens"][late]) == {5} and set(trace["output_tokens"][late]) == {9}
+    for wrong, said in (("0,1,1,Pareto,1,1", "row 1"), ("0,1,1,Gamma,0,1", "row 1"),
+                        ("600,1,1,Gamma,1,1\n0,1,1,Gamma,1,1", "row 2"),
+                        ("0,1e99,1,Gamma,1,1", "more than"), ("0,0,0,,,", "sends nothing")):  # fmt: skip
+        file.write_text(wrong)
+        with pytest.raises(FileFormatError, match=said):
+            read_trace(file)
+    file.write_text(CLIENT)
+    for data in (
+        {"0": {"image_tokens": "{3: 1}"}},
+        {"0": {"input_tokens": "{3: 1}"}},
+        [],
+        {"0": 5},
+        {"0": {"input_tokens": "{}"}},
+    ):
+        beside.write_text(json.dumps(data))
+        with pytest.raises(FileFormatError):
+            read_trace(file)

@@ -15,6 +15,7 @@ from waferline.catalog.text_file import read_text
 from waferline.errors import FileFormatError
 from waferline.simulate.serving.lengths import MOST_TOKENS
 from waferline.simulate.serving.logs import rows_of
+from waferline.simulate.serving.servegen import ENDING, read_client
 from waferline.simulate.serving.traffic import MOST_REQUESTS
 
 # Column → the spellings of published traces: our own, Azure's (2023, 2024), BurstGPT's, Mooncake's, vLLM's and guidellm's.
@@ -40,9 +41,13 @@ _MILLISECONDS = "input_length"  # Mooncake's own files count their times in mill
 def read_trace(path: str | Path) -> dict[str, AnyArray]:
     """The columns of a `.csv`, `.csv.gz` or `.jsonl` trace, or of a log in JSON (`logs`); times begin at 0 and must not fall.
 
-    Latencies that all requests state are columns, too (`SEEN`). Raises: FileFormatError naming the row.
+    Latencies that all requests state are columns, too (`SEEN`). A client of ServeGen's is drawn (`servegen`).
+
+    Raises: FileFormatError naming the row.
     """
     path, found = Path(path), []
+    if path.name.endswith(ENDING) and _is_client(path):
+        return read_client(path, MOST_REQUESTS)
     for number, row in enumerate(_records(path), start=1):
         if number > MOST_REQUESTS:
             raise FileFormatError(f"more than {MOST_REQUESTS:,} requests", where=str(path))
@@ -64,6 +69,11 @@ def read_trace(path: str | Path) -> dict[str, AnyArray]:
         hashes[:] = [f[3] for f in found]
         columns |= {"block_hashes": hashes, "block_tokens": np.array(BLOCK_TOKENS)}
     return columns
+
+
+def _is_client(path: Path) -> bool:
+    """Whether it begins with a window of a client, not with names of columns."""
+    return next(iter(text_lines(path, _LINE_BYTES)), "")[:1].isdigit()
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:

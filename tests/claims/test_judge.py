@@ -136,9 +136,13 @@ def test_a_checkpoint_is_read_in_the_format_it_ships_in() -> None:
 def test_a_checkpoint_that_an_engine_quantises_further_is_no_infeasible_claim() -> None:
     """59 tokens/s was measured twice with a build that turns attention and head to MXFP4 as it loads
     (spark-arena/recipe-registry#17): as shipped, in 16 bits, they alone would take a third of each token's bytes."""
-    judged = judge_claim(claims_of("gpt-oss-120b on DGX Spark: 59 tokens/s at batch 1")[0])
+    judged = judge_claim(claims_of("gpt-oss-120b on DGX Spark with vLLM: 59 tokens/s at batch 1")[0])
     assert judged.status == "plausible"
     assert "number format not stated: impossible in mxfp4, so judged in int4" in judged.reasons
+    files = judge_claim(
+        claims_of("gpt-oss-120b on DGX Spark: 59 tokens/s at batch 1")[0]
+    )  # llama.cpp's keep the rest in q8_0
+    assert files.status == "plausible" and "number format not stated: taken as mxfp4" in files.reasons
 
 
 def test_a_claim_that_names_no_format_is_infeasible_only_if_every_format_is() -> None:

@@ -226,6 +226,9 @@ def _number(item: float, unit: str) -> str:
 
 
 def _spoken(name: str) -> str:
-    """A field's name without its unit, in words."""
-    stem = next((name.removesuffix(suffix) for suffix, _ in SUFFIXES if name.endswith(suffix)), name)
+    """A field's name in words, without its unit unless that is what it counts."""
+    counts = name.endswith("_tokens")
+    stem = (
+        name if counts else next((name.removesuffix(suffix) for suffix, _ in SUFFIXES if name.endswith(suffix)), name)
+    )
     return stem.replace("_", " ")

@@ -25,6 +25,8 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal, Request
 from waferline.formats import Precision, resolve
 from waferline.machines.device import Device
+from waferline.predict.engine import get_engine
+from waferline.workloads.quantization.converted import as_gguf
 from waferline.workloads.spec import ModelSpec, Transformer
 
 COMPUTE, BANDWIDTH, CAPACITY = "arithmetic", "bandwidth", "capacity"
@@ -82,6 +84,8 @@ def limits(requests: Sequence[Request]) -> list[Limit]:
     model = model_spec(first.model)
     assert not isinstance(model, Refusal)
     device = machine(first.hardware)
+    if isinstance(model, Transformer) and first.door == "serving" and get_engine(first.engine).cache == "cells":
+        model = as_gguf(model)
     group = _Group(requests, model, device, resolve(first.precision, device.arithmetic, kv=first.kv))
     return {"serving": _serving, "training": _training, "single": _single}[first.door](group)
 

@@ -87,6 +87,7 @@ def predict_streaming(model: Any, device: Device, request: Asked) -> WeightStrea
     decode = stream.solve(model, device, context, request.batch, precision, phase="decode", **shared)
     ok = np.where(prefill["feasible"] & decode["feasible"], 1.0, np.nan)
     itl = ok * decode["pass_s"]
+    most = np.minimum(prefill["max_batch_size"], decode["max_batch_size"])
     values = {
         **decode.values,
         "feasible": prefill["feasible"] & decode["feasible"],
@@ -97,7 +98,9 @@ def predict_streaming(model: Any, device: Device, request: Asked) -> WeightStrea
         "user_tokens_per_s": 1.0 / itl,
         "throughput_tokens_per_s": ok * decode["throughput_tokens_per_s"],
         "output_tokens_per_s": ok * decode["throughput_tokens_per_s"],
-        "max_batch_size": np.minimum(prefill["max_batch_size"], decode["max_batch_size"]),
+        "max_batch_size": most,
+        "optimal_batch_size": np.minimum(decode["break_even_batch_size"], most),
+        "max_tokens": prefill["max_tokens"],
         "request_s": ok * prefill["pass_s"] + request.output * itl,
         "prefill_bottleneck": prefill["bottleneck"],
         "decode_bottleneck": decode["bottleneck"],

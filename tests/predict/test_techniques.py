@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -79,6 +80,26 @@ def test_what_makes_a_pass_anew_loses_nothing_of_the_others(first: str, then: st
     for key in ("ttft_s", "itl_s"):
         assert one[key] == other[key]
     assert (one["ttft_s"], one["itl_s"]) != (alone["ttft_s"], alone["itl_s"])
+
+
+def test_the_order_of_any_two_changes_nothing_and_none_is_faster_than_light() -> None:
+    """Every pair on a mixture over two ranks, either way round, but for those that are refused together."""
+    made = {n: n for n in TECHNIQUES if n not in ("lut-gemv", "translated", "emulated")}  # these are a processor's
+    made |= {"speculative": "speculative:draft=llama-2-7b", "kv-prediction": "kv-prediction:auxiliary=llama-2-7b"}
+    served = {"model": "mixtral-8x7b", "batch": 8, "tp": 2, "ep": 2}
+    together = 0
+    for first, then in combinations(made.values(), 2):
+        try:
+            one, other = _solve(f"{first}+{then}", **served), _solve(f"{then}+{first}", **served)  # type: ignore[arg-type]
+        except wl.InvalidInputError as refused:
+            assert "both would change the same thing" in str(refused)
+            continue
+        together += 1
+        for key in ("ttft_s", "itl_s", "max_batch_size"):
+            assert one[key] == pytest.approx(float(other[key]), rel=1e-9), (first, then, key)
+        assert one["itl_s"] >= one["light_itl_s"] * (1 - 1e-9)
+        assert one["ttft_s"] >= one["light_ttft_s"] * (1 - 1e-9)
+    assert together > 100
 
 
 def test_every_technique_says_what_it_is_and_answers(capsys: pytest.CaptureFixture[str]) -> None:

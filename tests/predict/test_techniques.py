@@ -58,6 +58,12 @@ def test_a_cached_prefix_is_not_computed_and_still_held() -> None:
     assert hits == sorted(hits, reverse=True)
 
 
+def test_none_is_no_technique() -> None:
+    assert _solve("none")["itl_s"] == _solve(None)["itl_s"]
+    with pytest.raises(wl.UnknownNameError, match="none"):
+        _solve("none+eagle")
+
+
 def test_techniques_compose_and_broadcast() -> None:
     both = _solve(["prefix-cache:hit=0.5", "eagle:accepted=2"], BATCHES)
     assert both.about["techniques"].startswith("prefix-cache:hit=0.5 + eagle:")

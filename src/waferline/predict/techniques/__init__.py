@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 
+NONE = "none"  # of an axis of a sweep, beside techniques
 OFFLOAD = "offload"  # asked for among techniques, done by the option of that name
 
 
@@ -49,7 +50,7 @@ def without_offload(asked: Any) -> tuple[tuple[str, ...], str | None]:
 
 
 def applied(asked: Any) -> tuple[Applied, ...]:
-    """What was asked for, in its order: a text (`name:key=value,...`, several joined by `+`), or a list of such texts.
+    """What was asked for, in its order: a text (`name:key=value,...`, several joined by `+`; `none`), or a list of such texts.
 
     Raises: UnknownNameError, InvalidInputError naming the technique, the parameter and the nearest valid.
     """
@@ -58,7 +59,7 @@ def applied(asked: Any) -> tuple[Applied, ...]:
     texts = [asked] if isinstance(asked, str) else asked
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise InvalidInputError(f"techniques are texts such as 'prefix-cache:hit=0.5', not {told(asked)}")
-    return _applied("+".join(texts)) if texts else ()
+    return () if not texts or list(texts) == [NONE] else _applied("+".join(texts))
 
 
 def changed(asked: Sequence[Applied], phase: str, step: Step, setting: Setting) -> Step:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 import waferline as wl
 from waferline.errors import InvalidInputError, UnknownNameError, UnsupportedError, WaferlineError
 from waferline.formats import resolve
+from waferline.predict.kv_cache import kept_layers, least_bytes
 from waferline.predict.memory import kv_cache_bytes, kv_elements_per_token
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
+from waferline.workloads.lower import lower_decode
 from waferline.workloads.spec import Transformer
 
 DATA = Path(__file__).parent / "data" / "decoders"
@@ -247,3 +249,33 @@ def test_an_unknown_mixture_is_read_with_its_experts_when_asked() -> None:
     model = load_model(config, assume="llama-like")
     assert parameter_count(model).experts == 3 * 8 * 3 * 64 * 32
     assert any("read as a Llama" in note for note in model.notes)
+
+
+def test_deepseek_v4_keeps_what_is_published_of_a_million_tokens() -> None:
+    """9.62 GiB in 16 bits for the Pro (vLLM's account of the release); the indexer's keys, which engines keep in FP8, apart."""
+    model = load_model("deepseek-v4-pro")
+    assert isinstance(model, Transformer)
+    kept = least_bytes(kept_layers(model, BF16, 1.0, index=False), 2.0**20)
+    keys = 30 * 2**20 / 4 * 128 * 2  # 30 layers, an entry for 4 tokens
+    assert (kept + keys) / 2**30 == pytest.approx(9.62, abs=0.005)
+
+
+def test_deepseek_v4_sees_a_window_and_entries() -> None:
+    """At twice the length a step reads no more of the sparse layers but their indexer's keys: half of the layers at most."""
+    model = load_model("deepseek-v4-flash")
+    assert isinstance(model, Transformer)
+    read = {
+        n: sum(float(op.kv_bytes * op.count) for op in lower_decode(model, context=n, precision=BF16))
+        for n in (2**19, 2**20)
+    }
+    entries = (128 + 512) * 512 * 2  # of a sparse layer, whatever the length
+    per_token = 21 * 132 / 4 + 20 * 512 * 2 / 128
+    fixed = 21 * entries + 22 * 128 * 512 * 2
+    for n, found in read.items():
+        assert found == pytest.approx(fixed + n * per_token, rel=0.01)
+
+
+# Parameters of the language model with the encoders of images and audio, as the cards count them.
+@pytest.mark.parametrize(("name", "card"), [("gemma-4-e2b", 5.1e9), ("gemma-4-e4b", 8.0e9)])
+def test_gemma_4_with_its_encoders(name: str, card: float) -> None:
+    assert parameter_count(load_model(name)).with_towers == pytest.approx(card, rel=0.01)

@@ -6,7 +6,7 @@ Sources: vLLM, v1/core/kv_cache_utils.py and v1/kv_cache_interface.py; llama.cpp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from waferline.elementwise import anywhere, ceil, floor, maximum, minimum, where
 from waferline.formats import Precision, get_format
 from waferline.predict.engine import Engine
 from waferline.workloads.mixers import index_key_bytes, state_elements_per_sequence
-from waferline.workloads.spec import Attention, LatentAttention, Mixer, Transformer
+from waferline.workloads.spec import CompressedAttention, Mixer, SoftmaxAttention, Transformer
 
 _STATE_BYTES = 4.0  # recurrent state, fp32
 _ENDLESS = float("inf")
@@ -72,8 +72,8 @@ def kept_layers(
     fixed: Floats = 0.0
     for block in model.blocks:
         for mixer in block.mixers:
-            kind = _kind(mixer, chunks)
-            counts[kind] = counts.get(kind, 0) + block.count
+            for kind in _kinds(mixer, chunks):
+                counts[kind] = counts.get(kind, 0) + block.count
         if block.cross is not None:
             fixed = fixed + block.count * block.cross.kv_elements_per_token * each * memory / tp
     layers = []
@@ -84,13 +84,18 @@ def kept_layers(
     return Kept(tuple(layers), fixed)
 
 
-def _kind(mixer: Mixer, chunks: bool) -> tuple[Any, ...]:
+def _kinds(mixer: Mixer, chunks: bool) -> Iterator[tuple[Any, ...]]:
     """What layers that keep the same agree in: elements of a token, bytes of its indexer key, window, KV heads, state."""
-    if not isinstance(mixer, Attention | LatentAttention):
-        return (0, 0.0, _ENDLESS, 1.0, state_elements_per_sequence(mixer))
+    if not isinstance(mixer, SoftmaxAttention):
+        yield (0, 0.0, _ENDLESS, 1.0, state_elements_per_sequence(mixer))
+        return
+    if isinstance(mixer, CompressedAttention) and mixer.ratio:  # the window's single tokens, beside the entries
+        yield (mixer.kv_elements_per_token, index_key_bytes(mixer), _ENDLESS, 1.0, 0)
+        yield (mixer.head_dim, 0.0, float(mixer.window), 1.0, 0)
+        return
     everything = mixer.window is None or (getattr(mixer, "chunked", False) and not chunks)
     window = _ENDLESS if everything else float(mixer.window or 0)
-    return (mixer.kv_elements_per_token, index_key_bytes(mixer), window, float(mixer.kv_heads), 0)
+    yield (mixer.kv_elements_per_token, index_key_bytes(mixer), window, float(mixer.kv_heads), 0)
 
 
 def least_bytes(kept: Kept, tokens: Floats) -> Floats:

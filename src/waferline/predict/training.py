@@ -27,7 +27,7 @@ from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, common_shape, real, whole
-from waferline.workloads.spec import Attention, LatentAttention, Transformer
+from waferline.workloads.spec import SoftmaxAttention, Transformer
 from waferline.workloads.weights import weight_elements
 
 _ATTENTION = ("prefill_attention", "mla_prefill")
@@ -275,5 +275,5 @@ class _Step:
         return (3.0 * causal * sequences), np.asarray(3.0 * (causal + masked) * sequences)
 
     def _is_causal(self) -> bool:
-        mixers = [b.mixer for b in self.model.blocks if isinstance(b.mixer, Attention | LatentAttention)]
+        mixers = [b.mixer for b in self.model.blocks if isinstance(b.mixer, SoftmaxAttention)]
         return all(m.causal for m in mixers)

@@ -15,7 +15,7 @@ from waferline.predict.memory import kv_elements_per_token, model_weight_bytes
 from waferline.report.table import Block, Column, Table
 from waferline.text import dollars, metric
 from waferline.workloads.counts import parameter_count
-from waferline.workloads.spec import Attention, LatentAttention, ModelSpec, Transformer
+from waferline.workloads.spec import Attention, CompressedAttention, LatentAttention, ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
 
 _KV_BYTES = 2  # of an element, unless an engine is told otherwise
@@ -125,6 +125,11 @@ def _attention(spec: Transformer) -> list[str]:
             said.append(f"{block.count} x {mixer.heads} heads, {mixer.kv_heads} KV, {mixer.head_dim} wide{seen}")
         elif isinstance(mixer, LatentAttention):
             said.append(f"{block.count} x {mixer.heads} heads, latent of {mixer.kv_lora_rank}+{mixer.qk_rope_head_dim}")
+        elif isinstance(mixer, CompressedAttention):
+            far = f", 1 entry for {mixer.ratio} tokens before" if mixer.ratio else ""
+            said.append(
+                f"{block.count} x {mixer.heads} heads, one key {mixer.head_dim} wide, window {mixer.window}{far}"
+            )
         elif mixer is not None:
             said.append(f"{block.count} x {_WORDS.get(type(mixer).__name__, type(mixer).__name__)}")
     return said

@@ -14,6 +14,7 @@ from typing import Any
 from waferline.workloads.spec import (
     Attention,
     Block,
+    CompressedAttention,
     ConvNet,
     FeedForward,
     Ffn,
@@ -167,6 +168,20 @@ def _indexer(a: LatentAttention, hidden: int) -> int:
     return queries + hidden * a.index_head_dim + 2 * a.index_head_dim + hidden * a.index_heads
 
 
+def _compressed_attention(a: CompressedAttention, hidden: int) -> int:
+    """Queries, the shared key, the grouped output, sinks; keys and gates of the compressor, and those of its indexer."""
+    wide, width = a.heads * a.head_dim, a.head_dim
+    query = a.q_lora_rank * (hidden + wide + 1)
+    out = a.output_rank * (wide + a.output_groups * hidden)
+    total = query + (hidden + 1) * width + out + a.heads
+    if a.ratio:
+        total += a.series * width * (2 * hidden + a.ratio) + width
+    if a.index_topk:
+        keys = 2 * a.index_head_dim * (2 * hidden + a.ratio) + a.index_head_dim
+        total += keys + a.q_lora_rank * a.index_heads * a.index_head_dim + hidden * a.index_heads
+    return total
+
+
 def _state_space(s: StateSpace, hidden: int) -> int:
     out = s.inner * hidden + s.proj_bias * hidden
     if s.heads is not None:  # Mamba-2: z, x, B, C and one Δ per head; A, D, Δ bias; gated norm
@@ -218,6 +233,7 @@ def _mixture(m: MixtureOfExperts, hidden: int) -> ParameterCount:
 _MIXERS: dict[type[Mixer], Callable[[Any, int], int]] = {
     Attention: _attention,
     LatentAttention: _latent_attention,
+    CompressedAttention: _compressed_attention,
     StateSpace: _state_space,
     LinearAttention: _linear_attention,
     Recurrent: _recurrent,

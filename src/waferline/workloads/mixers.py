@@ -11,7 +11,16 @@ from waferline.elementwise import maximum, minimum, where
 from waferline.workloads.build import Builder, cached_tokens, causal_pairs
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel
-from waferline.workloads.spec import Attention, LatentAttention, LinearAttention, Mixer, Recurrent, StateSpace
+from waferline.workloads.spec import (
+    Attention,
+    CompressedAttention,
+    LatentAttention,
+    LinearAttention,
+    Mixer,
+    Recurrent,
+    SoftmaxAttention,
+    StateSpace,
+)
 
 _STATE_BYTES = 4.0  # recurrent states are kept in fp32 (mamba_ssm and fla kernels)
 
@@ -95,15 +104,16 @@ def _softmax_attention(b: Builder, a: Attention, heads: Floats, kv_heads: Floats
     )
 
 
-def _index_scores(b: Builder, a: Attention, count: Floats, p: Pass) -> Operator:
-    """A light score of every cached token by the indexer's heads; its keys are read once a sequence."""
+def _index_scores(b: Builder, a: Attention | CompressedAttention, count: Floats, p: Pass) -> Operator:
+    """A light score of every cached token, or entry, by the indexer's heads; its keys are read once a sequence."""
+    each = a.ratio if isinstance(a, CompressedAttention) else 1
     return b.operator(
         "attention.index_scores",
         "elementwise",
         count=count,
-        flops=2.0 * p.batch * a.index_heads * a.index_head_dim * causal_pairs(p.q_len, p.kv_len, None),
+        flops=2.0 * p.batch * a.index_heads * a.index_head_dim * causal_pairs(p.q_len, p.kv_len, None) / each,
         kv_bytes=p.batch * p.kv_len * index_key_bytes(a),
-        shape={"elements": p.batch * p.kv_len * a.index_head_dim},
+        shape={"elements": p.batch * p.kv_len / each * a.index_head_dim},
         activations=b.wide,
     )
 
@@ -204,6 +214,47 @@ def _mla_decode(b: Builder, a: LatentAttention, heads: Floats, count: Floats, p:
     )
 
 
+def compressed_attention(b: Builder, a: CompressedAttention, hidden: int, count: Floats, p: Pass) -> Iterator[Operator]:
+    """DeepSeek-V4: a shared key that is its value, compressed entries of the far past, a grouped output projection."""
+    tp, width = p.parallel.tp, float(a.head_dim)
+    heads, groups = shard(a.heads, tp), shard(a.output_groups, tp)
+    entries = 2 * a.series * a.head_dim if a.ratio else 0  # keys and gates of the compressor
+    yield b.gemm("attention.down", p.tokens, a.q_lora_rank + a.head_dim + entries, hidden, count=count)  # on every rank
+    yield b.gemm("attention.q_up", p.tokens, heads * width, a.q_lora_rank, count=count)
+    if a.index_topk:
+        yield b.gemm("attention.index_q", p.tokens, a.index_heads * a.index_head_dim, a.q_lora_rank, count=count)
+        yield b.gemm("attention.index_k", p.tokens, 4 * a.index_head_dim + a.index_heads, hidden, count=count)
+    kept = p.tokens * width * (1.0 + (1.0 / a.ratio if a.ratio else 0.0))
+    yield b.operator(
+        "attention.kv_append", "elementwise", count=count, kv_bytes=kept * b.kv_bytes, shape={"elements": kept}
+    )
+    pairs, read = causal_pairs(p.q_len, p.kv_len, float(a.window)), cached_tokens(p.q_len, p.kv_len, float(a.window))
+    if a.ratio:
+        far, entry = causal_pairs(p.q_len, p.kv_len, None) / a.ratio, p.kv_len / a.ratio
+        if a.index_topk:
+            yield _index_scores(b, a, count, p)
+            far = minimum(far, p.q_len * float(a.index_topk))
+            entry = minimum(entry, float(a.index_topk)) if p.decode else entry
+        pairs, read = pairs + far, read + entry
+    yield b.attention(
+        "attention.core",
+        "decode_attention" if p.decode else "prefill_attention",
+        batch=p.batch,
+        q_len=p.q_len,
+        kv_len=read,
+        pairs=pairs,
+        kv_read=read,
+        heads=heads,
+        kv_heads=1.0,
+        head_dim=width,
+        v_head_dim=width,
+        kv_elements=width,
+        count=count,
+    )
+    yield b.gemm("attention.out_down", p.tokens, groups * a.output_rank, a.heads * width / a.output_groups, count=count)
+    yield b.gemm("attention.out", p.tokens, hidden, groups * a.output_rank, count=count)
+
+
 def state_space(b: Builder, s: StateSpace, hidden: int, count: Floats, p: Pass) -> Iterator[Operator]:
     """Mamba: input projection, causal convolution, selective scan, output projection (arXiv:2405.21060, section 6)."""
     tp = p.parallel.tp
@@ -269,6 +320,7 @@ def _scan(b: Builder, state: Floats, streamed: Floats, flops_each: float, count:
 LOWER: dict[type[Mixer], Callable[..., Iterator[Operator]]] = {
     Attention: attention,
     LatentAttention: latent_attention,
+    CompressedAttention: compressed_attention,
     StateSpace: state_space,
     LinearAttention: linear_attention,
     Recurrent: recurrent,
@@ -280,11 +332,12 @@ def index_key_bytes(mixer: Mixer) -> float:
 
     vLLM's and SGLang's `index_k` cache for DeepSeek sparse attention: 128 + 4 bytes.
     """
-    if not isinstance(mixer, Attention | LatentAttention) or not mixer.index_topk:
+    if not isinstance(mixer, SoftmaxAttention) or not mixer.index_topk:
         return 0.0
     if isinstance(mixer, LatentAttention) and mixer.index_shared:
         return 0.0
-    return mixer.index_head_dim + 4.0 * math.ceil(mixer.index_head_dim / 128)
+    each = mixer.ratio if isinstance(mixer, CompressedAttention) else 1
+    return (mixer.index_head_dim + 4.0 * math.ceil(mixer.index_head_dim / 128)) / each
 
 
 def state_elements_per_sequence(mixer: Mixer) -> int:

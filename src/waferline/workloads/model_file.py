@@ -30,6 +30,7 @@ from waferline.workloads.source import Source
 from waferline.workloads.spec import (
     Attention,
     Block,
+    CompressedAttention,
     Conv,
     ConvNet,
     FeedForward,
@@ -45,6 +46,7 @@ from waferline.workloads.streams import StreamNet
 _MIXERS: dict[str, type] = {
     "attention": Attention,
     "latent_attention": LatentAttention,
+    "compressed_attention": CompressedAttention,
     "state_space": StateSpace,
     "linear_attention": LinearAttention,
 }
@@ -68,7 +70,7 @@ _GIVEN = frozenset(
 _MAY_BE_ZERO = frozenset(
     {"shared_intermediate", "learned_positions", "token_types", "position_params", "head_classes", "extra_params"}
     | {"fixed_tokens", "stem_params", "stem_flops", "encoder_tokens", "max_positions", "norms", "classes"}
-    | {"index_heads", "index_head_dim", "index_topk", "vocab_size"}
+    | {"index_heads", "index_head_dim", "index_topk", "vocab_size", "ratio"}
 )
 
 

@@ -89,6 +89,41 @@ class LatentAttention:
 
 
 @dataclass(frozen=True, slots=True)
+class CompressedAttention:
+    """DeepSeek-V4: all heads share one key that is its value, too; of the far past one entry for `ratio` tokens is kept.
+
+    Each query sees a window of single tokens and those entries: all of them, or the `index_topk` that an indexer picks.
+    The output passes `output_groups` groups of heads through a bottleneck of `output_rank` each.
+    """
+
+    heads: int
+    head_dim: int
+    q_lora_rank: int
+    output_groups: int
+    output_rank: int
+    window: int
+    ratio: int = 0  # tokens of one compressed entry; 0: the window is all that is seen
+    index_heads: int = 0
+    index_head_dim: int = 0
+    index_topk: int = 0  # 0: every entry is seen
+    causal: bool = True
+
+    @property
+    def kv_heads(self) -> int:
+        return 1
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Elements that a token adds for good: a share of its entry, or of a layer of windows alone its place there."""
+        return self.head_dim // (self.ratio or 1)
+
+    @property
+    def series(self) -> int:
+        """Compressions that overlap: entries that an indexer picks from are made of two windows of tokens."""
+        return 2 if self.index_topk else 1
+
+
+@dataclass(frozen=True, slots=True)
 class StateSpace:
     """A selective state-space mixer: Mamba-2 (arXiv:2405.21060) when `heads` is set; Mamba-1 when it is None."""
 
@@ -174,7 +209,8 @@ class MixtureOfExperts:
     latent: int | None = None  # routed experts work at this width, between a down and an up projection (Nemotron 3)
 
 
-Mixer = Attention | LatentAttention | StateSpace | LinearAttention | Recurrent
+SoftmaxAttention = Attention | LatentAttention | CompressedAttention  # what attends to a cache
+Mixer = SoftmaxAttention | StateSpace | LinearAttention | Recurrent
 Ffn = FeedForward | MixtureOfExperts
 
 

@@ -14,7 +14,7 @@ from waferline.predict.techniques.speculative import generator, model_bytes
 from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique, helps
 from waferline.workloads.lower import builder, lower_decode, lower_prefill
 from waferline.workloads.operator import Operator
-from waferline.workloads.spec import Attention, LatentAttention, Transformer
+from waferline.workloads.spec import Attention, SoftmaxAttention, Transformer
 
 _ATTENTION = frozenset({"prefill_attention", "decode_attention", "mla_prefill", "mla_decode"})
 
@@ -39,7 +39,7 @@ def _sparse(step: Step, s: Setting, given: Given) -> Step:
 
 def keeps_no_cache(model: Transformer) -> str:
     """Why nothing of attention changes: no layer keeps keys and values."""
-    attends = any(isinstance(m, Attention | LatentAttention) for block in model.blocks for m in block.mixers)
+    attends = any(isinstance(m, SoftmaxAttention) for block in model.blocks for m in block.mixers)
     return "" if attends else f"{model.name} keeps no keys and values"
 
 

@@ -13,7 +13,7 @@ from waferline.errors import UnsupportedError
 from waferline.formats import Precision, get_format
 from waferline.workloads.lower import lower_decode, lower_prefill
 from waferline.workloads.operator import Operator
-from waferline.workloads.spec import Attention, Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
+from waferline.workloads.spec import Attention, Block, FeedForward, MixtureOfExperts, SoftmaxAttention, Transformer
 
 _AROUND = frozenset({"embedding", "stem", "final_norm", "head", "sampling"})  # operators outside the layer stack
 _RESIDUAL_COPIES = 2  # the residual stream and its normed copy are alive together
@@ -120,7 +120,7 @@ def _inner(block: Block) -> float:
     """Widest set of intermediate activations of one token: attention's, or the feed-forward's inner width."""
     widths: list[float] = [0.0]
     mixer = block.mixer
-    if isinstance(mixer, Attention | LatentAttention):
+    if isinstance(mixer, SoftmaxAttention):
         widths.append(2.0 * mixer.heads * mixer.head_dim + mixer.kv_elements_per_token)
     if isinstance(block.ffn, FeedForward):
         widths.append(block.ffn.intermediate * (2.0 if block.ffn.gated else 1.0))

@@ -1,4 +1,4 @@
-"""Decoders with multi-head latent attention: DeepSeek V2 to V3.2, Kimi K2, GLM-4.7-Flash, GLM-5, LongCat, Mistral 4.
+"""Decoders with multi-head latent attention: DeepSeek V2 to V4, Kimi K2, GLM-4.7-Flash, GLM-5, LongCat, Mistral 4.
 
 Sources: DeepSeek-V2 (arXiv:2405.04434), DeepSeek-V3 (arXiv:2412.19437, section 2.2 for multi-token prediction),
 DeepSeek-V3.2-Exp (sparse attention), LongCat-Flash (arXiv:2509.01322), the modelling code in huggingface/transformers.
@@ -9,11 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from waferline.errors import InvalidInputError
 from waferline.workloads.config_reader import ConfigReader
 from waferline.workloads.counts import multi_token_prediction
 from waferline.workloads.families.common import HEADS, HIDDEN, LAYERS, Family, check_experts, stack, tied, transformer
-from waferline.workloads.families.mixture import Mix, ffns, router_bias
-from waferline.workloads.spec import Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
+from waferline.workloads.families.mixture import Mix, experts, ffns, per_layer, router_bias
+from waferline.workloads.spec import (
+    Block,
+    CompressedAttention,
+    FeedForward,
+    LatentAttention,
+    MixtureOfExperts,
+    Transformer,
+)
 
 
 def latent_attention(c: ConfigReader, v_head_dim: int | None = None) -> LatentAttention:
@@ -65,6 +73,65 @@ def _shares_index(c: ConfigReader, layers: int) -> list[bool]:
     return [max(i - offset + 1, 0) % step != 0 for i in range(layers)]
 
 
+_RATIOS = {"sliding_attention": 0, "compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
+
+
+def _deepseek_v4(c: ConfigReader) -> Transformer:
+    """DeepSeek-V4: shared keys, compressed entries, and `hc_mult` residual streams that each part mixes (mHC)."""
+    hidden, layers, streams = c.size(*HIDDEN), c.layers(*LAYERS), c.size_or(4, "hc_mult")
+    attention = CompressedAttention(
+        heads=c.size(*HEADS),
+        head_dim=c.size("head_dim"),
+        q_lora_rank=c.size("q_lora_rank"),
+        output_groups=c.size("o_groups"),
+        output_rank=c.size("o_lora_rank"),
+        window=c.size("sliding_window"),
+    )
+    indexed = replace(
+        attention,
+        index_heads=c.size("index_n_heads"),
+        index_head_dim=c.size("index_head_dim"),
+        index_topk=c.size("index_topk"),
+    )
+    mixers = [replace(indexed if sparse else attention, ratio=ratio) for ratio, sparse in _compressions(c, layers)]
+    hashed = c.size_or(3, "num_hash_layers", least=0)  # their experts follow from the token: no balance to keep
+    kinds = c.kinds({"hash_moe", "moe"}, "mlp_layer_types", length=layers)
+    balanced = [kind == "moe" for kind in kinds] if kinds else [i >= hashed for i in range(layers)]
+    width = c.size("moe_intermediate_size")
+    part = experts(c, width, shared_intermediate=c.size_or(1, "n_shared_experts", least=0) * width)
+    parts = [replace(part, router_bias=learned) for learned in balanced]
+    mixing = 2 * ((2 + streams) * streams * (streams * hidden + 1) + 3)
+    blocks = stack(Block(count=1, mixer=m, ffn=f, side=mixing) for m, f in zip(mixers, parts, strict=True))
+    modules = c.size_or(0, "num_nextn_predict_layers", least=0)
+    return transformer(
+        c,
+        hidden_size=hidden,
+        blocks=blocks,
+        tied_embeddings=tied(c, False),
+        extra_params=modules * multi_token_prediction(replace(blocks[-1], mixer=attention), hidden),
+    )
+
+
+def _compressions(c: ConfigReader, layers: int) -> list[tuple[int, bool]]:
+    """Tokens of an entry (0: none) in each layer, and whether an indexer picks among them."""
+    rates = c.section("compress_rates")
+    usual = {
+        kind: rates.size_or(ratio, kind) if rates is not None and ratio else ratio for kind, ratio in _RATIOS.items()
+    }
+    sparse, heavy = usual["compressed_sparse_attention"], usual["heavily_compressed_attention"]
+    kinds = c.kinds(set(_RATIOS), "layer_types", length=layers)
+    if kinds is not None:
+        return [(usual[kind], kind == "compressed_sparse_attention") for kind in kinds]
+    said = c.items("compress_ratios")  # also of the modules of multi-token prediction
+    if said is not None:
+        if len(said) < layers:
+            raise InvalidInputError(f"'compress_ratios' has {len(said)} entries for {layers} layers", where=c.where)
+        numbers = per_layer(c.merged({"compress_ratios": said[:layers]}), layers, "compress_ratios", default=0)
+        return [(ratio, ratio == sparse) for ratio in numbers]
+    c.assume("layer_types", "two heavily compressed layers, then heavily compressed and sparse ones in turn")
+    return [(sparse, True) if i >= 2 and i % 2 else (heavy, False) for i in range(layers)]
+
+
 def _longcat(c: ConfigReader) -> Transformer:
     """LongCat-Flash: each layer has two attentions, two dense parts and one mixture; zero experts compute nothing.
 
@@ -95,6 +162,7 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v2": _deepseek,
     "deepseek_v3": _deepseek,
     "deepseek_v32": _deepseek,
+    "deepseek_v4": _deepseek_v4,
     "kimi_k2": _deepseek,
     "glm4_moe_lite": partial(_deepseek, first=1),
     "glm_moe_dsa": _deepseek,

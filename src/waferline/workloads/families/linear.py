@@ -35,6 +35,7 @@ from waferline.workloads.spec import (
     Ffn,
     LinearAttention,
     Mixer,
+    MixtureOfExperts,
     Recurrent,
     Transformer,
 )
@@ -101,43 +102,58 @@ def _olmo_hybrid(c: ConfigReader) -> Transformer:
     return _model(c, hidden, mixers, [FeedForward(c.size("intermediate_size"))] * layers)
 
 
-def _kimi_delta(number: int, width: int, kernel: int, hidden: int, bottleneck: bool) -> Recurrent:
-    """Kimi Delta Attention (arXiv:2510.26692, section 3): a decay for each channel, through a bottleneck or a full matrix."""
-    inner = number * width
+def _kimi_delta(number: int, width: int, kernel: int, hidden: int, full: int) -> Recurrent:
+    """Kimi Delta Attention (arXiv:2510.26692, section 3): a decay and a gate for each channel.
+
+    full: how many of the two come of a full matrix (K3: the gate, Ling 2.5: both), not through a bottleneck.
+    """
+    inner, low = number * width, 2 - full
     return Recurrent(
-        inputs=3 * inner + number + (2 * width if bottleneck else 2 * inner),
+        inputs=(3 + full) * inner + number + low * width,
         outputs=inner,
         state=inner * width,
         conv_channels=3 * inner,
         conv_kernel=kernel,
-        low_rank=2 * width * inner if bottleneck else 0,
+        low_rank=low * width * inner,
         small=inner + number + width,
     )
 
 
 def _kimi_linear(c: ConfigReader) -> Transformer:
-    """Kimi Linear: three KDA layers to one of latent attention, DeepSeek's experts; K3 with experts in a narrower space."""
+    """Kimi Linear: three KDA layers to one of latent attention, DeepSeek's experts.
+
+    K3 has gates, experts in a narrower space with a norm, and residuals that attend to earlier blocks: a norm and a score
+    before each part.
+    """
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     section = c.section("linear_attn_config")
     linear = section if section is not None else ConfigReader({}, f"{c.where}: linear_attn_config")
     number = linear.optional("num_heads") or c.size("linear_num_heads")
     width = linear.optional("head_dim") or c.size("linear_head_dim")
     kernel = linear.optional("short_conv_kernel_size") or c.size_or(4, "linear_conv_kernel_dim")
-    delta = _kimi_delta(number, width, kernel, hidden, bottleneck=True)
+    delta = _kimi_delta(number, width, kernel, hidden, int(linear.flag(False, "use_full_rank_gate")))
     listed = linear.items("full_attn_layers")
     if listed is None and not c.said("layer_types"):
         raise InvalidInputError("'linear_attn_config' with 'full_attn_layers' is missing", where=c.where)
     full = _full(c, layers, 4) if listed is None else [i + 1 in listed for i in range(layers)]
-    latent = latent_attention(c)
-    parts = ffns(c, layers, Mix(first=1, router_bias=router_bias(c)))
-    return _model(c, hidden, [latent if f else delta for f in full], parts)
+    latent = replace(latent_attention(c), full_gate=c.flag(False, "mla_use_output_gate"))
+    balanced = router_bias(c) or c.text("", "moe_router_activation_func") == "sigmoid"
+    parts = ffns(c, layers, Mix(first=1, router_bias=balanced))
+    scores = 4 * hidden if c.optional("attn_res_block_size") else 0
+    normed = c.flag(False, "latent_moe_use_norm")
+    sides = [scores + normed * ((isinstance(f, MixtureOfExperts) and f.latent) or 0) for f in parts]
+    blocks = (
+        Block(count=1, mixer=latent if attends else delta, ffn=ffn, side=side)
+        for attends, ffn, side in zip(full, parts, sides, strict=True)
+    )
+    return transformer(c, hidden_size=hidden, blocks=stack(blocks), tied_embeddings=tied(c, False))
 
 
 def _bailing_hybrid(c: ConfigReader) -> Transformer:
     """Ling and Ring 2.5: KDA with full gates, and a gated latent attention every few layers."""
     hidden, layers = c.size(*HIDDEN), c.layers(*LAYERS)
     number, width = c.size("num_attention_heads"), c.size("head_dim")
-    delta = _kimi_delta(number, width, c.size_or(4, "short_conv_kernel_size"), hidden, bottleneck=False)
+    delta = _kimi_delta(number, width, c.size_or(4, "short_conv_kernel_size"), hidden, full=2)
     latent = replace(latent_attention(c), head_gate=True)
     full = _full(c, layers, 6)
     return _model(c, hidden, [latent if f else delta for f in full], ffns(c, layers, Mix(first=2)))

@@ -265,7 +265,7 @@ def test_deepseek_v4_sees_a_window_and_entries() -> None:
     model = load_model("deepseek-v4-flash")
     assert isinstance(model, Transformer)
     read = {
-        n: sum(float(op.kv_bytes * op.count) for op in lower_decode(model, context=n, precision=BF16))
+        n: sum(float(op.kv_bytes * op.count) for op in lower_decode(model, batch=1, context=n, precision=BF16))
         for n in (2**19, 2**20)
     }
     entries = (128 + 512) * 512 * 2  # of a sparse layer, whatever the length

@@ -152,6 +152,8 @@ def _chatglm(c: ConfigReader) -> Transformer:
     hidden, layers = c.size("hidden_size"), c.layers("num_layers", "num_hidden_layers")
     queries = c.size("num_attention_heads")
     shared = c.flag(False, "multi_query_attention")
+    if c.said("multi_query_group_num"):
+        c.assume("multi_query_attention", "off")
     attention = Attention(
         heads=queries,
         kv_heads=c.size("multi_query_group_num") if shared else queries,

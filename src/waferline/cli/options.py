@@ -239,7 +239,7 @@ Sharding = Annotated[
     typer.Option("--sharding", help="Training: none, zero1 (optimizer state) or fsdp (everything).  [default: zero1]"),
 ]
 Stack = Annotated[
-    str | None, typer.Option("--stack", help=f"Training: {_STACKS}; the usual one for the sharding by default.")
+    str | None, typer.Option("--stack", help=f"Training: {_STACKS}; the usual one for the precision by default.")
 ]
 
 # What is read and written

@@ -48,7 +48,7 @@ class TrainingResult(Result):
     throughput = Field("total_tokens_per_s", "Trained tokens per second, all devices")
     mfu = Field("mfu", "Model FLOPs over peak, attention counted without the causal mask, as published tables do")
     causal_mfu = Field("causal_mfu", "The same with attention counted as causal")
-    hfu = Field("hfu", "Hardware FLOPs over peak: recomputation included")
+    hfu = Field("hfu", "The same with what is recomputed")
     tflops_per_device = Field("tflops_per_device", "Model TFLOP/s of one device (as `mfu`)")
     feasible = Field("feasible", "True where weights, gradients, optimizer state and activations fit")
     memory_per_device = Field("device_memory_bytes", "That, in bytes")
@@ -84,7 +84,7 @@ class TrainingModel:
         `recompute`: none, selective (attention) or full. `sharding`: none, zero1 (optimizer state over `dp`) or fsdp
         (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages. `slices`: equal
         groups that only a data centre network joins; what is sharded stays inside one, and `dp` counts all. `stack`: the
-        framework whose measured efficiency applies (`catalog/training_stacks.yaml`); by default the usual one for `sharding`.
+        framework whose measured efficiency applies (`catalog/training_stacks.yaml`); by default the usual one for the precision.
         `memory_share`: of a device's memory that the job takes.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
@@ -107,7 +107,8 @@ class TrainingModel:
         if anywhere(np.asarray(parallel.dp % a["slices"] != 0)):
             raise InvalidInputError(f"slices must divide dp, the replicas: {np.ravel(a['slices'])[0]:g} do not")
         common_shape({**a, "tp": parallel.tp, "pp": parallel.pp, "dp": parallel.dp, "ep": parallel.ep})
-        runs = get_stack(stack, device.architecture, sharding)
+        bits = get_format(resolve(precision, device.arithmetic).activations).bits
+        runs = get_stack(stack, device.architecture, bits)
         engine = get_engine("static")
         if memory_share is not None:
             engine = with_memory_share(engine, float(real("memory_share", memory_share, least=0.01, most=1.0)))
@@ -119,6 +120,7 @@ class TrainingModel:
             about={
                 "model": spec.name,
                 "hardware": device.name,
+                "engine": runs.name,
                 "precision": precision,
                 "recompute": recompute,
                 "sharding": sharding,
@@ -184,7 +186,9 @@ class _Step:
         causal, full = self._model_flops()
         rate = lambda flops: flops / (step_s * devices * peak)  # noqa: E731
         memory = self._memory_bytes(micro_batches)
-        hardware = forward.flops * p.tp * micro_batches * p.dp
+        # Attention as published tables count it, without the causal mask, in every pass that is executed.
+        passes = (3.0 + self.facts["recompute"][self.recompute]["attention"]) / 3.0
+        hardware = forward.flops * p.tp * micro_batches * p.dp + (full - causal) * passes
         light_s = forward.light_s / p.pp * micro_batches
         out = {
             "step_time_s": step_s,

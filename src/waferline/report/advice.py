@@ -27,7 +27,7 @@ def advice(scenario: Scenario, answer: Answer) -> str:
     """What binds, the part of the machine with the largest elasticity, and the change that alone helps each user most."""
     if not answer.fits:
         ways = " or ".join(f"{r.change} ({r.option})" for r in answer.remedies)
-        return f"It does not fit{f'; it would with {ways}' if ways else ''}."
+        return f"It does not fit{f'; it would with {ways}' if ways else ''}. Times suppose that it fitted."
     key = next((k for k in ("decode_bottleneck", "bottleneck") if k in answer.result), None)
     bound = str(np.asarray(answer.result[key]).flat[0]) if key else ""
     said = [f"Bound by {_BOUND.get(bound, bound)}.", *_part(scenario, answer)] if bound else [*_part(scenario, answer)]

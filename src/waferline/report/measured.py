@@ -112,13 +112,18 @@ def kept(figures: Sequence[Measured]) -> Iterator[Block]:
     """Every figure of a store beside what predict said of it."""
     rows = [
         (f.name, f.started[:10], f.quantity, _figure(f.measured, f.unit), f.spread,
-         *(_figure(value, f.unit) for value in (f.predicted, f.low90, f.high90)), f.off, "; ".join(f.warnings))
+         _figure(f.predicted, f.unit), _ends(f), f.off, "; ".join(f.warnings))
         for f in figures
     ]  # fmt: skip
-    numbers = (*right("measured"), _spread(), *right("predicted", "low 90 %", "high 90 %"), Column("off", _off))
+    numbers = (*right("measured"), _spread(), *right("predicted", "90 % interval"), Column("off", _off))
     yield Table("Measured and kept, newest first", ("what ran", "day", "of it", *numbers, "disturbed by"), rows)
     if any(f.predicted is None for f in figures):
         yield "Without a prediction: no machine was known then; `waferline measure machine` measures this one.", "note"
+
+
+def _ends(f: Measured) -> str:
+    known = f.low90 is not None and f.high90 is not None
+    return f"{_figure(f.low90, f.unit)} – {_figure(f.high90, f.unit)}" if known else ""
 
 
 def _figure(value: float | None, unit: str) -> str:

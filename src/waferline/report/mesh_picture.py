@@ -97,7 +97,19 @@ def film(result: MeshResult, *, dark: bool = False) -> dict[str, Any]:
         "font": {"color": theme.ink},
         "xaxis": {"title": {"text": "x of core"}, "constrain": "domain"},
         "yaxis": {"title": {"text": "y of core"}, "autorange": "reversed", "scaleanchor": "x"},
-        "updatemenus": [{"type": "buttons", "buttons": [play, stop], "direction": "left", "y": 1.12, "x": 0.75}],
+        "updatemenus": [
+            {
+                "type": "buttons",
+                "buttons": [play, stop],
+                "direction": "left",
+                "y": 1.12,
+                "x": 0.75,
+                "showactive": False,
+                "active": -1,
+                "bgcolor": theme.ground,
+                "bordercolor": theme.quiet,
+            }
+        ],
         "sliders": [{"steps": steps, "currentvalue": {"prefix": "step "}}],
     }
     frames = [{"name": str(n), "data": [heat(blocks)]} for n, blocks in enumerate(held)]

@@ -35,7 +35,7 @@ function fit({ data, layout }) { // a figure for a phone
     const y = layout[key.replace("x", "y")];
     layout[key].nticks = 4;
     if (layout[key].title) layout[key].title.font = { size: 10 };
-    if (y.categoryarray) Object.assign(y, { showticklabels: true, tickvals: y.categoryarray, ticktext: y.categoryarray.map((name) => (name.length > 18 ? name.slice(0, 17) + "…" : name)) });
+    if (y.categoryarray) Object.assign(y, { showticklabels: true, tickvals: y.categoryarray, ticktext: y.categoryarray.map((name) => (name.length > 18 ? name.slice(0, 8) + "…" + name.slice(-9) : name)) });
   }
   layout.legend.y = 1 + 26 / layout.height; // above the titles of panels
   for (const note of layout.annotations || []) if (note.xref === "paper") note.font = { size: 11 };
@@ -110,6 +110,8 @@ if (form) {
   form.addEventListener("change", () => ask(here(), true));
 }
 addEventListener("popstate", () => location.reload());
+
+document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
 function dark(on) {
   root.dataset.theme = on ? "dark" : "light";

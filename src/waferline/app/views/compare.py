@@ -83,7 +83,8 @@ def _best(rows: Sequence[Row]) -> str:
     row, speed = max(known, key=lambda pair: pair[1])
     costs = [(r, c) for r in rows if np.isfinite(c := _one(r, "cost_usd_per_mtoken"))]
     cheap, cost = min(costs, key=lambda pair: pair[1]) if costs else (row, float("nan"))
-    cheapest = f" {cheap.hardware} costs least, {dollars(cost)} per million tokens." if costs else ""
+    who = "It also" if cheap is row else cheap.hardware
+    cheapest = f" {who} costs least, {dollars(cost)} per million tokens." if costs else ""
     return f"Fastest for each user is {row.hardware} with {speed:,.0f} tokens/s.{cheapest}"
 
 

@@ -19,7 +19,7 @@ from waferline.report.table import Column, Table
 from waferline.text import metric, percent
 from waferline.workloads.spec import ModelSpec
 
-CONTROLS = (Control("ran", "What ran has", hint="such as gemv, prefill, server"),)
+CONTROLS = (Control("ran", "What ran has", hint="such as gemv"),)
 _MOST = 200  # records of a page
 _PYTHON = "import waferline as wl\n\nfigures = wl.measurements()"
 
@@ -48,7 +48,9 @@ def _machine(device: Device | None) -> str:
 def _records(found: Sequence[Measured], others: bool) -> str:
     off = sorted(abs(f.off) for f in found if f.off is not None)
     if off:
-        return f"Of {len(off)} figures with a prediction, half are within {percent(off[len(off) // 2])}."
+        disturbed = sum(bool(f.warnings) for f in found if f.off is not None)
+        others_ran = f" {disturbed} were measured while something else ran." if disturbed else ""
+        return f"Of {len(off)} figures with a prediction, half are within {percent(off[len(off) // 2])}.{others_ran}"
     if found:
         return f"{len(found)} figures are kept, none with a prediction."
     return (

@@ -47,12 +47,12 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
                Column("fits"), Column("tok/s", number), Column("TTFT", unit="s"))  # fmt: skip
     title = f"{len(fitting)} of {len(rows)} fit {load_hardware(machine).title} with {context:,} tokens of context"
     groups = [
-        Group(name=fmt, x=[r.params for r in mine], y=[r.tokens_per_s for r in mine],
+        Group(name=fmt, x=[r.params / 1e9 for r in mine], y=[r.tokens_per_s for r in mine],
               text=[f"{r.model}, {fmt}\n{metric(r.memory_bytes, 'B')}, {r.tokens_per_s:,.1f} tokens/s" for r in mine])
         for fmt in formats
         if (mine := [r for r in fitting if r.precision == fmt])
     ]  # fmt: skip
-    chart = scatter("What fits: speed by size", Axis(title="parameters", log=True),
+    chart = scatter("What fits: speed by size", Axis(title="billions of parameters", log=True),
                     Axis(title="tokens/s of one user", log=True), groups)  # fmt: skip
     table = Table(title, columns, shown)
     python = (

@@ -62,7 +62,7 @@ def answer(values: Mapping[str, str], _: ModelSpec | None) -> Page:
     outcome = simulate_serving(scenario, traffic, ServerOptions(slo=values["slo"] or None))
     ranked = _deployments(values, traffic)
     met = outcome.values.get("slo_met", {})
-    said = "".join(f" {name} is {'met' if ok else 'missed'}." for name, ok in met.items())
+    said = "".join(f" {_spoken(name)} is {'met' if ok else 'missed'}." for name, ok in met.items())
     return Page(
         sentence=f"The server is {outcome.verdict}.{said}",
         charts=(serving_chart(outcome), *map(plan_chart, ranked)),
@@ -94,6 +94,11 @@ def _deployments(values: Mapping[str, str], traffic: Traffic) -> list[Plan]:
     if not machines:
         return []
     return [plan(model, machines=machines, traffic=traffic, slo=values["slo"], precisions=precisions)]
+
+
+def _spoken(goal: str) -> str:
+    """`p99-ttft` as people write it."""
+    return " ".join(part.upper() if part in ("ttft", "tpot", "itl", "e2e") else part for part in goal.split("-"))
 
 
 def _rate(text: str) -> float:

@@ -50,7 +50,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One pair of axes. labels: (x, y, text) written into the plot."""
+    """One pair of axes. labels: (x, y, text) written into the plot, inwards from what stands at an end of x."""
 
     series: tuple[Series, ...]
     x: Axis = field(default_factory=Axis)
@@ -58,6 +58,10 @@ class Panel:
     title: str = ""
     labels: tuple[tuple[float, float, str], ...] = ()
     weight: float = 1.0  # of its height beside the others
+
+    def towards(self, x: float) -> str:
+        """The side of a label at `x` that stands there: left, center or right."""
+        return {self.x.low: "left", self.x.high: "right"}.get(x, "center")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

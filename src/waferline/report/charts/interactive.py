@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 
 from waferline.encode import dumps
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
+from waferline.report.charts.log_ticks import log_ticks
 from waferline.report.charts.theme import FONT, THEMES, Theme, symbol
-from waferline.text import metric, percent
 
 _GAP = 72  # pixels between panels, less where they share their x axis
 
@@ -57,7 +56,8 @@ def figure(chart: Chart, *, dark: bool = False) -> dict[str, Any]:
         for at, up, text in panel.labels:
             layout["annotations"].append(
                 {"x": _logged(at, panel.x), "y": _logged(up, panel.y), "text": html.escape(text), "xref": f"x{tail}",
-                 "yref": f"y{tail}", "showarrow": False, "yanchor": "bottom", "font": {"size": 11, "color": theme.quiet}}
+                 "yref": f"y{tail}", "showarrow": False, "yanchor": "bottom", "xanchor": panel.towards(at),
+                 "font": {"size": 11, "color": theme.quiet}}
             )  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -157,7 +157,8 @@ def _axis(axis: Axis, theme: Theme, panel: Panel, side: str) -> dict[str, Any]:
     else:  # a prefix would say thousandths of nothing
         made |= {"exponentformat": "SI"}
     if axis.log:
-        made |= {"type": "log", **_log_ticks(axis, [v for s in panel.series for v in getattr(s, side)])}
+        at, told = log_ticks(axis, [v for s in panel.series for v in getattr(s, side)])
+        made |= {"type": "log", "tickvals": at, "ticktext": [html.escape(text) for text in told]}
     if axis.low is not None and axis.high is not None:
         ends = [_logged(axis.low, axis), _logged(axis.high, axis)]
         made["range"] = ends[::-1] if axis.turned else ends
@@ -166,22 +167,6 @@ def _axis(axis: Axis, theme: Theme, panel: Panel, side: str) -> dict[str, Any]:
     elif not axis.log:
         made["rangemode"] = "tozero"
     return made
-
-
-def _log_ticks(axis: Axis, values: list[Any]) -> dict[str, Any]:
-    """Where a logarithmic axis is marked, with the unit at every mark: 1, 2 and 5 of each decade where there are few."""
-    known = [float(v) for v in values if v > 0]
-    low, high = axis.low or min(known, default=1.0), axis.high or max(known, default=1.0)
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    every = (last - first) // 12 + 1  # decades
-    steps = (1, 2, 5) if high < 300 * low else (1,)
-    at = [step * 10.0**decade for decade in range(first, last + 1, every) for step in steps]
-    write = (
-        percent
-        if axis.share
-        else lambda v: re.sub(r"\.0+\b", "", metric(v, axis.unit) if axis.unit or v >= 1 else f"{v:g}")
-    )
-    return {"tickvals": at, "ticktext": [html.escape(write(v)) for v in at]}
 
 
 def _plain(values: Any) -> list[Any]:
@@ -220,7 +205,11 @@ def _trace(series: Series, panel: Panel, theme: Theme) -> dict[str, Any]:
     elif series.kind in ("points", "ticks"):
         mark = {"color": colour, "size": series.size, "symbol": symbol(series.colour)}
         if series.kind == "ticks":
-            mark |= {"symbol": "line-ns" if flat else "line-ew", "size": 14, "line": {"width": 2.5, "color": colour}}
+            mark |= {
+                "symbol": "line-ns" if flat else "line-ew",
+                "size": max(14, series.size),
+                "line": {"width": 2.5, "color": colour},
+            }
         else:
             mark |= {"line": {"width": 1, "color": theme.ground}, "opacity": 0.9}
         made |= {"type": "scatter", "mode": "markers", "marker": mark} | _whiskers(series, "x" if flat else "y", theme)

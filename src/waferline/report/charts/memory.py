@@ -39,7 +39,9 @@ def memory_chart(answer: Answer) -> Chart:
         for n, ((name, size), start) in enumerate(zip(known, starts, strict=False))
     ]
     marks = [
-        Series(name=name, kind="ticks", x=(at,), y=("memory",), colour=colour, text=(f"{name} {metric(at, 'B')}",))
+        Series(
+            name=name, kind="ticks", x=(at,), y=("memory",), colour=colour, size=70, text=(f"{name} {metric(at, 'B')}",)
+        )
         for name, key, colour in (
             ("usable by the engine", "usable_bytes", "ink"),
             ("capacity", "capacity_bytes", "quiet"),

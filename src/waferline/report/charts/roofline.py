@@ -32,8 +32,9 @@ def roofline(answer: Answer) -> Chart:
         Series(name="", kind="line", x=(low, ridge, high), y=(slope * low, slope * ridge, slope * ridge), colour="ink")
         for ridge in ridges
     ]
-    labels = ((high / 4, slope * ridges[-1], f"peak {metric(slope * ridges[-1], 'FLOP/s')}"),
-              (low * 2.5, slope * low * 4, f"{answer.device.memory[-1].name} {metric(slope, 'B/s')}"))  # fmt: skip
+    above = min(slope * low * 30, slope * ridges[0])  # the slope, where it is as far right as its name is long
+    labels = ((high, slope * ridges[-1], f"peak {metric(slope * ridges[-1], 'FLOP/s')}"),
+              (low, above, f"{answer.device.memory[-1].name} {metric(slope, 'B/s')}"))  # fmt: skip
     bottom = min(_one(row.flops) / _one(row.time_s) for row in rows)
     panel = Panel(
         series=(*roofs, *points),

@@ -18,8 +18,9 @@ def roofs(device: Device) -> Chart:
         for n, (level, ridge) in enumerate(zip(device.memory, ridges, strict=True))
     ]  # fmt: skip
     flat = [Series(name="", kind="line", colour="ink", dashed=True, x=(low, high), y=(peak, peak)) for _, peak in peaks]
-    labels = tuple((high / 3, peak, f"{fmt} {metric(peak, 'FLOP/s')}") for fmt, peak in peaks)
-    panel = Panel(series=(*slopes, *flat), labels=labels, x=Axis(title="arithmetic intensity, FLOP/byte", log=True),
-                  y=Axis(title="rate", unit="FLOP/s", log=True, high=peaks[-1][1] * 3,
-                         low=low * device.memory[-1].bandwidth_bytes_per_s))  # fmt: skip
+    labels = tuple((high, peak, f"{fmt} {metric(peak, 'FLOP/s')}") for fmt, peak in peaks)
+    across = Axis(title="arithmetic intensity, FLOP/byte", log=True, low=low, high=high)
+    lowest, highest = low * device.memory[-1].bandwidth_bytes_per_s, peaks[-1][1] * 3
+    up = Axis(title="rate", unit="FLOP/s", log=True, low=lowest, high=highest)
+    panel = Panel(series=(*slopes, *flat), labels=labels, x=across, y=up)
     return Chart(title=f"Roofs: {device.title}", panels=(panel,), height=460)

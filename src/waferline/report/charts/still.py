@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
+from waferline.report.charts.log_ticks import log_ticks
 from waferline.report.charts.theme import THEMES, Theme, symbol
 from waferline.report.table import Block, block_lines
 from waferline.text import cut
@@ -42,7 +43,9 @@ def draw(chart: Chart, ending: str, *, dark: bool = False) -> bytes:
         made.suptitle(cut(chart.title, 110), x=0.01, ha="left", color=theme.ink, fontsize=12, fontweight="bold")
         _legend(made, chart, theme)
         if chart.note:
-            made.supxlabel(chart.note, x=0.01, ha="left", fontsize=8, color=theme.quiet)
+            made.supxlabel(
+                f"{chart.note}\n\n" if chart.legend else chart.note, x=0.01, ha="left", fontsize=8, color=theme.quiet
+            )
         return _written(made, ending, theme)
 
 
@@ -77,9 +80,8 @@ def _legend(made: Any, chart: Chart, theme: Theme) -> None:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             known.setdefault(name, handle)
     names = [name for name in chart.legend if name in known]
-    corner = made.axes[min(chart.columns, len(chart.panels)) - 1]  # titles stand left above panels, so it stands right
-    corner.legend([known[n] for n in names], names, loc="lower right", bbox_to_anchor=(1, 1.0), ncols=min(len(names), 6),
-                  frameon=False, labelcolor=theme.ink, fontsize=9, borderpad=0.1)  # fmt: skip
+    made.legend([known[n] for n in names], names, loc="outside lower right", ncols=min(len(names), 6), frameon=False,
+                labelcolor=theme.ink, fontsize=9, borderpad=0.1)  # fmt: skip
 
 
 def _panel(axes: Any, panel: Panel, theme: Theme) -> None:
@@ -88,14 +90,29 @@ def _panel(axes: Any, panel: Panel, theme: Theme) -> None:
         _series(axes, series, panel, theme)
     for axis, side in ((panel.x, "x"), (panel.y, "y")):
         _axis(axes, axis, side, theme)
+        if axis.log:
+            _marked(axes, axis, side, panel)
     if panel.title:
         axes.set_title(panel.title, loc="left", color=theme.ink, fontsize=10, fontweight="bold")
     for x, y, text in panel.labels:
-        axes.annotate(text, (x, y), (0, 3), textcoords="offset points", ha="center", fontsize=8, color=theme.quiet)
+        axes.annotate(
+            text, (x, y), (0, 3), textcoords="offset points", ha=panel.towards(x), fontsize=8, color=theme.quiet
+        )
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(theme.quiet)
     axes.set_axisbelow(True)
+
+
+def _marked(axes: Any, axis: Axis, side: str, panel: Panel) -> None:
+    """Marks of a logarithmic axis that lie within it, as they are in a page."""
+    from matplotlib.ticker import NullFormatter
+
+    low, high = getattr(axes, f"get_{side}lim")()
+    at, told = log_ticks(axis, [v for s in panel.series for v in getattr(s, side)])
+    kept = [(v, text) for v, text in zip(at, told, strict=True) if low <= v <= high]
+    getattr(axes, f"set_{side}ticks")([v for v, _ in kept], [text for _, text in kept])
+    getattr(axes, f"{side}axis").set_minor_formatter(NullFormatter())
 
 
 def _axis(axes: Any, axis: Axis, side: str, theme: Theme) -> None:
@@ -164,7 +181,11 @@ def _bars(axes: Any, series: Series, panel: Panel, colour: str, name: str | None
         (axes.barh if flat else axes.bar)(places, sizes, 0.7, color=colour, label=name, **start)
     else:
         line = "|" if flat else "_"
-        mark, size, edge = (line, 13, 2.2) if series.kind == "ticks" else (_MARKERS[symbol(series.colour)], 7, 0.6)
+        mark, size, edge = (
+            (line, max(13, series.size * 0.7), 2.2)
+            if series.kind == "ticks"
+            else (_MARKERS[symbol(series.colour)], 7, 0.6)
+        )
         at = (sizes, places) if flat else (places, sizes)
         axes.plot(*at, linestyle="none", marker=mark, markersize=size, markeredgewidth=edge, color=colour, label=name)
     if series.low is not None and series.high is not None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 # Who set a tolerance. Never the person who has seen the result.
 AIM = "aim set beforehand"
+SEEN = "set with the result in view"
 SOURCE = "the source's own"
 PRINTED = "digits printed in the source"
 

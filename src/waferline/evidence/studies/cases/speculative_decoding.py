@@ -10,29 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from waferline.arrays import FloatArray
 from waferline.evidence.studies.facts import Facts
 from waferline.evidence.studies.study import Check, identity, own
 from waferline.evidence.studies.tolerance import absolute, printed
+from waferline.predict.techniques.speculative import accepted_tokens
 
 
-def expected_tokens(acceptance: npt.ArrayLike, drafted: npt.ArrayLike) -> FloatArray:
-    """Tokens that one target pass yields when each of `drafted` tokens is accepted with probability `acceptance`."""
-    a, n = np.asarray(acceptance, dtype=np.float64), np.asarray(drafted, dtype=np.float64)
-    return np.asarray((1 - a ** (n + 1)) / (1 - a))
-
-
-def speed_up(acceptance: npt.ArrayLike, drafted: npt.ArrayLike, draft_cost: npt.ArrayLike = 0.0) -> FloatArray:
-    """Times faster than plain decoding; `draft_cost` is a draft step over a target step."""
-    return np.asarray(expected_tokens(acceptance, drafted) / (np.asarray(drafted) * np.asarray(draft_cost) + 1))
-
-
-def operations(acceptance: npt.ArrayLike, drafted: npt.ArrayLike, draft_operations: npt.ArrayLike = 0.0) -> FloatArray:
-    """Times the arithmetic of plain decoding; `draft_operations` is a draft token over a target token."""
-    n = np.asarray(drafted, dtype=np.float64)
-    return np.asarray((n * np.asarray(draft_operations) + n + 1) / expected_tokens(acceptance, n))
+def operations(acceptance: float, drafted: float) -> float:
+    """Times the arithmetic of plain decoding, of drafts that cost nothing."""
+    return (drafted + 1.0) / accepted_tokens(drafted, acceptance, None)
 
 
 def output_distribution(target: FloatArray, draft: FloatArray) -> FloatArray:
@@ -51,8 +39,11 @@ def compute(facts: Facts) -> Iterator[Check]:
     for row in facts["rows"]:
         setting = (row["acceptance"], row["drafted"])
         name = f"acceptance {row['acceptance']}, {row['drafted']} drafted"
-        yield identity(f"{name}: speed", "×", float(row["speed"]), float(speed_up(*setting)), printed(row["speed"]))
-        ours = float(operations(*setting))
+        speed = accepted_tokens(
+            row["drafted"], row["acceptance"], None
+        )  # a draft costs nothing: one pass yields so many
+        yield identity(f"{name}: speed", "×", float(row["speed"]), speed, printed(row["speed"]))
+        ours = operations(*setting)
         yield identity(f"{name}: operations", "×", float(row["operations"]), ours, printed(row["operations"]))
     rng = np.random.default_rng(0)
     target, draft = rng.dirichlet(np.ones(50), 100), rng.dirichlet(np.ones(50), 100)

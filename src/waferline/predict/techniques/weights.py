@@ -91,7 +91,7 @@ WEIGHTS = {
         },
         source="Chen et al. 2023, Punica, arXiv:2310.18547; vLLM docs, LoRA adapters",
         limits="each sequence uses one adapter, different ones until all are used; their kernels are counted as matrix products",
-        checked="compared with data: 1.6 ms added to a token of 32 adapters, 2 published (study lora-serving); server runs of 2024 lose more",
+        checked="compared with data: 1.6 ms added to a token of 32 adapters, 2 published; servers of 2024 lose more",
         prefill=_adapters,
         decode=_adapters,
         weights=_adapter_bytes,

@@ -39,9 +39,9 @@ class Precision:
     # Other weight formats of the same checkpoint with the activations that each is multiplied with; absent: 16 bits.
     mixed: tuple[tuple[str, str], ...] = ()
 
-    def label(self) -> str:
-        """One line for people, such as `int4 weights, fp16 activations, fp16 KV`."""
-        return f"{self.weights} weights, {self.activations} activations, {self.kv} KV"
+    def label(self, *, cache: bool = True) -> str:
+        """One line for people, such as `int4 weights, fp16 activations, fp16 KV`; a single pass keeps no `cache`."""
+        return f"{self.weights} weights, {self.activations} activations" + (f", {self.kv} KV" if cache else "")
 
 
 def _parts(text: str) -> dict[str, str]:

@@ -132,7 +132,7 @@ class SingleNodeModel:
         case = _Case(spec, device, runner, phase, efficiency)
         values = over_labels(labels, a, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         label = str(labels.flat[0])
-        precisions = (resolve(str(x), device.arithmetic).label() for x in np.unique(labels))
+        precisions = (resolve(str(x), device.arithmetic).label(cache=False) for x in np.unique(labels))
         return SingleNodeResult(
             values=values,
             coords={k: v for k, v in {**a, "precision": labels}.items() if np.size(v) > 1},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from waferline.workloads.load import load_model
 from waferline.workloads.spec import Transformer
 
 _FINALISTS = 6  # that are simulated
+_MORE = 1.5  # times the replicas of the closed form: with more only where nothing cheaper holds
 _CLOSE = 1.15  # times the best of a machine and format: other degrees of it are tried, too
 _DEAR = 4.0  # times the cheapest of all: where nothing holds, nobody looks at more
 
@@ -166,14 +167,23 @@ def _seen(requests: Requests) -> float:
 
 
 def _tried(every: Sequence[Candidate], trials: Trials) -> list[Trial]:
-    """Finalists, simulated in the order of their cost until none that is left could be cheaper than two that hold."""
-    inside = [c for c in every if not c.missed and _affordable(c, trials.budget)]
-    found: list[Trial] = []
-    for c in _finalists(inside):
-        costs = sorted(t.candidate.order for t in found if t.holds)
-        if len(costs) > 1 and np.isfinite(c.least_usd_per_h) and c.least_usd_per_h > costs[1][1]:
-            continue
-        found.append(trials.fewest(c))
+    """Finalists, simulated in the order of their cost until none that is left could be cheaper than two that hold: first with few
+    more replicas than the closed form says, then with as many as cost hardly more than those two (a longer run may want one more).
+    """
+    finalists = _finalists([c for c in every if not c.missed and _affordable(c, trials.budget)])
+    tried: dict[int, Trial] = {}
+    for room in (_MORE, np.inf):
+        for i, c in enumerate(finalists):
+            costs = sorted(t.candidate.order[1] for t in tried.values() if t.holds)
+            second = costs[1] if len(costs) > 1 else np.inf
+            seen = tried.get(i)
+            if seen is not None and (seen.holds or not seen.ran or not second > _MORE * c.usd_per_h):
+                continue
+            if np.isfinite(c.least_usd_per_h) and c.least_usd_per_h > second:
+                continue
+            most = np.nanmin([np.inf if trials.budget is None else trials.budget, room * c.usd_per_h, _CLOSE * second])
+            tried[i] = replace(trials, budget=float(most) if np.isfinite(most) else trials.budget).fewest(c)
+    found = list(tried.values())
     if not any(t.holds for t in found):  # the closed form may have been too strict: those that it misses the least
         goals = {g.name: g for g in trials.asked.goals}
         dearest = _DEAR * min(c.order[1] for c in every)

@@ -154,6 +154,21 @@ def test_a_fleet_grows_with_its_work_and_shrinks_again() -> None:
     assert fleet.sums[:, UP_S].sum() < 0.6 * 4 * requests.last.max()
 
 
+@pytest.mark.parametrize("rest", [{"fail_at": [1e12], "fail_replica": [1], "fail_for": [1e12]}, {}])
+def test_looks_of_a_scaled_fleet_end_whatever_passes_between_requests(rest: dict[str, Any]) -> None:
+    requests = requests_of(np.array([0.0, 1e9, 1e12, 2e13]), np.full(4, 8), np.full(4, 50))
+    plan = _plan(least=1, target=0.01, start_s=0.5, interval_s=1e-3, patience_s=1.0, **rest)
+    _, _, fleet, stuck = served(requests, MIXED, memory_of(1e3), steps_of(), plan, 2)
+    assert stuck == -1 and (requests.made == 50).all()
+    assert 2.0 < fleet.sums[1, UP_S] < 10.0  # the second came for each of them, and went again
+
+
+def test_states_alone_take_no_room_for_what_a_conversation_adds() -> None:
+    requests = Traffic(requests=6, turns=3, prompt=20, output=9).sent()
+    served(requests, MIXED, memory_of(50.0)._replace(full=0.0, state=5.0), steps_of())
+    assert (requests.made == requests.output).all()
+
+
 def test_stages_overlap_steps_of_different_requests() -> None:
     """Two stages serve two batches at once: the same work in about half the time, each token as late as before."""
     ends = {}

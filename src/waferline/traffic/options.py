@@ -11,10 +11,11 @@ import numpy as np
 
 from waferline.errors import InvalidInputError, unknown
 from waferline.simulate.serving.state import ROUTERS
-from waferline.simulate.serving.traffic import one_number
+from waferline.simulate.serving.traffic import LATEST_S, one_number
 from waferline.units import to_si
 
 MOST_REPLICAS = 4096
+LEAST_INTERVAL_S = 1e-3
 _FAILURE = re.compile(r"(\d+)@([^+]+)(?:\+(.+))?")
 _SIZES = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -70,15 +71,15 @@ class Autoscale:
                     raise InvalidInputError(f"autoscale target '{value}' is not a number") from None
             else:
                 found[f"{name}_s"] = _seconds(f"autoscale {name}", value)
-        if found.get("interval_s", 1.0) <= 0.0:
-            raise InvalidInputError("autoscale interval must be above 0")
+        if found.get("interval_s", 1.0) < LEAST_INTERVAL_S:
+            raise InvalidInputError(f"autoscale interval must be {LEAST_INTERVAL_S:g} s or more")
         return Autoscale(int(sizes[1]), int(sizes[2]), **found)
 
 
 def _seconds(what: str, text: str | float) -> float:
     value = float(to_si(what, text, "second"))
-    if not 0.0 <= value < np.inf:
-        raise InvalidInputError(f"{what} '{text}': a time is not below 0")
+    if not 0.0 <= value <= LATEST_S:
+        raise InvalidInputError(f"{what} '{text}': a time is not below 0, nor above {LATEST_S:g} s")
     return value
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,8 +69,9 @@ class Server:
                 f"{replicas:,} replicas of {self.rules.max_sequences:,} sequences and {nodes:,} prefixes are too many to simulate"
             )
         fleet = fleet_of(replicas, requests, self.rules, self.memory, plan)
-        samples, gaps, cut, stuck = serve(
-            requests, self.rules, self.memory, self.steps, fleet, cache_of(replicas, requests), plan
+        cache = cache_of(replicas, requests)
+        samples, gaps, cut, stuck = _apart(
+            lambda: serve(requests, self.rules, self.memory, self.steps, fleet, cache, plan)
         )
         if stuck >= 0 and (fleet.status == DOWN).all():
             raise InvalidInputError("requests are left when the last replica has failed")
@@ -76,6 +80,20 @@ class Server:
                 f"a request of {requests.prompt[stuck]} prompt and {requests.output[stuck]} output tokens fits no empty memory"
             )
         return FleetRun(samples, gaps, fleet, cut)
+
+
+def _apart(work: Callable[[], Any]) -> Any:
+    """The answer of a compiled loop in a thread of its own: Ctrl-C ends the wait for it, and progress is told meanwhile."""
+    answer: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer.result()
 
 
 def plan_of(

@@ -48,6 +48,13 @@ def test_a_late_receiver_holds_the_sender_back_and_loses_nothing(words):
         assert run.finish_cycles[0] > 200
 
 
+def test_nobody_counts_the_cycles_in_which_nothing_happens():
+    program, machine = stream(2, 8, late=2 * 10**9)  # a clock that went cycle by cycle would take long
+    assert machine.run(program).cycles == 2 * 10**9 + 8
+    with pytest.raises(InvalidInputError, match="1e\\+15"):  # it was 14 cycles
+        machine.run(stream(2, 8, late=10**15)[0])
+
+
 def test_two_streams_over_one_link_share_it_fairly():
     words = 60
     machine = MeshMachine(P, 3, 1, 2 * words, number_format="fp32")

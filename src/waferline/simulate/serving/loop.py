@@ -48,10 +48,11 @@ from waferline.simulate.serving.state import (
     Requests,
     Rules,
 )  # fmt: skip
+from waferline.simulate.serving.step_time import sequence_bytes
 from waferline.workloads.step_tables import StepTables
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def serve(
     requests: Requests, rules: Rules, memory: Memory, steps: StepTables, f: Fleet, cache: Cache, plan: Plan
 ) -> tuple[FloatArray, AnyArray, int, int]:
@@ -61,6 +62,10 @@ def serve(
     replica is left for; else -1.
     """
     replicas, total = f.active.size, requests.arrival.size
+    for r in range(total):  # one that is too long would be put back, and read again, for ever
+        longest = requests.prompt[r] + (rules.positions + requests.output[r] - 2 if requests.output[r] > 1 else 0)
+        if sequence_bytes(memory, longest) > memory.capacity:
+            return np.zeros((0, len(SAMPLE_COLUMNS))), np.zeros((2, GAP_BINS), np.int64), 0, r
     log = Log(np.zeros((SAMPLES, len(SAMPLE_COLUMNS))), np.zeros((2, GAP_BINS), np.int64), np.array([0, 0, 1, 0, 0, 0]))
     order, position = _first_requests(requests), 0
     heap = [(0.0, LOOK, 0, 0)]
@@ -80,7 +85,7 @@ def serve(
         else:
             now, kind, a, b = heapq.heappop(heap)
             if kind == LOOK:
-                started, calm_since = scale(f, plan, broken, calm_since, now)
+                started, calm_since, due = scale(f, plan, broken, calm_since, now)
                 if started >= 0:
                     heapq.heappush(heap, (now + plan.start_s, READY, started, f.epoch[started]))
                 if f.waiting[replicas] > 0:  # one that was to stop goes on
@@ -89,7 +94,17 @@ def serve(
                     stop_idle(f, k, now)
                 if len(heap) == 0 and position == order.size and not touched.any():  # no later look sees anything else
                     return log.samples[: log.marks[KEPT]], log.gaps, log.marks[CUT], max(foremost(f, replicas), 0)
-                heapq.heappush(heap, (now + plan.interval_s, LOOK, 0, 0))
+                enough = due == np.inf  # as many there as are wanted
+                if position < order.size:
+                    due = min(due, requests.arrival[order[position]])
+                if len(heap) > 0:
+                    due = min(due, heap[0][0])
+                idle = (
+                    0.0 if touched.any() else np.floor((due - now) / plan.interval_s)
+                )  # looks that would see the same
+                late = max(now + max(idle, 1.0) * plan.interval_s, np.nextafter(now, np.inf))
+                calm_since = late - plan.interval_s if enough else calm_since
+                heapq.heappush(heap, (late, LOOK, 0, 0))
             else:
                 _happen(f, cache, requests, rules, memory, plan, heap, log, turn, broken, touched, now, kind, a, b)
                 if kind == END and touched[a]:

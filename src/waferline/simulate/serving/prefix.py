@@ -94,7 +94,8 @@ def leave(f: Fleet, cache: Cache, requests: Requests, memory: Memory, k: int, r:
     if ended and requests.grows[r] == 1 and pinned > 0:  # what was generated is part of the conversation
         n = requests.node[start + pinned - 1]
         grown = requests.node_tokens[start + pinned - 1] + requests.computed[r] - requests.prompt[r]
-        more = min(float(grown - cache.tokens[k, n]), max(np.floor(f.free[k] / memory.full), 0.0))
+        room = np.floor(f.free[k] / memory.full) if memory.full > 0.0 else np.inf  # states alone grow with no token
+        more = min(float(grown - cache.tokens[k, n]), max(room, 0.0))
         if more > 0:
             cache.tokens[k, n] += int(more)
             f.free[k] -= memory.full * more

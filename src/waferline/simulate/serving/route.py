@@ -122,8 +122,9 @@ def wake(f: Fleet, k: int, now: float) -> None:
 
 
 @numba.njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def scale(f: Fleet, plan: Plan, broken: AnyArray, calm_since: float, now: float) -> tuple[int, float]:
-    """One look of the autoscaler. Returns (the replica that it starts, or -1; since when fewer would do).
+def scale(f: Fleet, plan: Plan, broken: AnyArray, calm_since: float, now: float) -> tuple[int, float, float]:
+    """One look of the autoscaler. Returns (the replica that it starts, or -1; since when fewer would do; when it acts again, if
+    nothing happens before).
 
     As many are wanted as `target` requests each make; one is started at a look, one is stopped after `patience_s` of calm.
     """
@@ -138,17 +139,17 @@ def scale(f: Fleet, plan: Plan, broken: AnyArray, calm_since: float, now: float)
         for k in range(replicas):
             if f.status[k] == DRAINING:
                 f.status[k] = UP
-                return -1, calm_since
+                return -1, calm_since, now
         for k in range(replicas):
             if f.status[k] == DOWN and broken[k] == 0:
                 wake(f, k, now)
-                return k, calm_since
+                return k, calm_since, now
     if wanted < there and now - calm_since >= plan.patience_s:
         for k in range(replicas - 1, -1, -1):
             if f.status[k] == UP:
                 f.status[k] = DRAINING
-                return -1, now
-    return -1, calm_since
+                return -1, now, now
+    return -1, calm_since, calm_since + plan.patience_s if wanted < there else np.inf
 
 
 @numba.njit(inline="always")

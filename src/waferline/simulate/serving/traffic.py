@@ -16,7 +16,7 @@ from waferline.simulate.serving.state import MOST_CLASSES, Requests, requests_of
 from waferline.workloads.scenario import real
 
 MOST_REQUESTS = 20_000_000  # about 4 GB of state
-_LATEST_S = 1e12  # an arrival: thirty thousand years
+LATEST_S = 1e12  # an arrival: thirty thousand years
 ARRIVALS = ("poisson", "gamma", "weibull", "constant", "burst", "closed")
 
 
@@ -184,7 +184,7 @@ def _check_trace(trace: Mapping[str, AnyArray]) -> None:
         raise InvalidInputError(f"a trace is a mapping of columns, not {type(trace).__name__}")
     sizes = set()
     for name, least, most in (
-        ("arrival_s", 0.0, _LATEST_S),
+        ("arrival_s", 0.0, LATEST_S),
         ("prompt_tokens", 1.0, MOST_TOKENS),
         ("output_tokens", 1.0, MOST_TOKENS),
     ):

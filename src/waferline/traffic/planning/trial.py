@@ -130,8 +130,9 @@ class Trials:
         """`c` with its replicas, under `traffic` of the whole fleet instead of what is planned for."""
         return self._run(c, options or self.options, traffic or self.traffic, None)
 
-    def confirmed(self, trial: Trial) -> Trial:
-        """The trial with more requests of another draw, and everything that a run says. More replicas where they are needed."""
+    def confirmed(self, trial: Trial, most: int | None = None) -> Trial:
+        """The trial with more requests of another draw, and everything that a run says. More replicas where they are needed,
+        up to `most`, or two more than twice as many."""
         again = replace(self.traffic, seed=self.traffic.seed + 1) if self.traffic.trace is None else self.traffic
         found = self._run(trial.candidate, trial.options, again, _CONFIRMING)
         if found.holds:
@@ -142,13 +143,10 @@ class Trials:
                 else self.at(c.with_replicas(c.replicas - 1), trial.options)
             )
             return replace(found, bound="one replica is the least" if fewer is None else fewer.binding)
+        most = 2 * trial.candidate.replicas + 2 if most is None else most
         more = trial.candidate.with_replicas(trial.candidate.replicas + 1)
         over = self.budget is not None and not more.usd_per_h <= self.budget
-        return (
-            found
-            if over or more.replicas > 2 * trial.candidate.replicas + 2
-            else self.confirmed(replace(trial, candidate=more))
-        )
+        return found if over or more.replicas > most else self.confirmed(replace(trial, candidate=more), most)
 
     def _run(self, c: Candidate, options: ServerOptions, traffic: Traffic, confirming: int | None) -> Trial:
         refused = lambda why: Trial(c, options, dict.fromkeys(self.asked.goals, math.inf), why, 0.0, {}, False)  # noqa: E731

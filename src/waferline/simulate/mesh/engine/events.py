@@ -49,6 +49,8 @@ def next_event(s: State) -> int:
                 s.clock[LIVE] -= 1
                 return s.node_event[node]
         s.clock[NOW] += 1
+        if s.far_size[0] == s.clock[LIVE]:  # nothing in the wheel: straight to where the next one enters it
+            s.clock[NOW] = max(s.clock[NOW], s.far_key[0, 0] - WHEEL + 1)
         while s.far_size[0] > 0 and s.far_key[0, 0] - s.clock[NOW] < WHEEL:
             tick, priority, event = s.far_key[0, 0], s.far_key[0, 1], s.far_key[0, 3]
             _pop_far(s)

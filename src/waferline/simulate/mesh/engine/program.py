@@ -9,6 +9,7 @@ from waferline.arrays import FloatArray, IntArray
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.simulate.mesh.engine import state as st
 
+_MOST = 2**31 - 1  # of a figure of an instruction
 STEP = {st.NORTH: (0, -1), st.SOUTH: (0, 1), st.EAST: (1, 0), st.WEST: (-1, 0)}
 """Where each port leads, as (dx, dy)."""
 
@@ -81,7 +82,7 @@ class Program:
         return [rows[:, [st.TICKS, st.LATENCY]] for rows in self._rows]
 
     def instructions(self, ticks_per_cycle: int) -> tuple[st.I32, st.I64]:
-        """All instructions ordered by core (program order kept), and each core's bounds in them."""
+        """All instructions ordered by core (program order kept), and each core's bounds in them. Raises: InvalidInputError."""
         n_cores = self.width * self.height
         if not self._rows:
             return np.zeros((0, st.N_COLUMNS), np.int32), np.zeros(n_cores + 1, np.int64)
@@ -90,6 +91,10 @@ class Program:
         rows = rows[order]
         for column in (st.TICKS, st.LATENCY):
             rows[:, column] = np.rint(rows[:, column] * ticks_per_cycle)
+        if rows.max() > _MOST:
+            raise InvalidInputError(
+                f"an instruction of {rows.max():.3g} ticks or elements is above {_MOST:,}", where="mesh"
+            )
         bounds = np.searchsorted(cores[order], np.arange(n_cores + 1))
         return rows.astype(np.int32), bounds.astype(np.int64)
 

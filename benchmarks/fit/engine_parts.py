@@ -52,6 +52,8 @@ class Parts:
 
     rows: list[Row]
     requests: list[Request]
+    answer: npt.NDArray[np.str_]  # the metric
+    static: npt.NDArray[np.bool_]  # batches that start together
     vendor: npt.NDArray[np.str_]  # "vendor kind", as in engines.yaml
     experts: npt.NDArray[np.bool_]
     one: Sums
@@ -69,6 +71,8 @@ class Parts:
         return Parts(
             [self.rows[i] for i in index],
             [self.requests[i] for i in index],
+            self.answer[index],
+            self.static[index],
             self.vendor[index],
             self.experts[index],
             cut(self.one),
@@ -121,6 +125,8 @@ def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
     return Parts(
         rows,
         requests,
+        np.array([q.answer for q in requests]),
+        np.array([q.load == "static" for q in requests]),
         np.array([family_of(device)] * n),
         np.array([any(t > 0 for t in (dec.expert_layers[0],))] * n),
         one,
@@ -196,6 +202,8 @@ def _joined(groups: Sequence[Parts]) -> Parts:
     return Parts(
         [r for g in groups for r in g.rows],
         [q for g in groups for q in g.requests],
+        column("answer"),
+        column("static"),
         column("vendor"),
         column("experts"),
         sums("one"),

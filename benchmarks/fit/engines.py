@@ -29,6 +29,7 @@ from waferline.evidence.folder import evidence_files
 from waferline.evidence.lint import with_marks
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
+from waferline.predict.engine import get_engine
 
 SERVED = ("vllm", "sglang", "tensorrt-llm")  # engines of one kind, whose constants shrink towards each other's
 _LEFT_OUT_OF_FITS = ("SemiAnalysis InferenceX repo (experimental",)  # token positions, not requests
@@ -45,7 +46,7 @@ def light_errors(p: Parts) -> FloatArray:
     zero = dict.fromkeys(PRIOR, 0.0) | {"decode_scale": 1.0, "prefill_scale": 1.0}
     only = lambda s: replace(s, matrix_s=s.light_s, other_s=np.zeros_like(s.light_s), floor_s=s.light_s)  # noqa: E731
     bound = replace(p, one=only(p.one), pre=only(p.pre), dec=only(p.dec))
-    sign = np.where([q.answer.endswith("per_s") for q in p.requests], -1.0, 1.0)
+    sign = np.where(np.char.endswith(p.answer, "per_s"), -1.0, 1.0)
     return sign * np.log(predict(bound, zero, stall=0.0) / p.value)
 
 
@@ -157,6 +158,7 @@ def main() -> None:
     edge = np.array([r.id.startswith("edge-") for r in parts.rows])
     complete = np.array([r.complete for r in parts.rows])  # real prompts of unstated length measure the server, too
     keep &= ~edge | (np.isin(engine, _OF_EDGE) & complete)
+    keep &= [get_engine(str(e)).runs == e for e in engine]  # one that runs another has its own constants from `edge`
     if arguments.only:
         keep &= np.isin(engine, arguments.only)
     found = families(parts.where(keep))

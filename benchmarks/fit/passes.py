@@ -31,6 +31,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
 from waferline.evidence.scenario import request_of
+from waferline.fit import fading
 from waferline.predict.chosen_precision import choose_precision
 from waferline.predict.engine import family_of, get_engine
 from waferline.predict.inputs import sized
@@ -42,7 +43,7 @@ _NAMES = ("step_s", "kernel_s", "launch_s", "prefill_scale", "conv_scale")
 START, _SPREAD = np.log([2e-4, 1e-6, 2e-6, 1.0, 1.0]), np.array([1.5, 1.0, 1.5, 0.8, 0.8])
 _STARTS = (START, np.log([1e-4, 5e-7, 1.2e-5, 1.0, 1.0]))
 FEWEST = 8
-_SOFT, _FOLDS, _STEPS = 0.15, 6, 15
+_NOISE, _FOLDS, _STEPS = 0.15, 6, 15
 
 Ops = npt.NDArray[np.float64]  # (operator, [count, expected_s, light_s, is a convolution])
 
@@ -93,8 +94,7 @@ class Family:
     def fit(self, keep: npt.NDArray[np.bool_]) -> FloatArray:
         def residual(x: FloatArray) -> FloatArray:
             e = self.log_errors(x)[keep]
-            soft = np.sign(e) * np.sqrt(2.0 * (np.sqrt(1.0 + (e / _SOFT) ** 2) - 1.0))
-            return np.concatenate([self.weight[keep] * soft, (x - START) / _SPREAD])
+            return np.concatenate([self.weight[keep] * np.sign(e) * fading(e, _NOISE), (x - START) / _SPREAD])
 
         return min((least_squares(residual, s, max_nfev=_STEPS) for s in _STARTS), key=lambda r: r.cost).x
 

@@ -33,7 +33,6 @@ from waferline.predict.training import TrainingModel
 OUT = Path(__file__).parents[2] / "src" / "waferline" / "catalog" / "training_stacks.yaml"
 LEAST_ROWS = 4
 _PRIOR = 0.5  # spread of log(factor) around 0
-_FURTHEST = 2.0  # log error beyond which a row pulls no more
 _NOISE = 0.1  # log error beyond which a row counts linearly
 
 
@@ -94,7 +93,6 @@ def fit(samples: Sequence[Sample]) -> tuple[float, float]:
         {"operators": 1.0, "attention": 1.0},
         {"operators": _PRIOR, "attention": _PRIOR},
         noise=_NOISE,
-        furthest=_FURTHEST,
         weights=np.array([1 / counts[s.model] for s in samples]),
     )
     return found["operators"], found["attention"]

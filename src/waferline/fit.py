@@ -63,6 +63,11 @@ def soft(log_errors: FloatArray, noise: float, furthest: float = FURTHEST) -> Fl
     return np.asarray(np.sqrt(2.0 * (np.sqrt(1.0 + (e / noise) ** 2) - 1.0)))
 
 
+def fading(log_errors: FloatArray, noise: float) -> FloatArray:
+    """Residuals whose pull fades beyond `noise` (Cauchy): a publisher whose rows all lie far off moves next to nothing."""
+    return np.asarray(np.sqrt(2.0 * np.log1p((log_errors / noise) ** 2 / 2.0)))
+
+
 def shrunk(
     log_errors: Callable[[dict[str, float]], FloatArray],
     start: Mapping[str, float],
@@ -71,16 +76,15 @@ def shrunk(
     noise: float,
     weights: FloatArray | float = 1.0,
     most: Mapping[str, float] | None = None,
-    furthest: float = FURTHEST,
+    loss: Callable[[FloatArray, float], FloatArray] = soft,
     steps: int | None = None,
 ) -> dict[str, float]:
     """Positive constants with the least robust error, each shrunk in its logarithm towards `start`.
 
     spread: how far, as a log ratio, a constant may go before it costs as much as an error of `noise`.
-    most: the farthest it may go at all. weights: of the rows' squares. furthest: an error beyond it pulls no more. steps:
-    evaluations at most.
+    most: the farthest it may go at all. weights: of the rows' squares. loss: `soft` or `fading`. steps: evaluations at most.
     """
-    from scipy.optimize import least_squares
+    from scipy.optimize import OptimizeResult, least_squares
 
     widths = np.array([spread[name] for name in start])
     limits = np.array([(most or {}).get(name, np.inf) for name in start])
@@ -88,10 +92,16 @@ def shrunk(
     def constants(x: FloatArray) -> dict[str, float]:
         return {name: at * float(np.exp(d)) for (name, at), d in zip(start.items(), x, strict=True)}
 
-    def residuals(x: FloatArray) -> FloatArray:
-        return np.concatenate([np.sqrt(weights) * soft(log_errors(constants(x)), noise, furthest), x / widths])
+    def search(at: FloatArray, loss: Callable[[FloatArray, float], FloatArray]) -> OptimizeResult:
+        def residuals(x: FloatArray) -> FloatArray:
+            return np.concatenate([np.sqrt(weights) * loss(log_errors(constants(x)), noise), x / widths])
 
-    return constants(least_squares(residuals, np.zeros(len(start)), bounds=(-limits, limits), max_nfev=steps).x)
+        return least_squares(residuals, at, bounds=(-limits, limits), max_nfev=steps)
+
+    found = search(np.zeros(len(start)), soft)
+    if loss is not soft:  # rows far from the start pull no more: the search begins where they all did, and at the start
+        found = min((search(at, loss) for at in (found.x, np.zeros(len(start)))), key=lambda f: float(f.cost))
+    return constants(found.x)
 
 
 def bounded(

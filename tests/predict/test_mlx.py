@@ -16,14 +16,8 @@ SIX_BITS = "w=int6_g64_affine,a=bf16,head=int6_g64_affine"
         ("llama-3.1-8b", "apple-m3-ultra-60c", FOUR_BITS, 119.4),
         ("qwen3-0.6b", "apple-m3-ultra-60c", FOUR_BITS, 387.6),
         ("qwen2.5-72b", "apple-m4-max-40c", SIX_BITS, 7.92),
-        pytest.param(
-            *("gemma-3-1b", "apple-m3-ultra-60c", FOUR_BITS, 257.7),
-            marks=pytest.mark.xfail(strict=True, reason="a known miss: 28 % too fast"),
-        ),
-        pytest.param(
-            *("qwen3.6-35b-a3b", "apple-m2-max-30c", FOUR_BITS, 79.8),
-            marks=pytest.mark.xfail(strict=True, reason="a known miss: 31 % too fast"),
-        ),
+        ("gemma-3-1b", "apple-m3-ultra-60c", FOUR_BITS, 257.7),
+        ("qwen3.6-35b-a3b", "apple-m2-max-30c", FOUR_BITS, 79.8),
     ],
 )
 def test_published_speeds_lie_in_the_interval(model: str, machine: str, precision: str, tokens_per_s: float) -> None:

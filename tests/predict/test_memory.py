@@ -81,6 +81,44 @@ def test_cache_capacity_is_what_the_engine_logs(model: str, tp: int, blocks: int
     assert float(r["kv_capacity_tokens"]) == pytest.approx(blocks * 16, rel=0.02)
 
 
+# model, machine, what is asked → GiB of weights a device that the engine's log (or the file) says, and where
+LOADED = [
+    ("qwen3-30b-a3b", "a10", {"tp": 4}, 14.2474),  # vllm issue 17327
+    ("llama-3.1-8b", "rtx-3090", {}, 14.9888),  # vllm issue 10517
+    ("qwen2.5-14b", "rtx-4090", {"tp": 2}, 13.9476),  # vllm issue 13061
+    ("qwen3-235b-a22b", "h100", {"tp": 8}, 54.9206),  # vllm issue 18446
+    ("meta-llama/Llama-3.1-405B-Instruct-FP8", "h100", {"precision": None, "tp": 8}, 57.752),  # vllm issue 6746
+    ("minimax-m2.5", "h200", {"precision": "fp8", "tp": 8, "pp": 2}, 13.2),  # MiniMax-M2.5 issue 30
+    ("kimi-k3", "mi355x", {"precision": "mxfp4", "tp": 8}, 195e9 / GIB),  # InferenceX pull request 2351
+    ("qwen3-30b-a3b", "rtx-3090", {"precision": "q4_k_m", "engine": "llama.cpp"}, 17.28),  # llama.cpp issue 14235
+    ("gemma-3-12b", "rtx-3090", {"precision": "q5_k_m", "engine": "llama.cpp"}, 7.86),  # llama.cpp issue 12352
+    ("gemma-4-26b-a4b", "rtx-3090", {"precision": "q4_0", "engine": "llama.cpp"}, 13.448),  # Google's file, QAT
+    ("gemma-4-12b", "rtx-3090", {"precision": "fp16", "engine": "llama.cpp"}, 22.18),  # ik_llama.cpp, F16
+]
+
+
+@pytest.mark.parametrize(("model", "machine", "asked", "gib"), LOADED)
+def test_weights_are_what_the_engine_loads(model: str, machine: str, asked: dict[str, object], gib: float) -> None:
+    assert float(serve(model, machine, 2048, **asked)["device_weights_bytes"]) / GIB == pytest.approx(gib, rel=0.02)
+
+
+# model, tensor parallelism → GiB of the cache that the engine's log says, tokens that they hold, and where
+TOKENS_LOGGED = [
+    ("qwen3-235b-a22b", 4, 8.11, 178_880),  # vllm issue 21348
+    ("qwen3-235b-a22b", 4, 16.46, 367_404),  # SGLang, the same issue
+    ("glm-4.5-air", 2, 117.52, 1_339_395),  # sglang issue 11208
+    ("minimax-m2.5", 2, 23.25, 196_608),  # spark-vllm-docker issue 396
+    ("qwen3-30b-a3b", 1, 24.0, 262_144),  # vllm issue 34076
+    ("llama-3.1-8b", 1, 3.81, 31_232),  # vllm issue 10517
+]
+
+
+@pytest.mark.parametrize(("model", "tp", "gib", "tokens"), TOKENS_LOGGED)
+def test_cache_of_a_token_is_what_the_engine_logs(model: str, tp: int, gib: float, tokens: int) -> None:
+    r = serve(model, "h200", tokens, tp=tp)
+    assert float(r["kv_cache_bytes"]) / tp / GIB == pytest.approx(gib, rel=0.015)
+
+
 LAW_MODELS = ("llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gemma-3-27b", "gpt-oss-20b", "qwen3-0.6b", "jamba-v0.1")
 LAW_MACHINES = (
     "h100",

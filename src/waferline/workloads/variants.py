@@ -91,6 +91,9 @@ _BLOCKS = re.compile(
 )
 # Makers whose FP8 files are calibrated for a cache in FP8, too.
 _CACHES = re.compile(r"^nvidia/|fp8-kv")
+# Meta's own FP8 of Llama 3.1 405B: attention and both end layers stay in 16 bits (The Llama 3 Herd of Models, section 6.2).
+_META = re.compile(r"^meta-llama/(?:meta-)?llama-3\.1-405b-.*fp8")
+_META_KEEPS = ["lm_head", "self_attn", "model.layers.0.mlp", "model.layers.125.mlp"]
 _GROUP = re.compile(r"(?:^|-)g(\d{2,3})(?:-|$)")
 _MLX = re.compile(r"([2-8])-?bit")
 _EXLLAMA = re.compile(r"(?:exl([23]))?-?(\d(?:-\d{1,2})?)-?bpw(?:-.*exl([23]))?")
@@ -170,6 +173,8 @@ def _section(text: str, name: str) -> Section | None:
     group = _GROUP.search(text)
     if found is _INT4 and group:
         return _compressed(4, "int", False, strategy="group", group_size=int(group[1]))
+    if _META.match(name):
+        return {"quant_method": "fbgemm_fp8", "modules_to_not_convert": _META_KEEPS}
     if found is not None and found["quant_method"] == "fp8":
         return _modelopt("FP8", "FP8") if _CACHES.search(name) else {**found, **_blocks(name)}
     if found is not None:

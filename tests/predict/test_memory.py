@@ -87,8 +87,9 @@ LOADED = [
     ("llama-3.1-8b", "rtx-3090", {}, 14.9888),  # vllm issue 10517
     ("qwen2.5-14b", "rtx-4090", {"tp": 2}, 13.9476),  # vllm issue 13061
     ("qwen3-235b-a22b", "h100", {"tp": 8}, 54.9206),  # vllm issue 18446
-    ("meta-llama/Llama-3.1-405B-Instruct-FP8", "h100", {"precision": None, "tp": 8}, 57.752),  # vllm issue 6746
+    ("meta-llama/Llama-3.1-405B-Instruct-FP8", "h100", {"precision": "fp8", "tp": 8}, 57.752),  # vllm issue 6746
     ("minimax-m2.5", "h200", {"precision": "fp8", "tp": 8, "pp": 2}, 13.2),  # MiniMax-M2.5 issue 30
+    ("gpt-oss-120b", "h100", {"precision": "mxfp4"}, 65.9651),  # vllm issue 23278: Marlin's widths
     ("kimi-k3", "mi355x", {"precision": "mxfp4", "tp": 8}, 195e9 / GIB),  # InferenceX pull request 2351
     ("qwen3-30b-a3b", "rtx-3090", {"precision": "q4_k_m", "engine": "llama.cpp"}, 17.28),  # llama.cpp issue 14235
     ("gemma-3-12b", "rtx-3090", {"precision": "q5_k_m", "engine": "llama.cpp"}, 7.86),  # llama.cpp issue 12352

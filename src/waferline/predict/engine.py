@@ -63,7 +63,7 @@ class Engine:
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
     cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format,
-    cache_share, pass_token_bytes: `engine_memory.yaml`.
+    cache_share, pass_token_bytes, mxfp4_widths: `engine_memory.yaml`.
     machines: "vendor kind" that the constants were fitted on, empty where nothing was; vendors: constants of other ones.
     known: "", or on a machine of a kind without runs "transferred" (a relative's constants) or "spec only" (assumed ones).
     """
@@ -104,6 +104,7 @@ class Engine:
     cache_format: str | None = None
     cache_share: float = 1.0
     pass_token_bytes: float = 0.0
+    mxfp4_widths: tuple[float, ...] = ()
     max_sequences: Limit = float("inf")
     chunk_tokens: Limit = float("inf")
     residual: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -313,7 +314,11 @@ def _table() -> tuple[dict[str, Engine], dict[str, str]]:
             names[compact(key)] = name
         row["sources"] = tuple(raw["sources"][s]["url"] for s in row["sources"] if "url" in raw["sources"][s])
         row["sources"] += tuple(caches["sources"][s]["url"] for s in memory.get("sources", ()))
-        row |= {key: tuple(row[key]) for key in ("max_sequences", "chunk_tokens") if isinstance(row.get(key), list)}
+        row |= {
+            key: tuple(row[key])
+            for key in ("max_sequences", "chunk_tokens", "mxfp4_widths")
+            if isinstance(row.get(key), list)
+        }
         engines[name] = Engine(name=name, **row)
     return engines, names
 

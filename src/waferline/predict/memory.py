@@ -15,6 +15,7 @@ from waferline.workloads.placement import AT_HOME, Placement
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Block, FeedForward, MixtureOfExperts, Transformer
 from waferline.workloads.stored import part_bytes
+from waferline.workloads.weights import as_shipped
 
 _RESIDUAL_BYTES = 2.0  # activations between operators
 _LOGIT_BYTES = 4.0  # fp32
@@ -193,12 +194,29 @@ def _weights(
 ) -> Floats:
     """Weights as loaded on the fullest device."""
     parts, tp, pp = _at_home(part_bytes(model, precision), away), parallel.tp, parallel.pp
-    weights = (parts["blocks"] / tp + parts["experts"] / _expert_ranks(parallel)) * stage
+    experts = parts["experts"] * _rounded_up(model, device, engine, precision, parallel)
+    weights = (parts["blocks"] / tp + experts / _expert_ranks(parallel)) * stage
     weights = weights + parts["tower"] / tp  # on the first stage
     ends = (parts["embedding"], parts["head"])
     if engine.embedding_on_host and device.kind == "gpu" and part_bytes(model, precision)["head"]:
         return weights + parts["head"] / tp
     return weights + maximum(*ends) / tp + where(pp > 1.0, 0.0, minimum(*ends)) / tp
+
+
+def _rounded_up(model: Transformer, device: Device, engine: Engine, precision: Precision, parallel: Parallel) -> Floats:
+    """How much larger the experts are than what they store, where kernels want their widths in whole multiples."""
+    if not engine.mxfp4_widths or device.kind != "gpu" or as_shipped(model, precision).weights != "mxfp4":
+        return 1.0
+    outer, inner = engine.mxfp4_widths
+    slices = maximum(parallel.tp / parallel.ep, 1.0)
+    stored, loaded = 1e-9, 1e-9
+    for block in model.blocks:
+        if isinstance(moe := block.ffn, MixtureOfExperts):
+            width, own = float(moe.latent or model.hidden_size), moe.intermediate / slices
+            each = float(block.count * moe.experts)
+            stored = stored + each * width * own
+            loaded = loaded + each * ceil(width / outer) * outer * ceil(own / inner) * inner
+    return loaded / stored
 
 
 def pass_tokens(engine: Engine, device: Device) -> float:

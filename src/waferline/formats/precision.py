@@ -57,6 +57,16 @@ def _parts(text: str) -> dict[str, str]:
     return parts
 
 
+def computed_notes(precision: Precision, machine: str, arithmetic: Callable[[str], str]) -> tuple[str, ...]:
+    """What `machine` makes of formats that it does not compute in itself."""
+    wanted = get_format(precision.activations).arithmetic
+    used = arithmetic(wanted)
+    notes: tuple[str, ...] = () if used == wanted else (f"{machine} computes {wanted} in {used}",)
+    if get_format(precision.weights).bits < get_format(precision.activations).bits:
+        notes += (f"weights are dequantised to {precision.activations}: fewer bytes, the same arithmetic roof",)
+    return notes
+
+
 def labels_of(precision: Any) -> AnyArray:
     """Precisions as an array of texts: one, or many that broadcast. Raises: InvalidInputError for what is no text."""
     try:

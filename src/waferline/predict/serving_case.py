@@ -11,7 +11,7 @@ import numpy as np
 from waferline.arrays import AnyArray, Floats
 from waferline.elementwise import ceil, floor, maximum, minimum
 from waferline.errors import InvalidInputError
-from waferline.formats import Precision, get_format, resolve
+from waferline.formats import Precision, computed_notes, get_format, resolve
 from waferline.machines.device import Device
 from waferline.predict.beside import Beside
 from waferline.predict.blocks import Values
@@ -270,11 +270,7 @@ class ServingCase:
     def notes(self, label: str) -> tuple[str, ...]:
         """What was assumed that the caller did not say."""
         precision = self.precision(label)
-        wanted = get_format(precision.activations).arithmetic
-        used = self.device.arithmetic(wanted)
-        notes = [] if used == wanted else [f"{self.device.name} computes {wanted} in {used}"]
-        if get_format(precision.weights).bits < get_format(precision.activations).bits:
-            notes.append(f"weights are dequantised to {precision.activations}: fewer bytes, the same arithmetic roof")
+        notes = computed_notes(precision, self.device.name, self.device.arithmetic)
         return (*notes, *self.engine.running_on(self.device).notes)
 
 

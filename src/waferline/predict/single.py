@@ -12,7 +12,7 @@ from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import exp, maximum
 from waferline.errors import InvalidInputError, unknown
-from waferline.formats import Precision, get_format, labels_of, resolve
+from waferline.formats import Precision, computed_notes, get_format, labels_of, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
@@ -132,7 +132,7 @@ class SingleNodeModel:
         case = _Case(spec, device, runner, phase, efficiency)
         values = over_labels(labels, a, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         label = str(labels.flat[0])
-        precisions = (resolve(str(x), device.arithmetic).label(cache=False) for x in np.unique(labels))
+        formats = [resolve(str(x), device.arithmetic) for x in np.unique(labels)]
         return SingleNodeResult(
             values=values,
             coords={k: v for k, v in {**a, "precision": labels}.items() if np.size(v) > 1},
@@ -141,12 +141,14 @@ class SingleNodeModel:
                 "hardware": device.name,
                 "engine": runner.name,
                 "phase": phase,
-                "precision": ", ".join(precisions),
+                "precision": ", ".join(p.label(cache=False) for p in formats),
             },
             operators=WhenRead(lambda: case.run(label, a, keep=True).rows(phase)) if labels.size == 1 else (),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
             not_modelled=NOT_MODELLED,
-            notes=() if efficiency is None else (f"efficiency {efficiency:g} as given: nothing measured was used",),
+            notes=computed_notes(formats[0], device.name, device.arithmetic)
+            if efficiency is None
+            else (f"efficiency {efficiency:g} as given: nothing measured was used",),
         )
 
 

@@ -16,8 +16,8 @@ _COUNTS = tuple(Column(name, "d") for name in ("within", "of comparisons", *VERD
 
 
 def study_list(studies: Sequence[Study]) -> Iterator[Block]:
-    rows = [(s.name, s.title, s.source.date, s.source.url) for s in studies]
-    yield Table(f"{len(studies)} studies", ("name", "title", "date", "source"), rows)
+    rows = [(s.name, s.source.date, s.title) for s in studies]
+    yield Table(f"{len(studies)} studies", ("name", "date", "title"), rows)
 
 
 def study_report(reports: Sequence[StudyReport]) -> Iterator[Block]:

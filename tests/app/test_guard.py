@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 from urllib.parse import unquote_plus, urlencode
 
 import pytest
@@ -87,6 +88,13 @@ def test_others_need_the_token():
 def test_the_command_asks_for_the_flag_before_it_lets_others_in(capsys):
     assert command(["app", "--host", "0.0.0.0"]) == 2
     assert "--open" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_one_line(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert command(["app", "--port", str(taken.getsockname()[1])]) == 2
+    said = capsys.readouterr().err
+    assert "another --port" in said and "http://" not in said
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,11 @@ def _usage(error: Any, args: Sequence[str]) -> dict[str, Any]:
     option = re.search(r"Invalid value for '(?:[^']* )?(--?[\w-]+)'", message)
     if option and option[1] in args[:-1]:
         message = f"{message.rstrip('.')}, got '{args[list(args).index(option[1]) + 1]}'"
+    missing = getattr(getattr(error, "param", None), "help", None) if message.startswith("Missing") else None
+    if missing:  # what it would be
+        message = f"{message.rstrip('.')}: {missing}"
+    elif message.startswith("No such command") and "Did you mean" not in message:
+        message += " See waferline --help."
     return _data("usage", message, int(getattr(error, "exit_code", _FAILURE)) or _FAILURE)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from typing import Annotated
 
 import typer
@@ -32,6 +34,21 @@ def app(
 
     if host not in LOOPBACK and not reach:
         raise InvalidInputError(f"'{host}' lets other machines in", where="--host", hint="say so with --open")
+    listening = _listening(host, port)
     token = secrets.token_urlsafe(24) if host not in LOOPBACK else None
     warn(f"http://{host}:{port}/{f'?token={token}' if token else ''} (Ctrl-C ends it)")
-    uvicorn.run(build(host, port, token), host=host, port=port, log_level="warning", server_header=False)
+    serving = uvicorn.Config(build(host, port, token), log_level="warning", server_header=False)
+    uvicorn.Server(serving).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Raises: InvalidInputError where the port is taken, or no address of this machine."""
+    from waferline.errors import InvalidInputError
+
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        hint = "another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else None
+        raise InvalidInputError(
+            f"cannot listen: {error.strerror or error}", where=f"{host}:{port}", hint=hint
+        ) from None

@@ -116,9 +116,9 @@ def kept(figures: Sequence[Measured]) -> Iterator[Block]:
         for f in figures
     ]  # fmt: skip
     numbers = (*right("measured"), _spread(), *right("predicted", "90 % interval"), Column("off", _off))
-    yield Table("Measured and kept, newest first", ("what ran", "day", "of it", *numbers, "disturbed by"), rows)
+    yield Table("Measured and kept, newest first", ("what ran", "day", "quantity", *numbers, "disturbed by"), rows)
     if any(f.predicted is None for f in figures):
-        yield "Without a prediction: no machine was known then; `waferline measure machine` measures this one.", "note"
+        yield "Without a prediction: no machine was known then: waferline measure machine measures this one.", "note"
 
 
 def _ends(f: Measured) -> str:

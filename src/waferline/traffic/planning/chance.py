@@ -20,7 +20,7 @@ def kind_of(metric: str, percentile: float | None) -> str:
 def chance(engine: str, seen: Mapping[Goal, float]) -> float:
     """That every goal holds, given the simulated latency of each.
 
-    Errors of one metric are one error, those of several nearly independent: a correlation of 0.27 between TTFT and TPOT on 97 runs.
+    Errors of one metric are one error, those of several taken for independent: TTFT and TPOT of 97 runs correlate by 0.53.
     How honest that is: `python -m benchmarks.plan_chance`.
     """
     table = read_packaged("plan_fits.yaml")

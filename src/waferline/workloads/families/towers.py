@@ -239,6 +239,8 @@ def _vision(
     if sight.merge is not None:
         key, usual = sight.merge
         merge = usual if key == "downsample_ratio" and whole.get(key) is None else _merge(whole, key, usual)
+        if not whole.said(key) and key != "downsample_ratio":
+            c.assume(key, merge)
     grid = replace(
         body.grid,
         merge=merge,

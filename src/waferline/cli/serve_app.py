@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import Annotated
 
@@ -48,7 +49,6 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else "no address of this machine"
         hint = "another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else None
-        raise InvalidInputError(
-            f"cannot listen: {error.strerror or error}", where=f"{host}:{port}", hint=hint
-        ) from None
+        raise InvalidInputError(f"cannot listen: {why}", where=f"{host}:{port}", hint=hint) from None

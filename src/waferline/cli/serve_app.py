@@ -49,6 +49,7 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else "no address of this machine"
+        code = error.errno or 0  # below it: a name that nobody knows
+        why = os.strerror(code) if code > 0 else "no address of this machine"
         hint = "another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else None
         raise InvalidInputError(f"cannot listen: {why}", where=f"{host}:{port}", hint=hint) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +26,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if target.exists() and not target.is_file() and not target.is_dir():
             yield target
             return
-        with _beside(target.resolve()) as own:
+        try:
+            real = target.resolve()
+        except RuntimeError:  # Python 3.11 and 3.12 say so of links that lead to each other
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+        with _beside(real) as own:
             yield own
     except OSError as error:
         raise FileFormatError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
@@ -88,7 +93,7 @@ def alone(path: str | Path) -> Iterator[None]:
     import fcntl
 
     target = _path(path).absolute()
-    lock = target.with_name(f".{target.name[:_NAME_BYTES]}.lock")
+    lock = target.parent / f".{target.name[:_NAME_BYTES]}.lock"
     try:
         if target.is_dir():
             raise IsADirectoryError(21, "is a folder")

@@ -62,6 +62,8 @@ def _command(args: list[str]) -> int:
     _check_values(tree(), args)
     plain = [a for a in args if a != "--debug"]
     code = tree().main(plain, prog_name="waferline", standalone_mode=False)
+    if code == _INTERRUPTED:  # Typer makes an exit code of Ctrl-C, and says nothing
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
 
 

@@ -232,8 +232,7 @@ def _write_gguf(
         writer.write_ti_data_to_file()
         for step in steps:
             scale = scales[step.source.name]
-            data = list(_pieces(file, step, scale, errors, progress))
-            writer.write_tensor_data(np.concatenate([d.reshape(-1) for d in data]) if data else np.empty(0, np.uint8))
+            writer.write_tensor_data(_Streamed(step.nbytes, _pieces(file, step, scale, errors, progress)))
             if scale is not None:
                 writer.write_tensor_data(np.array([scale], np.float32))
         told = writer.fout[0].tell() if writer.fout else 0
@@ -241,6 +240,18 @@ def _write_gguf(
         writer.close()
     if path.stat().st_size < told:  # NumPy's `tofile` says nothing of a disk that is full at its end
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Streamed:
+    """A tensor that passes through the GGUF writer, which asks an array for these two, a piece at a time."""
+
+    nbytes: int
+    pieces: Iterator[Any]
+
+    def tofile(self, out: Any) -> None:
+        for piece in self.pieces:
+            np.ascontiguousarray(piece).tofile(out)
 
 
 def _copy_metadata(writer: Any, file: TensorFile) -> None:

@@ -44,7 +44,7 @@ class Pair:
         contents = [__version__, self.spec, self.device, todo.choices, todo.fixed, todo.profile]
         asked = dumps([self.model, self.machine, number, axes, todo.fields, contents], indent=None)
         key = hashlib.sha256(asked.encode()).hexdigest()[:_KEY_DIGITS]
-        return out.with_name(f".{out.name[:100]}.{key}.part")
+        return out.parent / f".{out.name[:100]}.{key}.part"
 
 
 @dataclass(frozen=True, slots=True)

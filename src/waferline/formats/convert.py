@@ -232,7 +232,8 @@ def _write_gguf(
         writer.write_ti_data_to_file()
         for step in steps:
             scale = scales[step.source.name]
-            writer.write_tensor_data(_Streamed(step.nbytes, _pieces(file, step, scale, errors, progress)))
+            streamed: Any = _Streamed(step.nbytes, _pieces(file, step, scale, errors, progress))
+            writer.write_tensor_data(streamed)
             if scale is not None:
                 writer.write_tensor_data(np.array([scale], np.float32))
         told = writer.fout[0].tell() if writer.fout else 0

@@ -59,6 +59,8 @@ def open_safetensors(path: Path) -> TensorFile:
     except SafetensorError as error:
         reason = " ".join(str(error).split()).removeprefix("Error while deserializing header: ")
         raise FileFormatError(f"not a safetensors file: {reason}", where=where) from None
+    except MemoryError:  # it is mapped, not read: only a limit of addresses (`ulimit -v`) is in its way
+        raise FileFormatError(f"its {path.stat().st_size:,} bytes do not fit the address space", where=where) from None
     except OSError as error:
         raise FileFormatError(f"cannot be read: {error.strerror or error}", where=where) from None
 

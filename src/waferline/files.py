@@ -24,7 +24,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     target = _path(path)
     try:
         if target.exists() and not target.is_file() and not target.is_dir():
-            yield target
+            with _heard(target):
+                yield target
             return
         try:
             real = target.resolve()
@@ -34,6 +35,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
             yield own
     except OSError as error:
         raise FileFormatError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
+
+
+@contextmanager
+def _heard(target: Path) -> Iterator[None]:
+    """Raises: OSError for a pipe that nobody reads, which would be waited for without end."""
+    held = os.open(target, os.O_WRONLY | os.O_NONBLOCK) if target.is_fifo() else None
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def check_parquet(path: str | Path | None) -> None:

@@ -47,7 +47,14 @@ def test_every_option_is_read_or_refused(place: Path, line: Line) -> None:
             assert wrong is None and breach(ending) is None, (wrong or breach(ending), ending)
 
 
-@pytest.mark.parametrize("args", ["calibrate rows.csv --profile-out loop --json", "sweep study.yaml --out / --json"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        "calibrate rows.csv --profile-out loop --json",
+        "sweep study.yaml --out / --json",
+        "measure export --store store.jsonl --output fifo --json",
+    ],
+)
 def test_what_no_file_can_be_is_refused(place: Path, args: str) -> None:
     ending = run(args.split())
     assert ending.code == 2 and breach(ending) is None, ending

@@ -5,7 +5,8 @@ import pytest
 from waferline.cli import run
 
 LINES = (
-    "", "catalog", "catalog models qwen3-8b", "catalog hardware m4-max", "catalog hardware", "techniques", "formats list", "study list",
+    "", "catalog", "catalog models qwen3-8b", "catalog hardware m4-max", "catalog hardware", "techniques", "formats list",
+    "study list",
     "predict llama-3-8b --on h100 --explain",
     "predict deepseek-v3 --on h200 --devices 8 --batch 1,64 --prompt 2k,32Ki",
     "predict qwen3-30b-a3b -p q4_k_m --on rtx2080 --offload experts --host epyc-9654",

@@ -66,6 +66,13 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
+def short(value: float) -> str:
+    """Three significant digits; whole numbers from a thousand up."""
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def is_count(text: str) -> bool:
     """Whether `int` reads `text` as a count that something could have: decimal digits (not `²`), at most nine."""
     return text.isdecimal() and len(text) < 10

@@ -11,7 +11,7 @@ from waferline.predict.explain import HEADER, explain_rows
 from waferline.predict.result import Result
 from waferline.predict.run import Answer
 from waferline.report.table import Block, Column, Table, right
-from waferline.text import MISSING, dollars, metric, percent
+from waferline.text import MISSING, dollars, metric, percent, short
 from waferline.units import SUFFIXES, unit_of
 
 MEMORY = (
@@ -65,8 +65,8 @@ PASS = (
 WHY: tuple[Column | str, ...] = (
     "phase",
     "bottleneck",
-    Column("FLOP/byte", ".3g"),
-    Column("ridge point", ".3g"),
+    Column("FLOP/byte", short),
+    Column("ridge point", short),
     Column("MFU", percent),
     Column("MBU", percent),
     Column("power", unit="W"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from waferline.report.table import Block, Column, Table
-from waferline.text import dollars, metric, percent
+from waferline.text import dollars, metric, percent, short
 from waferline.traffic.planning.here import Runs
 from waferline.traffic.planning.plan import Plan
 from waferline.traffic.planning.trial import Trial
@@ -65,7 +65,7 @@ def runs_report(runs: Runs) -> Iterator[Block]:
     """What runs on a machine, the largest first."""
     known = {r.tier for r in runs.rows}
     columns = (
-        "model", "format", Column("params", metric), Column("memory", unit="B"), Column("tok/s", ".3g"), Column("TTFT", unit="s"),
+        "model", "format", Column("params", metric), Column("memory", unit="B"), Column("tok/s", short), Column("TTFT", unit="s"),
         Column("context", ",d"), *(("known by",) if len(known) > 1 else ()),
     )  # fmt: skip
     rows = [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import waferline.cli as cli
+from waferline.cli import run
 from waferline.errors import InvalidInputError, RefusedError
 
 LIST = ("catalog", "models")
@@ -139,3 +140,10 @@ def test_a_pipe_is_refused_and_not_waited_for(command: str, tmp_path: Path, caps
     os.mkfifo(next(word for word in words if word.startswith(str(tmp_path))))
     assert cli.run(words) == 2
     assert "not a regular file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--strategy", "--kv", "--engine", "--with"])
+def test_an_option_without_a_value_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for given in ([option, ""], [f"{option}="]):
+        assert run(["predict", "llama-3-8b", "--on", "h100", *given]) == 2
+        assert "needs a value" in capsys.readouterr().err

@@ -53,3 +53,10 @@ def test_a_precision_may_name_them() -> None:
 def test_blocks_of_microscaling_are_no_gguf_blocks() -> None:
     assert not any(get_format(name).packed for name in ("mxfp4", "mxfp8", "int4_g32", "int8_g256"))
     assert all(get_format(name).packed for name in ("q4_0", "q8_0", "q4_k_m", "iq4_xs", "tq1_0"))
+
+
+@pytest.mark.parametrize("text", [",,,", "fp8,", "w=", "w=fp8,w=int4", "fp8,int4"])
+def test_a_precision_says_each_part_once(text: str) -> None:
+    """An empty last piece had taken the place of all that was said, and the last of two had won."""
+    with pytest.raises(InvalidInputError, match=r"empty part|twice"):
+        resolve(text, lambda name: name)

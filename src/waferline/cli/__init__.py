@@ -68,19 +68,24 @@ def _command(args: list[str]) -> int:
 
 
 def _check_values(command: Any, typed: Sequence[str]) -> None:
-    """Raises: InvalidInputError where an option that wants a value is followed by another option, which it would swallow."""
+    """Raises: InvalidInputError where an option that wants a value is followed by nothing, or by another option, which it would
+    swallow."""
     words = iter(typed)
     while word := next((w for w in words if w in getattr(command, "commands", ())), None):
         command = command.commands[word]
     names = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
-    for name, value in itertools.pairwise(typed):
-        if name == "--":
+    options = {*names, "--debug", "--help", "-h"}
+    for word, following in itertools.pairwise([*typed, "--"]):
+        if word == "--":
             return
-        if name in names and not getattr(names[name], "is_flag", True) and value in {*names, "--debug", "--help", "-h"}:
+        name, joined, value = word.partition("=")
+        value = value if joined else following
+        wants = name in names and not getattr(names[name], "is_flag", True)
+        if wants and (value == "" or (value in options and not joined)):
             from waferline.errors import InvalidInputError
 
-            told = f"needs a value, and '{value}' is an option"
-            raise InvalidInputError(told, where=name, hint=f"write {name}={value} if it is meant")
+            told = f"needs a value, and '{value}' is {'an option' if value else 'none'}"
+            raise InvalidInputError(told, where=name, hint=f"write {name}={value} if it is meant" if value else None)
 
 
 def _data(kind: str, message: str, code: int = _FAILURE) -> dict[str, Any]:

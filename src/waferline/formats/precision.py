@@ -12,7 +12,7 @@ import numpy as np
 from waferline.arrays import AnyArray
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.formats.format import get_format
-from waferline.text import told
+from waferline.text import printable, told
 
 # w<bits>a<bits>: integer formats for what is narrower than 16 bits, as GPTQ, AWQ and SmoothQuant use the notation.
 _WXAX = re.compile(r"^w(\d+)a(\d+)$")
@@ -47,13 +47,17 @@ class Precision:
 def _parts(text: str) -> dict[str, str]:
     parts: dict[str, str] = {}
     for piece in text.split(","):
-        key, eq, value = piece.partition("=")
-        if not eq:
-            parts["all"] = piece.strip()
-        elif key.strip().lower() not in _PARTS:
-            raise unknown("precision part", key.strip(), set(_PARTS))
-        else:
-            parts[_PARTS[key.strip().lower()]] = get_format(value).name
+        key, eq, value = (part.strip() for part in piece.partition("="))
+        if not (key and (value or not eq)):
+            raise InvalidInputError(f"the precision '{printable(text)}' has an empty part")
+        if eq and key.lower() not in _PARTS:
+            raise unknown("precision part", key, set(_PARTS))
+        part = _PARTS[key.lower()] if eq else "all"
+        if part in parts:
+            raise InvalidInputError(
+                f"the precision '{printable(text)}' says {'its format' if part == 'all' else part} twice"
+            )
+        parts[part] = get_format(value).name if eq else key
     return parts
 
 

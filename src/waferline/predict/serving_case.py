@@ -54,7 +54,8 @@ class ServingCase:
     def precision(self, label: str) -> Precision:
         if label not in self.precisions:
             kept = next((one.technique.kv(one.given) for one in self.techniques if one.technique.kv), None)
-            asked = resolve(label, self.device.arithmetic, kv=self.kv or kept or self.engine.cache_format)
+            own = kept if self.kv is None else self.kv
+            asked = resolve(label, self.device.arithmetic, kv=self.engine.cache_format if own is None else own)
             self.precisions[label] = as_shipped(self.model, asked, self.device.arithmetic)
         return self.precisions[label]
 

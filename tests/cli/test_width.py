@@ -30,7 +30,8 @@ def test_what_is_printed_fits_a_terminal(
     assert run(line.split()) in (0, 3)
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines and not printed.err
+    assert lines
+    assert all(text.startswith("waferline: ") and text.endswith(" s)") for text in printed.err.splitlines())  # progress
     wide = [text for text in lines if len(text) > 80 and "http" not in text]
     assert not wide
     assert not [text for text in lines if text != text.rstrip()]

@@ -145,7 +145,7 @@ def test_every_technique_says_what_it_is_and_answers(capsys: pytest.CaptureFixtu
         ("expert-imbalance", "no experts to balance"),
         ("translated", "is a gpu"),
         ("offload:layers=8+near-memory", "not beside a host"),
-        ("", "unknown technique"),
+        ("", "needs a value"),
     ],
 )
 def test_bad_words_are_refused_with_the_nearest(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

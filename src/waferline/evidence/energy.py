@@ -5,7 +5,6 @@ A row is one value of one metric; rows of one run (`run_id`) share a served stea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ import numpy as np
 
 from waferline.catalog.table_file import number_in, records_of
 from waferline.errors import WaferlineError
+from waferline.evidence import notes
 from waferline.evidence.check import Report
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
-from waferline.evidence.notes import ASSUMED_PROMPT, IMAGES, PROMPTS, task
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
@@ -33,7 +32,6 @@ MARKS = ("metric", "machine", "scope", "concurrency")  # columns that tell such 
 _ASSUMED_OUTPUT = 500  # tokens, where a row does not state them
 _WHOLE = ("board", "wall", "system", "node", "chassis")  # what else the meter saw
 _OF_SAMPLES = ("energy_j_per_image", "energy_j_per_video", "energy_j_per_sample")
-_SIZE, _FRAMES, _STEPS = re.compile(r"\d{3,4}x\d{3,4}"), re.compile(r"(\d+) frames"), re.compile(r"(\d+) steps")
 _OF_LENGTHS = ("latency_s", "energy_j_per_request", "energy_j_per_batch")
 Cells = Mapping[str, str]
 
@@ -108,10 +106,10 @@ def question_of(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Re
         return precision
     prompt, output = number_in(cells, "prompt"), number_in(cells, "output")
     told = [machine[1], why, precision[2]]
-    work = task(cells.get("notes") or "")
-    images = IMAGES.get(work) if any(t.kind == "image" for t in spec.towers) else None
+    work = notes.task(cells.get("notes") or "")
+    images = notes.IMAGES.get(work) if any(t.kind == "image" for t in spec.towers) else None
     if prompt is None:
-        prompt = ASSUMED_PROMPT if images else PROMPTS.get(work, ASSUMED_PROMPT)
+        prompt = notes.ASSUMED_PROMPT if images else notes.PROMPTS.get(work, notes.ASSUMED_PROMPT)
         told.append(f"prompts of {prompt} tokens" + (f" and {images} image" if images else ""))
     told += [f"outputs of {_ASSUMED_OUTPUT} tokens"] if output is None else []
     devices, dp = int(row.devices or 1), int(number_in(cells, "dp") or 1)
@@ -130,18 +128,17 @@ def _images_of(
     cells: Cells, row: Row, spec: StreamNet, machine: tuple[str, str]
 ) -> tuple[Scenario, tuple[str, ...]] | Refusal:
     """Images or videos of a diffusion model, whose rows all devices share."""
-    notes, batch = cells.get("notes") or "", number_in(cells, "batch")
+    said, batch = cells.get("notes") or "", number_in(cells, "batch")
     if batch is None:
         return Refusal("load", "batch not stated")
     engine, why = engine_name(row, machine[0], one_pass=True)
     precision = precision_of(row, engine)
     if isinstance(precision, Refusal):
         return precision
-    size, frames, steps = (pattern.search(notes) for pattern in (_SIZE, _FRAMES, _STEPS))
     scenario = Scenario(
         model=spec, machine=machine[0], precision=precision[0], engine=engine, batch=round(batch),
-        devices=int(row.devices or 1), image_size=size[0] if size else None,
-        frames=int(frames[1]) if frames and spec.grid.frame_stride > 1 else None, steps=int(steps[1]) if steps else None,
+        devices=int(row.devices or 1), image_size=notes.image_size(said) or None,
+        frames=notes.count("frames", said) if spec.grid.frame_stride > 1 else None, steps=notes.count("steps", said),
     )  # fmt: skip
     return scenario, tuple(text for text in (machine[1], why, precision[2]) if text)
 

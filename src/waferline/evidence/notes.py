@@ -17,6 +17,12 @@ _AT_ONCE = re.compile(rf"{_NUMBER} requests submitted at once")
 _THREADS = re.compile(r"\bthreads?[ =](?P<after>\d+)|\b(?P<before>\d+) threads?\b")
 _NAMED = re.compile(r"format (\w+)")
 _PER_REPLICA = re.compile(rf"{_NUMBER} seqs per DP")
+_PIXELS = re.compile(r"(?:image|input|at|crop)?\s*(\d{2,4})\s*[x×]\s*(\d{2,4})")
+_COUNTS = {
+    "steps": re.compile(r"(\d+)\s*(?:denoising |inference |sampling )?steps"),
+    "frames": re.compile(r"(\d+) frames"),
+    "instances": re.compile(r"x (\d+) instances"),
+}
 _TASK = re.compile(r"\btask ([\w-]+)")
 ASSUMED_PROMPT = 500  # tokens, where neither a row nor its workload says more
 # Tokens of the prompts of workloads that state none, pictures and films included: chosen by the slowest steps of a ninth of
@@ -42,6 +48,24 @@ def _field(row: Row, name: str) -> str:
 def _first(pattern: re.Pattern[str], text: str) -> float | None:
     found = pattern.search(text)
     return float(found.group(1)) if found else None
+
+
+def image_sides(text: str) -> tuple[int, ...]:
+    """Pixels of the two sides of an image; empty where none is stated."""
+    found = _PIXELS.search(text)
+    return tuple(int(g) for g in found.groups()) if found else ()
+
+
+def image_size(text: str) -> str:
+    """WIDTHxHEIGHT of an image that a diffusion model makes; empty where none is stated."""
+    sides = image_sides(text)
+    return f"{sides[0]}x{sides[1]}" if len(sides) == 2 and min(sides) >= 128 else ""
+
+
+def count(what: str, text: str) -> int | None:
+    """How many steps, frames or instances the text states."""
+    found = _first(_COUNTS[what], text)
+    return None if found is None else int(found)
 
 
 def input_tokens(row: Row) -> About | None:

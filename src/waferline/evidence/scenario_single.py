@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from waferline.evidence import notes
 from waferline.evidence.names import counted_name, engine_name, names, precision_of
 from waferline.evidence.networks import counted
@@ -26,10 +24,7 @@ _REFERENCES = (
 _OFFLINE_BATCH = 256.0  # samples in flight on one device: past the knee of every network here
 
 
-_PIXELS = re.compile(r"(?:image|input|at|crop)?\s*(\d{2,4})\s*[x×]\s*(\d{2,4})")
-_STEPS = re.compile(r"(\d+)\s*(?:denoising |inference |sampling )?steps")
 _PER_STEP = "DENOISING ITERATIONS"  # in the notes of rows whose rate counts steps
-_INSTANCES = re.compile(r"x (\d+) instances")
 _ITERATIONS = 50  # of a diffusion pipeline that no row states: the default of most
 _TEXT_TOKENS = 128.0  # of an encoder's input where a row does not say: what most of such tables ran
 
@@ -88,12 +83,12 @@ def _asked(row: Row, model: ModelSpec | Refusal, engine: str) -> Asked | Refusal
     """(model, metric, tokens of an input, diffusion steps, size of an image, what was assumed)."""
     answer = "passes_per_s" if _PER_STEP in row.notes else _ANSWERS[row.metric]
     diffuses = isinstance(model, StreamNet) and model.steps
-    rates_steps = _PER_STEP in row.notes
     if isinstance(model, Refusal) or not isinstance(model, Transformer | StreamNet):
         return _counted(row, model, answer, engine)
     if diffuses:
-        steps = 1 if rates_steps else _first(_STEPS, row.notes) or _default_steps(model)
-        return row.model, answer, 1.0, steps, _size(row), "" if _STEPS.search(row.notes) else f"{steps} steps"
+        stated = notes.count("steps", row.notes)
+        steps = 1 if _PER_STEP in row.notes else stated or _default_steps(model)
+        return row.model, answer, 1.0, steps, notes.image_size(row.notes), "" if stated else f"{steps} steps"
     if isinstance(model, Transformer) and model.kind == "encoder-decoder" and row.phase != "prefill":
         return Refusal("lengths", "decoder lengths of encoder-decoder models are not stated")
     if isinstance(model, Transformer) and model.kind == "encoder-decoder":
@@ -110,39 +105,23 @@ def _counted(row: Row, model: ModelSpec | Refusal, answer: str, engine: str) -> 
     """A network by its counts where they are known: of every operator, also those that a fusing compiler hides."""
     rule = names()["networks"].get(row.model, {})
     called = rule.get("counts", row.model)
-    size = int(rule.get("size", 0)) or max(_sides(row), default=0)
+    size = int(rule.get("size", 0)) or max(notes.image_sides(row.notes), default=0)
     found = counted(called, size)
     if found is None:
         return model if isinstance(model, Refusal) else (row.model, answer, 1.0, 0, "", "")
     diffuses = bool(rule.get("passes"))
     steps = 1.0
     if diffuses:
-        taken = 1 if _PER_STEP in row.notes else _first(_STEPS, row.notes) or rule.get("steps", _ITERATIONS)
+        taken = 1 if _PER_STEP in row.notes else notes.count("steps", row.notes) or rule.get("steps", _ITERATIONS)
         steps = float(taken) * rule["passes"]
     steps *= rule.get("times", 1.0)
     fused = not get_engine(engine).eager
     name = counted_name(called, size=size, steps=steps, fused=fused)
-    said = [f"{taken} steps"] if diffuses and not _STEPS.search(row.notes) else []
+    said = [f"{taken} steps"] if diffuses and not notes.count("steps", row.notes) else []
     if "counts" in rule:
         times = f", {rule['times']:g} times" if "times" in rule else ""
         said.append(f"{row.model} is counted as {called}{times}")
     return name, answer, 1.0, 0, "", "; ".join(said)
-
-
-def _sides(row: Row) -> tuple[int, ...]:
-    """Pixels of the sides of an image that the notes state; empty without."""
-    found = _PIXELS.search(row.notes)
-    return tuple(int(g) for g in found.groups()) if found else ()
-
-
-def _size(row: Row) -> str:
-    sides = _sides(row)
-    return f"{sides[0]}x{sides[1]}" if len(sides) == 2 and min(sides) >= 128 else ""
-
-
-def _first(pattern: re.Pattern[str], text: str) -> int:
-    found = pattern.search(text)
-    return int(found.group(1)) if found else 0
 
 
 def _default_steps(model: ModelSpec) -> int:
@@ -166,7 +145,7 @@ def _fixed_length(model: ModelSpec) -> float | None:
 
 def _batch(row: Row) -> tuple[float, str] | Refusal:
     if row.batch is not None and "best-throughput" in row.notes:
-        instances = _first(_INSTANCES, row.notes) or 1
+        instances = notes.count("instances", row.notes) or 1
         return row.batch * instances, f"{instances} instances of the program run at once"
     if row.batch is not None:
         return row.batch, ""

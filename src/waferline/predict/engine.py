@@ -65,6 +65,7 @@ class Engine:
     cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format,
     cache_share, pass_token_bytes, mxfp4_widths: `engine_memory.yaml`.
     machines: "vendor kind" that the constants were fitted on, empty where nothing was; vendors: constants of other ones.
+    one_pass: the program of that name that runs networks which generate no tokens, where it is one of its own.
     known: "", or on a machine of a kind without runs "transferred" (a relative's constants) or "spec only" (assumed ones).
     """
 
@@ -114,9 +115,7 @@ class Engine:
     assumed: Mapping[str, float] = field(default_factory=dict)  # the constants as they are without a fit
     known: str = ""
     runs: str = ""  # the engine whose kernels and loop it has: that one's runs count
-    one_pass: str = (
-        ""  # the program of that name that runs networks which generate no tokens, where it is one of its own
-    )
+    one_pass: str = ""
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     cpu: CpuKernels | None = None  # its kernels on the cores of the CPU it runs on, where it has runs on CPUs

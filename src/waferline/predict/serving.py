@@ -161,17 +161,15 @@ class ServingModel:
         values = over_labels(
             labels, arguments, lambda label, a: over_blocks(a, lambda part: case.values(label, part, kept))
         )
-        first = str(labels.flat[0])
         return ServingResult(
             values=case.fields(values, arguments),
             extent=shape,
             coords=axes,
             about=case.about(labels),
-            operators=WhenRead(lambda: case.rows(first, arguments, seen)) if labels.size == 1 else (),
+            operators=WhenRead(lambda: case.rows(str(labels.flat[0]), arguments, seen)) if labels.size == 1 else (),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
             notes=(
-                *(case.notes(first) if labels.size == 1 else ()),
-                *(left.notes(case.away(case.precision(first), arguments)) if left is not None and not only else ()),
+                *case.notes(labels, arguments),
                 *said,
                 *(f"with {one.said()}: {one.technique.limits}" for one in with_),
             ),

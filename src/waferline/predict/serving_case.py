@@ -268,11 +268,14 @@ class ServingCase:
             **({"techniques": " + ".join(one.said() for one in self.techniques)} if self.techniques else {}),
         }
 
-    def notes(self, label: str) -> tuple[str, ...]:
-        """What was assumed that the caller did not say."""
-        precision = self.precision(label)
-        notes = computed_notes(precision, self.device.name, self.device.arithmetic)
-        return (*notes, *self.engine.running_on(self.device).notes)
+    def notes(self, labels: AnyArray, a: Arguments) -> Iterator[str]:
+        """What was assumed that the caller did not say, of one precision; and what is computed where it was left beside."""
+        precision = self.precision(str(labels.flat[0]))
+        if labels.size == 1:
+            yield from computed_notes(precision, self.device.name, self.device.arithmetic)
+            yield from self.engine.running_on(self.device).notes
+        if self.beside is not None and not self.only:
+            yield from self.beside.notes(self.away(precision, a))
 
 
 @by_identity

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.traffic.test_loop import ALONE, MIXED, SCHEDULERS, memory_of, served,
 from waferline.simulate.serving.replica_step import SAMPLE_COLUMNS
 from waferline.simulate.serving.state import PROMPT_TOKENS, ROUTERS, UP_S, Plan, requests_of
 from waferline.simulate.serving.traffic import Tenant, Traffic
+from waferline.traffic.server import Server
 
 
 def _plan(**changes: Any) -> Plan:
@@ -152,6 +155,31 @@ def test_a_fleet_grows_with_its_work_and_shrinks_again() -> None:
     up = dict(zip(SAMPLE_COLUMNS, samples.T, strict=True))["replicas"]
     assert up[0] == 1 and 2 <= up.max() <= 4
     assert fleet.sums[:, UP_S].sum() < 0.6 * 4 * requests.last.max()
+
+
+def test_a_start_is_called_off_before_one_that_is_up_stops() -> None:
+    requests = requests_of(np.array([0.0] * 8 + [5.0]), np.full(9, 8), np.full(9, 50))
+    plan = _plan(least=1, target=4.0, start_s=100.0, interval_s=0.1, patience_s=1.0)
+    _, _, fleet, stuck = served(requests, MIXED, memory_of(1e4), steps_of(), plan, 2)
+    assert stuck == -1
+    assert requests.last[-1] - requests.arrival[-1] < 0.1  # 50 steps of a millisecond: nobody waited for a start
+    assert 1.0 <= fleet.sums[1, UP_S] < 2.0  # its start was paid for until then
+
+
+def test_a_loop_ends_where_nobody_waits_for_it() -> None:
+    """Ctrl-C in a notebook: the compiled loop, which no signal reaches, went on to the end of its requests."""
+    sent = Traffic(requests=4_000_000, rate_per_s=1e4, prompt=8, output=50).sent()
+    rules, memory, steps, plan = MIXED, memory_of(1e4), steps_of(), _plan(stop=np.zeros(1, np.int64))
+    served(requests_of(np.zeros(1), np.full(1, 8), np.full(1, 5)), rules, memory, steps)  # compiled by now
+    main, before = threading.main_thread(), set(threading.enumerate())
+    assert main.ident is not None and main is threading.current_thread()
+    threading.Timer(0.5, signal.pthread_kill, (main.ident, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        Server(None, rules, memory, steps, None).run(sent, 1, plan)  # type: ignore[arg-type]
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=20.0)
+        assert not thread.is_alive()
+    assert 0 < (sent.last >= 0.0).sum() < sent.last.size
 
 
 @pytest.mark.parametrize("rest", [{"fail_at": [1e12], "fail_replica": [1], "fail_for": [1e12]}, {}])

@@ -71,7 +71,7 @@ class Server:
         fleet = fleet_of(replicas, requests, self.rules, self.memory, plan)
         cache = cache_of(replicas, requests)
         samples, gaps, cut, stuck = _apart(
-            lambda: serve(requests, self.rules, self.memory, self.steps, fleet, cache, plan)
+            lambda: serve(requests, self.rules, self.memory, self.steps, fleet, cache, plan), plan.stop
         )
         if stuck >= 0 and (fleet.status == DOWN).all():
             raise InvalidInputError("requests are left when the last replica has failed")
@@ -82,8 +82,8 @@ class Server:
         return FleetRun(samples, gaps, fleet, cut)
 
 
-def _apart(work: Callable[[], Any]) -> Any:
-    """The answer of a compiled loop in a thread of its own: Ctrl-C ends the wait for it, and progress is told meanwhile."""
+def _apart(work: Callable[[], Any], stop: AnyArray) -> Any:
+    """The answer of a compiled loop in a thread of its own: Ctrl-C ends it, and progress is told meanwhile."""
     answer: Future[Any] = Future()
 
     def run() -> None:
@@ -93,7 +93,11 @@ def _apart(work: Callable[[], Any]) -> Any:
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return answer.result()
+    try:
+        return answer.result()
+    except BaseException:
+        stop[0] = 1  # nobody waits for it
+        raise
 
 
 def plan_of(
@@ -128,6 +132,7 @@ def plan_of(
         fail_at=np.array([f.at_s for f in failures], dtype=float),
         fail_replica=np.array([f.replica for f in failures], dtype=np.int64),
         fail_for=np.array([f.for_s for f in failures], dtype=float),
+        stop=np.zeros(1, np.int64),
     )
 
 

@@ -58,7 +58,7 @@ def serve(
 ) -> tuple[FloatArray, AnyArray, int, int]:
     """Run until every request has ended.
 
-    Returns (samples, gaps, requests that a failure cut off, stuck). stuck: the request that no empty memory holds, or that no
+    Returns (samples, gaps, requests that a failure cut off, stuck), or what there is once `plan.stop` says so. stuck: the request that no empty memory holds, or that no
     replica is left for; else -1.
     """
     replicas, total = f.active.size, requests.arrival.size
@@ -75,7 +75,7 @@ def serve(
         heapq.heappush(heap, (plan.fail_at[i], FAIL, plan.fail_replica[i], i))
     turn, broken, touched = np.zeros(2, np.int64), np.zeros(replicas, np.int64), np.zeros(replicas, np.bool_)
     now, calm_since = 0.0, 0.0
-    while log.marks[ENDED] < total:
+    while log.marks[ENDED] < total and plan.stop[0] == 0:
         if position < order.size and (len(heap) == 0 or requests.arrival[order[position]] <= heap[0][0]):
             now = requests.arrival[order[position]]
             _come(f, cache, requests, rules, plan, heap, turn, order[position], now, touched)

@@ -146,6 +146,12 @@ def scale(f: Fleet, plan: Plan, broken: AnyArray, calm_since: float, now: float)
                 return k, calm_since, now
     if wanted < there and now - calm_since >= plan.patience_s:
         for k in range(replicas - 1, -1, -1):
+            if f.status[k] == STARTING:  # one that is up works; its start is called off first
+                f.status[k] = DOWN
+                f.epoch[k] += 1
+                f.sums[k, UP_S] += now - f.since[k]
+                return -1, now, now
+        for k in range(replicas - 1, -1, -1):
             if f.status[k] == UP:
                 f.status[k] = DRAINING
                 return -1, now, now

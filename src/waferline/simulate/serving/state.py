@@ -98,7 +98,7 @@ class Fleet(NamedTuple):
     budget: AnyArray
     role: AnyArray  # BOTH, PREFILL or DECODE
     status: AnyArray  # DOWN, STARTING, UP or DRAINING
-    epoch: AnyArray  # how often it failed
+    epoch: AnyArray  # how often it failed, or its start was called off
     stage_free: FloatArray  # when the first stage takes another step
     last_end: FloatArray
     began: FloatArray  # when the step before the last one ended
@@ -137,6 +137,7 @@ class Plan(NamedTuple):
     fail_at: FloatArray
     fail_replica: AnyArray
     fail_for: FloatArray
+    stop: AnyArray  # of one number: the loop ends where somebody else makes it 1
 
 
 ROUTERS = ("round-robin", "least-loaded", "prefix", "session")

@@ -7,6 +7,7 @@ from dataclasses import fields
 import pytest
 from typer.main import get_command
 
+from waferline.cli import run
 from waferline.cli.app import app
 from waferline.cli.asked import QUESTION
 from waferline.predict.scenario import Scenario
@@ -22,3 +23,13 @@ def test_every_field_of_a_scenario_is_an_option() -> None:
 def test_every_command_that_asks_has_them_all(verb: str) -> None:
     command = get_command(app).commands[verb]  # type: ignore[attr-defined]
     assert QUESTION.keys() <= {parameter.name for parameter in command.params}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["compare llama-3-8b --on h100,,b200", "compare llama-3-8b --on ,", "plan llama-3-8b --on h100, --rate 2",
+     "predict llama-3-8b --on h100 --with eagle:tokens=3,,acceptance=0.5"],
+)  # fmt: skip
+def test_an_empty_name_among_several_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(line.split()) == 2
+    assert "empty" in (said := capsys.readouterr().err) or "''" in said

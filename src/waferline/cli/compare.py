@@ -21,7 +21,6 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """MODEL on several machines: devices needed, speed, bottleneck, energy and cost."""
-    from waferline.errors import InvalidInputError
     from waferline.predict.compare import compare as compare_machines
     from waferline.predict.scenario import Scenario
     from waferline.report.compare import comparison_report
@@ -30,9 +29,7 @@ def compare(
         from waferline.report.charts import check_ending
 
         check_ending(plot)
-    machines = [options.machine(name.strip()) for name in on.split(",") if name.strip()]
-    if not machines:
-        raise InvalidInputError("--on names no machine", hint="separate several by commas: --on h100,h200")
+    machines = [options.machine(str(name)) for name in options.names("--on", on)]
     scenario = Scenario(model=model, machine=None, **asked)
     rows = compare_machines(scenario, machines)
     if plot is not None:

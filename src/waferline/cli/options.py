@@ -60,10 +60,12 @@ def completing(module: str, function: str) -> Callable[[str], list[str]]:
 
 def names(option: str, text: str | None) -> list[str | None]:
     """Names separated by commas; None, which is the usual one, where nobody says."""
-    found: list[str | None] = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if text is not None and not found:
-        raise typer.BadParameter("names nothing; separate several by commas", param_hint=option)
-    return found or [None]
+    if text is None:
+        return [None]
+    found: list[str | None] = [part.strip() for part in text.split(",")]
+    if not all(found):
+        raise typer.BadParameter(f"a name is empty in '{text}'; separate several by commas", param_hint=option)
+    return found
 
 
 def machine(name: str) -> object:

@@ -87,7 +87,7 @@ def _one(text: str) -> Applied:
         raise unknown("technique", name, [*TECHNIQUES, OFFLOAD])
     technique = TECHNIQUES[name]
     given: dict[str, Any] = {}
-    for part in filter(None, (p.strip() for p in rest.split(","))):
+    for part in (p.strip() for p in rest.split(",")) if rest else ():
         key, equals, value = (x.strip() for x in part.partition("="))
         if not equals and not given and technique.parameters:  # a bare value is the first parameter's
             key, value = next(iter(technique.parameters)), key

@@ -41,13 +41,16 @@ def test_parameters_are_those_of_diffusers(name: str) -> None:
         ("pixart-sigma-xl-2", 0.61e9),
         ("cogvideox-2b", 1.69e9),
         ("hunyuanvideo", 13e9),
+        ("hunyuandit-v1.2", 1.5e9),
+        ("sana1.5-1.6b", 1.6e9),
+        ("sana1.5-4.8b", 4.8e9),
     ],
 )
 def test_published_parameters(name: str, published: float) -> None:
     assert parameter_count(load_model(name)).total == pytest.approx(published, rel=0.025)
 
 
-# Rows by hand: 16 pixels a side make one patch; videos keep a frame and one of each four after it.
+# Rows by hand: 16 pixels a side make one patch (Sana 32); videos keep a frame and one of each four (CogVideoX 1.5: eight) after it.
 @pytest.mark.parametrize(
     ("name", "size", "frames", "rows"),
     [
@@ -56,6 +59,9 @@ def test_published_parameters(name: str, published: float) -> None:
         ("stable-diffusion-3-medium", "512x512", None, 32 * 32),
         ("wan2.1-t2v-14b", "1280x720", 81, 80 * 45 * 21),
         ("wan2.1-t2v-1.3b", "832x480", 81, 52 * 30 * 21),
+        ("cogvideox1.5-5b", "1360x768", 81, 85 * 48 * 11),
+        ("hunyuandit-v1.2", "1024x1024", None, 64 * 64),
+        ("sana1.5-1.6b", "1024x1024", None, 32 * 32),
     ],
 )
 def test_rows_of_a_size(name: str, size: str, frames: int | None, rows: int) -> None:
@@ -75,6 +81,22 @@ def test_flops_of_a_flux_step_by_hand() -> None:
     operators = lower_forward(model, batch=1, precision=resolve("bf16", lambda fmt: fmt))
     counted = sum(float(op.count * op.flops) for op in operators if op.kind in ("gemm", "prefill_attention"))
     assert counted == 2 * (products + pairs + ends + vectors)
+
+
+def test_linear_attention_grows_with_the_rows_alone() -> None:
+    """Four times the patches: four times the work of Sana's attention among them, sixteen times that of PixArt's."""
+    for name, times in (("sana1.5-1.6b", 4.0), ("pixart-sigma-xl-2", 16.0)):
+        small, large = (
+            next(
+                op.flops
+                for op in lower_forward(model.at(side, side), batch=1, precision=resolve("bf16", lambda fmt: fmt))
+                if op.name == "layer.core"
+            )
+            for model in [load_model(name)]
+            for side in (1024, 2048)
+            if isinstance(model, StreamNet)
+        )
+        assert large / small == times
 
 
 def test_steps_and_guidance_multiply() -> None:

@@ -170,6 +170,79 @@ def _pixart(c: ConfigReader, name: str = "PixArtTransformer2DModel") -> StreamNe
     return net((ends, layer), grid, usual)
 
 
+def _hunyuan_dit(c: ConfigReader) -> StreamNet:
+    """HunyuanDiT: layers whose modulation only shifts; those after the middle are joined by what an early one left."""
+    d, heads, head_dim = sizes(c, 16, 88)
+    patch, channels = c.size_or(2, "patch_size"), c.size_or(4, "in_channels")
+    text, long = c.size_or(1024, "cross_attention_dim"), c.size_or(2048, "cross_attention_dim_t5")
+    pooled, tokens = c.size_or(1024, "pooled_projection_dim"), c.size_or(256, "text_len_t5")
+    styled = c.flag(True, "use_style_cond_and_image_meta_size")
+    told = pooled + styled * (6 * TIME + d)  # with the image's size and style until 1.1
+    extra = (
+        Matrix("text0", long, 4 * long, rows="text", bias=True),
+        Matrix("text1", 4 * long, text, rows="text", bias=True),
+        Matrix("pool_kv", long, 2 * long, rows="text", bias=True),
+        *once("pool_q", long, long),
+        *once("pool_out", long, pooled),
+        *once("time", TIME, d, d),
+        *once("told", told, 4 * d, d),
+        *once("final_mod", d, 2 * d),
+    )
+    tables = (c.size_or(77, "text_len") + tokens) * text + (tokens + 1) * long + styled * d
+    ends = ends_of(
+        channels * patch**2, d, 0, channels * (1 + c.flag(True, "learn_sigma")) * patch**2, *extra, params=tables
+    )
+    layers, inner = c.size_or(28, "num_layers"), int(d * c.number(4.0, "mlp_ratio"))
+    joined = layers - layers // 2 - 1
+    layer = across(layers - joined, d, heads, inner, text, 6 * d + 8 * head_dim, once("mod", d, d))
+    skip = replace(
+        layer,
+        name="joined",
+        count=joined,
+        matrices=(*layer.matrices, Matrix("join", 2 * d, d, bias=True)),
+        norms=layer.norms + 2,
+        params=layer.params + 4 * d,
+    )
+    usual = USUAL["HunyuanDiT2DModel"]
+    return net(tuple(s for s in (ends, layer, skip) if s.count), usual.grid(patch), usual)
+
+
+def _sana(c: ConfigReader) -> StreamNet:
+    """Sana: linear attention among patches of 32 pixels a side, and a gated feed-forward part with a depthwise convolution."""
+    d, heads, head_dim = sizes(c, 70, 32)
+    crossed = c.size_or(20, "num_cross_attention_heads"), c.size_or(112, "cross_attention_head_dim")
+    text, patch = c.size_or(2240, "cross_attention_dim"), c.size_or(1, "patch_size")
+    caption, inner = c.size_or(2304, "caption_channels"), int(d * c.number(2.5, "mlp_ratio"))
+    wide, bias = crossed[0] * crossed[1], c.flag(False, "attention_bias")
+    normed, guided = c.get("qk_norm") is not None, c.flag(False, "guidance_embeds")
+    matrices = (
+        Matrix("qkv", d, 3 * d, bias=bias),
+        Matrix("out", d, d, bias=True, split="k"),
+        Matrix("cross_q", d, wide, bias=True),
+        Matrix("cross_kv", text, 2 * wide, rows="text", bias=True),
+        Matrix("cross_out", wide, d, bias=True, split="k"),
+        Matrix("up", d, 2 * inner, bias=True),
+        Matrix("depthwise", 9, 2 * inner, bias=True),  # nine taps of each channel
+        Matrix("down", inner, d, split="k"),
+    )
+    # A state of head_dim x head_dim takes as many multiplications of a row as so many keys.
+    scores = (Scores(heads, head_dim, window=head_dim), Scores(*crossed, keys="text"))
+    params = 6 * d + (2 * d + 2 * wide) * normed
+    layer = Stage("layer", c.size_or(20, "num_layers"), matrices, scores, "patch", d, 2, 2 * inner, params)
+    extra = (
+        *once("time", TIME, d, d),
+        *(once("guidance", TIME, d, d) if guided else ()),
+        *once("mod", d, 6 * d),
+        Matrix("text0", caption, d, rows="text", bias=True),
+        Matrix("text1", d, d, rows="text", bias=True),
+    )
+    ends = ends_of(
+        c.size_or(32, "in_channels") * patch**2, d, 0, c.size_or(32, "out_channels") * patch**2, *extra, params=3 * d
+    )
+    usual = USUAL["SanaTransformer2DModel"]
+    return net((ends, layer), usual.grid(patch), usual)
+
+
 def _z_image(c: ConfigReader) -> StreamNet:
     """Z-Image: one stream of all rows, after layers that refine patches and text apart."""
     d, heads, time = c.size_or(3840, "dim"), c.size_or(30, "n_heads"), TIME
@@ -202,6 +275,8 @@ FAMILIES: dict[str, Family] = {
     "QwenImageTransformer2DModel": _qwen_image,
     "SD3Transformer2DModel": _sd3,
     "PixArtTransformer2DModel": _pixart,
+    "HunyuanDiT2DModel": _hunyuan_dit,
+    "SanaTransformer2DModel": _sana,
     "Transformer2DModel": _older,
     "ZImageTransformer2DModel": _z_image,
 }

@@ -48,6 +48,8 @@ USUAL: Mapping[str, Usual] = {
     "QwenImageTransformer2DModel": Usual(1024, 1024, text=256, steps=50, passes=2),
     "SD3Transformer2DModel": Usual(1024, 1024, text=77 + 256, steps=28, passes=2),
     "PixArtTransformer2DModel": Usual(1024, 1024, text=300, steps=20, passes=2),
+    "HunyuanDiT2DModel": Usual(1024, 1024, text=77 + 256, steps=50, passes=2),
+    "SanaTransformer2DModel": Usual(1024, 1024, text=300, steps=20, passes=2, pixels=32),
     "Transformer2DModel": Usual(1024, 1024, text=120, steps=20, passes=2),
     "WanTransformer3DModel": Usual(1280, 720, text=512, steps=50, passes=2, frames=81, frame_stride=4),
     "HunyuanVideoTransformer3DModel": Usual(1280, 720, text=256, steps=50, frames=129, frame_stride=4),

@@ -115,11 +115,11 @@ def _hunyuan(c: ConfigReader) -> StreamNet:
 
 
 def _cogvideo(c: ConfigReader) -> StreamNet:
-    """CogVideoX: text and patches share weights, not modulations."""
+    """CogVideoX: text and patches share weights, not modulations. Patches of 1.5 take several latent frames."""
     d, heads, head_dim = sizes(c, 30, 64)
-    if c.get("patch_size_t") is not None:
-        raise UnsupportedError("CogVideoX 1.5, whose patches take several frames, is not read", where=c.where)
-    patch, channels, time = c.size_or(2, "patch_size"), c.size_or(16, "in_channels"), c.size_or(512, "time_embed_dim")
+    patch, deep, channels = c.size_or(2, "patch_size"), c.optional("patch_size_t"), c.size_or(16, "in_channels")
+    time, shift = c.size_or(512, "time_embed_dim"), c.optional("ofs_embed_dim")
+    pixels = patch**2 * (deep or 1)
     inner = 4 * d
     modulation = (*once("mod", time, 6 * d), *once("ffn_mod", time, 6 * d))
     layer = Stage(
@@ -133,13 +133,20 @@ def _cogvideo(c: ConfigReader) -> StreamNet:
         inner=inner,
         params=4 * d + 4 * head_dim,
     )
-    extra = (*once("time", d, time, time), *once("final_mod", time, 2 * d))
+    extra = (
+        *once("time", d, time, time),
+        *once("final_mod", time, 2 * d),
+        *(once("shift", shift, shift, shift) if shift else ()),
+    )
     usual = USUAL["CogVideoXTransformer3DModel"]
     ends = ends_of(
-        channels * patch**2, d, c.size_or(4096, "text_embed_dim"), c.size_or(16, "out_channels") * patch**2, *extra,
+        channels * pixels, d, c.size_or(4096, "text_embed_dim"), c.size_or(16, "out_channels") * pixels, *extra,
         params=4 * d,
     )  # fmt: skip
-    return net((ends, layer), usual.grid(patch), usual)
+    grid = usual.grid(patch)
+    if deep:  # its pipeline makes larger and longer videos
+        grid = replace(grid, width=1360, height=768, frames=81, frame_stride=usual.frame_stride * deep)
+    return net((ends, layer), grid, usual)
 
 
 FAMILIES: dict[str, Family] = {

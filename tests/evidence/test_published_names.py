@@ -12,9 +12,10 @@ from tests.evidence.test_scenario import DECODE
 from waferline.errors import InvalidInputError
 from waferline.evidence.check import check
 from waferline.evidence.machines import machine
+from waferline.evidence.names import model_spec
 from waferline.evidence.networks import counted, network
 from waferline.evidence.published_units import in_si
-from waferline.evidence.request import Request
+from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import read_rows
 from waferline.evidence.scenario import request_of
 from waferline.machines.threads import with_threads
@@ -71,3 +72,11 @@ def test_a_range_is_its_middle_and_not_scored(tmp_path: Path) -> None:
     path.write_text("hardware,model,phase,metric,value\nh100,llama-3-8b,decode,tpot_s,292-717\n", encoding="utf-8")
     (row,) = read_rows(path)
     assert row.value == 504.5 and "range" in row.suspect
+
+
+@pytest.mark.parametrize(("published", "meant"), [("hy3-295b-a21b", "hy3"), ("phi-4-14b", "phi-4")])
+def test_sizes_in_a_name_are_its_own_or_another_models(published: str, meant: str) -> None:
+    """`hy3-295b-a21b` is Hy3, which has 295 B parameters and 21 B active; a model of 200 B would be another one."""
+    found = model_spec(published)
+    assert not isinstance(found, Refusal) and found.name == meant
+    assert isinstance(model_spec(f"{meant}-200b"), Refusal) and isinstance(model_spec(f"{published}-a2b"), Refusal)

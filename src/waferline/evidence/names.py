@@ -17,11 +17,14 @@ from waferline.evidence.rows import Row
 from waferline.formats import get_format
 from waferline.machines.hardware import assumed_variant
 from waferline.predict.engine import default_engine, get_engine
+from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
-from waferline.workloads.spec import ModelSpec
+from waferline.workloads.spec import ModelSpec, Transformer
 
 _LAYOUT = re.compile(r"(_r[48]|_x[48]|_[48]_[48])$")  # rows interleaved for the matrix kernel: the same bits
 _INTERLEAVES = re.compile(r"PR \d|repack on")  # builds of CPU kernels that a row sets against those before them
+_SIZES = re.compile(r"(?P<model>.+?)-(?P<total>\d+(?:\.\d+)?)b(?:-a(?P<active>\d+(?:\.\d+)?)b)?")
+_ROUNDED = 0.06  # how far a size in a name may lie from the count: makers leave a prediction layer out or embeddings
 _COUNTED = "counted:"
 _DATA = Path(__file__).parent / "data"
 
@@ -72,7 +75,23 @@ def _called(name: str) -> str:
         for words, meant in names()["model_rules"].items():
             if all(word in name for word in words.split()):
                 return str(meant)
+        return _without_size(name)
     return name
+
+
+def _without_size(name: str) -> str:
+    """A name that says the sizes of a model beside the catalogue's name for it, as that one: where the sizes are its own."""
+    said = _SIZES.fullmatch(name)
+    try:
+        model = load_model(said["model"]) if said else None
+    except WaferlineError:
+        return name
+    if said is None or not isinstance(model, Transformer):
+        return name
+    count = parameter_count(model)
+    sizes = ((said["total"], count.total), (said["active"], count.active_per_token))
+    agree = all(text is None or abs(own / (float(text) * 1e9) - 1.0) < _ROUNDED for text, own in sizes)
+    return str(said["model"]) if agree else name
 
 
 @cache

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from waferline.evidence.check import Report, check
+from waferline.evidence.check import check
 from waferline.evidence.folder import PACKAGED
+from waferline.evidence.report import Report
 from waferline.evidence.rows import read_rows
 
 

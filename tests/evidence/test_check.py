@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from waferline.errors import UnknownNameError
-from waferline.evidence.check import Report, check
+from waferline.evidence.check import check
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.report import Report
 
 from .test_scenario import DECODE, REFUSED
 

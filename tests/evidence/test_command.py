@@ -10,8 +10,8 @@ from docs.pages.accuracy import card
 from plotly.offline import get_plotlyjs
 
 from waferline.cli import run
-from waferline.evidence.check import Report
 from waferline.evidence.folder import PACKAGED
+from waferline.evidence.report import Report
 from waferline.evidence.rows import read_rows, write_rows
 from waferline.report.evidence import document
 from waferline.report.evidence_html import page

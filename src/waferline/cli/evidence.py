@@ -12,7 +12,7 @@ from waferline.cli.options import Json, Shared
 from waferline.cli.output import emit, progress, warn
 
 if TYPE_CHECKING:
-    from waferline.evidence.check import Report
+    from waferline.evidence.report import Report
     from waferline.evidence.rows import Row
 
 app = typer.Typer(

@@ -14,9 +14,9 @@ import numpy as np
 from waferline.catalog.table_file import number_in, records_of
 from waferline.errors import WaferlineError
 from waferline.evidence import notes
-from waferline.evidence.check import Report
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.report import Report
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.machines.device import Device

@@ -18,10 +18,10 @@ import numpy as np
 from waferline.catalog.table_file import number_in, records_of
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
-from waferline.evidence.check import Report
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.notes import ASSUMED_PROMPT, PROMPTS
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.report import Report
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.machines.hardware import load_hardware

@@ -18,11 +18,11 @@ import numpy as np
 from waferline.catalog.table_file import number_in
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import WaferlineError
-from waferline.evidence.check import Report
 from waferline.evidence.machines import machine as machine_named
 from waferline.evidence.metrics import READERS, Sizes, Times
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.report import Report
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row, rows_of
 from waferline.predict.run import run

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from waferline.evidence.check import Report
 from waferline.evidence.lint import Mark
 from waferline.evidence.operators import OperatorFigures
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.reasons import likely_reason
+from waferline.evidence.report import Report
 from waferline.evidence.rows import Row
 from waferline.evidence.summary import Figures
 from waferline.report.table import Block, Column, Table

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from waferline.evidence.check import Report
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.report import Report
 from waferline.evidence.summary import Figures
 from waferline.report.charts.chart import Axis, Chart, Panel, Series
 from waferline.report.charts.scatter import Group, scatter

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from waferline.catalog.names import slug
 from waferline.encode import dumps
-from waferline.evidence.check import Report
+from waferline.evidence.report import Report
 from waferline.evidence.summary import Figures
 from waferline.report import evidence_charts as charts
 from waferline.report.charts.chart import Chart

@@ -12,9 +12,10 @@ from waferline.app.page import Page
 from waferline.app.question import Control
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, WaferlineError
-from waferline.evidence.check import Report, check
+from waferline.evidence.check import check
 from waferline.evidence.folder import PACKAGED
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.report import Report
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import read_rows
 from waferline.evidence.scenario import request_of

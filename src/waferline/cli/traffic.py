@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _RATE = re.compile(r"([0-9.eE+-]+)\s*(/s|/min|/h|)")
 _PER_SECOND = {"/s": 1.0, "": 1.0, "/min": 60.0, "/h": 3600.0}
-_LENGTHS = "a number, lognormal:1024,cv=1, uniform:100,2000, exponential:300 or normal:512,cv=0.2"
+_LENGTHS = "a number, lognormal:1024,cv=1, uniform:100,2000, exponential:300 or normal:512,cv=0.2; each with most=N"
 
 
 def rate(text: str) -> float:

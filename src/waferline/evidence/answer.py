@@ -14,12 +14,12 @@ VARIANTS = ("value", "low90", "high90", "light")  # of the predicted times; a ra
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A prediction of one row's metric, in the row's unit. `light` is the best value physics allows."""
+    """A prediction of one row's metric, in the row's unit. `light` is the best value physics allows, where it is known."""
 
     value: float
     low90: float
     high90: float
-    light: float
+    light: float | None
     tier: str
     notes: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from waferline.errors import WaferlineError
 from waferline.evidence.answer import Answer
 from waferline.evidence.ask_serving import ask_serving
+from waferline.evidence.ask_simulated import ask_simulated
 from waferline.evidence.ask_single import ask_single
 from waferline.evidence.ask_training import ask_training
 from waferline.evidence.request import Refusal, Request
@@ -15,7 +16,7 @@ Asker = Callable[[Sequence[Request]], list[Answer]]
 
 
 def _doors() -> Mapping[str, Callable[..., list[Answer]]]:
-    return {"serving": ask_serving, "training": ask_training, "single": ask_single}
+    return {"serving": ask_serving, "training": ask_training, "single": ask_single, "simulated": ask_simulated}
 
 
 def ask(requests: Sequence[Request], progress: Callable[[int], None] | None = None) -> list[Answer | Refusal]:

@@ -8,7 +8,7 @@ from typing import Literal
 from waferline.evidence.machines import machine
 from waferline.machines.device import Device
 
-Door = Literal["serving", "training", "single"]
+Door = Literal["serving", "training", "single", "simulated"]
 Load = Literal["static", "closed", "full"]
 
 
@@ -52,6 +52,7 @@ class Request:
     dp: float = 1.0
     steps: int = 0  # of a diffusion model
     image_size: str = ""
+    run: tuple[tuple[str, str], ...] = ()  # cells of the serving run that is simulated
     threads: int = 0  # of a CPU that work; 0: all
     sockets: int = 1  # of a CPU that work as one machine
     assumed: tuple[str, ...] = field(default=())
@@ -71,6 +72,7 @@ class Request:
             self.variant,
             self.sharding,
             f"{self.threads} {self.sockets} {self.steps} {self.image_size}",
+            *(f"{name}={text}" for name, text in self.run),
         )
 
     @property

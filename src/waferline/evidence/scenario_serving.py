@@ -8,6 +8,7 @@ from waferline.evidence.metrics import ANSWERS
 from waferline.evidence.names import engine_name, precision_of
 from waferline.evidence.request import Load, Refusal, Request
 from waferline.evidence.rows import Row
+from waferline.evidence.served_rows import served_request
 from waferline.workloads.spec import Transformer
 
 _SHORT_TOKENS = 32.0  # of a prompt that is one sentence
@@ -19,6 +20,8 @@ _FULL_LOAD = ("max load", "MLPerf Offline", "submitted at once", "request rate i
 
 def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardware: str) -> Request | Refusal:
     """The question that a generating row asks, with what had to be assumed for it."""
+    if row.phase == "serve" and row.batch is None and notes.fixed_rate(row):
+        return served_request(row, hardware)
     engine, assumed_engine = engine_name(row, hardware)
     formats = precision_of(row, engine)
     if isinstance(formats, Refusal):
@@ -142,6 +145,4 @@ def _load(row: Row) -> tuple[Load, float] | Refusal:
             if row.metric.endswith("_per_s")
             else Refusal("batch", "latency at full load depends on the queue")
         )
-    if notes.fixed_rate(row):
-        return Refusal("load", "requests at a given rate need the request-level simulator")
     return Refusal("batch", "neither batch nor concurrency is stated")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from waferline.catalog.table_file import number_in, records_of
-from waferline.catalog.yaml_file import read_packaged
+from waferline.catalog.yaml_file import read_file, read_packaged
 from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.notes import ASSUMED_PROMPT, PROMPTS
@@ -25,6 +25,7 @@ from waferline.evidence.report import Report
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.machines.hardware import load_hardware
+from waferline.predict.compare import nearest_precision
 from waferline.predict.engine import get_engine
 from waferline.predict.overlapped import overlaps
 from waferline.predict.scenario import Scenario
@@ -104,10 +105,7 @@ def check_runs(runs: Sequence[Run], progress: Callable[[int], None] | None = Non
     outcomes: list[Outcome] = []
     for run in runs:
         rows = list(_rows(run))
-        try:
-            found = _simulated(run) if rows else None
-        except FileFormatError as error:
-            found = Refusal("cell", str(error))
+        found = _found(run) if rows else None
         for row in rows:
             if isinstance(found, Refusal) or found is None:
                 refusal = found or Refusal("metric", "the run states no latency or rate")
@@ -120,36 +118,54 @@ def check_runs(runs: Sequence[Run], progress: Callable[[int], None] | None = Non
     return Report(tuple(outcomes))
 
 
+def _found(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
+    """What the simulator says of a run, and what was assumed; or why it says nothing."""
+    try:
+        asked = asked_of(run)
+        return asked if isinstance(asked, Refusal) else simulated(asked)
+    except FileFormatError as error:
+        return Refusal("cell", str(error))
+    except WaferlineError as error:
+        return Refusal("engine", str(error))
+
+
 def _rows(run: Run) -> Iterator[Row]:
     """A row for every metric that the run states."""
-    cells = run.cells
-    shared: dict[str, Any] = {
-        name: cells.get(name) or "" for name in ("id", "hardware", "model", "source", "url", "engine", "engine_version")
-    }
     uneven = "the host was shared: gaps vary though hardly a step reads a prompt" if run.uneven else ""
     for metric in METRICS:
         value = run.number(metric)
         bundled = metric.startswith("itl_p") and value is not None and value < _BUNDLED_S
         if value is not None and value > 0.0:
-            yield Row(
-                **shared,
-                phase="serve",
-                metric=metric,
-                value=value,
-                weight_format=cells.get("weight_format") or "",
-                devices=run.number("devices"),
-                complete=not cells.get("missing"),
-                missing=cells.get("missing") or "",
-                suspect=cells.get("suspect") or ("tokens came in bundles" if bundled else uneven),
-            )
+            doubt = run.cells.get("suspect") or ("tokens came in bundles" if bundled else uneven)
+            yield _row(run, metric, value, doubt)
+
+
+_NAMES = (
+    "id", "hardware", "model", "source", "url", "engine", "engine_version", "weight_format", "activation_format", "kv_format",
+    "missing",
+)  # fmt: skip
+
+
+def _row(run: Run, metric: str = "", value: float = 1.0, suspect: str = "") -> Row:
+    """The run as a row of one figure, or of none: what names are resolved from."""
+    said: dict[str, Any] = {name: run.cells.get(name) or "" for name in _NAMES}
+    complete = not said["missing"]
+    devices = run.number("devices")
+    return Row(**said, phase="serve", metric=metric, value=value, devices=devices, complete=complete, suspect=suspect)
 
 
 def _outcome(row: Row, values: Mapping[str, Any], assumed: tuple[str, ...]) -> Outcome:
     value = values.get(row.metric)
     if value is None:
         return Outcome(row=row, refused="requests of one token have no such latency", refused_kind="metric")
-    low, high = (value * np.exp(q) for q in _residual(row.metric))
-    return Outcome(row=row, predicted=value, low90=float(low), high90=float(high), tier="simulated", assumed=assumed)
+    low, high = interval(row.metric, value)
+    return Outcome(row=row, predicted=value, low90=low, high90=high, tier="simulated", assumed=assumed)
+
+
+def interval(metric: str, value: float) -> tuple[float, float]:
+    """The 90 % interval of a simulated figure."""
+    low, high = (value * np.exp(q) for q in _residual(metric))
+    return float(low), float(high)
 
 
 def residual_class(metric: str) -> str:
@@ -167,6 +183,12 @@ def _residual(metric: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
+@cache
+def workloads() -> Mapping[str, Any]:
+    """Lengths of the named data sets of load generators: `data/workloads.yaml`."""
+    return read_file(Path(__file__).parent / "data" / "workloads.yaml")["workloads"]
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A run as what `simulate_serving` takes, and what was assumed of it."""
@@ -175,6 +197,7 @@ class Asked:
     traffic: Traffic
     options: ServerOptions
     assumed: tuple[str, ...]
+    steady: bool = False
 
 
 def asked_of(run: Run) -> Asked | Refusal:
@@ -184,7 +207,7 @@ def asked_of(run: Run) -> Asked | Refusal:
         return Refusal("load", "prefill and decode on machines of their own are not simulated")
     if cells.get("speculative"):
         return Refusal("load", "speculative decoding is not simulated")
-    row = next(_rows(run))
+    row = _row(run)
     spec = model_spec(row.model)
     if isinstance(spec, Refusal):
         return spec
@@ -192,9 +215,10 @@ def asked_of(run: Run) -> Asked | Refusal:
     if isinstance(machine, Refusal):
         return machine
     engine, why = engine_name(row, machine[0])
-    precision = precision_of(row, engine)
-    if isinstance(precision, Refusal):
-        return precision
+    formats = precision_of(row, engine)
+    if isinstance(formats, Refusal):
+        return formats
+    precision, narrower = nearest_precision(load_hardware(machine[0]), formats[0])
     traffic = _traffic(run)
     if isinstance(traffic, Refusal):
         return traffic
@@ -204,7 +228,9 @@ def asked_of(run: Run) -> Asked | Refusal:
     asked = Scenario(
         model=spec,
         machine=machine[0],
-        precision=precision[0],
+        precision=precision,
+        kv=formats[1] if row.kv_format else None,
+        memory_share=run.number("gpu_memory_utilization"),
         tp=tp,
         pp=pp if pp > 1 else None,
         dp=dp if dp > 1 else None,
@@ -223,28 +249,22 @@ def asked_of(run: Run) -> Asked | Refusal:
     version = cells.get("engine_version") or ""
     front = older_front_s(engine, version, row.model)
     served = ServerOptions(**shared, async_scheduling=_scheduled_ahead(run, engine), front=front)
-    assumed = tuple(text for text in (machine[1], why, precision[2], *told) if text)
-    return Asked(asked, load, served, assumed)
+    assumed = tuple(text for text in (machine[1], why, formats[2], narrower, *told) if text)
+    return Asked(asked, load, served, assumed, run.steady)
 
 
-def _simulated(run: Run) -> tuple[Mapping[str, Any], tuple[str, ...]] | Refusal:
-    """What the simulator says of a run, and what was assumed."""
-    asked = asked_of(run)
-    if isinstance(asked, Refusal):
-        return asked
+def simulated(asked: Asked) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """What the simulator says of a run, and what was assumed. Raises: WaferlineError."""
     assumed = asked.assumed
     try:
-        try:
-            outcome = simulate_serving(asked.scenario, asked.traffic, asked.options)
-        except DoesNotFitError:  # a table's "bf16" of a model that ships in fp8 says what it was trained in
-            if getattr(asked.scenario.model, "weight_format", None) is None:
-                raise
-            assumed += (f"weights as shipped: in {asked.scenario.precision} they do not fit",)
-            outcome = simulate_serving(replace(asked.scenario, precision=None), asked.traffic, asked.options)
-    except WaferlineError as error:
-        return Refusal("engine", str(error))
+        outcome = simulate_serving(asked.scenario, asked.traffic, asked.options)
+    except DoesNotFitError:  # a table's "bf16" of a model that ships in fp8 says what it was trained in
+        if getattr(asked.scenario.model, "weight_format", None) is None:
+            raise
+        assumed += (f"weights as shipped: in {asked.scenario.precision} they do not fit",)
+        outcome = simulate_serving(replace(asked.scenario, precision=None), asked.traffic, asked.options)
     values = dict(outcome.values)
-    if run.steady:  # what such runs count is the time while every place is taken
+    if asked.steady:  # what such runs count is the time while every place is taken
         values |= {m: values[f"full_{m}"] for m in METRICS if values.get(f"full_{m}") is not None}
     return values, assumed
 
@@ -276,9 +296,10 @@ def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     told: list[str] = []
     if (run.cells.get("missing") or "").startswith("arrival"):
         return Refusal("load", f"how requests came is not stated: {run.cells['missing']}")
-    if output is None:
+    known = workloads().get(run.cells.get("workload") or "", {})
+    if output is None and not known:
         return Refusal("lengths", "output length not stated")
-    if prompt is None:
+    if prompt is None and not known:
         prompt = PROMPTS.get(run.cells.get("workload") or "", ASSUMED_PROMPT)
         told.append(f"prompts of {prompt} tokens")
     varied = (run.cells.get("workload") or "random") != "random" and not run.cells.get("shared_prefix_tokens")
@@ -286,13 +307,16 @@ def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
         "prompt": str(prompt), "output": str(output)}  # fmt: skip
     if run.cells.get("workload") == "sharegpt":  # it has many short answers, whose TPOT is one stall
         lengths["output"] = f"exponential:{output}"
-    if varied:
+    if known:
+        lengths = {name: str(known[name]) for name in ("prompt", "output")}
+        told.append(f"lengths of {run.cells['workload']}: {lengths['prompt']} and {lengths['output']} tokens")
+    elif varied:
         told.append("lengths spread like ShareGPT's")
     shared: dict[str, Any] = {**lengths, "shared": run.count("shared_prefix_tokens") or 0}
     if repeated := _REPEATED.match(run.cells.get("turns") or ""):
         shared["distinct"] = int(repeated[1]) * int(repeated[2])
         told.append(f"{shared['distinct']} prompts, again and again, as this load generator sends them")
-    requests, arrival = run.count("requests"), run.cells.get("arrival") or ""
+    requests, arrival = known.get("requests") or run.count("requests"), run.cells.get("arrival") or ""
     rates = [float(r) for r in (run.cells.get("rate_per_s") or "").split(_STAGES) if r]
     clients = run.count("concurrency")
     if run.steady and clients:

@@ -33,15 +33,16 @@ _SPEC = re.compile(r"(?:([a-z]+):)?([^:]*)")
 
 def lengths(spec: str | int, n: int, random: np.random.Generator, what: str) -> AnyArray:
     """`n` lengths in tokens, each at least 1: `1024`, `lognormal:1024,cv=1`, `uniform:100,2000`, `exponential:300`,
-    `normal:512,cv=0.2`.
+    `normal:512,cv=0.2`; each with a longest one, where longer ones are cut: `lognormal:1024,cv=1,most=512`.
 
     Raises: InvalidInputError or UnknownNameError that name what is wrong in `spec`.
     """
     name, numbers = parsed(spec, f"{what} length")
     if name == "uniform":
         numbers["high"] += 1.0  # whole numbers, both ends among them
+    most = numbers.pop("most")
     drawn: Any = _DRAWN[name][1](random, n, **numbers)
-    return np.clip(np.floor(drawn + (0.0 if name == "uniform" else 0.5)), 1, MOST_TOKENS).astype(np.int64)
+    return np.clip(np.floor(drawn + (0.0 if name == "uniform" else 0.5)), 1, max(most, 1.0)).astype(np.int64)
 
 
 def pauses(spec: str | float, n: int, random: np.random.Generator) -> FloatArray:
@@ -49,8 +50,9 @@ def pauses(spec: str | float, n: int, random: np.random.Generator) -> FloatArray
     if str(spec).strip() in NO_PAUSE:
         return np.zeros(n)
     name, numbers = parsed(spec, "think time")
+    most = numbers.pop("most")
     drawn: FloatArray = _DRAWN[name][1](random, n, **numbers)
-    return np.maximum(drawn, 0.0)
+    return np.clip(drawn, 0.0, most)
 
 
 def parsed(spec: str | float, what: str) -> tuple[str, dict[str, float]]:
@@ -59,7 +61,7 @@ def parsed(spec: str | float, what: str) -> tuple[str, dict[str, float]]:
     name = match[1] or "constant" if match else ""
     if match is None or name not in _DRAWN:
         raise unknown(f"distribution of {what}s", name or str(spec), _DRAWN)
-    names, found = _DRAWN[name][0], {}
+    names, found = {**_DRAWN[name][0], "most": float(MOST_TOKENS)}, {}
     for place, part in enumerate(p.strip() for p in match[2].split(",")):
         key, _, text = part.rpartition("=")
         key = key.strip() or list(names)[min(place, len(names) - 1)]

@@ -19,6 +19,16 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WAFERLINE_MEASUREMENTS", str(tmp_path / "m.jsonl"))
 
 
+def test_another_kernel_stands_beside_the_usual_one(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["measure", "operator", "softmax", "999", "--algorithm", "two-pass", "--warm", "--repeats", "5"]
+    assert run([*arguments, "--on", "xeon-8480", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["measured"]["name"].startswith("softmax:two-pass") and data["usual"]["name"].startswith("softmax 999")
+    assert run(arguments) == 0
+    assert "times as long" in " ".join(capsys.readouterr().out.split())
+    assert store.read().records[-1]["predicted"] is None  # what predict knows is the usual one
+
+
 def test_operator_prints_measured_and_predicted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ["measure", "operator", "gemv", "64x512", "--threads", "1", "--warm", "--repeats", "5"]
     assert run([*arguments, "--on", "xeon-8480", "--json"]) == 0
@@ -45,6 +55,7 @@ def test_operator_prints_measured_and_predicted(capsys: pytest.CaptureFixture[st
     [
         (["operator", "gemx", "64x256"], 2, "gemv"),
         (["operator", "gemv", "64by256"], 2, "64by256"),
+        (["operator", "softmax", "999", "--algorithm", "two"], 2, "two-pass"),
         (["operator", "gemv", "64x256", "--format", "q4"], 2, "q4"),
         (["operator", "gemv", "64x256", "--repeats", "1"], 2, "repeats"),
         (["operator", "gemv", "64x256", "--on", "h1000"], 2, "h100"),

@@ -41,6 +41,18 @@ def test_every_operator_runs_right_and_does_the_work_predict_counts(name: str) -
     assert outcome.detail["evidence"]["operation"] == outcome.name
 
 
+@pytest.mark.parametrize(
+    ("name", "kernel", "shape", "fmt"),
+    [("softmax", "two-pass", (999,), "fp32"), ("softmax", "recompute", (999,), "fp32"), ("softmax", "reload", (999,), "fp32"),
+     ("gemv", "lut", (100, 512), "q4_k"), ("gemv", "lut", (33, 256), "tq2_0")],
+)  # fmt: skip
+def test_another_kernel_of_an_operator_runs_right_too(name: str, kernel: str, shape: tuple[int, ...], fmt: str) -> None:
+    outcome = measure_operator(OperatorRequest(name, shape, fmt, cold=False, kernel=kernel), QUICK)
+    assert isinstance(outcome, Measurement), outcome
+    assert outcome.check.error <= outcome.check.tolerance
+    assert outcome.name.startswith(f"{name}:{kernel} ") and outcome.detail["kernel"] == kernel
+
+
 def test_cold_weights_rotate_through_more_than_the_caches_and_warm_ones_do_not() -> None:
     cold, warm = (
         measure_operator(OperatorRequest("gemv", (256, 512), "q8_0", cold=c), Plan(5, 1, 0.0, 20.0))
@@ -67,6 +79,11 @@ def test_cold_weights_rotate_through_more_than_the_caches_and_warm_ones_do_not()
         (lambda: OperatorRequest("norm", (64,), "fp32", threads=2), UnsupportedError, "one thread"),
         (lambda: OperatorRequest("gemv", (64, 256), threads=10_000), InvalidInputError, "threads"),
         (lambda: OperatorRequest("gemv", (2**30, 2**30)), DoesNotFitError, "memory"),
+        (lambda: OperatorRequest("gemv", (2**20, 2**20), kernel="lut"), DoesNotFitError, "memory"),
+        (lambda: OperatorRequest("gemv", (64, 256), kernel="lot"), UnknownNameError, "lut"),
+        (lambda: OperatorRequest("gemv", (64, 256), batch=2, kernel="lut"), UnsupportedError, "one column"),
+        (lambda: OperatorRequest("gemv", (64, 256), "q8_0", kernel="lut"), UnsupportedError, "bits"),
+        (lambda: OperatorRequest("norm", (64,), "fp32", kernel="lut"), InvalidInputError, "one kernel"),
         (lambda: OperatorRequest("attention", (32, 32, 128, 2**30), "fp16"), DoesNotFitError, "memory"),
         (lambda: OperatorRequest("softmax", (2**31 - 1,), "fp32", batch=10**6), DoesNotFitError, "memory"),
     ],

@@ -110,11 +110,20 @@ def operator(
     threads: Threads = None,
     warm: Annotated[bool, typer.Option("--warm", help="Use the same weights again and again, from cache.")] = False,
     repeats: Annotated[int, typer.Option(help="Repeats at least.")] = 15,
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            "--kernel", "--algorithm", help="softmax: two-pass, recompute or reload; gemv: lut.  [default: the usual]"
+        ),
+    ] = None,
     on: OnMeasured = None,
     store: _Store = None,
     as_json: Json = False,
 ) -> None:
-    """Time one operator with this machine's kernels, beside what predict says."""
+    """Time one operator with this machine's kernels, beside what predict says.
+
+    With --kernel: another kernel of the same operator, and the usual one beside it.
+    """
     from waferline.evidence.side_by_side import known_or_none
     from waferline.evidence.side_by_side.operator import operator_beside
     from waferline.kernels.cpu.threads import available_threads
@@ -124,7 +133,7 @@ def operator(
 
     entry = entry_of(name)
     used = threads or (available_threads() if entry.threaded else 1)
-    request = OperatorRequest(name, parse_shape(shape), format or entry.format, batch, used, not warm)
+    request = OperatorRequest(name, parse_shape(shape), format or entry.format, batch, used, not warm, kernel or "")
     known = known_or_none(on)
     with telling("measuring") as tell:
         tell(request.label)

@@ -84,8 +84,12 @@ def operator(data: Mapping[str, Any]) -> Iterator[Block]:
     measured, predicted, rates = data["measured"], data["predicted"], data["measured"]["rates"]
     quiet = f"median of {measured['repeats']}, {measured['quiet_repeats']} undisturbed, spread {measured['spread']:.1%}"
     rows = [("measured", measured["median_s"], rates.get("bytes_per_s", ""), rates.get("flops_per_s", ""), quiet)]
+    if usual := data.get("usual"):
+        times = measured["median_s"] / usual["median_s"]
+        said = f"the kernel asked for takes {times:.2f} times as long"
+        rows.append(("usual kernel", usual["median_s"], usual["rates"].get("bytes_per_s", ""), "", said))
     if predicted:
-        off = predicted["expected_s"] / measured["median_s"] - 1.0
+        off = predicted["expected_s"] / (usual or measured)["median_s"] - 1.0
         span = f"{metric(predicted['low90_s'], 's')} to {metric(predicted['high90_s'], 's')}"
         note = f"{_off(off)} off, 90 % {span}, {predicted['bound']} bound, {predicted['tier']}"
         rows.append(("predicted", predicted["expected_s"], "", "", note))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from waferline.evidence.side_by_side.known import Known, predicted
@@ -38,11 +38,13 @@ _PLAN = Plan(repeats=11, least_s=0.2, most_s=5.0)
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """One operator: what it took, and what predict said (None where no machine is known)."""
+    """One operator: what it took, what predict said (None where no machine is known), and, where a kernel was chosen, what the
+    usual one took, which is the one that predict knows."""
 
     measured: Measurement
     predicted: dict[str, Any] | None
     bandwidth_bytes_per_s: float | None = None  # of the machine's main memory, as predict knows it
+    usual: Measurement | None = None
 
     @property
     def off(self) -> float:
@@ -51,11 +53,13 @@ class Beside:
         return float(self.predicted["expected_s"]) / self.measured.median_s - 1.0
 
     def kept(self) -> dict[str, Any]:
-        """The record as a store keeps it."""
-        return {**self.measured.to_json(), "predicted": self.predicted}
+        """The record as a store keeps it; predict knows the usual kernel alone."""
+        return {**self.measured.to_json(), "predicted": None if self.usual else self.predicted}
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {"measured": self.measured.to_json(), "predicted": self.predicted}
+        if self.usual is not None:
+            data["usual"] = self.usual.to_json()
         if self.bandwidth_bytes_per_s is not None:
             share = self.measured.rate("bytes") / self.bandwidth_bytes_per_s
             data["roof"] = {"bandwidth_share": share, "memory_bytes_per_s": self.bandwidth_bytes_per_s}
@@ -65,11 +69,12 @@ class Beside:
 def operator_beside(request: OperatorRequest, known: Known | None, plan: Plan) -> Beside:
     """Run an operator, and ask predict the same. Raises: as `measure_operator`; RefusedError for a wrong result."""
     measured = required(measure_operator(request, plan))
+    usual = required(measure_operator(replace(request, kernel=""), plan)) if request.kernel else None
     if known is None:
-        return Beside(measured, None)
+        return Beside(measured, None, usual=usual)
     part = known.on_threads(request.threads) if entry_of(request.operator).threaded else known
     op = operator_of(request, part.precision(request.format))
-    return Beside(measured, predicted(part, op), part.device.bandwidth_bytes_per_s)
+    return Beside(measured, predicted(part, op), part.device.bandwidth_bytes_per_s, usual)
 
 
 def run_held_out(known: Known, progress: Callable[[str], None]) -> list[Beside]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from waferline.errors import UnsupportedError
 from waferline.formats import get_format
 from waferline.formats.codec import decode, encode, row_bytes, tensor_scale_for
 from waferline.kernels.cpu import Matmul, pack, packed_bytes
 from waferline.kernels.cpu.aligned import aligned_empty
-from waferline.kernels.cpu.packed import PackedMatrix
+from waferline.kernels.cpu.lut import CHUNK_K, MAX_BITS, matvec, pack_codes
 from waferline.kernels.cpu.tiles import tile_of
 from waferline.measure.caches import caches
 from waferline.measure.contract import Check, Outcome, relative_error
@@ -51,7 +53,7 @@ def measure_matrix(request: OperatorRequest, plan: Plan) -> Outcome:
     foresee_memory(2 * matrix_bytes + source_bytes + 4 * request.batch * (rows + 3 * cols), request.label)
     sample, decoded = _sample(request.format, min(rows, SAMPLE_ROWS), cols)
     matrix = pack(np.resize(sample, (rows, sample.shape[1])), kind, (rows, cols))
-    weights = _copies(matrix, request.cold, max(1, _TOGETHER // request.batch))
+    weights = _copies(matrix.data, request.cold, max(1, _TOGETHER // request.batch))
     x = np.random.default_rng(_SEED + 1).standard_normal((request.batch, cols)).astype(np.float32)
     product = Matmul(matrix, request.batch, request.threads)
     wanted = x.astype(np.float64) @ decoded.astype(np.float64).T
@@ -85,6 +87,49 @@ def measure_matrix(request: OperatorRequest, plan: Plan) -> Outcome:
     )
 
 
+def measure_look_up(request: OperatorRequest, plan: Plan) -> Outcome:
+    """Time one product by table look-up: the table of the activations is built in every call, as in a model.
+
+    Codes of as many whole bits as the format has, random ones with a scale and an offset for each group of 32.
+
+    Raises: UnsupportedError for several columns or wide weights; as `measure_matrix`.
+    """
+    rows, cols = request.shape
+    bits = int(get_format(request.format).bits)
+    if request.batch != 1:
+        raise UnsupportedError("look-ups multiply one column", where="batch", hint="--batch 1")
+    if bits > MAX_BITS or cols % CHUNK_K:
+        raise UnsupportedError(f"look-ups take 1 to {MAX_BITS} bits and a multiple of {CHUNK_K} columns", where="shape")
+    foresee_memory(16.0 * rows * cols + COLD_BYTES, request.label)
+    random = np.random.default_rng(_SEED)
+    codes = random.integers(0, 1 << bits, (min(rows, SAMPLE_ROWS), cols))
+    scale = random.uniform(0.5, 1.0, (rows, cols // CHUNK_K)).astype(np.float32) / np.float32(cols**0.5)
+    offset = -scale * np.float32(2 ** (bits - 1))
+    matrix = pack_codes(np.resize(codes, (rows, cols)), bits, scale, offset)
+    tiles = _copies(matrix.tiles, request.cold, 1)
+    turns = [replace(matrix, tiles=one) for one in tiles[:, 0]]
+    x = random.standard_normal(cols).astype(np.float32)
+    wide = [np.repeat(part[: len(codes)].astype(np.float64), CHUNK_K, axis=1) for part in (scale, offset)]
+    wanted = (codes * wide[0] + wide[1]) @ x.astype(np.float64)
+
+    def check(y: Any) -> Check:
+        return Check("its weights in f64", relative_error(y[: len(codes)], wanted), TOLERANCE["exact"])
+
+    return measure(
+        lambda which: matvec(turns[which], x, threads=request.threads),
+        name=request.label,
+        check=check,
+        inputs=lambda call: (call % len(turns),),
+        device=Cpu(request.threads),
+        plan=plan,
+        work={"flops": 2.0 * rows * cols, "bytes": float(matrix.code_bytes + scale.nbytes + offset.nbytes)},
+        detail={
+            **request.detail(weight_format=get_format(request.format).name, activation_format="fp32"),
+            "weights_in_rotation_bytes": tiles.nbytes,
+        },
+    )
+
+
 def _sample(fmt: str, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
     """(bytes u8[rows, row bytes], their decoded values f32[rows, cols]) of random weights."""
     weights = np.random.default_rng(_SEED).standard_normal((rows, cols)).astype(np.float32) / np.float32(cols**0.5)
@@ -96,17 +141,17 @@ def _sample(fmt: str, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _copies(matrix: PackedMatrix, cold: bool, together: int) -> np.ndarray:
+def _copies(weights: np.ndarray, cold: bool, together: int) -> np.ndarray:
     """u8[calls, matrices a call, bytes]: copies of the weights, so many that by the time one comes round again no cache
     holds it, multiplied up to `together` in a call; or, warm, the one that stays."""
     wanted = 1.0
     if cold:
         last = max((c.bytes for c in caches()), default=0)
         free = free_memory_bytes()
-        wanted = min(max(COLD_BYTES, 2 * last), _MOST_COLD_BYTES, free // _MEMORY_SHARE) / matrix.data.nbytes
+        wanted = min(max(COLD_BYTES, 2 * last), _MOST_COLD_BYTES, free // _MEMORY_SHARE) / weights.nbytes
     count = 1 + max(0, int(wanted))
     together = min(together, count) if cold else 1
     calls = max(1, count // together)
-    data = aligned_empty(calls * together * matrix.data.nbytes).reshape(calls, together, -1)
-    data[:] = matrix.data
+    data = aligned_empty(calls * together * weights.nbytes).reshape(calls, together, -1)
+    data[:] = weights
     return data

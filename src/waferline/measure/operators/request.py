@@ -19,7 +19,8 @@ class OperatorRequest:
 
     shape: rows x columns of the weights (gemv, gemm); heads x kv_heads x head_dim x context (attention); elements of
     one row otherwise. batch: activation columns, or sequences. cold: weights come from main memory, as in a model that is
-    larger than the caches; otherwise the same ones are used again and again.
+    larger than the caches; otherwise the same ones are used again and again. kernel: of several that compute the same; empty
+    for the usual one.
     """
 
     operator: str
@@ -28,6 +29,7 @@ class OperatorRequest:
     batch: int = 1
     threads: int = 1
     cold: bool = True
+    kernel: str = ""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -40,12 +42,14 @@ class OperatorRequest:
     def label(self) -> str:
         shape = "x".join(map(str, self.shape))
         where = "cold" if self.cold else "warm"
-        return f"{self.operator} {shape} {self.format} batch {self.batch} threads {self.threads} {where}"
+        name = f"{self.operator}:{self.kernel}" if self.kernel else self.operator
+        return f"{name} {shape} {self.format} batch {self.batch} threads {self.threads} {where}"
 
     def detail(self, **evidence: Any) -> dict[str, Any]:
         """What a record says of the request; `evidence` are further columns of an evidence row."""
         return {
             "operator": self.operator,
+            **({"kernel": self.kernel} if self.kernel else {}),
             "shape": list(self.shape),
             "format": self.format,
             "batch": self.batch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from waferline.errors import InvalidInputError, unknown
 from waferline.formats import Precision
@@ -58,23 +58,32 @@ _VECTOR_KINDS: Mapping[str, OpKind] = {"norm": "norm", "swiglu": "elementwise", 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """sizes: what its shape lists. format: the usual one. run: times it. lower: what it is to predict."""
+    """sizes: what its shape lists. format: the usual one. run: times it. lower: what it is to predict. kernels: beside the
+    usual one."""
 
     sizes: str
     format: str
     run: Runner
     lower: Lowering
     threaded: bool = True
+    kernels: Mapping[str, Runner] = field(default_factory=dict)
 
 
 OPERATORS: Mapping[str, Entry] = {
-    "gemv": Entry("rows x columns", "q4_k", matrix.measure_matrix, _gemm),
+    "gemv": Entry("rows x columns", "q4_k", matrix.measure_matrix, _gemm, kernels={"lut": matrix.measure_look_up}),
     "gemm": Entry("rows x columns", "q4_k", matrix.measure_matrix, _gemm),
     "attention": Entry("heads x kv_heads x head_dim x context", "fp16", attend.measure_attention, _attention),
     "prefill_attention": Entry("heads x kv_heads x head_dim x context", "fp16", attend.measure_attention, _attention),
     "norm": Entry("elements", "fp32", vector.measure_vector, _vector, threaded=False),
     "swiglu": Entry("elements", "fp32", vector.measure_vector, _vector, threaded=False),
-    "softmax": Entry("elements", "fp32", vector.measure_vector, _vector, threaded=False),
+    "softmax": Entry(
+        "elements",
+        "fp32",
+        vector.measure_vector,
+        _vector,
+        False,
+        dict.fromkeys(vector.SOFTMAXES, vector.measure_vector),
+    ),
 }
 
 
@@ -96,10 +105,15 @@ def _entry(request: OperatorRequest) -> Entry:
 def measure_operator(request: OperatorRequest, plan: Plan | None = None) -> Outcome:
     """Run the operator on this machine.
 
-    Raises: UnknownNameError for an operator that cannot be run here, InvalidInputError for a wrong shape, UnsupportedError
+    Raises: UnknownNameError for an operator or a kernel that cannot be run here, InvalidInputError for a wrong shape, UnsupportedError
     for a format without a kernel, DoesNotFitError when it would not fit.
     """
-    return _entry(request).run(request, plan or Plan())
+    entry = _entry(request)
+    if request.kernel and not entry.kernels:
+        raise InvalidInputError(f"{request.operator} has one kernel", where="kernel")
+    if request.kernel and request.kernel not in entry.kernels:
+        raise unknown(f"kernel of {request.operator}", request.kernel, entry.kernels)
+    return (entry.kernels[request.kernel] if request.kernel else entry.run)(request, plan or Plan())
 
 
 def operator_of(request: OperatorRequest, precision: Precision) -> Operator:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from waferline.errors import UnsupportedError
 from waferline.kernels.cpu.elementwise import rms_norm_rows, swiglu_row
-from waferline.kernels.cpu.softmax import softmax_reload
+from waferline.kernels.cpu.softmax import ALGORITHMS
 from waferline.measure.contract import Check, Outcome, relative_error
 from waferline.measure.engine import Cpu, Plan, foresee_memory, measure
 from waferline.measure.operators.request import OperatorRequest
@@ -53,24 +54,29 @@ def _swiglu(rows: int, shape: tuple[int, ...], random: np.random.Generator) -> t
     return run, gate.astype(np.float64) / (1 + np.exp(-gate.astype(np.float64))) * up
 
 
-def _softmax(rows: int, shape: tuple[int, ...], random: np.random.Generator) -> tuple[Callable[[], Any], Any]:
+def _softmax(
+    kernel: Callable[[Any, Any], None], rows: int, shape: tuple[int, ...], random: np.random.Generator
+) -> tuple[Callable[[], Any], Any]:
     (n,) = shape
     x = random.standard_normal((rows, n)).astype(np.float32)
     y = np.empty_like(x)
 
     def run() -> Any:
         for r in range(rows):
-            softmax_reload(x[r], y[r])
+            kernel(x[r], y[r])
         return y
 
     e = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
     return run, e / e.sum(-1, keepdims=True)
 
 
+SOFTMAXES: Mapping[str, Vector] = {  # of each the traffic that predict counts, so that rates of all stand side by side
+    name.removeprefix("three-pass-"): Vector(3, partial(_softmax, kernel)) for name, kernel in ALGORITHMS.items()
+}
 VECTORS: Mapping[str, Vector] = {
     "norm": Vector(2, _norm),
     "swiglu": Vector(3, _swiglu),
-    "softmax": Vector(3, _softmax),
+    "softmax": SOFTMAXES["reload"],
 }
 
 
@@ -79,7 +85,7 @@ def measure_vector(request: OperatorRequest, plan: Plan) -> Outcome:
     if request.threads != 1:
         raise UnsupportedError(f"{request.operator} runs on one thread", where="threads", hint="--threads 1")
     elements = request.batch * int(np.prod(request.shape))
-    kind = VECTORS[request.operator]
+    kind = SOFTMAXES[request.kernel] if request.kernel else VECTORS[request.operator]
     foresee_memory(8.0 * (kind.passes + 4) * elements, request.label)
     run, wanted = kind.make(request.batch, request.shape, np.random.default_rng(_SEED))
 

@@ -49,23 +49,8 @@ def steps_of(rows_s: float = 1e-3, prompt_token_s: float = 1e-5) -> StepTables:
     return StepTables(rows, np.zeros(1025), np.full(1025, rows_s), grid, grid, flat, grid, flat, 0.0, 256.0)
 
 
-ALONE = Plan(
-    0,
-    0,
-    0.0,
-    0.0,
-    0,
-    0.0,
-    0.0,
-    1.0,
-    0.0,
-    0.0,
-    0.0,
-    np.zeros(0),
-    np.zeros(0, np.int64),
-    np.zeros(0),
-    np.zeros(1, np.int64),
-)
+_NEVER = (np.zeros(0), np.zeros(0, np.int64), np.zeros(0))  # when which replica fails for how long
+ALONE = Plan(0, 0, 0.0, 0.0, 0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, *_NEVER, stop=np.zeros(1, np.int64))
 
 
 def served(

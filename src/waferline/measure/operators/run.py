@@ -105,8 +105,8 @@ def _entry(request: OperatorRequest) -> Entry:
 def measure_operator(request: OperatorRequest, plan: Plan | None = None) -> Outcome:
     """Run the operator on this machine.
 
-    Raises: UnknownNameError for an operator or a kernel that cannot be run here, InvalidInputError for a wrong shape, UnsupportedError
-    for a format without a kernel, DoesNotFitError when it would not fit.
+    Raises: UnknownNameError for an operator or a kernel that cannot be run here, InvalidInputError for a wrong shape,
+    UnsupportedError for a format without a kernel, DoesNotFitError when it would not fit.
     """
     entry = _entry(request)
     if request.kernel and not entry.kernels:

@@ -58,8 +58,8 @@ def serve(
 ) -> tuple[FloatArray, AnyArray, int, int]:
     """Run until every request has ended.
 
-    Returns (samples, gaps, requests that a failure cut off, stuck), or what there is once `plan.stop` says so. stuck: the request that no empty memory holds, or that no
-    replica is left for; else -1.
+    Returns (samples, gaps, requests that a failure cut off, stuck), or what there is once `plan.stop` says so. stuck: the
+    request that no empty memory holds, or that no replica is left for; else -1.
     """
     replicas, total = f.active.size, requests.arrival.size
     for r in range(total):  # one that is too long would be put back, and read again, for ever

@@ -35,6 +35,13 @@ Run one with `waferline study run NAME`, all with `waferline study run --all`.
 
 This page is written by `python -m docs.build studies`; no number in it is typed."""
 
+OWN = """## On a model and a machine of your own
+
+`waferline study run NAME --model MODEL --on MACHINE` applies the mechanism of a study to your own case, with it and, where
+it can be left out, without it; options are those of `predict`. Where the machine's own model is the mechanism (a board with a design, a
+microcontroller's kernels and memory plan), that answer is given. `svm.yaml` is a classic learner of yours, such as
+`{name: svm, title: A linear SVM, learner: {kind: linear-svm, features: 21, classes: 10}}`."""
+
 CLAIMS = """## Claims
 
 `waferline claim check "Llama-7B Q4_K on CS-3: 2400 tokens/s at batch 1"` (or a YAML file) reads model, machine, formats,
@@ -55,7 +62,15 @@ published end-to-end rows as if they were claims (`waferline claim survey`), the
 def build() -> list[Path]:
     """Write the page and answer with its path."""
     reports = run_studies()
-    parts = [HEAD, "## Overview", f"**{headline(reports)}.**", _overview(reports), *map(_study, reports)]
+    parts = [
+        HEAD,
+        "## Overview",
+        f"**{headline(reports)}.**",
+        _overview(reports),
+        OWN,
+        _own(reports),
+        *map(_study, reports),
+    ]
     parts += [CLAIMS, *_claims(survey(evidence_rows()))]
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return [PAGE]
@@ -73,6 +88,20 @@ def _overview(reports: Sequence[StudyReport]) -> str:
     ]
     rows.append(["**all**", "", "", *(str(sum(r.count(v) for r in reports)) for v in VERDICTS)])
     return table(("study", "what was published", "within, of comparisons", *VERDICTS), rows, left=2)
+
+
+def _own(reports: Sequence[StudyReport]) -> str:
+    """Every system on a model and a machine of the reader's own: a command that the tests run, or why there is none."""
+    own = [(r.study.name, r.study.own) for r in reports]
+    rows = [
+        [
+            f"[{name}](#{name})",
+            "why not" if "why" in o else "works for your model",
+            o.get("why") or f"`waferline {o['command']}`",
+        ]
+        for name, o in own
+    ]
+    return table(("study", "on your own", "command, which the tests run, or the reason"), rows, left=3)
 
 
 def _study(r: StudyReport) -> str:

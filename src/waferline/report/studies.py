@@ -54,25 +54,35 @@ def overview_table(reports: Sequence[StudyReport]) -> Table:
     return Table("Studies", ("study", *_COUNTS, Column("time", ".1f")), [*rows, ("all", *sums)])
 
 
-# Label and field of what a mechanism may change, and how its value is written.
+# Label and field of what a mechanism may change, and how its value is written; what an answer does not tell is left out.
 _CHANGED = (
     ("TTFT", "ttft_s", "s"),
     ("TPOT", "itl_s", "s"),
     ("tokens/s in total", "throughput_tokens_per_s", "tok/s"),
+    ("latency", "latency_s", "s"),
+    ("step time", "step_time_s", "s"),
+    ("samples/s", "samples_per_s", ""),
     ("memory of each device", "device_memory_bytes", "B"),
     ("largest batch", "max_batch_size", ""),
 )
 
 
 def own_case_report(case: OwnCase) -> Iterator[Block]:
-    """The user's case with a study's mechanism and without it."""
-    plain, changed = case.plain.result, case.changed.result
-    yield f"{case.study}: {case.mechanism} on {case.plain.model.title}, {case.plain.device.title}", "title"
+    """The user's case with a study's mechanism, and without it where it can be left out."""
+    plain, changed = case.plain, case.changed
+    how = f"{case.mechanism} on " if case.mechanism else ""
+    yield f"{case.study}: {how}{changed.model.title}, {changed.device.title}", "title"
     yield ""
+    answers = [answer.result for answer in (plain, changed) if answer is not None]
     rows = []
     for label, field, unit in _CHANGED:
-        before, after = (float(np.ravel(r[field])[0]) for r in (plain, changed))
-        rows.append((label, metric(before, unit), metric(after, unit), f"{after / before:.2f}" if before else ""))
-    yield Table("", ("", *(Column(name, left=False) for name in ("without it", "with it", "ratio"))), rows)
-    for note in changed.notes:
+        values = [float(np.ravel(r[field])[0]) for r in answers if field in r]
+        if len(values) == len(answers):
+            ratio = [f"{values[1] / values[0]:.2f}" if values[0] else ""] if plain else []
+            rows.append((label, *(metric(value, unit) for value in values), *ratio))
+    heads = ("without it", "with it", "ratio") if plain else ("",)
+    fits = ["yes" if np.ravel(r["feasible"])[0] else "no" for r in answers]
+    rows.append(("fits", *fits, *([""] if plain else [])))
+    yield Table("", ("", *(Column(name, left=False) for name in heads)), rows)
+    for note in changed.result.notes:
         yield f"note: {note}", "note"

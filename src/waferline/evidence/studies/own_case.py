@@ -1,11 +1,12 @@
-"""A study's mechanism on a model and a machine of the user's own: the same scenario with it and without it."""
+"""A study's mechanism on a model and a machine of the user's own: the same scenario with it and, where it can be left out,
+without it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError
 from waferline.evidence.studies.registry import load_study
 from waferline.predict.run import Answer, run
@@ -14,48 +15,59 @@ from waferline.predict.scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class OwnCase:
-    """mechanism: as `--with` would have it. plain, changed: the answers without it and with it."""
+    """mechanism: as options would have it; empty where the machine's own model is it. plain, changed: the answers without it
+    (None where there is no leaving it out) and with it."""
 
     study: str
     mechanism: str
-    plain: Answer
+    plain: Answer | None
     changed: Answer
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "study": self.study,
-            "with": self.mechanism,
-            "without_it": self.plain.to_json(),
-            "with_it": self.changed.to_json(),
-        }
+        plain = {} if self.plain is None else {"without_it": self.plain.to_json()}
+        return {"study": self.study, "with": self.mechanism, **plain, "with_it": self.changed.to_json()}
 
 
 def own_case(study: str, scenario: Scenario) -> OwnCase:
     """The mechanism of `study`, or the scenario's techniques in its stead, on the scenario's model and machine.
 
-    Raises: UnknownNameError for a study, InvalidInputError for one whose mechanism is no change of a served model, and as `run`.
+    Raises: UnknownNameError for a study, InvalidInputError for one whose mechanism is no change of a model's answer, for a field
+    that the mechanism itself sets, and as `run`.
     """
-    load_study(study)
-    known = read_packaged("techniques.yaml")["studies"]
-    own = (scenario.techniques,) if isinstance(scenario.techniques, str) else scenario.techniques or ()
-    asked = "+".join(own) or known.get(study)
-    if asked is None:
+    own = load_study(study).own
+    if "why" in own:
+        raise InvalidInputError(f"{study} changes no model's answer: {own['why']}")
+    changes = dict(own["with"])
+    if scenario.techniques is not None:
+        asked = scenario.techniques
+        changes = {"techniques": asked if isinstance(asked, str) else "+".join(asked)}
+        scenario = replace(scenario, techniques=None)
+    for name in changes:
+        if name != "phase" and getattr(scenario, name) is not None:
+            raise InvalidInputError(f"{study} sets {name} itself: {name}={changes[name]}")
+    if "{" in (technique := str(changes.get("techniques", ""))):
         raise InvalidInputError(
-            f"the mechanism of {study} is no change of a served model",
-            hint=f"those that are: {', '.join(sorted(known))}",
+            f"{study} needs a model beside yours", hint=f"--with '{technique.replace('{auxiliary}', 'NAME')}'"
         )
-    if "{" in asked:
-        raise InvalidInputError(
-            f"{study} needs a model beside yours", hint=f"--with '{asked.replace('{auxiliary}', 'NAME')}'"
-        )
+    mechanism = technique or ", ".join(f"{name}={value}" for name, value in changes.items())
+    if "techniques" in changes:
+        plain, scenario = _on_enough(scenario, bool(own.get("spread")))
+    else:
+        without: Mapping[str, Any] | None = own.get("without", {} if changes.keys() - {"phase"} else None)
+        plain = None if without is None else run(replace(scenario, **without))
+    return OwnCase(study, mechanism, plain, run(replace(scenario, **changes)))
+
+
+def _on_enough(scenario: Scenario, spread: bool) -> tuple[Answer, Scenario]:
+    """The answer on as many devices as the model needs where nobody says how many, and the scenario on those; `spread` puts
+    experts on devices of their own."""
     stated = (scenario.devices, scenario.tp, scenario.pp, scenario.ep, scenario.dp)
-    devices = "auto" if all(x is None for x in stated) else scenario.devices
-    scenario = replace(scenario, techniques=None, devices=devices)
-    plain = run(scenario)
-    if devices == "auto":
-        scenario = replace(scenario, devices=int(plain.result["devices"]))
-    if devices == "auto" and study in read_packaged("techniques.yaml")["spread"]:
-        ranks = max(scenario.devices, 2)
-        scenario = replace(scenario, devices=None, tp=ranks, ep=ranks)
-        plain = run(scenario)
-    return OwnCase(study, asked, plain, run(replace(scenario, techniques=asked)))
+    if any(x is not None for x in stated):
+        return run(scenario), scenario
+    plain = run(replace(scenario, devices="auto"))
+    devices = int(plain.result["devices"])
+    if not spread:
+        return plain, replace(scenario, devices=devices)
+    ranks = max(devices, 2)
+    scenario = replace(scenario, tp=ranks, ep=ranks)
+    return run(scenario), scenario

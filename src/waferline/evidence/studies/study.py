@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -138,7 +138,9 @@ identity, own, bound = (partial(Check, stated_kind=kind) for kind in ("identity"
 class Study:
     """A case that runs: `compute()` yields its checks. Everything but `compute` is plain text for tables.
 
-    note: what a reader must know to judge the agreement, such as that the source itself is a simulation.
+    note: what a reader must know to judge the agreement, such as that the source itself is a simulation. own: its mechanism on
+    a model and a machine of one's own: fields of a scenario `with` it and `without` it, and a `command` that is tested; or
+    `why` there is none.
     """
 
     name: str
@@ -149,6 +151,7 @@ class Study:
     compute: Callable[[], Iterable[Check]]
     note: str = ""
     sources: tuple[Source, ...] = ()
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ This page is written by `python -m docs.build studies`; no number in it is typed
 OWN = """## On a model and a machine of your own
 
 `waferline study run NAME --model MODEL --on MACHINE` applies the mechanism of a study to your own case, with it and, where
-it can be left out, without it; options are those of `predict`. Where the machine's own model is the mechanism (a board with a design, a
-microcontroller's kernels and memory plan), that answer is given. `svm.yaml` is a classic learner of yours, such as
+it can be left out, without it; options are those of `predict`. Where the machine's own model is the mechanism (a board with
+a design, a microcontroller's kernels and memory plan), that answer is given. `svm.yaml` is a learner of yours, such as
 `{name: svm, title: A linear SVM, learner: {kind: linear-svm, features: 21, classes: 10}}`."""
 
 CLAIMS = """## Claims

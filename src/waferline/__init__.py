@@ -63,6 +63,8 @@ _PUBLIC = {
     "get_format": "waferline.formats",
     "format_names": "waferline.formats",
     "show": "waferline.show",
+    "ureg": "waferline.units",
+    "Q_": "waferline.units",
     "WaferlineError": "waferline.errors",
     "InvalidInputError": "waferline.errors",
     "UnknownNameError": "waferline.errors",
@@ -120,10 +122,12 @@ if TYPE_CHECKING:
     from waferline.traffic.planning.here import what_runs
     from waferline.traffic.planning.plan import plan
     from waferline.traffic.serve import simulate_serving
+    from waferline.units import Q_, ureg
     from waferline.workloads.load import load_model
     from waferline.workloads.models import Models
 
 __all__ = [
+    "Q_",
     "BatchingOptimizer",
     "CheckpointModel",
     "CompressionModel",
@@ -182,6 +186,7 @@ __all__ = [
     "simulate_serving",
     "solve",
     "this_machine",
+    "ureg",
     "what_runs",
 ]
 

@@ -15,13 +15,19 @@ SECONDS_PER_HOUR = 3600.0
 JOULES_PER_KWH = 3.6e6
 
 
+_COUNTS = (
+    "token = [token]", "sample = [sample]", "flop = [flop] = _ = FLOP", "param = [param]", "usd = [money]", "cycle = [cycle]",
+    "KB = 1000 byte",
+)  # fmt: skip
+
+
 @cache
 def registry() -> Any:
-    """The one unit registry: SI and binary prefixes, plus `token`, `sample`, `flop` and `usd` as counts of their own."""
+    """The one unit registry: SI and binary prefixes, plus `token`, `sample`, `flop`, `param` and `usd` as counts of their own."""
     import pint
 
     units: Any = pint.UnitRegistry(cache_folder=":auto:")
-    for definition in ("token = [token]", "sample = [sample]", "flop = [flop]", "usd = [money]", "cycle = [cycle]"):
+    for definition in _COUNTS:
         units.define(definition)
     pint.set_application_registry(units)
     return units
@@ -94,3 +100,14 @@ SUFFIXES: tuple[tuple[str, str], ...] = (
 def unit_of(name: str) -> str:
     """The unit that a field's name ends in; empty for a pure number."""
     return next((unit for suffix, unit in SUFFIXES if f"_{name}".endswith(suffix)), "")
+
+
+ureg: Any  # made when somebody asks, as both take a while
+Q_: Any
+
+
+def __getattr__(name: str) -> Any:
+    """`ureg` and `Q_`, as lessons call the registry and its quantities."""
+    if name not in ("ureg", "Q_"):
+        raise AttributeError(f"module 'waferline.units' has no attribute '{name}'")
+    return registry() if name == "ureg" else registry().Quantity

@@ -141,3 +141,51 @@ def test_what_binds_a_pass_and_what_a_pass_needs_are_read_off_the_roofline() -> 
     assert need.required_bw.to("GB/s").magnitude == pytest.approx(1606, rel=1e-3)
     ratio = need.required_flops.to_base_units() / need.required_bw.to_base_units()
     assert ratio.magnitude == pytest.approx(need.compute_memory_ratio.to_base_units().magnitude)
+
+
+def test_lessons_read_machines_and_models_as_quantities() -> None:
+    """NVIDIA's sheet: A100 312 TFLOP/s and 2,039 GB/s; Meta's card: Llama 3 8B has 32 layers, 32 heads, 8 of keys and values."""
+    hardware, model = waferline.Hardware.Cloud.A100, waferline.Models.Language.Llama3_8B
+    flops, bandwidth = hardware.compute.peak_flops.to("TFLOPs/s"), hardware.memory.bandwidth.to("TB/s")
+    assert flops.magnitude == pytest.approx(312.0) and bandwidth.magnitude == pytest.approx(2.039)
+    assert hardware.compute.precision_flops["int8"].to("TFLOP/s").magnitude == pytest.approx(624.0)
+    assert hardware.memory_capacity == hardware.memory.capacity
+    assert 80.0 <= hardware.memory.capacity.to("GB").magnitude <= 86.0
+    assert (model.layers, model.hidden_dim, model.heads, model.kv_heads) == (32, 4096, 32, 8)
+    assert f"{model.parameters.to('Gparam'):.0f}".startswith("8 ")
+    for size, gigabytes in (("2 byte", 16.06), (waferline.ureg("1 byte"), 8.03), ("0.5 byte", 4.015)):
+        assert model.size_in_bytes(precision=size).to("GB").magnitude == pytest.approx(gigabytes, rel=1e-3)
+    assert waferline.Models.ResNet50.parameters.to("Mparam").magnitude == pytest.approx(25.6, rel=0.01)
+    assert waferline.Q_("500 KB").to("byte").magnitude == 500e3
+
+
+def test_lessons_import_models_from_a_module_of_their_own() -> None:
+    from waferline.solvers import CompressionModel as same
+    from waferline.solvers import TailLatencyModel
+
+    assert same is CompressionModel and TailLatencyModel is waferline.TailLatencyModel
+    with pytest.raises(ImportError):
+        from waferline.solvers import NoSuchModel  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_lessons_ask_for_drafts_training_and_zeros_by_their_own_names() -> None:
+    target, draft = waferline.Models.Llama3_70B, waferline.Models.Llama3_8B
+    asked = {"seq_len": 2048, "batch_size": 1, "tp": 4}
+    plain = ServingModel().solve(target, "h100", **asked)
+    drafted = ServingModel().solve(target, "h100", **asked, draft_model=draft, draft_acceptance_rate=0.75)
+    same = ServingModel().solve(target, "h100", **asked, techniques="speculative:draft=llama-3-8b,acceptance=0.75")
+    assert float(drafted["itl_s"]) == float(same["itl_s"]) < float(plain["itl_s"])
+    for bad in ({"draft_acceptance_rate": 0.5}, {"draft_model": draft, "techniques": "eagle"}):
+        with pytest.raises(waferline.InvalidInputError):
+            ServingModel().solve(target, "h100", **asked, **bad)
+    train = Engine.solve("resnet-50", "a100", 32, is_training=True)
+    assert float(train["latency_s"]) == float(
+        SingleNodeModel().solve("resnet-50", "a100", 32, phase="train")["latency_s"]
+    )
+    zeros = [
+        CompressionModel().solve("llama-3-8b", "h100", "pruning", sparsity=0.5, sparsity_type=kind).inference_speedup
+        for kind in ("unstructured", "n_m")
+    ]
+    assert zeros[0] == 1.0 < zeros[1]
+    with pytest.raises(waferline.InvalidInputError, match="sparsity_type"):
+        CompressionModel().solve("llama-3-8b", "h100", target_bitwidth=4, sparsity_type="n_m")

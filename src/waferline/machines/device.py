@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from reprlib import repr as shown
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
+from waferline.units import quantity
 
 Kind = Literal["gpu", "cpu", "tpu", "npu", "wafer", "mcu", "soc", "fpga", "pim", "lpu"]
 
@@ -89,6 +90,27 @@ class Citation:
     checked: bool = True
 
 
+class Levels(tuple[MemoryLevel, ...]):
+    """Memory from the nearest to the main level, which lessons read as quantities."""
+
+    __slots__ = ()
+
+    @property
+    def capacity(self) -> Any:
+        return quantity(self[-1].capacity_bytes, "byte")
+
+    @property
+    def bandwidth(self) -> Any:
+        return quantity(self[-1].bandwidth_bytes_per_s, "byte/s")
+
+
+class Compute(NamedTuple):
+    """Dense peaks as quantities: of 16 bits, or of the widest floats that there are, and of every format."""
+
+    peak_flops: Any
+    precision_flops: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """One device. Peaks are dense (never sparse) and count a multiply-accumulate as two operations.
@@ -138,6 +160,17 @@ class Device:
         _all_are(self.name, "links", self.links, Link)
         if not self.memory:
             raise InvalidInputError("memory has no level", where=self.name)
+        object.__setattr__(self, "memory", Levels(self.memory))
+
+    @property
+    def compute(self) -> Compute:
+        peaks = {fmt: quantity(peak, "flop/s") for fmt, peak in self.peak_flops.items()}
+        usual = next((peaks[fmt] for fmt in ("fp16", "bf16", "fp32") if fmt in peaks), next(iter(peaks.values())))
+        return Compute(usual, peaks)
+
+    @property
+    def memory_capacity(self) -> Any:
+        return self.memory.capacity  # type: ignore[attr-defined]
 
     @property
     def main_memory(self) -> MemoryLevel:

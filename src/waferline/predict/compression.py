@@ -61,6 +61,9 @@ class CompressionResult(Result):
     decode_speedup = Field("decode_speedup", "TPOT before over after")
 
 
+_SPARSITY = {"unstructured": False, "n_m": True, "2:4": True}  # whether matrix units skip the zeros
+
+
 @dataclass(frozen=True, slots=True)
 class CompressionModel:
     """Size, speed and quality of a compressed model. Quality comes from published tables (`catalog/quality`), never a constant."""
@@ -75,6 +78,7 @@ class CompressionModel:
         precision: str | None = None,
         sparsity: float | None = None,
         structured: bool = False,
+        sparsity_type: str | None = None,
         kept: float | None = None,
         batch_size: int = 1,
         seq_len: int = _DEFAULT_PROMPT,
@@ -83,13 +87,18 @@ class CompressionModel:
         """Compare `model` in 16 bits with its compressed form on `hardware`.
 
         quantization: `target_bitwidth` (16, 8, 4, 3, 2) or a `precision` such as "q4_k_m" or "w8a8". pruning: `sparsity`
-        in [0, 1); dense units skip nothing unless `structured` (2:4 halves what matrix units do). distillation: `kept`,
+        in [0, 1); dense units skip nothing unless `structured`, or `sparsity_type` "n_m" for "unstructured" (2:4 halves what matrix
+        units do). distillation: `kept`,
         the student's share of parameters. `weights`: a GGUF or safetensors file whose tensors are really encoded, so
         that the result also carries the *measured* reconstruction error.
         Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
         if method not in METHODS:
             raise unknown("compression method", method, METHODS)
+        if sparsity_type is not None:
+            if method != "pruning" or sparsity_type not in _SPARSITY:
+                raise InvalidInputError(f"sparsity_type of pruning is {', '.join(_SPARSITY)}, not {sparsity_type!r}")
+            structured = _SPARSITY[sparsity_type]
         spec, device = load_model(model), load_hardware(hardware)
         plan = _PLANS[method](target_bitwidth, precision, sparsity, structured, kept)
         elements = float(sum(weight_elements(spec).values()))

@@ -109,6 +109,8 @@ class ServingModel:
         offload: str | None = None,
         host: Any = None,
         techniques: Any = None,
+        draft_model: Any = None,
+        draft_acceptance_rate: float | None = None,
         intervals: bool = True,
         only: str = "",
     ) -> ServingResult:
@@ -124,7 +126,8 @@ class ServingModel:
         engine must have room (prompt and output unless given). memory_share: of a device's memory that the engine takes.
         offload: what leaves the device (see `catalog/offload.yaml`), to `host`: a CPU, the machine's usual one unless given.
         techniques: what runs beside, in its order (`"prefix-cache:hit=0.6"` or a list; `waferline techniques` lists them).
-        intervals: False leaves the 50 % and 90 % intervals of a static batch out, for sweeps that only rank. only: "memory" leaves
+        draft_model, draft_acceptance_rate: speculative decoding, as lessons ask for it. intervals: False leaves the 50 % and
+        90 % intervals of a static batch out, for sweeps that only rank. only: "memory" leaves
         all times out, "decode" those of prefill, where nobody reads them (a static batch).
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
@@ -153,7 +156,7 @@ class ServingModel:
         left = beside(spec, device, runner, offload, host)
         if left is not None:
             left.check(parallel_of(arguments))
-        with_ = applied(techniques)
+        with_ = applied(_drafting(techniques, draft_model, draft_acceptance_rate))
         case = serving_case(spec, device, runner, kv, check_load(load), intervals, left, with_, only)
         case.check_techniques()
         seen: dict[str, Phase] = {}
@@ -191,6 +194,17 @@ def _numbers(**given: Any) -> dict[str, Floats]:
         for name, value in given.items()
         if value is not None or name not in _OPTIONAL
     }
+
+
+def _drafting(techniques: Any, model: Any, acceptance: float | None) -> Any:
+    """Techniques with speculative decoding as lessons ask for it. Raises: InvalidInputError for an acceptance without a model."""
+    if model is None:
+        if acceptance is not None:
+            raise InvalidInputError("draft_acceptance_rate would not be read: there is no draft_model")
+        return techniques
+    share = "" if acceptance is None else f",acceptance={acceptance}"
+    others = [techniques] if isinstance(techniques, str) else techniques or ()
+    return [*others, f"speculative:draft={load_model(model).name}{share}"]
 
 
 def _left_out(load: str, techniques: tuple[Applied, ...], left: Beside | None) -> tuple[str, ...]:

@@ -17,9 +17,17 @@ class Engine:
 
     @staticmethod
     def solve(
-        model: Any, hardware: Any, batch_size: Any = 1, precision: Any = "fp16", **options: Any
+        model: Any,
+        hardware: Any,
+        batch_size: Any = 1,
+        precision: Any = "fp16",
+        *,
+        is_training: bool = False,
+        **options: Any,
     ) -> SingleNodeResult:
-        """As `SingleNodeModel().solve`, which documents the options."""
+        """As `SingleNodeModel().solve`, which documents the options; `is_training` is its phase `train`."""
+        if is_training:
+            options = {"phase": "train", **options}
         return SingleNodeModel().solve(model, hardware, batch_size, precision, **options)
 
 

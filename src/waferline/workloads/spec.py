@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from waferline.workloads.described import Described, DescribedTransformer
 from waferline.workloads.source import Source
 from waferline.workloads.streams import StreamNet, Tower
 
@@ -256,7 +257,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transformer:
+class Transformer(DescribedTransformer):
     """A decoder, an encoder, or both. `encoder` blocks run once per input; `blocks` run for every generated token."""
 
     name: str
@@ -362,7 +363,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConvNet:
+class ConvNet(Described):
     """A network of any shape that makes one pass: convolutions as the catalogue writes them, or any operators of a file."""
 
     name: str

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from waferline.errors import InvalidInputError
+from waferline.workloads.described import Described
 from waferline.workloads.source import Source
 
 Kind = Literal["image", "clip", "text"]
@@ -118,7 +119,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamNet:
+class StreamNet(Described):
     """A network over streams of rows. `steps` and `passes` (of one step) are a diffusion model's usual ones."""
 
     name: str = ""

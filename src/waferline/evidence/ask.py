@@ -10,13 +10,20 @@ from waferline.evidence.ask_serving import ask_serving
 from waferline.evidence.ask_simulated import ask_simulated
 from waferline.evidence.ask_single import ask_single
 from waferline.evidence.ask_training import ask_training
+from waferline.evidence.ask_wafer import ask_wafer
 from waferline.evidence.request import Refusal, Request
 
 Asker = Callable[[Sequence[Request]], list[Answer]]
 
 
 def _doors() -> Mapping[str, Callable[..., list[Answer]]]:
-    return {"serving": ask_serving, "training": ask_training, "single": ask_single, "simulated": ask_simulated}
+    return {
+        "serving": ask_serving,
+        "training": ask_training,
+        "single": ask_single,
+        "simulated": ask_simulated,
+        "wafer": ask_wafer,
+    }
 
 
 def ask(requests: Sequence[Request], progress: Callable[[int], None] | None = None) -> list[Answer | Refusal]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from waferline.evidence.ask import ask
+from waferline.evidence.ask_operation import operation
 from waferline.evidence.lint import with_marks
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.published_units import in_si
@@ -25,17 +26,16 @@ def check(rows: Sequence[Row], progress: Callable[[int], None] | None = None) ->
     `progress` is told how many rows were done, group by group.
     """
     rows = prepared(rows)
-    asked = [request_of(row) for row in rows]
-    requests = [(i, r) for i, r in enumerate(asked) if isinstance(r, Request)]
-    answers = iter(ask([r for _, r in requests], progress))
+    asked = [operation(row) or request_of(row) for row in rows]
+    answers = iter(ask([r for r in asked if isinstance(r, Request)], progress))
     outcomes = []
     for row, request in zip(rows, asked, strict=True):
         if isinstance(request, Refusal):
             outcomes.append(Outcome(row=row, refused=request.reason, refused_kind=request.kind))
             continue
-        answer = next(answers)
+        answer, assumed = (next(answers), request.assumed) if isinstance(request, Request) else request
         if isinstance(answer, Refusal):
-            outcomes.append(Outcome(row=row, refused=answer.reason, refused_kind=answer.kind, assumed=request.assumed))
+            outcomes.append(Outcome(row=row, refused=answer.reason, refused_kind=answer.kind, assumed=assumed))
             continue
         outcomes.append(
             Outcome(
@@ -45,7 +45,7 @@ def check(rows: Sequence[Row], progress: Callable[[int], None] | None = None) ->
                 high90=answer.high90,
                 light=answer.light,
                 tier=answer.tier,
-                assumed=request.assumed,
+                assumed=assumed,
                 notes=answer.notes,
             )
         )

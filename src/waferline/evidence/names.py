@@ -97,6 +97,8 @@ def _without_size(name: str) -> str:
 @cache
 def hardware_name(slug: str) -> tuple[str, str] | Refusal:
     """(catalogue name, what was assumed) of a published machine."""
+    if slug in ("", "unstated") or "unnamed" in slug:
+        return Refusal("hardware", "the row does not say which machine it ran on")
     try:
         device = machine(slug)
     except UnknownNameError:

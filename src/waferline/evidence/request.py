@@ -8,7 +8,7 @@ from typing import Literal
 from waferline.evidence.machines import machine
 from waferline.machines.device import Device
 
-Door = Literal["serving", "training", "single", "simulated"]
+Door = Literal["serving", "training", "single", "simulated", "wafer"]
 Load = Literal["static", "closed", "full"]
 
 
@@ -38,7 +38,7 @@ class Request:
     engine: str
     kv: str | None = None
     load: Load = "static"
-    variant: str = ""  # training: recomputation; single node: phase
+    variant: str = ""  # training: recomputation; single node: phase; wafer: its grid of cores
     sharding: str = ""
     batch: float = 1.0
     input_tokens: float = 1.0

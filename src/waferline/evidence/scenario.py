@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from waferline.evidence import notes
 from waferline.evidence.metrics import ANSWERS, NOT_PREDICTABLE, TRAINING
-from waferline.evidence.names import hardware_name, model_spec
+from waferline.evidence.names import hardware_name, model_spec, names
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import KINDS, PHASES, Row
 from waferline.evidence.scenario_serving import serving_request
@@ -15,6 +16,7 @@ from waferline.evidence.scenario_training import completed, training_request
 from waferline.workloads.spec import Transformer
 
 Check = Callable[[Row], Refusal | None]
+_PREDICTED = frozenset({metric for _, metric in ANSWERS} | {*TRAINING, *NOT_PREDICTABLE})
 
 
 def _kind(row: Row) -> Refusal | None:
@@ -28,10 +30,20 @@ def _speculative(row: Row) -> Refusal | None:
     return Refusal("speculative decoding", "speculative decoding is not modelled") if said else None
 
 
+def _quantity(row: Row) -> Refusal | None:
+    """What papers print beside the times and rates of passes."""
+    if row.metric in _PREDICTED:
+        return None
+    told = f"{row.metric} | {row.unit} | {row.operation}"
+    other = next((rule["is"] for rule in names()["other_quantities"] if re.search(rule["of"], told)), None)
+    return None if other is None else Refusal("metric", f"{row.metric}: {other}")
+
+
 def _phase(row: Row) -> Refusal | None:
-    return (
-        None if row.phase in PHASES else Refusal("phase", f"the phase '{row.phase or 'not stated'}' is not predicted")
-    )
+    if row.phase in PHASES:
+        return None
+    told = f"the phase '{row.phase}' is not predicted" if row.phase else f"{row.metric}: of which pass is not stated"
+    return Refusal("phase", told)
 
 
 def _metric(row: Row) -> Refusal | None:
@@ -59,7 +71,7 @@ def _devices(row: Row) -> Refusal | None:
 
 
 # In this order: the first reason is the one that is told.
-CHECKS: tuple[Check, ...] = (_kind, _speculative, _phase, _metric, _disaggregated, _devices)
+CHECKS: tuple[Check, ...] = (_kind, _speculative, _quantity, _phase, _metric, _disaggregated, _devices)
 
 
 def _translates(row: Row, model: Transformer) -> bool:

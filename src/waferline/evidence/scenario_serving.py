@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from waferline.evidence import notes
 from waferline.evidence.machines import machine
 from waferline.evidence.metrics import ANSWERS
@@ -14,6 +16,8 @@ from waferline.workloads.spec import Transformer
 _SHORT_TOKENS = 32.0  # of a prompt that is one sentence
 _USUAL_PROMPT = 128.0  # that the demos of makers of accelerators time their first token with
 _INFINITE = float("inf")
+_PORTED = "ported"
+_GRID = re.compile(r"\d+x\d+")  # of cores, the same for a prompt and for tokens
 _CORES_COUNTED = "AWS Neuron"  # sources whose `tp` counts cores of a device instead of devices
 _FULL_LOAD = ("max load", "MLPerf Offline", "submitted at once", "request rate inf", "max batch", "max throughput")
 
@@ -27,6 +31,10 @@ def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardwar
     if isinstance(formats, Refusal):
         return formats
     precision, kv, assumed_format = formats
+    wafer = machine(hardware).kind == "wafer"
+    if wafer and _PORTED in row.engine:
+        return Refusal("engine", f"{row.engine}: a compiler's schedule of another machine, ported, is not modelled")
+    grid = _GRID.match(row.cores_or_grid) if wafer else None
     degrees = _parallel(row, hardware)
     if isinstance(degrees, Refusal):
         return degrees
@@ -39,7 +47,8 @@ def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardwar
     inputs, outputs, assumed_lengths = lengths
     said = (assumed_hardware, assumed_engine, assumed_format, assumed_lengths, degrees[1])
     return Request(
-        door="serving",
+        door="wafer" if wafer else "serving",
+        variant=grid[0] if grid else "",
         model=row.model,
         hardware=hardware,
         precision=precision,

@@ -50,7 +50,7 @@ def gemm_s(
     share, unpack_s = _kernel(m, n, k, matrix_efficiency(device, c), c)
     compute_s = light_compute_s * load * ((1.0 + c["k_ramp"] * K_BLOCK / k) / share) + unpack_s
     memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) / memory_efficiency(device, c))
-    if cache_warm:
+    if cache_warm and device.l2_bytes:
         weight_bytes = n * k * (weight_bits / 8.0)
         memory_s = memory_s * (
             1.0 - c["cache_gain"] / (1.0 + (weight_bytes / (c["cache_share"] * device.l2_bytes)) ** 4)

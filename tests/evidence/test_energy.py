@@ -53,3 +53,39 @@ def test_images_of_a_diffusion_model_are_answered(tmp_path, capsys):
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert len(rows) == 9 and all(row["low90"] < row["value"] < row["high90"] for row in rows)
     assert sorted(abs(row["predicted"] / row["value"] - 1) for row in rows)[4] < 0.2
+
+
+IN_TURN = "thesis,measured,nvidia-a100-sxm-40gb,{devices},falcon-40b,bf16,{engine},generate,32,,8,32,,,"
+
+
+def _predicted(tmp_path, capsys, rows: str) -> dict[str, float]:
+    file = tmp_path / "energy.csv"
+    file.write_text(HEADER + rows)
+    assert run(["evidence", "check", str(file), "--json"]) == 0
+    return {row["id"]: row["predicted"] for row in json.loads(capsys.readouterr().out)["rows"]}
+
+
+def test_devices_that_work_in_turn_are_one_at_work_and_others_that_idle(tmp_path, capsys):
+    """Transformers places whole layers: a third device shortens nothing and draws what a waiting one does; vLLM's cut heads."""
+    rows = "".join(
+        f"{engine}-{n}-{metric},,{IN_TURN.format(devices=n, engine=engine)},{metric},1,,GPU,,\n"
+        for engine, n in (("transformers", 3), ("transformers", 4), ("vllm", 4))
+        for metric in ("latency_s", "power_w")
+    )
+    found = _predicted(tmp_path, capsys, rows)
+    assert found["transformers-3-latency_s"] == found["transformers-4-latency_s"] > found["vllm-4-latency_s"]
+    one_more = found["transformers-4-power_w"] - found["transformers-3-power_w"]
+    assert 20 < one_more < 80 and found["transformers-4-power_w"] < found["vllm-4-power_w"]
+
+
+def test_the_peak_is_the_prompts_and_a_rate_needs_no_power_limit(tmp_path, capsys):
+    run_of = "S,measured,{machine},{devices},{model},{fmt},{engine},generate,1,,512,128,{devices},,"
+    big = run_of.format(machine="nvidia-a100-80gb", devices=8, model="bloom-176b", fmt="fp16", engine="vllm")
+    small = run_of.format(machine="apple-m1-pro", devices=1, model="llama-3.2-1b", fmt="fp16", engine="mlx")
+    metrics = (
+        ("power_peak_fraction_of_tdp", big), ("power_mean_fraction_of_tdp", big), ("tpot_s", small),
+        ("decode_tokens_per_s", small), ("power_w", small),
+    )  # fmt: skip
+    found = _predicted(tmp_path, capsys, "".join(f"{metric},,{case},{metric},1,,GPU,,\n" for metric, case in metrics))
+    assert 1 > found["power_peak_fraction_of_tdp"] > found["power_mean_fraction_of_tdp"] > 0
+    assert abs(found["decode_tokens_per_s"] * found["tpot_s"] - 1) < 1e-9 and found["power_w"] is None

@@ -6,6 +6,7 @@ A row is one value of one metric; rows of one run (`run_id`) share a served stea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
-from waferline.predict.power import energy_quantiles, power_quantiles, served_energy_quantiles
+from waferline.predict.power import energy_quantiles, idle_power_w, power_quantiles, served_energy_quantiles
 from waferline.predict.result import Result
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
@@ -31,6 +32,7 @@ from waferline.workloads.streams import StreamNet
 MARKS = ("metric", "machine", "scope", "concurrency")  # columns that tell such a file from others
 _ASSUMED_OUTPUT = 500  # tokens, where a row does not state them
 _WHOLE = ("board", "wall", "system", "node", "chassis")  # what else the meter saw
+_IN_TURN = ("pytorch",)  # engines that place whole layers where nobody says otherwise (Accelerate's device_map)
 _OF_SAMPLES = ("energy_j_per_image", "energy_j_per_video", "energy_j_per_sample")
 _OF_LENGTHS = ("latency_s", "energy_j_per_request", "energy_j_per_batch")
 Cells = Mapping[str, str]
@@ -58,7 +60,7 @@ def row_of(cells: Cells) -> Row:
         phase=cells.get("phase") or "", metric=cells.get("metric") or "", value=float("nan") if value is None else value,
         source=cells.get("source") or "", url=cells.get("url") or "", engine=cells.get("engine") or "",
         engine_version=cells.get("engine_version") or "", devices=number_in(cells, "devices"),
-        weight_format=cells.get("precision") or "", suspect=cells.get("suspect") or "",
+        weight_format=cells.get("precision") or "", suspect=cells.get("suspect") or "", notes=cells.get("notes") or "",
     )  # fmt: skip
 
 
@@ -71,7 +73,8 @@ def _outcome(cells: Cells) -> Outcome:
         return Outcome(row=row, refused=question.reason, refused_kind=question.kind)
     scenario, told = question
     try:
-        found = predicted(scenario, row.metric, row.phase)
+        waiting = int(row.devices or 1) - int(scenario.tp * (scenario.dp or 1)) if scenario.tp else 0
+        found = predicted(scenario, row.metric, row.phase, max(waiting, 0))
     except WaferlineError as error:
         return Outcome(row=row, refused=str(error), refused_kind="engine")
     if isinstance(found, Refusal):
@@ -114,14 +117,25 @@ def question_of(cells: Cells, row: Row) -> tuple[Scenario, tuple[str, ...]] | Re
     told += [f"outputs of {_ASSUMED_OUTPUT} tokens"] if output is None else []
     devices, dp = int(row.devices or 1), int(number_in(cells, "dp") or 1)
     tp = max(devices // dp, 1)
+    in_turn = engine in _IN_TURN and not cells.get("tp")
+    at_work: Device | str = machine[0]
+    if in_turn and tp > 1:
+        told.append(f"layers divided among {tp} devices, which work in turn")
+        at_work, tp = _as_one(load_hardware(machine[0]), tp), 1
     ep = int(number_in(cells, "ep") or 1)
     scenario = Scenario(
-        model=spec, machine=machine[0], precision=precision[0], engine=engine, batch=max(round(batch), dp),
-        prompt=round(prompt), output=round(output or _ASSUMED_OUTPUT), tp=tp,
+        model=spec, machine=at_work, precision=precision[0], engine=engine, batch=max(round(batch), dp),
+        prompt=round(prompt), output=round(output or _ASSUMED_OUTPUT), tp=tp, threads=notes.threads(row) or None,
         dp=dp if dp > 1 else None, ep=ep if 1 < ep <= tp * dp else None,
         load="closed" if "steady" in row.phase else None, images=images,
     )  # fmt: skip
     return scenario, tuple(text for text in told if text)
+
+
+def _as_one(device: Device, count: int) -> Device:
+    """Devices of which one works at a time: one, with the memory of all."""
+    *caches, memory = device.memory
+    return device.with_(memory=(*caches, replace(memory, capacity_bytes=memory.capacity_bytes * count)))
 
 
 def _images_of(
@@ -143,18 +157,25 @@ def _images_of(
     return scenario, tuple(text for text in (machine[1], why, precision[2]) if text)
 
 
-def predicted(scenario: Scenario, metric: str, phase: str) -> tuple[float, float, float] | Refusal:
-    """(expected, 5 %, 95 %) of the metric in SI units: time, power of all devices, or energy of a token, a request or a batch."""
+def predicted(scenario: Scenario, metric: str, phase: str, waiting: int = 0) -> tuple[float, float, float] | Refusal:
+    """(expected, 5 %, 95 %) of the metric in SI units: time, power of all devices, or energy of a token, a request or a batch.
+
+    waiting: devices that hold a part of the model and idle while another works.
+    """
     r = run(scenario).result
-    if "decode_power_w" not in r and "power_w" not in r:
-        return Refusal("machine", f"the power limit of {scenario.machine} is not known")
+    timed = metric.endswith("_per_s") or metric in ("latency_s", "tpot_s")
+    if "decode_power_w" not in r and "power_w" not in r and not timed:
+        return Refusal("machine", f"the power limit of {load_hardware(scenario.machine).name} is not known")
     if "latency_s" in r:
         return _of_pass(r, load_hardware(scenario.machine), metric)
     batch, output, loaded = float(scenario.batch), float(scenario.output), "loaded_ttft_s" in r
     prefill_s, decode_s = float(r["ttft_s"]), float(r["itl_s"]) * max(output - 1.0, 0.0)
     prefill_s, decode_s = (0.0 if phase == "decode" else prefill_s, 0.0 if phase == "prefill" else decode_s)
     device = load_hardware(scenario.machine)
-    p, d = (float(r[f"{part}_power_w"]) for part in ("prefill", "decode"))
+    idle = waiting * (idle_power_w(device) or 0.0) if waiting else 0.0
+    p, d = (
+        idle + float(r[f"{part}_power_w"]) if "decode_power_w" in r else float("nan") for part in ("prefill", "decode")
+    )
     power = (prefill_s * p + decode_s * d) / max(prefill_s + decode_s, 1e-12)
     rate = float(r["loaded_throughput_tokens_per_s"]) if loaded else batch * output / (prefill_s + decode_s)
     # How far times may be off, and with power, energy.
@@ -164,7 +185,14 @@ def predicted(scenario: Scenario, metric: str, phase: str) -> tuple[float, float
     of_energy = (served_energy_quantiles if loaded else energy_quantiles)(device.kind, of_time)
     values: dict[str, tuple[float, Sequence[Any]]] = {
         "power_w": (power, of_power),
-        "power_mean_fraction_of_tdp": (power / float(r["devices"]) / (device.tdp_w or float("nan")), of_power),
+        "power_mean_fraction_of_tdp": (
+            power / (float(r["devices"]) + waiting) / (device.tdp_w or float("nan")),
+            of_power,
+        ),
+        "power_peak_fraction_of_tdp": (
+            max(p, d) / (float(r["devices"]) + waiting) / (device.tdp_w or float("nan")),
+            of_power,
+        ),
         "energy_j_per_output_token": (power / rate, of_energy),
         "energy_j_per_request": (power / rate * output, of_energy),
         "energy_j_per_batch": (power / rate * output * batch, of_energy),
@@ -174,6 +202,8 @@ def predicted(scenario: Scenario, metric: str, phase: str) -> tuple[float, float
             [-of_energy[1], -of_energy[0]],
         ),
         "output_tokens_per_s": (rate, [-of_time[1], -of_time[0]]),
+        "total_tokens_per_s": (rate * (output + float(scenario.prompt)) / output, [-of_time[1], -of_time[0]]),
+        "decode_tokens_per_s": (batch / float(r[f"{token}_s"]), [-of_time[1], -of_time[0]]),
         "tpot_s": (float(r[f"{token}_s"]), of_time),
         "latency_s": (prefill_s + decode_s, of_time),
     }

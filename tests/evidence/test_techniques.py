@@ -50,6 +50,9 @@ def test_a_host_that_a_row_names_in_words_runs_the_experts(tmp_path: Path) -> No
     assert named.predicted is not None
     assert unnamed.predicted is not None
     assert 2 * unnamed.predicted < named.predicted < 6.01 * unnamed.predicted
+    both = row.replace("host={}", "host=epyc-9355,sockets=2")  # of a host, at work as one machine
+    (pair,) = check_effects(read_effects(_file(tmp_path, both))).outcomes
+    assert pair.predicted is not None and named.predicted < pair.predicted < 2 * named.predicted
 
 
 def test_every_row_is_answered_or_refused_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

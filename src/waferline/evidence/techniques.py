@@ -306,6 +306,7 @@ def _cache_format(text: str) -> str:
 
 
 _OF = re.compile(r"(\d+)(?: of (\d+))?")
+_SOCKETS = re.compile(r"\b(\d)x (?:Xeon|EPYC)")
 
 
 def _offload(effect: Effect, scenario: Scenario) -> Ways | Refusal:
@@ -325,7 +326,7 @@ def _offload(effect: Effect, scenario: Scenario) -> Ways | Refusal:
     asked = replace(
         scenario,
         offload=text,
-        host=None if host is None else machine_named(host),
+        host=None if host is None else machine_named(host, sockets=_sockets(effect)),
         prompt=prompt,
         strategy=None,
         tp=None,
@@ -344,6 +345,12 @@ def _host(effect: Effect) -> tuple[str | None, tuple[str, ...]]:
             stands = f"the host is {entry['named']}: {entry['host']}, {entry['stands']}" if "stands" in entry else ""
             return str(entry["host"]), (stands,) if stands else ()
     return None, ()
+
+
+def _sockets(effect: Effect) -> int:
+    """Of the host, at work as one machine."""
+    told = _SOCKETS.search(effect.row.notes)
+    return int(_first(effect.settings, "sockets") or (told[1] if told else 1))
 
 
 _OPTIONS: Mapping[str, tuple[str, Callable[[Effect, Scenario], Ways | Refusal]]] = {

@@ -15,7 +15,7 @@ from waferline.errors import UnsupportedError
 from waferline.formats import get_format
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
-from waferline.predict.engine import Engine
+from waferline.predict.engine import Engine, get_engine
 from waferline.predict.memory import Footprint
 from waferline.predict.offload import (
     Offload,
@@ -63,8 +63,12 @@ class Beside:
         """The operators where they run."""
         return [_computed_on(op, self.host) for op in place(operators, away)]
 
-    def runner(self, engine: Engine, away: Placement, stages: Floats) -> Runner:
-        return Runner(machine_for(self.host, engine.kernels), engine.running_on(self.host), stages, away.splits)
+    def runner(self, engine: Engine, weights: str, away: Placement, stages: Floats) -> Runner:
+        """How the host runs its part of a model with `weights`, whose kernels may be those of another engine."""
+        own, borrowed = engine.running_on(self.host), read_packaged("offload.yaml")["host_kernels"].get(engine.name)
+        if borrowed is not None and get_format(weights).packed:
+            own = replace(own, cpu=get_engine(borrowed["engine"]).running_on(self.host).cpu)
+        return Runner(machine_for(self.host, engine.kernels), own, stages, away.splits)
 
     def memory(self, held: Footprint) -> dict[str, Floats]:
         """Bytes of a replica, by field of the result."""

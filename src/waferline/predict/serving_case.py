@@ -72,7 +72,7 @@ class ServingCase:
         parallel, away, runner = parallel_of(a), self.away(precision, a), None
         if self.beside is not None:
             operators = self.beside.placed(operators, away)
-            runner = self.beside.runner(self.engine, away, minimum(ceil(batch / a["dp"]), a["pp"]))
+            runner = self.beside.runner(self.engine, precision.weights, away, minimum(ceil(batch / a["dp"]), a["pp"]))
         return operators, {
             "machine": machine_for(self.device, self.engine.kernels),
             "engine": self.engine,

@@ -112,7 +112,7 @@ class StepModel:
         kernels, total, here, host = 0.0, np.asarray(0.0), self.runner, None
         if self.beside is not None:
             operators = self.beside.placed(operators, self.away)
-            host = self.beside.runner(here.engine, self.away, 1.0)
+            host = self.beside.runner(here.engine, self.precision.weights, self.away, 1.0)
             here, host = (
                 replace(here, engine=host.without_graph(here.engine)),
                 replace(host, engine=host.without_graph(host.engine)),

@@ -17,7 +17,8 @@ import numpy as np
 from waferline.encode import dumps
 from waferline.evidence.folder import evidence_folder
 from waferline.evidence.outcome import Outcome
-from waferline.evidence.serving_runs import Run, check_runs, read_runs
+from waferline.evidence.run import Run
+from waferline.evidence.serving_runs import check_runs, read_runs
 from waferline.traffic.planning.chance import below, kind_of
 
 CATALOG = Path("src/waferline/catalog/plan_fits.yaml")

@@ -20,7 +20,8 @@ from waferline.arrays import AnyArray, FloatArray
 from waferline.errors import WaferlineError
 from waferline.evidence.folder import evidence_folder
 from waferline.evidence.request import Refusal
-from waferline.evidence.serving_runs import Run, asked_of, read_runs
+from waferline.evidence.run import Run
+from waferline.evidence.serving_runs import asked_of, read_runs
 from waferline.fit import BoolArray, held_out, shrunk, sweep_weights
 from waferline.predict.memory import resident_bytes
 from waferline.predict.roofline import time_operator

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from waferline.errors import InvalidInputError
 from waferline.evidence.answer import Answer
 from waferline.evidence.request import Request
-from waferline.evidence.serving_runs import Asked, Run, asked_of, interval, simulated
+from waferline.evidence.run import Run
+from waferline.evidence.serving_runs import Asked, asked_of, interval, simulated
 
 
 def ask_simulated(requests: Sequence[Request]) -> list[Answer]:

@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping
 
 from waferline.evidence import notes
+from waferline.evidence.published_load import workloads
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
-from waferline.evidence.serving_runs import Run, asked_of, workloads
+from waferline.evidence.run import Run
+from waferline.evidence.serving_runs import asked_of
 
 _RATE = re.compile(r"(?:open loop(?: at)?|request rate) ([\d.]+) ?(?:req|requests?)?/s")
 _REQUESTS = re.compile(r"(?:for (\d+) requests|(\d+) (?:random )?prompts)")

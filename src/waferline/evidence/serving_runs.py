@@ -6,7 +6,6 @@ one report, with the metric's column as the metric.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from waferline.catalog.table_file import number_in, records_of
-from waferline.catalog.yaml_file import read_file, read_packaged
+from waferline.catalog.table_file import records_of
+from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
-from waferline.evidence.notes import ASSUMED_PROMPT, PROMPTS
 from waferline.evidence.outcome import Outcome
+from waferline.evidence.published_load import traffic_of
 from waferline.evidence.report import Report
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
+from waferline.evidence.run import Run
 from waferline.machines.hardware import load_hardware
 from waferline.predict.compare import nearest_precision
 from waferline.predict.engine import get_engine
@@ -39,48 +39,10 @@ METRICS = (
     "request_per_s", "output_tokens_per_s", "total_tokens_per_s",
 )  # fmt: skip
 MARKS = ("arrival", "ttft_mean_s", "model", "hardware")  # columns that tell such a file from rows of single values
-_MOST_REQUESTS = 4000  # of an open load: its percentiles stand long before
-_FEW_STEADY = 200  # requests: so many of a steady run at least
-_ROUNDS = 8  # of a closed load whose length nobody states, each client asks so often
 _BUNDLED_S = 1e-3  # a median gap below: the client received tokens in bundles
 _TELLING = 5  # figures that two measurements do not share by chance
 _NO_LIMIT = 1e9  # sequences that an engine takes by default: memory ends first
-_FEW_PROMPTS = 0.09  # of the steps: the 90th percentile of gaps sees none of them
-_UNEVEN = 1.25  # times the median; where the host was the run's own it is 1.0 to 1.1
-_STAGES = " then "
 _ATTENTION_APART = "attention is data-parallel, experts are spread over all devices"
-# inference-perf's shared prefix: `SharedPrefixDataGenerator.load_lazy_data` takes prompt number i modulo groups × users.
-_REPEATED = re.compile(r".*?(\d+) system prompts x (\d+) users")
-_VARIED = "cv=1"  # the spread of lengths of which a mean alone is stated: about that of ShareGPT's
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One published run: its cells by column, as text."""
-
-    cells: Mapping[str, str]
-
-    def number(self, name: str) -> float | None:
-        """A stated number; None where the cell is empty. Raises: FileFormatError for another text."""
-        return number_in(self.cells, name)
-
-    @property
-    def uneven(self) -> bool:
-        """Whether others ran on its host: hardly a step reads a prompt, and yet the time between tokens varies."""
-        running, output = self.number("running_mean"), self.number("output_tokens")
-        p50, p90 = self.number("itl_p50_s"), self.number("itl_p90_s")
-        if not self.steady or running is None or output is None or p50 is None or p90 is None:
-            return False
-        return running / output < _FEW_PROMPTS and p90 > _UNEVEN * p50
-
-    @property
-    def steady(self) -> bool:
-        """Whether its statistics are of the time while every place is taken."""
-        return "steady" in (self.cells.get("arrival") or "")
-
-    def count(self, name: str) -> int | None:
-        value = self.number(name)
-        return None if value is None else round(value)
 
 
 def read_runs(path: str | Path) -> list[Run]:
@@ -183,12 +145,6 @@ def _residual(metric: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@cache
-def workloads() -> Mapping[str, Any]:
-    """Lengths of the named data sets of load generators: `data/workloads.yaml`."""
-    return read_file(Path(__file__).parent / "data" / "workloads.yaml")["workloads"]
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A run as what `simulate_serving` takes, and what was assumed of it."""
@@ -219,7 +175,7 @@ def asked_of(run: Run) -> Asked | Refusal:
     if isinstance(formats, Refusal):
         return formats
     precision, narrower = nearest_precision(load_hardware(machine[0]), formats[0])
-    traffic = _traffic(run)
+    traffic = traffic_of(run)
     if isinstance(traffic, Refusal):
         return traffic
     load, told = traffic
@@ -288,62 +244,3 @@ def _degrees(run: Run) -> tuple[int, int, int, int, str]:
     if tp * pp * dp < devices and devices % (pp * dp) == 0:
         tp, told = devices // (pp * dp), f"tp {devices // (pp * dp)}: what {devices} devices leave"
     return tp, pp, dp, tp * dp if stated == "tp*dp" else run.count("ep") or 1, told
-
-
-def _traffic(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
-    """The load of a run, and what was assumed of it."""
-    prompt, output = run.count("input_tokens"), run.count("output_tokens")
-    told: list[str] = []
-    if (run.cells.get("missing") or "").startswith("arrival"):
-        return Refusal("load", f"how requests came is not stated: {run.cells['missing']}")
-    known = workloads().get(run.cells.get("workload") or "", {})
-    if output is None and not known:
-        return Refusal("lengths", "output length not stated")
-    if prompt is None and not known:
-        prompt = PROMPTS.get(run.cells.get("workload") or "", ASSUMED_PROMPT)
-        told.append(f"prompts of {prompt} tokens")
-    varied = (run.cells.get("workload") or "random") != "random" and not run.cells.get("shared_prefix_tokens")
-    lengths = {"prompt": f"lognormal:{prompt},{_VARIED}", "output": f"lognormal:{output},{_VARIED}"} if varied else {
-        "prompt": str(prompt), "output": str(output)}  # fmt: skip
-    if run.cells.get("workload") == "sharegpt":  # it has many short answers, whose TPOT is one stall
-        lengths["output"] = f"exponential:{output}"
-    if known:
-        lengths = {name: str(known[name]) for name in ("prompt", "output")}
-        told.append(f"lengths of {run.cells['workload']}: {lengths['prompt']} and {lengths['output']} tokens")
-    elif varied:
-        told.append("lengths spread like ShareGPT's")
-    shared: dict[str, Any] = {**lengths, "shared": run.count("shared_prefix_tokens") or 0}
-    if repeated := _REPEATED.match(run.cells.get("turns") or ""):
-        shared["distinct"] = int(repeated[1]) * int(repeated[2])
-        told.append(f"{shared['distinct']} prompts, again and again, as this load generator sends them")
-    requests, arrival = known.get("requests") or run.count("requests"), run.cells.get("arrival") or ""
-    rates = [float(r) for r in (run.cells.get("rate_per_s") or "").split(_STAGES) if r]
-    clients = run.count("concurrency")
-    if run.steady and clients:
-        return Traffic(requests=max(clients * _ROUNDS, _FEW_STEADY), **shared), tuple(told)
-    if arrival.startswith("all at once") and requests:
-        return Traffic(requests=requests, **shared), tuple(told)
-    if arrival.startswith(("closed", "sequential")) and clients:
-        return Traffic(requests=requests or clients * _ROUNDS, clients=clients, **shared), tuple(told)
-    if rates:
-        return _open(rates, min(requests or _MOST_REQUESTS, _MOST_REQUESTS), shared), tuple(told)
-    return Refusal("load", f"arrivals: {arrival or 'not stated'}")
-
-
-def _open(rates: Sequence[float], requests: int, shared: Mapping[str, Any]) -> Traffic:
-    """An open load; stages of several rates, of equal time, follow one another."""
-    if len(rates) == 1:
-        return Traffic(requests=requests, rate_per_s=rates[0], **shared)
-    parts = [Traffic(requests=max(int(requests * r / sum(rates)), 1), rate_per_s=r, seed=i, **shared).sent()
-             for i, r in enumerate(rates)]  # fmt: skip
-    ends = np.cumsum([0.0, *(float(p.arrival[-1]) for p in parts[:-1])])
-    trace: dict[str, Any] = {
-        "arrival_s": np.concatenate([p.arrival + end for p, end in zip(parts, ends, strict=True)]),
-        "prompt_tokens": np.concatenate([p.prompt for p in parts]),
-        "output_tokens": np.concatenate([p.output for p in parts]),
-    }
-    if (distinct := shared.get("distinct")) is not None:
-        hashes = np.empty(len(trace["arrival_s"]), dtype=object)
-        hashes[:] = [(i % distinct,) for i in range(hashes.size)]
-        trace |= {"block_hashes": hashes, "block_tokens": int(trace["prompt_tokens"].max())}
-    return Traffic(trace=trace)

@@ -66,7 +66,6 @@ REFUSED = {
     ),
     "parallelism not stated": (replace(DECODE, devices=8, tp=None), "parallelism"),
     "parallelism of other devices": (replace(DECODE, devices=8, tp=4), "parallelism"),
-    "open-loop load": (replace(SERVE, batch=None, notes="batch: open loop 10 req/s"), "load"),
     "latency at full load": (replace(SERVE, batch=None, notes="batch: max load (all requests queued)"), "batch"),
     "training without a batch": (replace(TRAIN, batch=None, notes="full AC"), "batch"),
     "host offload": (replace(TRAIN, notes="CPU offload=True"), "offload"),

@@ -15,6 +15,7 @@ _VIRTUAL = re.compile(r"\bVP(\d+)")
 _SLICES = re.compile(rf"{_NUMBER} slice\(s\)")
 _AT_ONCE = re.compile(rf"{_NUMBER} requests submitted at once")
 _THREADS = re.compile(r"\bthreads?[ =](?P<after>\d+)|\b(?P<before>\d+) threads?\b")
+_RATE = re.compile(rf"(?:open loop(?: at)?|request rate) {_NUMBER} ?(?:req|requests?)?/s")
 _NAMED = re.compile(r"format (\w+)")
 _PER_REPLICA = re.compile(rf"{_NUMBER} seqs per DP")
 _PIXELS = re.compile(r"(?:image|input|at|crop)?\s*(\d{2,4})\s*[x×]\s*(\d{2,4})")
@@ -131,9 +132,9 @@ def container(row: Row) -> str:
     return found.group(1).lower() if found else ""
 
 
-def fixed_rate(row: Row) -> bool:
-    """True for open-loop load: requests arrive at a rate, whatever the server does."""
-    return "open loop" in row.notes or "request rate" in _field(row, "batch")
+def rate_per_s(row: Row) -> float | None:
+    """Requests a second of an open load, which come whatever the server does."""
+    return _first(_RATE, row.notes)
 
 
 def disaggregated(row: Row) -> bool:

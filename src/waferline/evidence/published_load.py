@@ -19,6 +19,7 @@ from waferline.simulate.serving.traffic import Traffic
 _MOST_REQUESTS = 4000  # of an open load: its percentiles stand long before
 _FEW_STEADY = 200  # requests: so many of a steady run at least
 _ROUNDS = 8  # of a closed load whose length nobody states, each client asks so often
+_ALL_THERE = 0.9  # of the requests: some are answered before the last is sent
 _STAGES = " then "
 # inference-perf's shared prefix: `SharedPrefixDataGenerator.load_lazy_data` takes prompt number i modulo groups × users.
 _REPEATED = re.compile(r".*?(\d+) system prompts x (\d+) users")
@@ -26,16 +27,31 @@ _VARIED = "cv=1"  # the spread of lengths of which a mean alone is stated: about
 
 
 @cache
+def _facts() -> Mapping[str, Any]:
+    """`data/workloads.yaml`."""
+    return read_file(Path(__file__).parent / "data" / "workloads.yaml")
+
+
 def workloads() -> Mapping[str, Any]:
-    """Lengths of the named data sets of load generators: `data/workloads.yaml`."""
-    return read_file(Path(__file__).parent / "data" / "workloads.yaml")["workloads"]
+    """Lengths of the named data sets of load generators."""
+    return _facts()["workloads"]
+
+
+def _page(run: Run) -> Mapping[str, Any]:
+    """What the page that a run is from says of its load: the first of `pages` that it fits."""
+    place, workload = run.cells.get("locator") or "", run.cells.get("workload") or ""
+    fits = (p for p in _facts()["pages"] if p["page"] in place and workload.startswith(p.get("workload", "")))
+    return next(fits, {})
 
 
 def traffic_of(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     """The load of a run, and what was assumed of it."""
     prompt, output = run.count("input_tokens"), run.count("output_tokens")
     told: list[str] = []
-    if (run.cells.get("missing") or "").startswith("arrival"):
+    page = _page(run)
+    rates = [float(r) for r in (run.cells.get("rate_per_s") or str(page.get("rate", ""))).split(_STAGES) if r]
+    clients, peak = run.count("concurrency") or page.get("clients"), run.count("peak_concurrency")
+    if (run.cells.get("missing") or "").startswith("arrival") and not (page and (rates or clients)):
         return Refusal("load", f"how requests came is not stated: {run.cells['missing']}")
     known = workloads().get(run.cells.get("workload") or "", {})
     if output is None and not known:
@@ -58,8 +74,9 @@ def traffic_of(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
         shared["distinct"] = int(repeated[1]) * int(repeated[2])
         told.append(f"{shared['distinct']} prompts, again and again, as this load generator sends them")
     requests, arrival = known.get("requests") or run.count("requests"), run.cells.get("arrival") or ""
-    rates = [float(r) for r in (run.cells.get("rate_per_s") or "").split(_STAGES) if r]
-    clients = run.count("concurrency")
+    if arrival.startswith("all at once") and requests:
+        arrival, clients = _at_once(requests, rates, clients, peak)
+        told += [arrival] if arrival != "all at once" else []
     if run.steady and clients:
         return Traffic(requests=max(clients * _ROUNDS, _FEW_STEADY), **shared), tuple(told)
     if arrival.startswith("all at once") and requests:
@@ -67,8 +84,20 @@ def traffic_of(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     if arrival.startswith(("closed", "sequential")) and clients:
         return Traffic(requests=requests or clients * _ROUNDS, clients=clients, **shared), tuple(told)
     if rates:
+        shared["arrival"] = page.get("arrival")
         return _open(rates, min(requests or _MOST_REQUESTS, _MOST_REQUESTS), shared), tuple(told)
     return Refusal("load", f"arrivals: {arrival or 'not stated'}")
+
+
+def _at_once(requests: int, rates: Sequence[float], clients: int | None, peak: int | None) -> tuple[str, int | None]:
+    """(how requests came, clients) of a run said to be all at once, which it was not if fewer were ever there together."""
+    if rates:
+        return f"at {rates[0]:g} requests/s, as the page says", None
+    if clients is not None:
+        return f"closed loop of {clients} clients, as the page says", clients
+    if peak is not None and peak < requests * _ALL_THERE:
+        return f"closed loop of {peak} clients: no more requests were there at once", peak
+    return "all at once", None
 
 
 def _open(rates: Sequence[float], requests: int, shared: Mapping[str, Any]) -> Traffic:

@@ -24,7 +24,7 @@ _FULL_LOAD = ("max load", "MLPerf Offline", "submitted at once", "request rate i
 
 def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardware: str) -> Request | Refusal:
     """The question that a generating row asks, with what had to be assumed for it."""
-    if row.phase == "serve" and row.batch is None and notes.fixed_rate(row):
+    if row.phase == "serve" and row.batch is None and notes.rate_per_s(row) is not None:
         return served_request(row, hardware)
     engine, assumed_engine = engine_name(row, hardware)
     formats = precision_of(row, engine)

@@ -12,7 +12,6 @@ from waferline.evidence.rows import Row
 from waferline.evidence.run import Run
 from waferline.evidence.serving_runs import asked_of
 
-_RATE = re.compile(r"(?:open loop(?: at)?|request rate) ([\d.]+) ?(?:req|requests?)?/s")
 _REQUESTS = re.compile(r"(?:for (\d+) requests|(\d+) (?:random )?prompts)")
 _DATASET = re.compile(r"\bdataset (\w+)")
 _MEDIAN = re.compile(r"\bp90 [\d.]+ p99 [\d.]+")  # percentiles beside it: the value is the median

@@ -6,6 +6,7 @@ one report, with the metric's column as the metric.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from waferline.arrays import AnyArray
 from waferline.catalog.table_file import records_of
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
+from waferline.evidence.drafting import technique_of
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.published_load import traffic_of
@@ -31,8 +34,9 @@ from waferline.predict.overlapped import overlaps
 from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.traffic import Traffic
 from waferline.traffic.options import ServerOptions
-from waferline.traffic.scheduler import older_front_s
+from waferline.traffic.scheduler import older_front_s, scheduler_of
 from waferline.traffic.serve import simulate_serving
+from waferline.traffic.serving_run import PERCENTILES
 
 METRICS = (
     *(f"{name}_{kind}_s" for name in ("ttft", "tpot", "itl", "e2e") for kind in ("mean", "p50", "p90", "p95", "p99")),
@@ -97,6 +101,7 @@ def _rows(run: Run) -> Iterator[Row]:
     for metric in METRICS:
         value = run.number(metric)
         bundled = metric.startswith("itl_p") and value is not None and value < _BUNDLED_S
+        bundled |= metric.split("_")[0] in run.bundled
         if value is not None and value > 0.0:
             doubt = run.cells.get("suspect") or ("tokens came in bundles" if bundled else uneven)
             yield _row(run, metric, value, doubt)
@@ -154,15 +159,12 @@ class Asked:
     options: ServerOptions
     assumed: tuple[str, ...]
     steady: bool = False
+    first_token_counts: bool = False
 
 
 def asked_of(run: Run) -> Asked | Refusal:
     """The question that a run answers."""
     cells = run.cells
-    if cells.get("disaggregated") and not cells["disaggregated"].startswith("no"):
-        return Refusal("load", "prefill and decode on machines of their own are not simulated")
-    if cells.get("speculative"):
-        return Refusal("load", "speculative decoding is not simulated")
     row = _row(run)
     spec = model_spec(row.model)
     if isinstance(spec, Refusal):
@@ -178,9 +180,13 @@ def asked_of(run: Run) -> Asked | Refusal:
     traffic = traffic_of(run)
     if isinstance(traffic, Refusal):
         return traffic
+    technique = technique_of(run)
+    if isinstance(technique, Refusal):
+        return technique
     load, told = traffic
-    tp, pp, dp, ep, spread = _degrees(run)
-    told = (*told, spread)
+    prefill, dp = _instances(run)
+    tp, pp, dp, ep, spread = _degrees(run, prefill, dp)
+    told = (*told, spread, technique[1])
     asked = Scenario(
         model=spec,
         machine=machine[0],
@@ -192,21 +198,24 @@ def asked_of(run: Run) -> Asked | Refusal:
         dp=dp if dp > 1 else None,
         ep=ep if ep > 1 else None,
         engine=engine,
+        techniques=technique[0],
         intervals=False,
     )
     # SGLang shares these two limits between the ranks.
     each = dp if spread == _ATTENTION_APART and engine == "sglang" else 1
     limits: dict[str, Any] = {name: run.count(name) for name in ("max_num_seqs", "max_num_batched_tokens")}
     if each > 1:  # also those that it chooses itself
-        usual = get_engine(engine).limits(load_hardware(machine[0]))
-        for name, most in (("max_num_seqs", usual.sequences), ("max_num_batched_tokens", usual.chunk_tokens)):
-            limits[name] = limits[name] or (int(most) if most < _NO_LIMIT else None)
+        runner, device = get_engine(engine), load_hardware(machine[0])
+        most = scheduler_of(engine).most_sequences(runner, device, technique[0])
+        for name, usual in (("max_num_seqs", most), ("max_num_batched_tokens", runner.limits(device).chunk_tokens)):
+            limits[name] = limits[name] or (int(usual) if usual < _NO_LIMIT else None)
     shared: dict[str, Any] = {name: value and max(value // each, 1) for name, value in limits.items()}
     version = cells.get("engine_version") or ""
     front = older_front_s(engine, version, row.model)
-    served = ServerOptions(**shared, async_scheduling=_scheduled_ahead(run, engine), front=front)
+    ahead = _scheduled_ahead(run, engine, technique[0])
+    served = ServerOptions(**shared, async_scheduling=ahead, front=front, prefill_replicas=prefill)
     assumed = tuple(text for text in (machine[1], why, formats[2], narrower, *told) if text)
-    return Asked(asked, load, served, assumed, run.steady)
+    return Asked(asked, load, served, assumed, run.steady, run.first_token_counts)
 
 
 def simulated(asked: Asked) -> tuple[Mapping[str, Any], tuple[str, ...]]:
@@ -222,21 +231,50 @@ def simulated(asked: Asked) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     values = dict(outcome.values)
     if asked.steady:  # what such runs count is the time while every place is taken
         values |= {m: values[f"full_{m}"] for m in METRICS if values.get(f"full_{m}") is not None}
+    if asked.first_token_counts:
+        values |= _by_guidellm(outcome.per_request)
     return values, assumed
 
 
-def _scheduled_ahead(run: Run, engine: str) -> bool | None:
-    """Whether a run scheduled steps ahead: by its option, else as its version does."""
+def _by_guidellm(requests: Mapping[str, AnyArray]) -> dict[str, float]:
+    """TPOT and ITL as GuideLLM calls them: the whole time over all tokens, and what everybody else calls TPOT."""
+    tokens, whole = requests["output_tokens"], requests["e2e_s"]
+    many = tokens > 1
+    found: dict[str, float] = {}
+    for name, each, weight in (("tpot", whole / tokens, tokens), ("itl", requests["tpot_s"][many], tokens[many] - 1)):
+        if each.size:
+            found |= {f"{name}_p{p}_s": float(np.percentile(each, p)) for p in PERCENTILES}
+            found[f"{name}_mean_s"] = float(np.average(each, weights=weight))
+    return found
+
+
+def _scheduled_ahead(run: Run, engine: str, drafts: str | None) -> bool | None:
+    """Whether a run scheduled steps ahead: by its option, else as its version does, which with drafts the scheduler knows."""
     if "async-scheduling=True" in (run.cells.get("options") or ""):
         return True
-    return overlaps(engine, run.cells.get("engine_version") or "")
+    ahead = overlaps(engine, run.cells.get("engine_version") or "")
+    return None if ahead and drafts else ahead
 
 
-def _degrees(run: Run) -> tuple[int, int, int, int, str]:
+_POOLS = re.compile(r"(\d+) prefill \+ (\d+) decode")
+_ALIKE = re.compile(r"(\d+) identical instances")
+
+
+def _instances(run: Run) -> tuple[int, int | None]:
+    """Instances that only read prompts, and those that generate; None where the run names none."""
+    text = run.cells.get("disaggregated") or ""
+    if pools := _POOLS.search(text):
+        return int(pools[1]), int(pools[2])
+    alike = _ALIKE.search(text)
+    return 0, int(alike[1]) if alike else None
+
+
+def _degrees(run: Run, prefill: int, instances: int | None) -> tuple[int, int, int, int, str]:
     """(tp, pp, dp, ep, what was made of them). tp and dp that are more than the devices share them: attention of every rank on its
     own requests, experts over all (SGLang's and vLLM's data-parallel attention)."""
     tp, pp, dp = (run.count(name) or 1 for name in ("tp", "pp", "dp"))
-    devices = run.count("devices") or 1
+    dp = instances or dp
+    devices = (run.count("devices") or 1) * dp // (prefill + dp)  # of those that generate
     stated = run.cells.get("ep") or ""
     if dp > 1 and tp * dp > devices:
         return max(devices // dp, 1), pp, dp, devices, _ATTENTION_APART

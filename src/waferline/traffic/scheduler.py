@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -36,6 +36,7 @@ class Scheduler:
     rules: Mapping[str, Any]
     client: Client
     sources: tuple[Mapping[str, str], ...]
+    drafting: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def block(self) -> int:
@@ -76,18 +77,31 @@ class Scheduler:
         sizes = [*rows["first"], *(s for a, b, step in rows["then"] for s in range(a, b, step))]
         return tuple(s for s in sizes if s <= most)
 
-    def on(self, engine: Engine, device: Device, *, sequences: int | None = None, tokens: int | None = None) -> Rules:
-        """The rules on a device; `sequences` and `tokens` of a step where the user sets them."""
+    def most_sequences(self, engine: Engine, device: Device, drafts: str | None) -> int:
+        """Sequences that run at once when nobody says, with the technique `drafts` or none."""
+        most = engine.limits(device).sequences
+        return int(min(most, _UNLIMITED if drafts is None else self.drafting.get("sequences", _UNLIMITED)))
+
+    def on(
+        self,
+        engine: Engine,
+        device: Device,
+        *,
+        sequences: int | None = None,
+        tokens: int | None = None,
+        drafts: str | None = None,
+    ) -> Rules:
+        """The rules on a device; `sequences` and `tokens` of a step where the user sets them. drafts: the technique that does."""
         limits = engine.limits(device)
         given: dict[str, Any] = {name: float(self.rules.get(name, usual)) for name, usual in _USUAL.items()}
         given |= {name: bool(self.rules.get(name, False)) for name in _FLAGS}
         return Rules(
-            max_sequences=int(min(limits.sequences, _UNLIMITED)) if sequences is None else sequences,
+            max_sequences=self.most_sequences(engine, device, drafts) if sequences is None else sequences,
             max_tokens=int(limits.chunk_tokens) if tokens is None else tokens,
             mixed=bool(self.rules["mixed"]),
             chunked=bool(self.rules["chunked"]),
             decodes_first=bool(self.rules["decodes_first"]),
-            ahead=self.overlap,
+            ahead=self.overlap and (drafts is None or drafts in self.drafting.get("ahead", ())),
             pass_tokens=int(self.rules.get("pass_tokens", 1 << 60)),
             **given,
         )
@@ -102,7 +116,7 @@ def _table() -> Mapping[str, Mapping[str, Scheduler]]:
         client = Client(**row["client"])
         variants = {row.get("policy", "usual"): {}, **row.get("policies", {})}
         found[name] = {
-            policy: Scheduler(name, policy, row["rules"] | changes, client, sources)
+            policy: Scheduler(name, policy, row["rules"] | changes, client, sources, row.get("drafting", {}))
             for policy, changes in variants.items()
         }
     return found

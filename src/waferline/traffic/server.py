@@ -17,6 +17,7 @@ from waferline.formats import Precision
 from waferline.predict.memory import kv_cache_bytes
 from waferline.predict.serving_case import Arguments, ServingCase
 from waferline.predict.step import StepModel
+from waferline.predict.techniques.technique import Applied
 from waferline.simulate.serving.loop import serve
 from waferline.simulate.serving.state import (
     DOWN,
@@ -140,15 +141,20 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     """One replica of `parallel` devices. longest: tokens of the longest sequence."""
     scheduler = scheduler_of(case.engine.name, options.policy)
     stages = int(np.max(parallel.pp))
+    drafts = next((one for one in case.techniques if one.technique.cycle), None)
     rules = scheduler.on(
-        case.engine, case.device, sequences=options.max_num_seqs, tokens=options.max_num_batched_tokens
+        case.engine,
+        case.device,
+        sequences=options.max_num_seqs,
+        tokens=options.max_num_batched_tokens,
+        drafts=None if drafts is None else drafts.name,
     )
-    positions, gain = _cycle(case)
+    positions, gain = (1, 1.0) if drafts is None else _cycle(drafts)
     if options.chunked:
         rules = rules._replace(chunked=True, mixed=True, decodes_first=True)
     rules = rules._replace(positions=positions, gain=gain, max_tokens=max(rules.max_tokens, positions))
     if options.async_scheduling is not None:
-        if not rules.ahead:
+        if not scheduler.overlap:
             raise InvalidInputError(f"async_scheduling would not be read: {case.engine.name} has no such option")
         rules = rules._replace(ahead=options.async_scheduling)
     if not rules.chunked:  # a prompt that is read whole needs a step that takes it: such engines are started so
@@ -171,10 +177,11 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     return Server(scheduler, rules, memory, steps, model)
 
 
-def _cycle(case: ServingCase) -> tuple[int, float]:
+def _cycle(drafts: Applied) -> tuple[int, float]:
     """Rows of a decode and tokens that it yields."""
-    rows, tokens = next((one.technique.cycle(one.given) for one in case.techniques if one.technique.cycle), (1.0, 1.0))
-    return round(rows), float(tokens)
+    assert drafts.technique.cycle is not None
+    rows, tokens = drafts.technique.cycle(drafts.given)
+    return round(float(rows)), float(tokens)
 
 
 def _one(parallel: Parallel, tokens: int) -> Arguments:

@@ -61,7 +61,10 @@ def _cycle(drafts: Drafter, step: Step, s: Setting, given: Given) -> Step:
 
 def _yield(given: Given) -> tuple[float, float]:
     """Positions of a verification, and tokens that are kept of them."""
-    return given["tokens"] + 1.0, accepted_tokens(given["tokens"], given["acceptance"], given["accepted"])
+    chain, verified = given["tokens"] + 1.0, given["verified"]
+    if verified is not None and verified < chain:
+        raise InvalidInputError(f"speculative: {verified:g} verified positions hold no path of {chain - 1.0:g} drafts")
+    return verified or chain, accepted_tokens(given["tokens"], given["acceptance"], given["accepted"])
 
 
 def _host_s(engine: str, passes: float) -> float:
@@ -208,10 +211,16 @@ def _technique(
             "accepted": Parameter(
                 "tokens that a cycle yields, the model's own with them; instead of acceptance", optional=True, least=1.0
             ),
+            "verified": Parameter(
+                "positions that are verified, of a tree of drafts; else tokens and one more",
+                optional=True,
+                least=1.0,
+                most=256.0,
+            ),
             **(more or {}),
         },
         source=source,
-        limits="acceptance is an input: it depends on what is asked; trees of drafts are counted as chains",
+        limits="acceptance is an input: it depends on what is asked; of a tree of drafts, the deepest path is counted as a chain",
         checked="published speed-ups with their accepted lengths (evidence check on techniques)",
         decode=partial(_cycle, drafts),
         weights=weights,

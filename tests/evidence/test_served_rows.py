@@ -1,0 +1,51 @@
+"""Rows of single values that a load made: simulated as the run that they are figures of, once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from waferline.evidence.check import check
+from waferline.evidence.rows import Row
+
+# Published: AccelMark, Llama-3-8B on an A100 of 40 GB with vLLM 0.7.3 (medians).
+NOTES = (
+    'suite_A online; dataset sharegpt_standard_v1; output cap 512; extra_config {"enforce_eager": false, "max_num_seqs": 512, '
+    '"gpu_memory_utilization": 0.9}; p90 84.2 p99 120.1; elapsed 71.5 s for 300 requests; batch: open loop 5 req/s; '
+    "input_len: p50~280; output_len: p50~310"
+)
+ROW = Row(
+    id="a", hardware="nvidia-a100-sxm-40gb", model="llama-3-8b", phase="serve", metric="tpot_s", value=0.02426, devices=1.0,
+    weight_format="bf16", activation_format="bf16", tp=1.0, pp=1.0, dp=1.0, ep=1.0, engine="vLLM", engine_version="0.7.3",
+    notes=NOTES,
+)  # fmt: skip
+
+
+def test_a_row_at_a_rate_is_a_figure_of_a_simulated_run() -> None:
+    found = check([ROW, replace(ROW, id="b", metric="ttft_s", value=0.05785)]).outcomes
+    assert [o.tier for o in found] == ["simulated", "simulated"]
+    for o in found:
+        assert o.predicted == pytest.approx(o.row.value, rel=0.4)
+        assert o.low90 < o.row.value < o.high90
+        assert any("sharegpt_standard_v1" in text for text in o.assumed)
+
+
+def test_what_the_notes_say_of_the_load_and_the_server_counts() -> None:
+    crowd = replace(ROW, notes=NOTES.replace("open loop 5 req/s", "open loop 50 req/s"))
+    narrow = replace(crowd, notes=crowd.notes.replace('"max_num_seqs": 512', '"max_num_seqs": 32'))
+    mean = replace(ROW, notes=NOTES.replace("p90 84.2 p99 120.1; ", ""))
+    usual, crowded, few, mean_of = (
+        check([replace(r, metric="ttft_s")]).outcomes[0].predicted for r in (ROW, crowd, narrow, mean)
+    )
+    assert usual is not None and crowded is not None and few is not None and mean_of is not None
+    assert usual < crowded < few
+    assert mean_of > usual  # some wait long: the mean is above the median
+
+
+def test_a_rate_without_lengths_or_without_a_number_is_refused_for_that() -> None:
+    plain = replace(ROW, notes="batch: open loop 5 req/s")
+    assert "length" in (check([plain]).outcomes[0].refused or "")
+    assert "concurrency" in (check([replace(ROW, notes="batch: open loop")]).outcomes[0].refused or "")
+    stated = check([replace(plain, input_tokens=280.0, output_tokens=310.0)]).outcomes[0]
+    assert stated.predicted is not None and stated.predicted == pytest.approx(0.025, rel=0.3)

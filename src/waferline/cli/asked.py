@@ -43,6 +43,7 @@ QUESTION: Mapping[str, Any] = {
     "slices": options.Slices,
     "recompute": options.Recompute,
     "sharding": options.Sharding,
+    "trains": options.Trains,
     "stack": options.Stack,
     "strategy": options.Strategy,
     "grid": options.Grid,

@@ -240,6 +240,10 @@ Sharding = Annotated[
     str | None,
     typer.Option("--sharding", help="Training: none, zero1 (optimizer state) or fsdp (everything).  [default: zero1]"),
 ]
+Trains = Annotated[
+    str | None,
+    typer.Option("--trains", help="Training: weights, or adapters beside frozen ones (LoRA).  [default: weights]"),
+]
 Stack = Annotated[
     str | None, typer.Option("--stack", help=f"Training: {_STACKS}; the usual one for the precision by default.")
 ]

@@ -33,8 +33,8 @@ class Scenario:
     of a CPU that work. load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
     model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
     frames). techniques: as in `ServingModel.solve`.
-    micro_batch, virtual_stages, slices, recompute, sharding, stack: as in `TrainingModel.solve`. strategy, grid: of a wafer.
-    intervals: False leaves them out, for sweeps that only rank. only: as in `ServingModel.solve`.
+    micro_batch, virtual_stages, slices, recompute, sharding, trains, stack: as in `TrainingModel.solve`. strategy, grid: of a
+    wafer. intervals: False leaves them out, for sweeps that only rank. only: as in `ServingModel.solve`.
     """
 
     model: Any
@@ -73,6 +73,7 @@ class Scenario:
     slices: Any = None
     recompute: str | None = None
     sharding: str | None = None
+    trains: str | None = None
     stack: str | None = None
     input_shape: str | None = None
     assume: str | None = None
@@ -115,7 +116,7 @@ SERVING = {
 }
 TRAINING = {
     name: name for name in ("tp", "pp", "ep", "dp", "micro_batch", "virtual_stages", "slices", "memory_share")
-} | {name: name for name in ("recompute", "sharding", "stack")}
+} | {name: name for name in ("recompute", "sharding", "trains", "stack")}
 _WAFER = frozenset({"precision", "kv", "batch", "prompt", "output", "devices", "strategy"})
 # Kind of answer → the fields it reads.
 READS: Mapping[str, frozenset[str]] = {
@@ -125,7 +126,7 @@ READS: Mapping[str, frozenset[str]] = {
     "infer image": _PASS | {"image_size"},
     "denoise": _PASS | {"image_size", "frames", "steps", "devices"},
     "train": frozenset({*TRAINING, "precision", "batch", "prompt", "devices", "memory"}),
-    "train network": _PASS,
+    "train network": _PASS | {"devices"},
     "wafer-resident": _WAFER | {"grid"},
     "weight-streaming": _WAFER,
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
-from waferline.elementwise import exp, maximum
+from waferline.elementwise import ceil, exp, maximum
 from waferline.errors import InvalidInputError, unknown
 from waferline.formats import Precision, computed_notes, get_format, labels_of, resolve
 from waferline.machines.device import Device
@@ -18,6 +18,7 @@ from waferline.machines.hardware import load_hardware
 from waferline.predict.blocks import Values, over_blocks, over_labels
 from waferline.predict.degrees import check_links
 from waferline.predict.engine import Engine, default_engine, get_engine, with_memory_share
+from waferline.predict.exchange import collective_s, exposed_s
 from waferline.predict.kinds import backward_share
 from waferline.predict.memory import model_weight_bytes
 from waferline.predict.phase import INTERVALS, Phase, at_efficiency, run_phase
@@ -92,7 +93,7 @@ class SingleNodeModel:
 
         `phase`: infer, or train (forward, backward and an Adam step). `seq_len`: tokens per input of a transformer.
         `steps`: of a diffusion model, whose pass is one denoising step; its usual number when nobody says. `devices`: that share
-        the rows of each of its images, all weights on every one (as xDiT does).
+        the rows of each of its images, all weights on every one (as xDiT does); in training replicas that share the batch.
         `efficiency`: a textbook's share of peak arithmetic, above 0 and at most 1, in place of everything measured: memory at
         all of its bandwidth, nothing to launch, no interval. `memory_share`: of the device's memory that the engine takes.
         Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
@@ -105,9 +106,10 @@ class SingleNodeModel:
             "batch_size": whole("batch_size", batch_size),
             "seq_len": whole("seq_len", default if seq_len is None else seq_len),
         }
-        usual = getattr(spec, "steps", 0)
-        if usual and phase == "infer":
+        usual = getattr(spec, "steps", 0) if phase == "infer" else 0
+        if usual:
             a["steps"] = whole("steps", usual if steps is None else steps)
+        if usual or phase == "train":
             a["devices"] = whole("devices", 1 if devices is None else devices)
             check_links(device, a["devices"])
         for name, value in (("steps", steps), ("devices", devices)):
@@ -168,7 +170,7 @@ class _Case:
             batch=a["batch_size"],
             tokens=a["seq_len"],
             precision=precision,
-            sharing=a.get("devices", 1.0),
+            sharing=a["devices"] if "steps" in a else 1.0,
             eager=self.engine.eager,
             training=training,
         )
@@ -197,15 +199,25 @@ class _Case:
             return model_weight_bytes(self.model, precision)
         return self.elements() * get_format(precision.weights).bytes_per_element
 
+    def _after_s(self, precision: Precision, a: Mapping[str, Floats], passes_s: Floats) -> tuple[Floats, Floats]:
+        """Seconds of a training step after its passes: (the optimizer, gradients between replicas that the passes do not hide)."""
+        adam = read_packaged("training.yaml")["adam"]
+        payload = self.elements() * adam["gradient_bytes"]
+        reduce_s = collective_s("all_reduce", self.device, self.engine, precision, payload, a["devices"])
+        return self.elements() * adam["moved_bytes"] / self.device.bandwidth_bytes_per_s, exposed_s(reduce_s, passes_s)
+
     def values(self, label: str, a: Mapping[str, Floats]) -> Values:
         precision = resolve(label, self.device.arithmetic)
+        asked = a["batch_size"]
+        optimizer_s: Floats = 0.0
+        exchange_s: Floats = 0.0
+        if self.phase == "train":  # each replica has its part of the batch
+            a = {**a, "batch_size": ceil(asked / a["devices"])}
         phase = self.run(label, a)
-        optimizer_s = 0.0
         if self.phase == "train":
-            moved = self.elements() * read_packaged("training.yaml")["adam"]["moved_bytes"]
-            optimizer_s = moved / self.device.bandwidth_bytes_per_s
+            optimizer_s, exchange_s = self._after_s(precision, a, phase.time_s)
         steps = a.get("steps", 1.0)
-        latency = (phase.time_s + optimizer_s) * steps
+        latency = (phase.time_s + optimizer_s + exchange_s) * steps
         light = (phase.light_s + optimizer_s) * steps
         peak = self.device.peak(get_format(precision.activations).arithmetic)
         activations = self._activation_bytes(precision, a)
@@ -219,8 +231,8 @@ class _Case:
         out: dict[str, Any] = {
             "latency_s": latency,
             "light_latency_s": light,
-            "samples_per_s": a["batch_size"] / latency,
-            "light_samples_per_s": a["batch_size"] / light,
+            "samples_per_s": asked / latency,
+            "light_samples_per_s": asked / light,
             "latency_compute_s": phase.compute_s * steps,
             "latency_memory_s": phase.memory_s * steps,
             "latency_overhead_s": phase.overhead_s * steps,
@@ -270,7 +282,9 @@ class _Case:
             return a["batch_size"] * live_bytes(self.model, precision, training=self.phase == "train")
         if isinstance(self.model, StreamNet):
             held = self.model.held_elements(all_layers=self.phase == "train")
-            return a["batch_size"] * float(held * self.model.passes) * elements / a.get("devices", 1.0)
+            return (
+                a["batch_size"] * float(held * self.model.passes) * elements / (a["devices"] if "steps" in a else 1.0)
+            )
         width = float(self.model.hidden_size)
         kept = read_packaged("training.yaml")["activation_bytes"]["none"] / elements if self.phase == "train" else 0.0
         layers = sum(b.count for b in (*self.model.blocks, *self.model.encoder))

@@ -17,12 +17,12 @@ from waferline.formats import get_format, resolve
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.engine import Engine, get_engine, with_memory_share
+from waferline.predict.exchange import collective_s, exposed_s
 from waferline.predict.kinds import backward_share
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
-from waferline.predict.roofline import machine_for, time_operator
+from waferline.predict.roofline import machine_for
 from waferline.predict.training_stack import Stack, get_stack
-from waferline.workloads.build import Builder
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
@@ -30,6 +30,11 @@ from waferline.workloads.scenario import Parallel, common_shape, real, whole
 from waferline.workloads.spec import SoftmaxAttention, Transformer
 from waferline.workloads.weights import weight_elements
 
+_WEIGHTED = (
+    "gemm",
+    "moe",
+    "conv",
+)  # whose backward pass has a product for the gradient of the weights, as large as the forward's
 _ATTENTION = ("prefill_attention", "mla_prefill")
 _LOGIT_BYTES = 4.0
 SHARDING = ("none", "zero1", "fsdp")
@@ -76,6 +81,7 @@ class TrainingModel:
         slices: Any = 1,
         recompute: str = "selective",
         sharding: str = "zero1",
+        trains: str = "weights",
         stack: str | None = None,
         memory_share: float | None = None,
     ) -> TrainingResult:
@@ -85,7 +91,8 @@ class TrainingModel:
         (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages. `slices`: equal
         groups that only a data centre network joins; what is sharded stays inside one, and `dp` counts all. `stack`: the
         framework whose measured efficiency applies (`catalog/training_stacks.yaml`); by default the usual one for the precision.
-        `memory_share`: of a device's memory that the job takes.
+        `memory_share`: of a device's memory that the job takes. `trains`: weights, or adapters of low rank beside frozen
+        ones (LoRA).
         Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
         spec, device = load_model(model), load_hardware(hardware)
@@ -96,6 +103,8 @@ class TrainingModel:
             raise unknown("recompute mode", recompute, facts["recompute"])
         if sharding not in SHARDING:
             raise unknown("sharding mode", sharding, SHARDING)
+        if trains not in facts["trains"]:
+            raise unknown("part to train", trains, facts["trains"])
         a = {
             "seq_len": whole("seq_len", spec.fixed_tokens or seq_len),
             "global_batch": whole("global_batch", global_batch),
@@ -112,7 +121,8 @@ class TrainingModel:
         engine = get_engine("static")
         if memory_share is not None:
             engine = with_memory_share(engine, float(real("memory_share", memory_share, least=0.01, most=1.0)))
-        step = _Step(spec, device, engine, runs, precision, recompute, sharding, parallel, a, facts)
+        trained = float(facts["trains"][trains])
+        step = _Step(spec, device, engine, runs, precision, recompute, sharding, trained, parallel, a, facts)
         forward = step.forward()
         return TrainingResult(
             values=step.values(forward),
@@ -124,6 +134,7 @@ class TrainingModel:
                 "precision": precision,
                 "recompute": recompute,
                 "sharding": sharding,
+                **({} if trained == 1.0 else {"trains": trains}),
             },
             operators=WhenRead(lambda: forward.rows("train")),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
@@ -140,6 +151,7 @@ class _Step:
     precision: str
     recompute: str
     sharding: str
+    trained: float  # share of the weights that have gradients
     parallel: Parallel
     a: Mapping[str, Floats]
     facts: Mapping[str, Any]
@@ -169,7 +181,8 @@ class _Step:
 
     def _trained(self, op: Operator) -> Operator:
         again = self.facts["recompute"][self.recompute]["attention" if op.kind in _ATTENTION else "others"]
-        return replace(op, count=op.count * (1.0 + backward_share(op.kind) + again))
+        frozen = (1.0 - self.trained) * (op.kind in _WEIGHTED)
+        return replace(op, count=op.count * (1.0 + backward_share(op.kind) - frozen + again))
 
     def values(self, forward: Phase) -> dict[str, npt.NDArray[Any]]:
         p, a = self.parallel, self.a
@@ -224,30 +237,24 @@ class _Step:
 
     def _exchange_s(self, compute_s: Floats, micro_batches: Floats) -> Floats:
         """Data-parallel traffic that the passes do not hide: gradients once; with FSDP weights for every pass too."""
-        b = Builder(resolve(self.precision, self.device.arithmetic))
+        formats = resolve(self.precision, self.device.arithmetic)
         payload = self._local_parameters() * self.facts["adam"]["gradient_bytes"]
         # Data-parallel ranks sit beyond the tensor-parallel domain: they share its nodes' network.
         replicas = self.parallel.dp / self.a["slices"]
         ranks = replicas * self.parallel.tp
         inside = ranks <= self.device.reach("scale-up")
         group = where(inside, replicas, where(self.parallel.dp > 1, maximum(ranks, 2.0), 1.0))
-        reduce_s = self._collective(b.collective("all_reduce", "gradients", payload, group))
-        exposed = maximum(reduce_s - self.facts["overlap"]["gradients"] * compute_s / micro_batches, 0.0)
+        taken = lambda name, size: collective_s(name, self.device, self.engine, formats, size, group)  # noqa: E731
+        exposed = exposed_s(taken("all_reduce", payload * self.trained), compute_s / micro_batches)
         if self.sharding == "fsdp":
             # A pipeline stage keeps its weights gathered over its micro-batches (ZeRO-2); a lone stage gathers each time.
             times = where(self.parallel.pp > 1, 1.0, micro_batches)
-            gather_s = 2.0 * self._collective(b.collective("all_gather", "weights", payload, group)) * times
-            exposed = exposed + maximum(gather_s - self.facts["overlap"]["parameters"] * compute_s, 0.0)
+            exposed = exposed + exposed_s(2.0 * taken("all_gather", payload) * times, compute_s, "parameters")
         return exposed
-
-    def _collective(self, op: Operator) -> Floats:
-        if not anywhere(op.shape["ranks"] > 1.0):
-            return 0.0
-        return time_operator(op, machine_for(self.device, self.engine.kernels)).expected_s
 
     def _optimizer_s(self) -> Floats:
         shards = self.parallel.dp if self.sharding != "none" else 1.0
-        moved = self._local_parameters() / shards * self.facts["adam"]["moved_bytes"]
+        moved = self._local_parameters() * self.trained / shards * self.facts["adam"]["moved_bytes"]
         return moved / self.device.bandwidth_bytes_per_s
 
     def _memory_bytes(self, micro_batches: Floats) -> Floats:
@@ -257,7 +264,8 @@ class _Step:
         whole_shards = p.dp if self.sharding == "fsdp" else 1.0
         parameters = self._local_parameters()
         states = parameters * (
-            (adam["weights_bytes"] + adam["gradient_bytes"]) / whole_shards + adam["state_bytes"] / shards
+            (adam["weights_bytes"] + adam["gradient_bytes"] * self.trained) / whole_shards
+            + adam["state_bytes"] * self.trained / shards
         )
         layers = sum(b.count for b in self.model.blocks)
         in_flight = minimum(micro_batches, p.pp)
@@ -268,7 +276,7 @@ class _Step:
         return states + activations + where(p.pp > 1, 0.0, logits) + self.engine.reserved_bytes
 
     def _model_flops(self) -> tuple[Floats, Floats]:
-        """(causal, full) model FLOPs of a step: three times the forward's, without recomputation."""
+        """(causal, full) model FLOPs of a step: three times the forward's (two of frozen weights), without recomputation."""
         formats = resolve(self.precision, self.device.arithmetic)
         one = lower_forward(
             self.model, batch=1, tokens=self.a["seq_len"], precision=formats, training=True, parallel=Parallel()
@@ -276,7 +284,8 @@ class _Step:
         causal = sum(op.count * op.flops for op in one if op.kind not in ("norm", "elementwise", "softmax", "gather"))
         masked = sum(op.count * op.flops for op in one if op.kind in _ATTENTION and self._is_causal())
         sequences = self.a["global_batch"]
-        return (3.0 * causal * sequences), np.asarray(3.0 * (causal + masked) * sequences)
+        passes = 2.0 + self.trained
+        return (passes * causal * sequences), np.asarray(passes * (causal + masked) * sequences)
 
     def _is_causal(self) -> bool:
         mixers = [b.mixer for b in self.model.blocks if isinstance(b.mixer, SoftmaxAttention)]

@@ -20,6 +20,7 @@ from waferline.catalog.table_file import records_of
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import DoesNotFitError, FileFormatError, WaferlineError
 from waferline.evidence.drafting import technique_of
+from waferline.evidence.machines import machine as published
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
 from waferline.evidence.outcome import Outcome
 from waferline.evidence.published_load import traffic_of
@@ -27,7 +28,6 @@ from waferline.evidence.report import Report
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.evidence.run import Run
-from waferline.machines.hardware import load_hardware
 from waferline.predict.compare import nearest_precision
 from waferline.predict.engine import get_engine
 from waferline.predict.overlapped import overlaps
@@ -176,7 +176,8 @@ def asked_of(run: Run) -> Asked | Refusal:
     formats = precision_of(row, engine)
     if isinstance(formats, Refusal):
         return formats
-    precision, narrower = nearest_precision(load_hardware(machine[0]), formats[0])
+    device = published(machine[0])
+    precision, narrower = nearest_precision(device, formats[0])
     traffic = traffic_of(run)
     if isinstance(traffic, Refusal):
         return traffic
@@ -189,7 +190,7 @@ def asked_of(run: Run) -> Asked | Refusal:
     told = (*told, spread, technique[1])
     asked = Scenario(
         model=spec,
-        machine=machine[0],
+        machine=device,
         precision=precision,
         kv=formats[1] if row.kv_format else None,
         memory_share=run.number("gpu_memory_utilization"),
@@ -205,7 +206,7 @@ def asked_of(run: Run) -> Asked | Refusal:
     each = dp if spread == _ATTENTION_APART and engine == "sglang" else 1
     limits: dict[str, Any] = {name: run.count(name) for name in ("max_num_seqs", "max_num_batched_tokens")}
     if each > 1:  # also those that it chooses itself
-        runner, device = get_engine(engine), load_hardware(machine[0])
+        runner = get_engine(engine)
         most = scheduler_of(engine).most_sequences(runner, device, technique[0])
         for name, usual in (("max_num_seqs", most), ("max_num_batched_tokens", runner.limits(device).chunk_tokens)):
             limits[name] = limits[name] or (int(usual) if usual < _NO_LIMIT else None)

@@ -18,6 +18,16 @@ BASE = Row(
     devices=1, weight_format="bf16", batch=1, input_tokens=1024, output_tokens=256, tp=1, engine="vLLM", engine_version="1",
 )  # fmt: skip
 RATE = replace(BASE, metric="output_tokens_per_s", value=100.0)
+RUN = replace(
+    BASE,
+    source="MLPerf Training v4.1",
+    locator="a",
+    model="ssd",
+    phase="train",
+    metric="samples_per_s",
+    devices=8,
+    batch=256,
+)
 
 
 def _rows(*changes: dict[str, object], of: Row = BASE) -> list[Row]:
@@ -37,9 +47,16 @@ BROKEN = {
         for b in (1, 2, 4)
     ],
     "two-labels": _rows({"value": 123.456}, {"value": 123.456, "model": "llama-3.1-8b"}, of=RATE),
+    "part-of-a-run": _rows(
+        {"value": 285.0},
+        {"value": 2142.7, "metric": "time_to_train_s"},  # eight devices, of which the rate counts one
+        {"value": 3866.0, "locator": "b"},
+        {"value": 1324.1, "locator": "b", "metric": "time_to_train_s"},
+        of=RUN,
+    ),
 }
 GUILTY = {"repeats-apart": {"0", "1"}, "warm-up": {"0"}, "falls-with-batch": {"1"}, "rises-with-length": {"1"},
-          "version-level": {"31", "32", "34"}, "two-labels": {"1"}}  # fmt: skip
+          "version-level": {"31", "32", "34"}, "two-labels": {"1"}, "part-of-a-run": {"0"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -15,7 +15,8 @@ from operator import attrgetter
 from statistics import median
 from typing import Any
 
-from waferline.evidence.metrics import is_rate
+from waferline.evidence.benchmarks import metric, training
+from waferline.evidence.metrics import TO_TRAIN, is_rate
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
@@ -32,6 +33,7 @@ _FALLS = 1.5  # a rate at a smaller batch over one at a larger
 _RISES = 1.3  # a rate at a longer context over one at a shorter
 _LEVEL = 1.3  # one version of an engine over the others, on the settings that both ran
 _SHARED = 3  # settings that two versions must share before a level is said of either
+_PART = 2.0  # samples that a run to target quality needs over those that its rate trained
 _DIGITS = 4  # that two values must share to be one value under two labels
 
 
@@ -176,6 +178,22 @@ def _labels(rows: Sequence[Row]) -> Iterator[Pair]:
                 yield row, f"the same value stands under {group[0].model}"
 
 
+def _of_a_part(rows: Sequence[Row]) -> Iterator[Pair]:
+    """A rate that did not train the samples of its own run: some logs count the inputs of one device."""
+    runs: dict[tuple[Any, ...], dict[str, Row]] = {}
+    for row in rows:
+        if row.metric in (TO_TRAIN, "samples_per_s") and row.batch:
+            runs.setdefault((row.source, row.locator, row.model), {})[row.metric] = row
+    for run in (r for r in runs.values() if len(r) == 2):
+        rate, whole = run["samples_per_s"], run[TO_TRAIN]
+        needs = training(whole).to_converge(whole.batch or 1.0)
+        if needs is not None and metric(rate) == rate.metric and rate.value * whole.value < needs / _PART:
+            yield (
+                rate,
+                f"{rate.value:.4g} over {whole.value:.4g} s are {rate.value * whole.value / needs:.0%} of a run's samples",
+            )
+
+
 RULES: Mapping[str, Callable[[Sequence[Row]], Iterator[Pair]]] = {
     "repeats-apart": _repeats,
     "warm-up": _warm_up,
@@ -183,6 +201,7 @@ RULES: Mapping[str, Callable[[Sequence[Row]], Iterator[Pair]]] = {
     "rises-with-length": _rises,
     "version-level": _levels,
     "two-labels": _labels,
+    "part-of-a-run": _of_a_part,
 }
 
 

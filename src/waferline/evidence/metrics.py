@@ -20,11 +20,12 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the rows of a group ask for: sequences, and tokens of each."""
+    """What the rows of a group ask for: sequences, tokens of each, and beams that an answer is searched with."""
 
     batch: FloatArray
     input_tokens: FloatArray
     output_tokens: FloatArray
+    beams: int = 1
 
 
 def request_s(t: Times, s: Sizes) -> FloatArray:
@@ -66,15 +67,18 @@ ANSWERS: Mapping[tuple[str, str], str] = {
     ("serve", "samples_per_s"): "samples_per_s",
 }
 
-TRAINING = ("tflops_per_device", "mfu", "total_tokens_per_s", "samples_per_s", "step_time_s")
+TO_TRAIN, ENERGY = "time_to_train_s", "energy_j_per_sample"
+TRAINING = ("tflops_per_device", "mfu", "total_tokens_per_s", "samples_per_s", "step_time_s", TO_TRAIN)
 RATES = frozenset(
     {"prompt_tokens_per_s", "output_tokens_per_s", "total_tokens_per_s", "samples_per_s", "tflops_per_device", "mfu"}
 )
 
-NOT_PREDICTABLE: Mapping[str, str] = {
-    "time_to_train_s": "a whole run to target quality needs convergence, not hardware alone",
-    "energy_j_per_sample": "energy per sample is not predicted for these machines",
-}
+
+def is_predicted(phase: str, metric: str) -> bool:
+    """Whether some model answers a metric of a phase; energy of a sample that of a network of one pass."""
+    if phase == "train":
+        return metric in TRAINING
+    return (phase, metric) in ANSWERS or (phase in ("generate", "serve") and metric == ENERGY)
 
 
 def is_rate(metric: str) -> bool:

@@ -46,12 +46,23 @@ TRAIN = replace(
     notes="selective AC; batch: local 2, global 64; parallelism: FSDP8",
 )
 
+RANKS = "trap: attention data parallel {} with tp {}, moe_tp {}, moe_ep {}: the device count is not stated"
+MLPERF = replace(
+    SERVE, source="MLPerf Inference v4.0 (closed division, datacenter)", engine="TensorRT", metric="output_tokens_per_s",
+    model="llama-2-70b", devices=8, batch=None, input_tokens=None, output_tokens=None, tp=None, pp=None, ep=None, dp=None,
+    weight_format="", activation_format="", kv_format="", notes="batch: MLPerf Offline; input_len: OpenOrca (<=1024)",
+)  # fmt: skip
+SUBMITTED = replace(
+    TRAIN, source="MLPerf Training v5.0 (closed division)", model="llama-2-70b", metric="time_to_train_s", batch=8,
+    weight_format="", activation_format="", input_tokens=None, tp=None, pp=None, ep=None, dp=None, engine="NeMo", notes="",
+)  # fmt: skip
+
 REFUSED = {
     "claimed": (replace(DECODE, kind="claimed"), "kind"),
     "simulated": (replace(DECODE, kind="simulated"), "kind"),
     "speculative decoding": (replace(DECODE, suspect="speculative decoding"), "speculative decoding"),
     "unknown phase": (replace(DECODE, phase=""), "phase"),
-    "time to train": (replace(TRAIN, metric="time_to_train_s"), "metric"),
+    "convergence not known": (replace(TRAIN, metric="time_to_train_s"), "convergence"),
     "metric of another phase": (replace(DECODE, metric="mfu"), "metric"),
     "disaggregated": (replace(SERVE, notes="mode=disagg"), "disaggregated"),
     "devices not stated": (replace(DECODE, devices=None), "devices"),
@@ -64,7 +75,16 @@ REFUSED = {
         replace(DECODE, phase="generate", metric="latency_s", input_tokens=None, output_tokens=None),
         "lengths",
     ),
-    "parallelism not stated": (replace(DECODE, devices=8, tp=None), "parallelism"),
+    "no group holds it": (
+        replace(DECODE, model="llama-2-70b", hardware="nvidia-rtx-4090", devices=2, tp=None),
+        "memory",
+    ),
+    "ranks that make no count": (replace(DECODE, devices=None, notes=RANKS.format(8, 1, 4, 4)), "devices"),
+    "energy of a machine of unknown power": (
+        replace(DECODE, model="mlperf-tiny-kws", hardware="stm32u385", metric="energy_j_per_sample", phase="serve"),
+        "energy",
+    ),
+    "energy of served tokens": (replace(SERVE, metric="energy_j_per_sample"), "metric"),
     "parallelism of other devices": (replace(DECODE, devices=8, tp=4), "parallelism"),
     "latency at full load": (replace(SERVE, batch=None, notes="batch: max load (all requests queued)"), "batch"),
     "training without a batch": (replace(TRAIN, batch=None, notes="full AC"), "batch"),
@@ -111,6 +131,45 @@ ASKED = {
     "context parallel": (
         replace(TRAIN, notes="batch: global 64, micro 1; TP1 CP2", dp=4),
         {"context_parallel": 2, "dp": 4, "batch": 64},
+    ),
+    "attention over data and experts": (
+        replace(
+            DECODE, model="mixtral-8x7b", devices=8, tp=None, dp=None, ep=8, notes="parallelism: DP attention + EP8"
+        ),
+        {"tp": 1, "dp": 8, "ep": 8},
+    ),
+    "experts over tensor-parallel attention": (
+        replace(DECODE, model="mixtral-8x7b", devices=4, pp=1, dp=None, ep=4, notes="parallelism: EP over 4"),
+        {"tp": 4, "dp": 1, "ep": 4},
+    ),
+    "ranks that count devices once": (
+        replace(DECODE, model="deepseek-r1", devices=None, tp=1, dp=8, ep=8, notes=RANKS.format(8, 1, 1, 8)),
+        {"tp": 1, "dp": 8, "ep": 8, "guesses": ("devices",)},
+    ),
+    "ranks that count devices twice": (
+        replace(DECODE, model="deepseek-r1", devices=None, tp=None, dp=None, ep=None, notes=RANKS.format(64, 1, 8, 8)),
+        {"tp": 1, "dp": 8, "ep": 8, "guesses": ("devices",)},
+    ),
+    "a benchmark's texts": (
+        MLPERF,
+        {"load": "full", "input_tokens": 294, "output_tokens": 294.45, "precision": "w=fp8", "beams": 1},
+    ),
+    "what a round's heading called tokens": (
+        replace(MLPERF, notes=MLPERF.notes.replace("Offline", "Server")),
+        {"answer": "samples_per_s"},
+    ),
+    "beams": (replace(MLPERF, model="gpt-j-6b", notes="batch: MLPerf Offline; input_len: CNN/DailyMail"), {"beams": 4}),
+    "adapters": (
+        SUBMITTED,
+        {"door": "training", "trains": "adapters", "precision": "fp8", "input_tokens": 8192, "passes": 3187 / 8},
+    ),
+    "a network that is trained": (
+        replace(SUBMITTED, model="retinanet", metric="samples_per_s", batch=256),
+        {"door": "single", "variant": "train", "dp": 8, "batch": 256, "guesses": ("step",)},
+    ),
+    "pairs of a training table": (
+        replace(SUBMITTED, model="dlrm-dcnv2", metric="samples_per_s", batch=55296),
+        {"batch": 55296 / 270, "inputs": 55296},
     ),
     "recomputation counted": (
         replace(TRAIN, notes="FLOPs include recomputation; batch: global 64"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +31,22 @@ def answers(values: Mapping[str, FloatArray], tiers: Sequence[str], notes: Seque
     columns = (values["value"], low, high, values["light"])
     rows = zip(*(np.asarray(c).tolist() for c in columns), tiers, notes, strict=True)
     return [Answer(*row) for row in rows]
+
+
+def widened(answer: Answer, spread: float) -> Answer:
+    """An answer to a question of which something was guessed: its interval with a spread (log) of the guess beside its own.
+
+    Independent of each other, the two add as squares. Never beyond the bound.
+    """
+    bound = answer.light
+    if not spread or bound is None or min(answer.low90, answer.value) <= 0 or not math.isfinite(answer.high90):
+        return answer
+    low = answer.value * math.exp(-math.hypot(math.log(answer.value / answer.low90), spread))
+    high = answer.value * math.exp(math.hypot(math.log(answer.high90 / answer.value), spread))
+    more_is_better = bound >= answer.value
+    return replace(
+        answer, low90=low if more_is_better else max(low, bound), high90=min(high, bound) if more_is_better else high
+    )
 
 
 def single(column: FloatArray) -> Floats:

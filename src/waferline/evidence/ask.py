@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 
+from waferline.catalog.yaml_file import read_file
 from waferline.errors import WaferlineError
-from waferline.evidence.answer import Answer
+from waferline.evidence.answer import Answer, widened
 from waferline.evidence.ask_serving import ask_serving
 from waferline.evidence.ask_simulated import ask_simulated
 from waferline.evidence.ask_single import ask_single
@@ -35,10 +39,17 @@ def ask(requests: Sequence[Request], progress: Callable[[int], None] | None = No
     doors = _doors()
     for key, members in groups.items():
         for index, answer in zip(members, _answers([requests[i] for i in members], doors[key[0]]), strict=True):
-            out[index] = answer
+            out[index] = answer if isinstance(answer, Refusal) else widened(answer, _spread(requests[index].guesses))
         if progress is not None:
             progress(len(members))
     return [answer for answer in out if answer is not None]
+
+
+@cache
+def _spread(guesses: tuple[str, ...]) -> float:
+    """What kinds of guesses add to the 90 % interval of a prediction, in log."""
+    table = read_file(Path(__file__).parent / "data" / "guesses.yaml")["guesses"]
+    return math.hypot(*(table[name]["spread"] for name in guesses)) if guesses else 0.0
 
 
 def _answers(requests: Sequence[Request], door: Asker) -> list[Answer | Refusal]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from waferline.arrays import AnyArray, FloatArray, Floats
 from waferline.evidence.answer import VARIANTS, Answer, answers, single
+from waferline.evidence.benchmarks import Limit
 from waferline.evidence.metrics import READERS, Sizes, Times
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
@@ -25,9 +26,9 @@ _LOADED: Mapping[str, tuple[str, str, Callable[[Sizes], FloatArray | float]]] = 
     "ttft_s": ("loaded_ttft", "s", lambda s: 1.0),
     "tpot_s": ("loaded_tpot", "s", lambda s: 1.0),
     "latency_s": ("loaded_request", "s", lambda s: 1.0),
-    "output_tokens_per_s": (*_RATE, lambda s: 1.0),
-    "total_tokens_per_s": (*_RATE, lambda s: (s.input_tokens + s.output_tokens) / s.output_tokens),
-    "samples_per_s": (*_RATE, lambda s: 1.0 / s.output_tokens),
+    "output_tokens_per_s": (*_RATE, lambda s: 1.0 / s.beams),
+    "total_tokens_per_s": (*_RATE, lambda s: (s.input_tokens + s.output_tokens) / s.output_tokens / s.beams),
+    "samples_per_s": (*_RATE, lambda s: 1.0 / s.output_tokens / s.beams),
 }
 
 
@@ -38,14 +39,32 @@ def ask_serving(requests: Sequence[Request]) -> list[Answer]:
     """
     n = sizes_of(requests)
     result = solve(requests[0], {name: single(column) for name, column in n.items()})
-    s = Sizes(n["batch"], n["input_tokens"], n["output_tokens"])
+    s = Sizes(n["batch"], n["input_tokens"], n["output_tokens"], requests[0].beams)
     asked = {r.answer for r in requests}
-    static = requests[0].load == "static"
     values = {}
     for variant in VARIANTS:
-        read = _static(result, s, variant, asked) if static else _loaded(result, s, variant, asked)
+        read = _read(requests[0], result, s, variant, asked)
         values[variant] = np.array([read[r.answer][i] for i, r in enumerate(requests)])
     return answers(values, _tiers(requests, result), _notes(requests, result, s))
+
+
+def best_of(request: Request, points: Mapping[str, FloatArray], limit: Limit | None) -> int | None:
+    """Which of `points` (sizes in place of the request's own) fits and answers it best, among those that meet `limit`.
+
+    Where none does, that with the shortest step; None where none fits. Raises: as `ask_serving`.
+    """
+    like = points["tp"]
+    n = {name: points.get(name, np.full(like.shape, getattr(request, name))) for name in _SIZES}
+    result = solve(request, n)
+    s = Sizes(n["batch"], n["input_tokens"], n["output_tokens"], request.beams)
+    value = _read(request, result, s, "value", {request.answer})[request.answer]
+    merit = value if request.answer.endswith("_per_s") else -value
+    fits = _full(result["feasible"], like) > 0
+    if limit is not None:
+        token_s = _full(result["loaded_tpot_s"], like)
+        meets = (token_s <= limit.tpot_s) & (token_s * s.output_tokens <= limit.request_s)
+        merit = np.where(meets, merit, -token_s)
+    return int(np.argmax(np.where(fits, merit, -np.inf))) if fits.any() else None
 
 
 def sizes_of(requests: Sequence[Request]) -> dict[str, FloatArray]:
@@ -53,7 +72,11 @@ def sizes_of(requests: Sequence[Request]) -> dict[str, FloatArray]:
 
 
 def solve(first: Request, sizes: Mapping[str, Floats]) -> Result:
-    """The serving model for rows that differ in sizes alone. Under full load a row's batch is the most that run at once."""
+    """The serving model for rows that differ in sizes alone. Under full load a row's batch is the most that run at once.
+
+    Beams of a search share the prompt's cache. Under load they are taken for as many tokens in a row, which need as much memory
+    and as many steps of a sequence; in a batch for sequences side by side whose prompts are read once.
+    """
     full, load = first.load == "full", first.load != "static"
     scenario = Scenario(
         model=model_spec(first.model),
@@ -61,8 +84,8 @@ def solve(first: Request, sizes: Mapping[str, Floats]) -> Result:
         precision=first.precision,
         kv=first.kv,
         prompt=np.ceil(sizes["input_tokens"]),
-        output=np.ceil(sizes["output_tokens"]),
-        batch=1.0 if full else np.ceil(sizes["batch"]),
+        output=np.ceil(sizes["output_tokens"]) * (first.beams if load else 1.0),
+        batch=1.0 if full else np.ceil(sizes["batch"]) * (1.0 if load else first.beams),
         tp=sizes["tp"],
         pp=sizes["pp"],
         ep=sizes["ep"],
@@ -79,10 +102,14 @@ def _full(value: AnyArray, like: FloatArray) -> FloatArray:
     return np.broadcast_to(np.asarray(value, dtype=np.float64), like.shape)
 
 
+def _read(first: Request, result: Result, s: Sizes, variant: str, asked: set[str]) -> dict[str, FloatArray]:
+    return (_static if first.load == "static" else _loaded)(result, s, variant, asked)
+
+
 def _static(result: Result, s: Sizes, variant: str, asked: set[str]) -> dict[str, FloatArray]:
     """The metrics of a batch, from its two times."""
     ttft_s, itl_s = (_full(result[_KEYS[variant].format(name, "s")], s.batch) for name in ("ttft", "itl"))
-    return {name: READERS[name](Times(ttft_s, itl_s), s) for name in asked}
+    return {name: READERS[name](Times(ttft_s / s.beams, itl_s), s) for name in asked}
 
 
 def _loaded(result: Result, s: Sizes, variant: str, asked: set[str]) -> dict[str, FloatArray]:

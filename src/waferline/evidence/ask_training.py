@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from waferline.arrays import FloatArray
+from waferline.arrays import FloatArray, Floats
 from waferline.evidence.answer import VARIANTS, Answer, answers, single
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
@@ -14,6 +14,7 @@ from waferline.predict.result import Result
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
 
+SIZES = ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp", "slices", "context_parallel", "passes")
 _WITH_RECOMPUTATION = 4.0 / 3.0  # Narayanan et al. 2021, equation 3: a second forward pass beside three
 _WHOLE_JOB = ("total_tokens_per_s", "samples_per_s")  # devices that share a sequence speed these up, and the step
 _KEYS = {
@@ -30,11 +31,38 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
     Raises: any WaferlineError of the model, for the whole group.
     """
     first = requests[0]
-    numbers = {
-        name: np.array([getattr(r, name) for r in requests], dtype=np.float64)
-        for name in ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp", "slices", "context_parallel")
-    }
-    n = {name: single(column) for name, column in numbers.items()}
+    numbers = {name: np.array([getattr(r, name) for r in requests], dtype=np.float64) for name in SIZES}
+    result = solve(first, {name: single(column) for name, column in numbers.items()})
+    shape = numbers["batch"].shape
+    expected = np.broadcast_to(result["step_time_s"], shape)
+    names = [r.answer for r in requests]
+    fields = {name: np.broadcast_to(_field(result, name), shape) for name in set(names)}
+    at_expected = np.array([fields[name][i] for i, name in enumerate(names)])
+    is_time = np.array([name == "step_time_s" for name in names])
+    shared = numbers["context_parallel"]
+    at_expected = at_expected * np.where([name in _WHOLE_JOB for name in names], shared, 1.0)
+    values = {}
+    for variant in VARIANTS:
+        step = np.broadcast_to(result[_KEYS[variant]], shape)
+        values[variant] = np.where(is_time, step / shared * numbers["passes"], at_expected * expected / step)
+    # The account is of one device a sequence: where several share it, it says nothing.
+    fits = np.broadcast_to(result["feasible"], shape) | (shared > 1.0)
+    notes = [() if ok else ("does not fit by the memory model",) for ok in fits]
+    return answers(values, np.broadcast_to(result["tier"], shape).tolist(), notes)
+
+
+def best_of(request: Request, points: Mapping[str, FloatArray]) -> int | None:
+    """Which of `points` (sizes in place of the request's own) fits and has the shortest step; None where none fits."""
+    like = points["tp"]
+    n = {name: points.get(name, np.full(like.shape, getattr(request, name))) for name in SIZES}
+    result = solve(request, n)
+    fits = np.broadcast_to(result["feasible"], like.shape) | (n["context_parallel"] > 1.0)
+    step_s = np.broadcast_to(result["step_time_s"], like.shape) / n["context_parallel"]
+    return int(np.argmin(np.where(fits, step_s, np.inf))) if fits.any() else None
+
+
+def solve(first: Request, n: Mapping[str, Floats]) -> Result:
+    """The training model for rows that differ in sizes alone."""
     scenario = Scenario(
         model=model_spec(first.model),
         machine=first.hardware,
@@ -50,25 +78,10 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
         slices=n["slices"],
         recompute=first.variant,
         sharding=first.sharding,
+        trains=first.trains,
         stack=first.engine,
     )
-    result = run(scenario).result
-    shape = numbers["batch"].shape
-    expected = np.broadcast_to(result["step_time_s"], shape)
-    names = [r.answer for r in requests]
-    fields = {name: np.broadcast_to(_field(result, name), shape) for name in set(names)}
-    at_expected = np.array([fields[name][i] for i, name in enumerate(names)])
-    is_time = np.array([name == "step_time_s" for name in names])
-    shared = numbers["context_parallel"]
-    at_expected = at_expected * np.where([name in _WHOLE_JOB for name in names], shared, 1.0)
-    values = {}
-    for variant in VARIANTS:
-        step = np.broadcast_to(result[_KEYS[variant]], shape)
-        values[variant] = np.where(is_time, step / shared, at_expected * expected / step)
-    # The account is of one device a sequence: where several share it, it says nothing.
-    fits = np.broadcast_to(result["feasible"], shape) | (shared > 1.0)
-    notes = [() if ok else ("does not fit by the memory model",) for ok in fits]
-    return answers(values, np.broadcast_to(result["tier"], shape).tolist(), notes)
+    return run(scenario).result
 
 
 def _field(result: Result, name: str) -> FloatArray:

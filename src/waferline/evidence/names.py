@@ -13,7 +13,7 @@ from waferline.errors import UnknownNameError, WaferlineError
 from waferline.evidence.machines import machine
 from waferline.evidence.networks import network
 from waferline.evidence.request import Refusal
-from waferline.evidence.rows import Row
+from waferline.evidence.rows import REFERENCES, Row
 from waferline.formats import get_format
 from waferline.machines.hardware import assumed_variant
 from waferline.predict.engine import default_engine, get_engine
@@ -119,7 +119,10 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
     if one_pass:
         return get_engine(found).one_pass or found, said
-    on_cores = machine(hardware).kind == "cpu" and _INTERLEAVES.match(row.engine_version) is not None
+    on_cpu = machine(hardware).kind == "cpu"
+    if on_cpu and row.source.startswith("MLPerf") and not key.startswith(REFERENCES):
+        found = names()["submitted_on_cpus"].get(found, found)
+    on_cores = on_cpu and _INTERLEAVES.match(row.engine_version) is not None
     if _LAYOUT.search(row.weight_format) or "rtr=1" in row.notes or on_cores:
         found = names()["repacked"].get(found, found)
     older: Mapping[str, str] = next(
@@ -132,13 +135,14 @@ def precision_of(row: Row, engine: str) -> tuple[str, str | None, str] | Refusal
     """(precision, KV format, what was assumed) of a row's formats."""
     stated, usual = row.weight_format, ""
     if not stated or stated in names()["unknown_formats"]:
-        stated = _usual_format(row)
+        stated = usual_format(row)
         if not stated:
             return Refusal("format", f"weight format {row.weight_format or 'not stated'}")
         usual = f"weight format not stated: taken as {stated}"
     pair = names()["formats"].get(stated, {"weights": stated})
     weights, activations = pair["weights"], row.activation_format or pair.get("activations", "")
-    if not activations and weights in names()["calibrated"]["formats"] and engine in names()["calibrated"]["engines"]:
+    calibrated = names()["calibrated"]
+    if not activations and weights in calibrated["formats"] and (engine in calibrated["engines"] or _counts_alone(row)):
         activations = weights
     if "gemm=fp8_block" in row.notes:
         weights = "fp8_block"
@@ -154,18 +158,25 @@ def precision_of(row: Row, engine: str) -> tuple[str, str | None, str] | Refusal
         return Refusal("format", str(error))
 
 
+def _counts_alone(row: Row) -> bool:
+    """Whether the row's machine is an accelerator that computes in whole numbers alone: then activations are in them, too."""
+    found = hardware_name(row.hardware)
+    device = None if isinstance(found, Refusal) else machine(found[0])
+    return device is not None and device.kind == "npu" and all(name.startswith("int") for name in device.peak_flops)
+
+
 def _plain(name: str) -> str:
     """A block format without how its rows are laid out (`q4_k_r4`), and a mixture as the format that leads it."""
     leading = name.split(" mix")[0].strip()
     return _LAYOUT.sub("", leading)
 
 
-def _usual_format(row: Row) -> str:
+def usual_format(row: Row) -> str:
     """The format that a program takes by itself, by the first rule of `usual_formats` that the row fits; "" without one."""
     for rule in names()["usual_formats"]:
         fits = (
             row.engine.lower().startswith(rule.get("engine", ""))
-            and rule.get("model", "") in row.model
+            and any(word in row.model for word in rule.get("models", (rule.get("model", ""),)))
             and rule.get("source", "") in row.source
             and rule.get("named", "") in row.notes
             and any(word in row.hardware for word in rule.get("machines", ("",)))

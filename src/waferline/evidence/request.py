@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from waferline.evidence.machines import machine
 from waferline.machines.device import Device
@@ -27,7 +28,8 @@ class Request:
     load: `static` (a batch and nothing else), `closed` (`batch` clients that send a request when theirs is done) or
     `full` (every request queued: the batch is what memory allows, `batch` is a limit or infinite).
     answer: name of the reader that turns predicted times into the row's metric.
-    assumed: what the row does not state and is taken by default, one line each.
+    assumed: what the row does not state and is taken by default, one line each. guesses: the kinds among them that widen the
+    interval (`data/guesses.yaml`).
     """
 
     door: Door
@@ -40,6 +42,9 @@ class Request:
     load: Load = "static"
     variant: str = ""  # training: recomputation; single node: phase; wafer: its grid of cores
     sharding: str = ""
+    trains: str = ""  # weights, or adapters
+    passes: float = 1.0  # optimizer steps of what was timed
+    inputs: float = 0.0  # that a rate counts in a batch of a network; 0: as many as the batch has samples
     batch: float = 1.0
     input_tokens: float = 1.0
     output_tokens: float = 0.0
@@ -50,12 +55,19 @@ class Request:
     pp: float = 1.0
     ep: float = 1.0
     dp: float = 1.0
+    beams: int = 1  # of a search that generates each answer
     steps: int = 0  # of a diffusion model
     image_size: str = ""
     run: tuple[tuple[str, str], ...] = ()  # cells of the serving run that is simulated
     threads: int = 0  # of a CPU that work; 0: all
     sockets: int = 1  # of a CPU that work as one machine
     assumed: tuple[str, ...] = field(default=())
+    guesses: tuple[str, ...] = field(default=())
+
+    def with_sizes(self, sizes: Mapping[str, float]) -> Request:
+        """The same question with these numbers."""
+        changes: dict[str, Any] = dict(sizes)
+        return replace(self, **changes)
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -70,8 +82,8 @@ class Request:
             self.engine,
             self.load,
             self.variant,
-            self.sharding,
-            f"{self.threads} {self.sockets} {self.steps} {self.image_size}",
+            f"{self.sharding} {self.trains}",
+            f"{self.threads} {self.sockets} {self.steps} {self.image_size} {self.beams}",
             *(f"{name}={text}" for name, text in self.run),
         )
 

@@ -18,6 +18,8 @@ from waferline.files import replacing
 
 PHASES = ("prefill", "decode", "generate", "serve", "train")
 KINDS = ("measured", "simulated", "claimed")
+# Engines that do not batch by default: mlcommons/inference, the implementations that a benchmark is defined by.
+REFERENCES = ("mlcommons reference", "mlcommons python reference")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 
 from waferline.evidence import notes
-from waferline.evidence.metrics import ANSWERS, NOT_PREDICTABLE, TRAINING
+from waferline.evidence.metrics import ANSWERS, NOT_PREDICTABLE, TRAINING, is_predicted
 from waferline.evidence.names import hardware_name, model_spec, names
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import KINDS, PHASES, Row
 from waferline.evidence.scenario_serving import serving_request
-from waferline.evidence.scenario_single import counts_as_one_pass, single_request
+from waferline.evidence.scenario_single import counts_as_one_pass, network_training_request, single_request
 from waferline.evidence.scenario_training import completed, training_request
 from waferline.workloads.spec import Transformer
 
@@ -47,10 +47,9 @@ def _phase(row: Row) -> Refusal | None:
 
 
 def _metric(row: Row) -> Refusal | None:
-    known = row.metric in TRAINING if row.phase == "train" else (row.phase, row.metric) in ANSWERS
-    if known:
+    if is_predicted(row.phase, row.metric):
         return None
-    return Refusal("metric", NOT_PREDICTABLE.get(row.metric, f"{row.metric} is not a predicted metric of {row.phase}"))
+    return Refusal("metric", f"{row.metric} is not a predicted metric of {row.phase}")
 
 
 def _disaggregated(row: Row) -> Refusal | None:
@@ -63,7 +62,7 @@ def _disaggregated(row: Row) -> Refusal | None:
 
 
 def _devices(row: Row) -> Refusal | None:
-    if row.devices is None:
+    if notes.with_devices(row)[0].devices is None:
         return Refusal("devices", "the number of devices is not stated")
     if "offload" in row.notes.lower() and "CPU offload=True" in row.notes:
         return Refusal("offload", "weights or optimizer state on the host are not modelled")
@@ -90,9 +89,12 @@ def request_of(row: Row) -> Request | Refusal:
         return hardware
     model = model_spec(row.model)
     if isinstance(model, Refusal):
-        return single_request(row, model, *hardware) if counts_as_one_pass(row) else model
+        if not counts_as_one_pass(row):
+            return model
+        return (network_training_request if row.phase == "train" else single_request)(row, model, *hardware)
     if row.phase == "train":
-        return training_request(row, model, *hardware)
+        trains = training_request if isinstance(model, Transformer) else network_training_request
+        return trains(row, model, *hardware)
     if isinstance(model, Transformer) and model.has_head and (model.kind == "decoder" or _translates(row, model)):
         return serving_request(row, model, *hardware)
     return single_request(row, model, *hardware)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from waferline.evidence import notes
-from waferline.evidence.names import counted_name, engine_name, names, precision_of
+from waferline.evidence import benchmarks, notes
+from waferline.evidence.machines import machine
+from waferline.evidence.metrics import ENERGY, TO_TRAIN, TRAINING
+from waferline.evidence.names import counted_name, engine_name, names, precision_of, usual_format
 from waferline.evidence.networks import counted
 from waferline.evidence.request import Refusal, Request
-from waferline.evidence.rows import Row
+from waferline.evidence.rows import REFERENCES, Row
+from waferline.formats import get_format
 from waferline.predict.engine import get_engine
 from waferline.workloads.spec import ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
 
-_ANSWERS = {"latency_s": "latency_s", "ttft_s": "latency_s", "samples_per_s": "samples_per_s"}
+_ANSWERS = {"latency_s": "latency_s", "ttft_s": "latency_s", "samples_per_s": "samples_per_s", ENERGY: ENERGY}
+_TRAINED = {"samples_per_s": "samples_per_s", "step_time_s": "latency_s", TO_TRAIN: "latency_s"}
+_COMPILED = "pytorch-compiled-network"  # what stands for a step that its submitter has fused and captured
 # Mean tokens of an input: SQuAD 1.1 as MLPerf pads nothing (offline) and the sentences that sentence embedders are tested with.
 _LENGTHS = {"MLPerf": 178.0, "optimum-habana": 15.0}
 _MULTI_STREAM_SAMPLES = 8.0  # of one query of the scenario (MLPerf Inference rules, section 3.1)
 _BATCH_OF_SCENARIO = {"MLPerf SingleStream": 1.0, "MLPerf MultiStream": _MULTI_STREAM_SAMPLES}
 _UNPADDED = "real mean length = seq/2"  # in the notes of rows whose padding is not computed
-_REFERENCES = (
-    "mlcommons reference",
-    "mlcommons python reference",
-)  # mlcommons/inference: its back ends do not batch by default
 _OFFLINE_BATCH = 256.0  # samples in flight on one device: past the knee of every network here
 
 
@@ -33,6 +34,8 @@ def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_
     """The question that a row of a one-pass network asks, with what had to be assumed for it."""
     if row.metric not in _ANSWERS:
         return Refusal("metric", f"{row.metric} is not a metric of one pass")
+    if row.metric == ENERGY and machine(hardware).tdp_w is None:
+        return Refusal("energy", f"the power of {hardware} is not known")
     engine, assumed_engine = engine_name(row, hardware, one_pass=True)
     engine = names()["networks"].get(row.model, {}).get("engines", {}).get(engine, engine)
     formats = precision_of(row, engine)
@@ -73,7 +76,54 @@ def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_
 def counts_as_one_pass(row: Row) -> bool:
     """Whether a model that the catalogue lacks is a network known by its counts."""
     rule = names()["networks"].get(row.model, {})
-    return row.metric in _ANSWERS and row.phase != "train" and counted(rule.get("counts", row.model)) is not None
+    return row.metric in (*_ANSWERS, *TRAINING) and counted(rule.get("counts", row.model)) is not None
+
+
+def network_training_request(
+    row: Row, model: ModelSpec | Refusal, hardware: str, assumed_hardware: str
+) -> Request | Refusal:
+    """The question that an optimizer step of a network by its counts answers: replicas share the batch and exchange gradients."""
+    rule, rules = names()["networks"].get(row.model, {}), benchmarks.training(row)
+    called = rule.get("counts", row.model)
+    run = rules.to_converge(row.batch) if row.batch and row.metric == TO_TRAIN else None
+    stated = row.weight_format or usual_format(row)
+    lacks = (
+        ("metric", row.metric not in _TRAINED, f"{row.metric} is not predicted of a network's training"),
+        ("model", counted(called) is None, f"training of {row.model} has no stated configuration"),
+        ("batch", row.batch is None, "global batch not stated"),
+        ("convergence", row.metric == TO_TRAIN and run is None, f"what {row.model} needs to converge is not known"),
+        ("format", not stated, "compute format not stated"),
+    )
+    for kind, fails, why in lacks:
+        if fails:
+            return Refusal(kind, why)
+    engine, assumed_engine = engine_name(row, hardware, one_pass=True)
+    tuned = row.source.startswith("MLPerf") and "tinygrad" not in row.engine
+    name = counted_name(called, size=int(rule.get("size", 0)), steps=rule.get("times", 1.0), fused=tuned)
+    batch = row.batch or 1.0
+    said = (
+        assumed_hardware,
+        "a submitted step, compiled and fused" if tuned else assumed_engine,
+        "" if row.weight_format else f"compute format not stated: taken as {stated}",
+        f"{row.model} is counted as {called}",
+        f"a run of {run:g} samples, the benchmark's reference; evaluation and start are not counted" if run else "",
+    )
+    made = {"step": True, "convergence": run is not None}
+    return Request(
+        door="single",
+        model=name,
+        hardware=hardware,
+        precision=get_format(stated).name,
+        engine=_COMPILED if tuned else engine,
+        answer=_TRAINED[row.metric],
+        variant="train",
+        batch=max(batch / rule.get("holds", 1), 1.0),
+        inputs=batch,
+        passes=(run or batch) / batch,
+        dp=row.devices or 1.0,
+        assumed=tuple(s for s in said if s),
+        guesses=tuple(kind for kind, is_made in made.items() if is_made),
+    )
 
 
 Asked = tuple[str, str, float, int, str, str]
@@ -147,9 +197,9 @@ def _batch(row: Row) -> tuple[float, str] | Refusal:
     if row.batch is not None and "best-throughput" in row.notes:
         instances = notes.count("instances", row.notes) or 1
         return row.batch * instances, f"{instances} instances of the program run at once"
-    if row.batch is not None:
-        return row.batch, ""
-    if row.engine.lower().startswith(_REFERENCES) and row.metric == "samples_per_s":
+    if row.batch is not None or row.metric == ENERGY:
+        return row.batch or 1.0, "" if row.batch else "energy of one sample at a time"
+    if row.engine.lower().startswith(REFERENCES) and row.metric == "samples_per_s":
         return 1.0, "a reference implementation passes one sample at a time"
     for words, batch in _BATCH_OF_SCENARIO.items():
         if words in row.notes:

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from waferline.catalog.yaml_file import read_file
-from waferline.evidence import notes
+from waferline.evidence import benchmarks, notes
+from waferline.evidence.groups import fastest_step, said
+from waferline.evidence.metrics import TO_TRAIN
+from waferline.evidence.names import usual_format
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.formats import get_format
@@ -43,6 +46,7 @@ _STACKS = (
     ("deepspeed", "deepspeed"),
     ("oneflow", "oneflow"),
     ("meta internal", "meta-4d"),
+    ("nvidia", "megatron-bridge"),  # MLPerf's own name of its containers
     ("", "none"),
 )
 _SHARDED = ("FSDP", "ZeRO-3")
@@ -54,44 +58,71 @@ def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware
     row = completed(row)
     if not isinstance(model, Transformer):
         return Refusal("model", f"training of {row.model} has no stated configuration")
-    if not row.weight_format:
+    stated = row.weight_format or usual_format(row)
+    if not stated:
         return Refusal("format", "compute format not stated")
-    sequence = row.input_tokens or model.fixed_tokens
+    rules = benchmarks.training(row)
+    sequence = rules.used or row.input_tokens or rules.length or model.fixed_tokens
     if not sequence:
         return Refusal("lengths", "sequence length not stated")
-    if row.tp is None or row.pp is None or row.dp is None or row.devices is None:
-        return Refusal("parallelism", "how the devices share the model is not stated")
-    shared = notes.context_parallel(row)
-    tp = row.devices / (row.pp * row.dp * shared) if row.source.startswith("AWS Neuron") else row.tp
-    if tp * row.pp * row.dp * shared != row.devices:
-        return Refusal("parallelism", f"tp·pp·dp·cp is {tp * row.pp * row.dp * shared:g} of {row.devices:g} devices")
+    if row.devices is None:
+        return Refusal("devices", "the number of devices is not stated")
     batch = _batch(row)
     if isinstance(batch, Refusal):
         return batch
     total, micro, assumed_batch = batch
+    run = rules.to_converge(total) if row.metric == TO_TRAIN else None
+    if row.metric == TO_TRAIN and run is None:
+        return Refusal("convergence", f"what {row.model} needs to converge is not known")
     recompute, assumed_recompute = _recompute(row)
-    context = f"context parallelism {shared:g} taken to divide the step" if shared > 1 else ""
-    said = (assumed_hardware, assumed_batch, assumed_recompute, context)
-    return Request(
+    request = Request(
         door="training",
         model=row.model,
         hardware=hardware,
-        precision=get_format(row.weight_format).name,
+        precision=get_format(stated).name,
         engine=_stack(row),
-        answer=_answer(row),
+        answer="step_time_s" if run else _answer(replace(row, metric=benchmarks.metric(row))),
         variant=recompute,
         sharding="fsdp" if any(word in row.notes for word in _SHARDED) and "FSDP0" not in row.notes else "zero1",
+        trains=rules.trains,
+        passes=(run or total) / total,
         batch=total,
         micro_batch=micro,
         input_tokens=sequence,
-        tp=tp,
-        pp=row.pp,
         ep=row.ep or 1.0,
-        dp=row.dp,
         slices=notes.slices(row),
-        context_parallel=shared,
-        assumed=tuple(s for s in said if s),
     )
+    group = _group(row, request)
+    if isinstance(group, Refusal):
+        return group
+    is_open = row.tp is None or row.pp is None or row.dp is None
+    shared = group.context_parallel
+    told = (
+        assumed_hardware,
+        "" if row.weight_format else f"compute format not stated: taken as {stated}",
+        "" if row.input_tokens else f"sequences of {sequence:g} tokens, by the benchmark's rules",
+        "" if is_open else assumed_batch,
+        assumed_recompute,
+        said(group) if is_open else "",
+        f"context parallelism {shared:g} taken to divide the step" if shared > 1 else "",
+        f"a run of {run:g} samples, the benchmark's reference; evaluation and start are not counted" if run else "",
+    )
+    made = {"group": is_open, "format": not row.weight_format, "convergence": run is not None}
+    return replace(
+        group, assumed=tuple(s for s in told if s), guesses=tuple(name for name, is_made in made.items() if is_made)
+    )
+
+
+def _group(row: Row, request: Request) -> Request | Refusal:
+    """The request with the degrees that the row states, or with those that make its step shortest."""
+    devices = row.devices or 1.0
+    if row.tp is None or row.pp is None or row.dp is None:
+        return fastest_step(request, int(devices))
+    shared = notes.context_parallel(row)
+    tp = devices / (row.pp * row.dp * shared) if row.source.startswith("AWS Neuron") else row.tp
+    if tp * row.pp * row.dp * shared != devices:
+        return Refusal("parallelism", f"tp·pp·dp·cp is {tp * row.pp * row.dp * shared:g} of {devices:g} devices")
+    return replace(request, tp=tp, pp=row.pp, dp=row.dp, context_parallel=shared)
 
 
 @cache

@@ -174,7 +174,8 @@ def _metric(effect: Effect) -> str:
 
 def _value(scenario: Scenario, metric: str) -> float:
     result = run(scenario).result
-    sizes = Sizes(*(np.asarray(float(x)) for x in (scenario.batch, scenario.prompt, scenario.output)))
+    batch, prompt, output = (np.asarray(float(x)) for x in (scenario.batch, scenario.prompt, scenario.output))
+    sizes = Sizes(batch, prompt, output)
     return float(READERS[metric](Times(result["ttft_s"], result["itl_s"]), sizes))
 
 

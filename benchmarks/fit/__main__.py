@@ -22,6 +22,7 @@ FITS = (
     "steps",
     "serving",
     "training",
+    "guesses",
     "wafer",
 )
 

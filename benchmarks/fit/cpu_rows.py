@@ -87,7 +87,7 @@ def cpu_rows(folder: Path) -> CpuRows:
 
 def _row(row: Row) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     q = request_of(row)
-    if not isinstance(q, Request) or q.door != "serving" or row.suspect or q.load == "full":
+    if not isinstance(q, Request) or q.guesses or q.door != "serving" or row.suspect or q.load == "full":
         return None
     device = q.machine
     if device.kind != "cpu" or q.engine in _NO_ONE_ENGINE:

@@ -102,7 +102,7 @@ def load_parts(rows: Sequence[Row]) -> Parts:
     members: dict[tuple[object, ...], list[tuple[Row, Request]]] = defaultdict(list)
     for row in rows:
         request = request_of(row)
-        if isinstance(request, Request) and request.door == "serving" and not row.suspect:
+        if isinstance(request, Request) and request.door == "serving" and not (row.suspect or request.guesses):
             layout = (request.tp, request.pp, request.ep, request.dp)
             members[(*request.group, *layout)].append((row, request))
     groups = [_group([r for r, _ in m], [q for _, q in m]) for m in members.values()]

@@ -53,6 +53,8 @@ def operators(row: Row) -> tuple[Request, float, Ops] | None:
     request = request_of(row)
     if row.suspect or not isinstance(request, Request) or request.door != "single" or request.engine in _KEPT:
         return None
+    if request.guesses:
+        return None
     try:
         model = sized(model_spec(request.model), request.image_size or None, None)
         label = choose_precision(model, request.machine, request.precision, request.kv)[0]

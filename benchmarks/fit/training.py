@@ -130,7 +130,9 @@ def samples_of(rows: Sequence[Row]) -> list[Sample]:
     out = []
     for row in rows:
         request = request_of(row)
-        if isinstance(request, Request) and request.door == "training" and not row.suspect and row.kind == "measured":
+        if not isinstance(request, Request) or request.door != "training" or request.guesses:
+            continue
+        if not row.suspect and row.kind == "measured":
             found = sample(row, request)
             if found is not None:
                 out.append(found)

@@ -40,6 +40,13 @@ def serving(
     prefill_replicas: Annotated[
         int, typer.Option("--prefill-replicas", help="More servers, that only read prompts; the others only generate.")
     ] = 0,
+    prefill_tp: Annotated[
+        int | None, typer.Option("--prefill-tp", help="Devices of each of these.  [default: as the others]")
+    ] = None,
+    prefill_ep: Annotated[
+        int | None,
+        typer.Option("--prefill-ep", help="Of them, those that share its experts.  [default: as the others]"),
+    ] = None,
     fail: Annotated[
         list[str] | None, typer.Option("--fail", help="REPLICA@TIME+TIME: 0@60s+30s; as often as there are failures.")
     ] = None,
@@ -62,9 +69,8 @@ def serving(
     if plot is not None:
         check_ending(plot)
     scenario = Scenario(model=model, machine=options.machine(on), dp=replicas, **asked)
-    served = ServerOptions(
-        slo=slo, prefill_replicas=prefill_replicas, failures=tuple(fail or ()), autoscale=autoscale, **server.given()
-    )
+    pools: dict[str, Any] = {"prefill_replicas": prefill_replicas, "prefill_tp": prefill_tp, "prefill_ep": prefill_ep}
+    served = ServerOptions(slo=slo, failures=tuple(fail or ()), autoscale=autoscale, **pools, **server.given())
     if calibrate is not None:
         others = {"--slo": slo, "--out": out, "--plot": plot}
         unread = [*load.given(), *(name for name, value in others.items() if value is not None)]

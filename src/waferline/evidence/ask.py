@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from waferline.catalog.yaml_file import read_file
@@ -15,7 +16,8 @@ from waferline.evidence.ask_simulated import ask_simulated
 from waferline.evidence.ask_single import ask_single
 from waferline.evidence.ask_training import ask_training
 from waferline.evidence.ask_wafer import ask_wafer
-from waferline.evidence.request import Refusal, Request
+from waferline.evidence.request import SIMULATED, Refusal, Request
+from waferline.evidence.together import together
 
 Asker = Callable[[Sequence[Request]], list[Answer]]
 
@@ -37,8 +39,12 @@ def ask(requests: Sequence[Request], progress: Callable[[int], None] | None = No
     for index, request in enumerate(requests):
         groups.setdefault(request.group, []).append(index)
     doors = _doors()
-    for key, members in groups.items():
-        for index, answer in zip(members, _answers([requests[i] for i in members], doors[key[0]]), strict=True):
+    ordered = sorted(groups.items(), key=lambda group: group[0][0] == SIMULATED)
+    apart = next((i for i, (key, _) in enumerate(ordered) if key[0] == SIMULATED), len(ordered))
+    ask_one = lambda group: _answers([requests[i] for i in group[1]], doors[group[0][0]])  # noqa: E731
+    answers = chain(map(ask_one, ordered[:apart]), together(ask_one, ordered[apart:]))
+    for (_, members), found in zip(ordered, answers, strict=True):
+        for index, answer in zip(members, found, strict=True):
             out[index] = answer if isinstance(answer, Refusal) else widened(answer, _spread(requests[index].guesses))
         if progress is not None:
             progress(len(members))

@@ -15,6 +15,7 @@ _VIRTUAL = re.compile(r"\bVP(\d+)")
 _SLICES = re.compile(rf"{_NUMBER} slice\(s\)")
 _AT_ONCE = re.compile(rf"{_NUMBER} requests submitted at once")
 _THREADS = re.compile(r"\bthreads?[ =](?P<after>\d+)|\b(?P<before>\d+) threads?\b")
+_POOLS = re.compile(r"prefill workers/tp/dp/ep (\d+)/(\d+)/(\d+)/(\d+); decode (\d+)/(\d+)/(\d+)/(\d+)")
 _RATE = re.compile(rf"(?:open loop(?: at)?|request rate) {_NUMBER} ?(?:req|requests?)?/s")
 _NAMED = re.compile(r"format (\w+)")
 # How AIConfigurator's tables record the ranks of attention and of experts where they leave the devices open.
@@ -182,6 +183,15 @@ def container(row: Row) -> str:
 def rate_per_s(row: Row) -> float | None:
     """Requests a second of an open load, which come whatever the server does."""
     return _first(_RATE, row.notes)
+
+
+def pools(row: Row) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """(workers, tp, dp, ep) of those that read prompts and of those that generate; 0 workers are not stated."""
+    found = _POOLS.search(row.notes)
+    if found is None:
+        return None
+    numbers = tuple(int(n) for n in found.groups())
+    return numbers[:4], numbers[4:]
 
 
 def disaggregated(row: Row) -> bool:

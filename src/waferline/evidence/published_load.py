@@ -18,7 +18,9 @@ from waferline.simulate.serving.traffic import Traffic
 
 _MOST_REQUESTS = 4000  # of an open load: its percentiles stand long before
 _FEW_STEADY = 200  # requests: so many of a steady run at least
-_ROUNDS = 8  # of a closed load whose length nobody states, each client asks so often
+_ROUNDS, _FEWEST_ROUNDS = 8, 3  # of a closed load whose length nobody states, each client asks so often
+_MUCH_WORK = 2_000_000  # tokens that such a load generates
+_FEW_TURNS = 32  # requests: so many of a closed load at least
 _ALL_THERE = 0.9  # of the requests: some are answered before the last is sent
 _STAGES = " then "
 # inference-perf's shared prefix: `SharedPrefixDataGenerator.load_lazy_data` takes prompt number i modulo groups × users.
@@ -82,11 +84,17 @@ def traffic_of(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     if arrival.startswith("all at once") and requests:
         return Traffic(requests=requests, **shared), tuple(told)
     if arrival.startswith(("closed", "sequential")) and clients:
-        return Traffic(requests=requests or clients * _ROUNDS, clients=clients, **shared), tuple(told)
+        return Traffic(requests=requests or _turns(clients, output), clients=clients, **shared), tuple(told)
     if rates:
         shared["arrival"] = page.get("arrival")
         return _open(rates, min(requests or _MOST_REQUESTS, _MOST_REQUESTS), shared), tuple(told)
     return Refusal("load", f"arrivals: {arrival or 'not stated'}")
+
+
+def _turns(clients: int, output: int | None) -> int:
+    """Requests of a closed load that does not say how many: each client asks a few times, often where that is little work."""
+    rounds = min(max(_MUCH_WORK // (clients * (output or 1)), _FEWEST_ROUNDS), _ROUNDS)
+    return max(clients * rounds, _FEW_TURNS)
 
 
 def _at_once(requests: int, rates: Sequence[float], clients: int | None, peak: int | None) -> tuple[str, int | None]:

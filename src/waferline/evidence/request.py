@@ -10,6 +10,7 @@ from waferline.evidence.machines import machine
 from waferline.machines.device import Device
 
 Door = Literal["serving", "training", "single", "simulated", "wafer"]
+SIMULATED: Door = "simulated"
 Load = Literal["static", "closed", "full"]
 
 
@@ -59,6 +60,7 @@ class Request:
     steps: int = 0  # of a diffusion model
     image_size: str = ""
     run: tuple[tuple[str, str], ...] = ()  # cells of the serving run that is simulated
+    either_way: float = 1.0  # factor that what is assumed of it leaves open
     threads: int = 0  # of a CPU that work; 0: all
     sockets: int = 1  # of a CPU that work as one machine
     assumed: tuple[str, ...] = field(default=())

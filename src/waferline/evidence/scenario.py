@@ -52,17 +52,8 @@ def _metric(row: Row) -> Refusal | None:
     return Refusal("metric", f"{row.metric} is not a predicted metric of {row.phase}")
 
 
-def _disaggregated(row: Row) -> Refusal | None:
-    said = notes.disaggregated(row)
-    return (
-        Refusal("disaggregated", "prefill and decode on separate pools are not modelled in closed form")
-        if said
-        else None
-    )
-
-
 def _devices(row: Row) -> Refusal | None:
-    if notes.with_devices(row)[0].devices is None:
+    if not notes.disaggregated(row) and notes.with_devices(row)[0].devices is None:
         return Refusal("devices", "the number of devices is not stated")
     if "offload" in row.notes.lower() and "CPU offload=True" in row.notes:
         return Refusal("offload", "weights or optimizer state on the host are not modelled")
@@ -70,7 +61,7 @@ def _devices(row: Row) -> Refusal | None:
 
 
 # In this order: the first reason is the one that is told.
-CHECKS: tuple[Check, ...] = (_kind, _speculative, _quantity, _phase, _metric, _disaggregated, _devices)
+CHECKS: tuple[Check, ...] = (_kind, _speculative, _quantity, _phase, _metric, _devices)
 
 
 def _translates(row: Row, model: Transformer) -> bool:

@@ -13,7 +13,7 @@ from waferline.evidence.metrics import ANSWERS
 from waferline.evidence.names import engine_name, precision_of
 from waferline.evidence.request import Load, Refusal, Request
 from waferline.evidence.rows import REFERENCES, Row
-from waferline.evidence.served_rows import served_request
+from waferline.evidence.served_rows import is_served, served_request
 from waferline.workloads.spec import Transformer
 
 _SHORT_TOKENS = 32.0  # of a prompt that is one sentence
@@ -29,9 +29,9 @@ def serving_request(row: Row, model: Transformer, hardware: str, assumed_hardwar
     """The question that a generating row asks, with what had to be assumed for it."""
     if (row.phase, row.metric) not in ANSWERS:
         return Refusal("metric", f"{row.metric} is not a predicted metric of served models")
-    row, assumed_devices = notes.with_devices(row)
-    if row.phase == "serve" and row.batch is None and notes.rate_per_s(row) is not None:
+    if row.phase == "serve" and is_served(row):
         return served_request(row, hardware)
+    row, assumed_devices = notes.with_devices(row)
     engine, assumed_engine = engine_name(row, hardware)
     formats = precision_of(row, engine)
     if isinstance(formats, Refusal):

@@ -28,6 +28,7 @@ from waferline.evidence.report import Report
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import Row
 from waferline.evidence.run import Run
+from waferline.evidence.together import together
 from waferline.predict.compare import nearest_precision
 from waferline.predict.engine import get_engine
 from waferline.predict.overlapped import overlaps
@@ -69,9 +70,9 @@ def _figures(run: Run) -> tuple[str, ...]:
 def check_runs(runs: Sequence[Run], progress: Callable[[int], None] | None = None) -> Report:
     """Simulate every run; each metric that it states becomes an outcome, predicted or refused."""
     outcomes: list[Outcome] = []
-    for run in runs:
-        rows = list(_rows(run))
-        found = _found(run) if rows else None
+    rows_of = [list(_rows(run)) for run in runs]
+    answers = together(lambda pair: _found(pair[0]) if pair[1] else None, zip(runs, rows_of, strict=True))
+    for rows, found in zip(rows_of, answers, strict=True):
         for row in rows:
             if isinstance(found, Refusal) or found is None:
                 refusal = found or Refusal("metric", "the run states no latency or rate")
@@ -214,7 +215,8 @@ def asked_of(run: Run) -> Asked | Refusal:
     version = cells.get("engine_version") or ""
     front = older_front_s(engine, version, row.model)
     ahead = _scheduled_ahead(run, engine, technique[0])
-    served = ServerOptions(**shared, async_scheduling=ahead, front=front, prefill_replicas=prefill)
+    pools: dict[str, Any] = {f"prefill_{name}": run.count(f"prefill_{name}") for name in ("tp", "ep")}
+    served = ServerOptions(**shared, **pools, async_scheduling=ahead, front=front, prefill_replicas=prefill)
     assumed = tuple(text for text in (machine[1], why, formats[2], narrower, *told) if text)
     return Asked(asked, load, served, assumed, run.steady, run.first_token_counts)
 

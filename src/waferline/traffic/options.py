@@ -106,6 +106,8 @@ class ServerOptions:
     slo: str | None = None
     router: str | None = None
     prefill_replicas: int = 0
+    prefill_tp: int | None = None
+    prefill_ep: int | None = None
     kv_link: str | float | None = None
     failures: tuple[str, ...] = ()
     autoscale: str | None = None
@@ -120,8 +122,12 @@ class ServerOptions:
             raise unknown("router", str(self.router), ROUTERS)
         if self.autoscale is not None and self.prefill_replicas:
             raise InvalidInputError("autoscale of two pools is not simulated")
-        if self.kv_link is not None and not self.prefill_replicas:
-            raise InvalidInputError("kv_link would not be read without prefill replicas")
+        for name in ("kv_link", "prefill_tp", "prefill_ep"):
+            if getattr(self, name) is not None and not self.prefill_replicas:
+                raise InvalidInputError(f"{name} would not be read without prefill replicas")
+        for name in ("prefill_tp", "prefill_ep"):
+            if getattr(self, name) is not None:
+                one_number(name, getattr(self, name), least=1, most=MOST_REPLICAS)
         return self
 
     def front_s(self, usual_s: float) -> float:

@@ -102,9 +102,16 @@ def prepared(scenario: Scenario, requests: Requests, options: ServerOptions) -> 
     left = beside(answer.model, answer.device, engine, scenario.offload, scenario.host)
     with_ = applied(scenario.techniques)
     case = serving_case(answer.model, answer.device, engine, scenario.kv, "static", False, left, with_)
-    server = server_of(case, str(precision), parallel, options, int(np.max(requests.prompt + requests.output)))
+    most = int(np.max(requests.prompt + requests.output))
+    server, each = server_of(case, str(precision), parallel, options, most), int(answer.result["devices"]) // one
+    devices = each * replicas
+    if options.prefill_tp or options.prefill_ep:
+        tp, ep = options.prefill_tp or each, options.prefill_ep or scenario.ep
+        ranks = max(int(ep or 1) // tp, 1)  # that share the experts
+        _, _, readers = _answer(replace(longest, devices=None, tp=tp, pp=None, ep=ep, dp=ranks), ranks)
+        server = server.reading_as(server_of(case, str(precision), readers, options, most))
+        devices += (tp - each) * options.prefill_replicas
     plan = plan_of(options, server.scheduler, case, scaled, failures)
-    devices = int(answer.result["devices"]) // one * replicas
     return Prepared(answer, asked, server, plan, replicas, devices)
 
 

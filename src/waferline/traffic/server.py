@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from waferline.traffic.scheduler import Scheduler, scheduler_of
 from waferline.workloads.placement import Placement
 from waferline.workloads.scenario import Parallel
 from waferline.workloads.spec import Transformer
-from waferline.workloads.step_tables import StepTables
+from waferline.workloads.step_tables import OF_PROMPTS, StepTables
 
 _LONG = 1 << 20  # tokens: beyond every window
 _MOST_CELLS = 400_000_000  # replicas × (places, or nodes of prefixes): some GB
@@ -61,6 +61,11 @@ class Server:
     memory: Memory
     steps: StepTables
     model: StepModel  # whose tables they are
+
+    def reading_as(self, other: Server) -> Server:
+        """Itself where prompts are read by replicas like `other`. Their memory and limits are as its own: few requests are there
+        at once, and none stays."""
+        return replace(self, steps=self.steps._replace(**{name: getattr(other.steps, name) for name in OF_PROMPTS}))
 
     def run(self, requests: Requests, replicas: int, plan: Plan) -> FleetRun:
         """Run the requests over replicas; their fates are written into them. Raises: DoesNotFitError, InvalidInputError."""

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from waferline.arrays import FloatArray
 
+OF_PROMPTS = ("rows_s", "logits_s", "tokens", "chunk_s")  # what steps with prompts alone are looked up in
+
 
 class StepTables(NamedTuple):
     """Seconds of a step that carries decodes and a prompt chunk.

@@ -46,6 +46,35 @@ def test_what_the_notes_say_of_the_load_and_the_server_counts() -> None:
 def test_a_rate_without_lengths_or_without_a_number_is_refused_for_that() -> None:
     plain = replace(ROW, notes="batch: open loop 5 req/s")
     assert "length" in (check([plain]).outcomes[0].refused or "")
-    assert "concurrency" in (check([replace(ROW, notes="batch: open loop")]).outcomes[0].refused or "")
-    stated = check([replace(plain, input_tokens=280.0, output_tokens=310.0)]).outcomes[0]
+    sized = replace(plain, input_tokens=280.0, output_tokens=310.0)
+    assert "concurrency" in (check([replace(sized, notes="batch: open loop")]).outcomes[0].refused or "")
+    stated = check([sized]).outcomes[0]
     assert stated.predicted is not None and stated.predicted == pytest.approx(0.025, rel=0.3)
+
+
+# Published: NVIDIA's aiconfigurator, DeepSeek-V3 in NVFP4 on B200 with SGLang 0.5.8, a prefill and a decode pool.
+POOLS = replace(
+    ROW, id="p", hardware="nvidia-b200-sxm", model="deepseek-v3", value=0.00793, devices=None, batch=8.0, tp=None, pp=None,
+    dp=None, ep=None, weight_format="nvfp4", activation_format="nvfp4", engine="SGLang", engine_version="0.5.8.post1",
+    input_tokens=8192.0, output_tokens=1024.0,
+    notes="mode=disagg; disaggregated: prefill workers/tp/dp/ep 1/4/1/1; decode 1/8/1/1",
+)  # fmt: skip
+
+
+def test_pools_that_read_and_generate_are_simulated() -> None:
+    more = replace(POOLS, notes=POOLS.notes.replace("decode 1/8", "decode 4/8"))
+    first = {"metric": "ttft_s", "value": 0.472}
+    rows = {"tpot": POOLS, "more": more, "ttft": replace(POOLS, **first)}
+    found = {name: check([row]).outcomes[0] for name, row in rows.items()}
+    says = {name: o.predicted or 0.0 for name, o in found.items()}
+    assert found["ttft"].low90 < 0.472 < found["ttft"].high90
+    assert says["tpot"] == pytest.approx(0.00793, rel=0.5)
+    assert says["more"] < says["tpot"]  # each of four has a quarter of the answers
+
+
+def test_pools_of_unknown_size_are_said_and_leave_more_open() -> None:
+    unknown = replace(POOLS, notes="mode=disagg; disaggregated: prefill workers/tp/dp/ep 0/4/1/1; decode 0/8/1/1")
+    told, stated = (check([row]).outcomes[0] for row in (unknown, POOLS))
+    assert any("workers" in text for text in told.assumed)
+    assert told.high90 / told.low90 > 5.0 * stated.high90 / stated.low90
+    assert "pools" in (check([replace(POOLS, notes="mode=disagg")]).outcomes[0].refused or "")

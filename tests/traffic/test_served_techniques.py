@@ -130,3 +130,35 @@ def test_the_command_takes_them(capsys: pytest.CaptureFixture[str]) -> None:
     line = ["simulate", "serving", "llama-3-8b", "--on", "h100", "--requests", "20", "--output", "16"]
     assert run([*line, "--with", "eagle:accepted=2", "--with", "lora"]) == 0
     assert "eagle" in capsys.readouterr().out
+
+
+def test_replicas_that_read_prompts_may_have_degrees_of_their_own() -> None:
+    asked = wl.Scenario(model="llama-3-70b", machine="b200", tp=8, precision="fp8", intervals=False)
+    alone = wl.Traffic(requests=5, clients=1, prompt=8192, output=64)
+    wide, half = (
+        dict(
+            wl.simulate_serving(
+                asked, alone, wl.ServerOptions(prefill_replicas=1, prefill_tp=tp, async_scheduling=False)
+            ).values
+        )
+        for tp in (None, 4)
+    )
+    said = [
+        wl.ServingModel().solve("llama-3-70b", "b200", 8192, precision="fp8", output_len=64, tp=tp)["ttft_s"]
+        for tp in (4, 8)
+    ]
+    assert half["ttft_p50_s"] - wide["ttft_p50_s"] == pytest.approx(float(said[0] - said[1]), rel=0.1)
+    assert half["tpot_p50_s"] == pytest.approx(wide["tpot_p50_s"])  # as many generate
+    assert (half["devices"], wide["devices"]) == (12, 16)
+    with pytest.raises(InvalidInputError, match="prefill_tp would not be read"):
+        wl.simulate_serving(asked, alone, wl.ServerOptions(prefill_tp=4))
+    with pytest.raises(WaferlineError, match="does not fit"):
+        small = wl.Scenario(model="llama-3-70b", machine="h100", tp=8, intervals=False)
+        wl.simulate_serving(small, alone, wl.ServerOptions(prefill_replicas=1, prefill_tp=1))
+
+
+def test_a_tree_of_drafts_is_verified_as_a_whole() -> None:
+    chain, tree = (_served(f"eagle:tokens=4,accepted=3{more}") for more in ("", ",verified=64"))
+    assert tree["tpot_mean_s"] > chain["tpot_mean_s"]
+    with pytest.raises(InvalidInputError, match="hold no path of 4 drafts"):
+        _served("eagle:tokens=4,verified=2")

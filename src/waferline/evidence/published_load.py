@@ -18,7 +18,7 @@ from waferline.simulate.serving.traffic import Traffic
 
 _MOST_REQUESTS = 4000  # of an open load: its percentiles stand long before
 _FEW_STEADY = 200  # requests: so many of a steady run at least
-_ROUNDS, _FEWEST_ROUNDS = 8, 3  # of a closed load whose length nobody states, each client asks so often
+_ROUNDS, _FEWEST_ROUNDS = 8, 2  # of a closed load whose length nobody states, each client asks so often
 _MUCH_WORK = 2_000_000  # tokens that such a load generates
 _FEW_TURNS = 32  # requests: so many of a closed load at least
 _ALL_THERE = 0.9  # of the requests: some are answered before the last is sent

@@ -25,6 +25,7 @@ _ALL_THERE = 0.9  # of the requests: some are answered before the last is sent
 _STAGES = " then "
 # inference-perf's shared prefix: `SharedPrefixDataGenerator.load_lazy_data` takes prompt number i modulo groups × users.
 _REPEATED = re.compile(r".*?(\d+) system prompts x (\d+) users")
+AS_NOTED = "as noted"  # the workload of which a median or a mean in words is all that is known
 _VARIED = "cv=1"  # the spread of lengths of which a mean alone is stated: about that of ShareGPT's
 
 
@@ -61,10 +62,13 @@ def traffic_of(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     if prompt is None and not known:
         prompt = PROMPTS.get(run.cells.get("workload") or "", ASSUMED_PROMPT)
         told.append(f"prompts of {prompt} tokens")
-    varied = (run.cells.get("workload") or "random") != "random" and not run.cells.get("shared_prefix_tokens")
+    # The mean of many lengths that vary is no whole number.
+    alike = bool(run.count("requests")) and run.number("output_tokens") == output
+    named = run.cells.get("workload") or "random"
+    varied = named != "random" and not run.cells.get("shared_prefix_tokens") and (not alike or named == AS_NOTED)
     lengths = {"prompt": f"lognormal:{prompt},{_VARIED}", "output": f"lognormal:{output},{_VARIED}"} if varied else {
         "prompt": str(prompt), "output": str(output)}  # fmt: skip
-    if run.cells.get("workload") == "sharegpt":  # it has many short answers, whose TPOT is one stall
+    if named == "sharegpt" and varied:  # it has many short answers, whose TPOT is one stall
         lengths["output"] = f"exponential:{output}"
     if known:
         lengths = {name: str(known[name]) for name in ("prompt", "output")}

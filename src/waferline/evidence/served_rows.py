@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from waferline.evidence import notes
-from waferline.evidence.published_load import workloads
+from waferline.evidence.published_load import AS_NOTED, workloads
 from waferline.evidence.request import SIMULATED, Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.evidence.run import Run
@@ -124,7 +124,7 @@ def _lengths(row: Row, cells: dict[str, str], told: list[str]) -> Refusal | None
         if value is None:
             if about is None:
                 return Refusal("lengths", "prompt and output length not stated")
-            value, cells["workload"] = about.value, "as noted"
+            value, cells["workload"] = about.value, AS_NOTED
         cells[name] = _text(value)
     return None
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine, earlier
 from waferline.simulate.serving.state import Rules
+from waferline.workloads.step_tables import StepTables
 
 _UNLIMITED = 1e9  # sequences, where an engine has no limit: memory ends first
 _USUAL = {"reserve": 0.0, "reserve_least": 0.0, "reserve_steps": 0.0, "reserve_tokens": 1e9, "watermark": 0.0}
@@ -67,6 +70,12 @@ class Scheduler:
     def chunk_s(self) -> float:
         """The same, a token that is sent."""
         return float(self.rules.get("chunk_s", 0.0))
+
+    def on_host(self, steps: StepTables, layers: float) -> StepTables:
+        """Steps with what this engine's host adds to them: for each decode, and for each of `layers` where prompts are read."""
+        launch = float(self.rules.get("layer_s", 0.0)) * layers * (np.arange(steps.rows_s.size) > 0)
+        token_s = float(self.rules.get("token_in_loop_s", 0.0))
+        return steps._replace(rows_s=steps.rows_s + launch, sequence_s=steps.sequence_s + token_s)
 
     def graphs(self, device: Device) -> tuple[int, ...] | None:
         """Decode batches that are captured as graphs; None for the usual ones."""

@@ -178,7 +178,8 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     model = StepModel.of(
         case, label, one_stage, scheduler.graphed, graphs, away, ahead=rules.ahead, stages=float(stages)
     )
-    steps = model.tables(rules.max_sequences, max(most_rows, 2), longest)
+    layers = sum(b.count for b in case.model.blocks) / stages
+    steps = scheduler.on_host(model.tables(rules.max_sequences, max(most_rows, 2), longest), layers)
     return Server(scheduler, rules, memory, steps, model)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from waferline.evidence import notes
-from waferline.evidence.metrics import ANSWERS, NOT_PREDICTABLE, TRAINING, is_predicted
+from waferline.evidence.metrics import ANSWERS, ENERGY, TRAINING, is_predicted
 from waferline.evidence.names import hardware_name, model_spec, names
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import KINDS, PHASES, Row
@@ -16,7 +16,7 @@ from waferline.evidence.scenario_training import completed, training_request
 from waferline.workloads.spec import Transformer
 
 Check = Callable[[Row], Refusal | None]
-_PREDICTED = frozenset({metric for _, metric in ANSWERS} | {*TRAINING, *NOT_PREDICTABLE})
+_PREDICTED = frozenset({metric for _, metric in ANSWERS} | {*TRAINING, ENERGY})
 
 
 def _kind(row: Row) -> Refusal | None:

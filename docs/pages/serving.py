@@ -120,7 +120,8 @@ seen.values["ttft_p99_s"], seen.verdict
 
 Arrivals: `--rate` (Poisson; gamma or Weibull gaps with `--cv`, or constant), `--clients` (each waits for its answer, then
 `--think`), all at once without either, or a `--trace`. Lengths: a number, `lognormal:1024,cv=1`, `uniform:100,2000`,
-`exponential:300`, `normal:512,cv=0.2`, each cut where `,most=512` says. `--turns` are requests of a conversation, each with all before it as its prefix; `--shared`
+`exponential:300`, `normal:512,cv=0.2`, each cut where `,most=512` says. `--turns` are requests of a conversation, each with all
+before it as its prefix; `--shared`
 tokens begin all prompts; `--distinct` prompts come again and again, as load generators send them. `--tenant` names shares of the
 requests with a class of priority and lengths of their own.
 

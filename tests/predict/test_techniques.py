@@ -196,6 +196,11 @@ def test_what_each_other_technique_does_by_its_own_arithmetic() -> None:
     assert _change("lora:adapters=1,rank=1", "light_itl_s", batch=64) < 1.02
     assert _change("sparse-attention:tokens=100000", "itl_s") == 1.0
     assert _change("sparse-attention:tokens=128,estimate=0", "light_ttft_s", batch=64) < 1.0
+    assert _change("sparse-attention:choose=1.1", "ttft_s", **long) > _change("sparse-attention", "ttft_s", **long)
+    dense = _change("triangle-attention:layers=0", "ttft_s", **long)  # no layer, or every query sees everything
+    assert dense == pytest.approx(1.0) == _change("triangle-attention:last=1000000", "ttft_s", **long)
+    halves = [_change(f"triangle-attention:layers={n},padded=1", "light_ttft_s", **long) for n in (0, 0.5, 1)]
+    assert halves[0] - halves[1] == pytest.approx(halves[1] - halves[2]) and halves[1] < halves[0]
     assert _change("near-memory:bandwidth=1", "itl_s", **long) == 1.0
     assert _change("near-memory:bandwidth=4", "itl_s", batch=256) < 0.9
     small = [_change(f"chunked-prefill:tokens={n}", "ttft_s", **long) for n in (64, 512, 8192)]

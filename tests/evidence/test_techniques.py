@@ -102,3 +102,37 @@ def test_sparse_prompts_take_what_was_published(tmp_path: Path) -> None:
     rows = [row.format(name, value) for name, value in published.items()]
     for outcome in check_effects(read_effects(_file(tmp_path, *rows))).outcomes:
         assert outcome.predicted == pytest.approx(outcome.row.value, rel=0.15)
+
+
+KERNEL = (
+    "{0},{1},1,attention-kernel-hd128,prefill,,,32768,,1,bench,tflops_per_device,{2},quantised-attention,"
+    '"kernel={0},head_dim=128,baseline={4}",{3},,,'
+)
+
+
+def test_attention_kernels_take_both_products_and_the_exponentials(tmp_path: Path) -> None:
+    """TOP/s of SageAttention's figures, long and not causal, beside FlashAttention-2's; nothing was fitted on them."""
+    published = (
+        ("sage-8+8", "nvidia-rtx-4090", 419, 164), ("sage1", "nvidia-h100", 518, 339),
+        ("sage2-8b", "nvidia-h100", 882, 339), ("flashattention3-fp8", "nvidia-h100", 892, 339),
+    )  # fmt: skip
+    rows = [KERNEL.format(*row, "FlashAttention-2") for row in published]
+    unknown = KERNEL.format("nobody's", "nvidia-h100", 1, 339, "FlashAttention-2")
+    *found, refused = check_effects(read_effects(_file(tmp_path, *rows, unknown))).outcomes
+    for outcome in found:
+        assert outcome.predicted == pytest.approx(outcome.row.value, rel=0.2)
+    assert refused.predicted is None and "nobody's" in refused.refused
+    (alone,) = check_effects(
+        read_effects(_file(tmp_path, KERNEL.format("flashattention3-fp16", "nvidia-h100", 1, "", "FlashAttention-2")))
+    ).outcomes
+    assert alone.predicted is not None and 400 < alone.predicted < 989  # below the matrix units' peak
+
+
+def test_the_slope_of_a_cache_follows_its_bytes(tmp_path: Path) -> None:
+    """vLLM's blog: a token of context costs Llama-3.1-8B 43.7 ns in 16 bits, 23.7 in 8, on H100. Accepted lengths are given."""
+    row = "a,nvidia-h100,1,llama-3.1-8b,decode,bf16,1,,128,1,vLLM,{0},2.37e-08,kv-quantisation,{1},4.37e-08,,,"
+    slope = row.format("itl_slope_s_per_context_token", '"kv=fp8,baseline_kv=bf16"')
+    given = row.format("accept_length", "tokens=3").replace("a,", "b,", 1)
+    found, refused = check_effects(read_effects(_file(tmp_path, slope, given))).outcomes
+    assert found.predicted == pytest.approx(2.37e-08, rel=0.1)
+    assert "given to a prediction" in refused.refused

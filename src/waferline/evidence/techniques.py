@@ -18,6 +18,7 @@ import numpy as np
 from waferline.catalog.table_file import number_in
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import WaferlineError
+from waferline.evidence.attention_kernels import NAMED, kernel_rate
 from waferline.evidence.machines import machine as machine_named
 from waferline.evidence.metrics import READERS, Sizes, Times
 from waferline.evidence.names import engine_name, hardware_name, model_spec, precision_of
@@ -33,6 +34,7 @@ MARKS = ("technique", "technique_settings")  # columns that say that a file is o
 _MORE = (*MARKS, "baseline_value", "speedup", "hit_rate", "acceptance")
 _DATA = Path(__file__).parent / "data"
 _PROMPT, _OUTPUT = 1024.0, 256.0  # tokens of a request where a row states none
+_SLOPE, _CONTEXTS = "itl_slope_s_per_context_token", (256.0, 125_000.0)  # tokens: vLLM's blog on FP8 caches
 _STEPS = re.compile(r"accepted tokens per step ([\d.]+)")
 _SETTING = re.compile(r",(?![^(]*\))")
 
@@ -127,6 +129,10 @@ def _answer(effect: Effect) -> tuple[float, tuple[str, ...]] | Refusal:
     row = effect.row
     if row.kind == "simulated":
         return Refusal("kind", "a simulated value, not a measurement")
+    if row.model.startswith(NAMED):
+        return kernel_rate(row, effect.settings, effect.baseline, _table()["attention_kernels"])
+    if row.metric == "accept_length":
+        return Refusal("metric", "how many drafts are accepted is given to a prediction: no effect of it")
     if row.metric not in _RATIOS and row.metric != "speedup_ratio":
         return Refusal("metric", f"{row.metric} is not predicted of a technique")
     case = _case(effect)
@@ -153,7 +159,7 @@ def _answer(effect: Effect) -> tuple[float, tuple[str, ...]] | Refusal:
 # What each metric of a row is read as; of a ratio, what users of the technique compare.
 _RATIOS: Mapping[str, str] = {
     name: name
-    for name in ("ttft_s", "tpot_s", "latency_s", "prompt_tokens_per_s", "output_tokens_per_s", "samples_per_s")
+    for name in ("ttft_s", "tpot_s", "latency_s", "prompt_tokens_per_s", "output_tokens_per_s", "samples_per_s", _SLOPE)
 } | {"total_tokens_per_s": "output_tokens_per_s", "output_tokens_per_s_per_device": "output_tokens_per_s"}
 
 
@@ -173,6 +179,9 @@ def _metric(effect: Effect) -> str:
 
 
 def _value(scenario: Scenario, metric: str) -> float:
+    if metric == _SLOPE:  # between the ends of the contexts that were measured
+        first, last = (_value(replace(scenario, prompt=n, output=2.0), "tpot_s") for n in _CONTEXTS)
+        return (last - first) / (_CONTEXTS[1] - _CONTEXTS[0])
     result = run(scenario).result
     batch, prompt, output = (np.asarray(float(x)) for x in (scenario.batch, scenario.prompt, scenario.output))
     sizes = Sizes(batch, prompt, output)

@@ -33,6 +33,7 @@ full_attention_interval moe_layer_freq first_k_dense_replace model_type layer_ty
 scoring_func rope_type factor original_max_position_embeddings num_decoder_layers image_size num_labels init_pos_emb_height
 dual_attention_layers qk_norm projection_size time_step_rank num_experts num_experts_per_token num_shared_experts
 block_ffn_dim_multiplier block_ff_dim shared_intermediate_size mlp_ratio no_rope_layers
+use_full_rank_gate
 """
 ABSENCE_SAYS = frozenset(_ABSENCE.split())
 

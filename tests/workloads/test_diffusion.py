@@ -12,7 +12,7 @@ from waferline.errors import InvalidInputError, UnsupportedError
 from waferline.formats import resolve
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
-from waferline.predict.single import SingleNodeModel
+from waferline.predict.single import SingleNodeModel, SingleNodeResult
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.families.diffusion import FAMILIES, USUAL
 from waferline.workloads.load import load_model
@@ -132,6 +132,32 @@ def test_devices_share_the_rows_of_an_image() -> None:
         run(Scenario(model="resnet-50", machine="h100", devices=2))
     with pytest.raises(InvalidInputError, match="a number of devices"):
         run(Scenario(model="flux.1-dev", machine="h100", devices="auto"))
+
+
+def test_a_ring_does_the_same_work_in_more_kernels() -> None:
+    """PixArt's layers on eight H100 took 1.02 s by exchanged heads and 1.73 s in a ring (ML.ENERGY v3): launching decides."""
+
+    def asked(ring: object, **more: object) -> SingleNodeResult:
+        shared = {"machine": "h100", "precision": "bf16", "engine": "pytorch", "devices": 8} | more
+        found = run(Scenario(model="pixart-sigma-xl-2", ring=ring, **shared)).result  # type: ignore[arg-type]
+        assert isinstance(found, SingleNodeResult)
+        return found
+
+    usual, one, four, eight = (asked(ring) for ring in (None, 1, 4, 8))
+    assert float(usual["latency_s"]) == float(one["latency_s"])
+    assert 1.25 < float(eight["latency_s"] / one["latency_s"]) < 2.5 and one["latency_s"] < four["latency_s"]
+    flops = [sum(float(r.flops) for r in x.operators if r.kind != "elementwise") for x in (one, eight)]
+    assert flops[1] == pytest.approx(flops[0])
+    exchanged = [sum(r.kind == "collective" for r in x.operators) for x in (one, four, eight)]
+    assert exchanged[0] == exchanged[1] > exchanged[2] == 0  # a ring of all exchanges no heads
+    several = SingleNodeModel().solve(
+        "pixart-sigma-xl-2", "h100", 1, "bf16", devices=8, ring=np.array([1, 8]), engine="pytorch"
+    )
+    assert several["latency_s"].tolist() == pytest.approx([float(one["latency_s"]), float(eight["latency_s"])])
+    with pytest.raises(InvalidInputError, match="does not divide"):
+        asked(3)
+    with pytest.raises(InvalidInputError, match="ring would not be read"):
+        run(Scenario(model="resnet-50", machine="h100", ring=2))
 
 
 def test_eager_kernels_pass_over_the_rows() -> None:

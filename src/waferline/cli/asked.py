@@ -32,6 +32,7 @@ QUESTION: Mapping[str, Any] = {
     "image_size": options.ImageSize,
     "frames": options.Frames,
     "steps": options.Steps,
+    "ring": options.Ring,
     "offload": options.Offload,
     "host": options.Host,
     "techniques": options.With,

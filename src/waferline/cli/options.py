@@ -161,6 +161,12 @@ ImageSize = Annotated[
     str | None, typer.Option("--image-size", metavar="WxH", help="Pixels of an image that is read or made: 1024x1024.")
 ]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a video that is made.")]
+Ring = Annotated[
+    int | None,
+    typer.Option(
+        "--ring", min=1, help="Of the devices that share an image, those among which keys and values go round."
+    ),
+]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps of a diffusion model.")]
 
 # In how much memory

@@ -151,7 +151,7 @@ def _images_of(
         return precision
     scenario = Scenario(
         model=spec, machine=machine[0], precision=precision[0], engine=engine, batch=round(batch),
-        devices=int(row.devices or 1), image_size=notes.image_size(said) or None,
+        devices=int(row.devices or 1), ring=notes.count("ring", said), image_size=notes.image_size(said) or None,
         frames=notes.count("frames", said) if spec.grid.frame_stride > 1 else None, steps=notes.count("steps", said),
     )  # fmt: skip
     return scenario, tuple(text for text in (machine[1], why, precision[2]) if text)

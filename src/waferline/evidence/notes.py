@@ -31,6 +31,7 @@ _PIXELS = re.compile(r"(?:image|input|at|crop)?\s*(\d{2,4})\s*[x×]\s*(\d{2,4})"
 _COUNTS = {
     "steps": re.compile(r"(\d+)\s*(?:denoising |inference |sampling )?steps"),
     "frames": re.compile(r"(\d+) frames"),
+    "ring": re.compile(r"\bring (\d+)"),
     "instances": re.compile(r"x (\d+) instances"),
 }
 _TASK = re.compile(r"\btask ([\w-]+)")
@@ -73,7 +74,7 @@ def image_size(text: str) -> str:
 
 
 def count(what: str, text: str) -> int | None:
-    """How many steps, frames or instances the text states."""
+    """How many steps, frames, devices of a ring or instances the text states."""
     found = _first(_COUNTS[what], text)
     return None if found is None else int(found)
 

@@ -207,6 +207,7 @@ def _one_pass(s: Scenario) -> Answer:
         seq_len=s.prompt,
         engine=s.engine,
         steps=s.steps,
+        ring=s.ring,
         devices=sharing,
         memory_share=s.memory_share,
     )

@@ -32,7 +32,7 @@ class Scenario:
     ("64GB"). threads: cores
     of a CPU that work. load, concurrency, memory_share, context: as in `ServingModel.solve`. images, clips: of each prompt, for the
     model's towers. image_size: WIDTHxHEIGHT of them, or of what a diffusion model makes in `steps` steps (a video of `frames`
-    frames). techniques: as in `ServingModel.solve`.
+    frames). ring: as in `SingleNodeModel.solve`. techniques: as in `ServingModel.solve`.
     micro_batch, virtual_stages, slices, recompute, sharding, trains, stack: as in `TrainingModel.solve`. strategy, grid: of a
     wafer. intervals: False leaves them out, for sweeps that only rank. only: as in `ServingModel.solve`.
     """
@@ -59,6 +59,7 @@ class Scenario:
     image_size: str | None = None
     frames: int | None = None
     steps: Any = None
+    ring: Any = None
     memory: str | None = None
     threads: int | None = None
     memory_share: float | None = None
@@ -124,7 +125,7 @@ READS: Mapping[str, frozenset[str]] = {
     "infer": _PASS | {"prompt"},
     "infer network": _PASS,
     "infer image": _PASS | {"image_size"},
-    "denoise": _PASS | {"image_size", "frames", "steps", "devices"},
+    "denoise": _PASS | {"image_size", "frames", "steps", "devices", "ring"},
     "train": frozenset({*TRAINING, "precision", "batch", "prompt", "devices", "memory"}),
     "train network": _PASS | {"devices"},
     "wafer-resident": _WAFER | {"grid"},

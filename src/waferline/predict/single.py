@@ -10,7 +10,7 @@ import numpy as np
 
 from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
-from waferline.elementwise import ceil, exp, maximum
+from waferline.elementwise import anywhere, ceil, exp, maximum
 from waferline.errors import InvalidInputError, unknown
 from waferline.formats import Precision, computed_notes, get_format, labels_of, resolve
 from waferline.machines.device import Device
@@ -86,6 +86,7 @@ class SingleNodeModel:
         engine: str | None = None,
         steps: Any = None,
         devices: Any = None,
+        ring: Any = None,
         efficiency: float | None = None,
         memory_share: float | None = None,
     ) -> SingleNodeResult:
@@ -94,6 +95,8 @@ class SingleNodeModel:
         `phase`: infer, or train (forward, backward and an Adam step). `seq_len`: tokens per input of a transformer.
         `steps`: of a diffusion model, whose pass is one denoising step; its usual number when nobody says. `devices`: that share
         the rows of each of its images, all weights on every one (as xDiT does); in training replicas that share the batch.
+        `ring`: of those that share rows, how many pass keys and values round (ring attention); the others of each such group
+        exchange heads (Ulysses), all of them unless said.
         `efficiency`: a textbook's share of peak arithmetic, above 0 and at most 1, in place of everything measured: memory at
         all of its bandwidth, nothing to launch, no interval. `memory_share`: of the device's memory that the engine takes.
         Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
@@ -112,7 +115,11 @@ class SingleNodeModel:
         if usual or phase == "train":
             a["devices"] = whole("devices", 1 if devices is None else devices)
             check_links(device, a["devices"])
-        for name, value in (("steps", steps), ("devices", devices)):
+        if usual:
+            a["ring"] = whole("ring", 1 if ring is None else ring)
+            if anywhere(a["devices"] % a["ring"] != 0):
+                raise InvalidInputError(f"a ring of {told(ring)} does not divide the devices, {told(devices or 1)}")
+        for name, value in (("steps", steps), ("devices", devices), ("ring", ring)):
             if value is not None and name not in a:
                 raise InvalidInputError(
                     f"{name} would not be read: {spec.name} is no diffusion model that makes images"
@@ -171,6 +178,7 @@ class _Case:
             tokens=a["seq_len"],
             precision=precision,
             sharing=a["devices"] if "steps" in a else 1.0,
+            ring=a.get("ring", 1.0),
             eager=self.engine.eager,
             training=training,
         )

@@ -135,19 +135,21 @@ def lower_forward(
     precision: Precision,
     parallel: Parallel | None = None,
     sharing: Floats = 1.0,
+    ring: Floats = 1.0,
     eager: bool = False,
     training: bool = False,
 ) -> list[Operator]:
     """Operators of one forward pass over whole inputs: an encoder, a convolutional network, or a training forward.
 
-    `sharing`: devices among which the rows of each sample of a network over streams are divided. `training`
+    `sharing`, `ring`: devices among which the rows of each sample of a network over streams are divided. `training`
     keeps what inference fuses or skips: logits of every token, batch norms on their own.
     """
     if isinstance(model, ConvNet):
         return list(lower_convnet(model, Builder(precision), whole("batch", batch), training=training))
     if isinstance(model, StreamNet):
         samples = whole("batch", batch) * float(1 if training else model.passes)
-        return list(lower_streams(model, Builder(precision), samples, parallel=parallel, sharing=sharing, eager=eager))
+        b = Builder(precision)
+        return list(lower_streams(model, b, samples, parallel=parallel, sharing=sharing, ring=ring, eager=eager))
     length = whole("tokens", model.fixed_tokens or tokens)
     memory = (float(model.encoder_tokens) or length) if model.encoder else 0.0
     p = Pass(whole("batch", batch), length, length, False, parallel or Parallel(), memory)

@@ -19,6 +19,10 @@ _ACT_PASSES = 2.0
 # and joins. The number with which eager rows of one device (FLUX, CogVideoX, SD3, HunyuanVideo on four GPUs) lie right.
 _UNFUSED = 65.0
 _EXCHANGES = 4.0  # of an attention whose rows are divided: queries, keys and values before it, results after
+# After each step of a ring its part is merged with those before in fp32 (`_update_out_and_lse` of zhuzilin's ring-flash-attention,
+# which xDiT calls): kernels over the results, which pass 19 times over their 16 bits together, and small ones: five over a number a
+# row and head, and those that send and receive keys and values.
+_MERGES, _MERGE_PASSES, _SMALL = 4.0, 19.0 / 4.0, 9.0
 
 
 def lower_streams(
@@ -28,6 +32,7 @@ def lower_streams(
     *,
     parallel: Parallel | None = None,
     sharing: Floats = 1.0,
+    ring: Floats = 1.0,
     eager: bool = False,
     prefix: str = "",
     times: Any = 1.0,
@@ -36,14 +41,24 @@ def lower_streams(
     """Operators of one pass over `batch` samples, repeated `times`; of one tensor-parallel rank.
 
     sharing: devices among which the rows of each sample are divided, with all weights on each: before and after attention every
-    one of them sends its rows of queries, keys, values and results to the others (DeepSpeed-Ulysses, as in xDiT). eager: nothing
+    one of them sends its rows of queries, keys, values and results to the others (DeepSpeed-Ulysses, as in xDiT). ring: of those,
+    how many keep their queries instead while keys and values go round, hidden behind attention to those before. eager: nothing
     is fused.
     weights: format of every matrix, where it is not the precision's (a tower stays wide beside a quantized decoder).
     """
     rows = {name: batch * _own(name, n, sharing) for name, n in net.grid.rows().items()}
     for stage in net.stages:
         yield from _stage(
-            stage, net, b, batch, rows, parallel or Parallel(), sharing, prefix, times * float(stage.count), weights
+            stage,
+            net,
+            b,
+            batch,
+            rows,
+            parallel or Parallel(),
+            (sharing, ring),
+            prefix,
+            times * float(stage.count),
+            weights,
         )
         if eager and net.steps and stage.scores:
             elements, kernels = rows[stage.rows] * float(stage.width), times * float(stage.count) * _UNFUSED
@@ -64,7 +79,7 @@ def _stage(
     batch: Floats,
     rows: dict[str, Floats],
     parallel: Parallel,
-    sharing: Floats,
+    shared: tuple[Floats, Floats],
     prefix: str,
     count: Floats,
     weights: str | None,
@@ -75,7 +90,7 @@ def _stage(
             f"{name}.conv",
             "conv",
             count=count,
-            flops=batch * float(stage.conv_flops) / sharing,
+            flops=batch * float(stage.conv_flops) / shared[0],
             weight_bytes=float(stage.conv_params) * b.weight_bytes,
             activation_bytes=2.0 * rows[stage.rows] * stage.width * b.residual_bytes,
             shape=_mean_shape(stage, batch),
@@ -86,7 +101,7 @@ def _stage(
     for matrix in stage.matrices:
         yield from _matrix(matrix, name, b, rows, tp, count, weights)
     for i, scores in enumerate(stage.scores):
-        yield from _scores(scores, f"{name}.core{i or ''}", net, b, batch, tp, sharing, count)
+        yield from _scores(scores, f"{name}.core{i or ''}", net, b, batch, tp, shared, count)
     if stage.inner:
         elements = rows[stage.rows] * shard(stage.inner, tp)
         yield b.streaming(f"{name}.act", "elementwise", elements, passes=_ACT_PASSES, count=count, flops_each=5)
@@ -110,27 +125,46 @@ def _matrix(
 
 
 def _scores(
-    s: Scores, name: str, net: StreamNet, b: Builder, batch: Floats, tp: Floats, sharing: Floats, count: Floats
+    s: Scores,
+    name: str,
+    net: StreamNet,
+    b: Builder,
+    batch: Floats,
+    tp: Floats,
+    shared: tuple[Floats, Floats],
+    count: Floats,
 ) -> Iterator[Operator]:
+    # Every device has all of the text: attention to it exchanges nothing.
+    sharing, ring = shared[0], shared[1] if s.keys != "text" else 1.0
     streams = net.grid.rows()
     queries, keys = ceil(streams[s.queries] / sharing), float(streams[s.keys])
     seen = min(keys, float(s.window or keys))
     kv_heads = shard(s.kv_heads or s.heads, tp)
-    if anywhere(sharing > 1.0):
-        payload = batch * queries * float(s.heads * s.head_dim) * b.residual_bytes
-        yield b.collective("all_to_all", f"{name}.all_to_all", payload, sharing, count=_EXCHANGES * count)
+    results = batch * queries * float(s.heads * s.head_dim)
+    heads_among = sharing / ring
+    if s.keys != "text" and anywhere(heads_among > 1.0):
+        payload = results * b.residual_bytes
+        yield b.collective("all_to_all", f"{name}.all_to_all", payload, heads_among, count=_EXCHANGES * count)
     yield b.attention(
         name,
         "prefill_attention",
         batch=batch,
         q_len=queries,
-        kv_len=seen,
-        pairs=queries * seen,
-        kv_read=keys,
+        kv_len=seen / ring,
+        pairs=queries * seen / ring,
+        kv_read=keys / ring,
         heads=shard(s.heads, tp),
         kv_heads=kv_heads,
         head_dim=s.head_dim,
         v_head_dim=s.head_dim,
         kv_elements=2 * kv_heads * s.head_dim,
-        count=count,
+        count=count * ring,
     )
+    if anywhere(ring > 1.0):
+        sums = batch * queries * float(s.heads)
+        for what, elements, kernels, passes in (
+            ("merge", results, _MERGES, _MERGE_PASSES),
+            ("sums", sums, _SMALL, 6.0),
+        ):
+            times = count * kernels * (ring - 1.0)
+            yield b.streaming(f"{name}.{what}", "elementwise", elements, passes=passes, count=times, flops_each=1)

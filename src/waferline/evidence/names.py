@@ -25,6 +25,7 @@ _LAYOUT = re.compile(r"(_r[48]|_x[48]|_[48]_[48])$")  # rows interleaved for the
 _INTERLEAVES = re.compile(r"PR \d|repack on")  # builds of CPU kernels that a row sets against those before them
 _SIZES = re.compile(r"(?P<model>.+?)-(?P<total>\d+(?:\.\d+)?)b(?:-a(?P<active>\d+(?:\.\d+)?)b)?")
 _ROUNDED = 0.06  # how far a size in a name may lie from the count: makers leave a prediction layer out or embeddings
+_UNSTATED = ("", "unstated")
 _COUNTED = "counted:"
 _DATA = Path(__file__).parent / "data"
 
@@ -44,6 +45,8 @@ def _published_models() -> Mapping[str, Any]:
 @cache
 def model_spec(name: str) -> ModelSpec | Refusal:
     """The structure of a published model; `counted:` names one by its counts, with the size and the passes of a row."""
+    if name in _UNSTATED:
+        return Refusal("model", "the row does not say which model")
     if name.startswith(_COUNTED):
         called, size, steps, fused = name.removeprefix(_COUNTED).split(":")
         net = network(called, size=int(size), steps=float(steps), fused=fused == "fused")
@@ -97,7 +100,7 @@ def _without_size(name: str) -> str:
 @cache
 def hardware_name(slug: str) -> tuple[str, str] | Refusal:
     """(catalogue name, what was assumed) of a published machine."""
-    if slug in ("", "unstated") or "unnamed" in slug:
+    if slug in _UNSTATED or "unnamed" in slug:
         return Refusal("hardware", "the row does not say which machine it ran on")
     try:
         device = machine(slug)

@@ -33,6 +33,10 @@ HOST_SEQUENCES = 256.0
 # Layers whose own time a step takes beyond its operators: models of 64 to 94 take as much as one another.
 HOST_LAYERS = 64.0
 _MATRIX_KINDS = ("gemm", "moe")  # the operators that a kernel's own ceiling holds for
+HEAD = 128.0  # elements of a head that rates of attention are quoted for
+# Of the time of a pair of query and key, what its exponential takes, which narrower heads need as well: FlashAttention-2 on an H100
+# reaches 370 TFLOP/s with heads of 128 and 324 with heads of 64 (FlashAttention-3, arXiv:2407.08608, figure 5).
+_EXPONENTIALS = 370.0 / 324.0 - 1.0
 _UNLIMITED = float("inf")
 # Tokens in flight where an engine has no scheduler to split a batch: assumed, as its callers split a batch that large.
 _WHOLE_BATCH_TOKENS = 8192.0
@@ -56,7 +60,7 @@ class Engine:
     sequence (the last while decoding). decode_excess: share that is left, inside a replayed graph, of what an operator alone
     takes above its bound. prefill_scale, decode_scale, collective_scale: the engine's kernels over the measured ones.
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most;
-    attention: the same of its attention over whole inputs, FLOPs by "vendor kind".
+    attention: the same of its attention over whole inputs with heads of 128, FLOPs by "vendor kind".
     eager: every operator is a kernel of its own, none is fused into another.
     conv_scale: its convolutions over matrix products of their size.
     launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
@@ -185,10 +189,11 @@ class Engine:
         flops: Floats = 0.0,
         moved_bytes: Floats = 0.0,
         unit_clocks: float = 1.0,
+        head_dim: Floats = HEAD,
     ) -> Floats:
         """Seconds of one operator inside the engine, from what it takes alone; never below its bound.
 
-        unit_clocks: units of the device times its clock, per second.
+        unit_clocks: units of the device times its clock, per second. head_dim: of attention.
         """
         if kind == "collective":
             return maximum(self.collective_scale * expected_s, light_s)
@@ -198,7 +203,8 @@ class Engine:
             if self.unit_bytes < _UNLIMITED:
                 expected_s = maximum(expected_s, moved_bytes / (self.unit_bytes * unit_clocks))
         if kind == "prefill_attention" and self.machines in self.attention:
-            expected_s = maximum(expected_s, flops / (self.attention[self.machines] * unit_clocks))
+            pair = 1.0 + _EXPONENTIALS * (maximum(HEAD / head_dim, 1.0) - 1.0)
+            expected_s = maximum(expected_s, flops * pair / (self.attention[self.machines] * unit_clocks))
         if decode:
             inside, scale = light_s + self.decode_excess * (expected_s - light_s), self.decode_scale
         else:

@@ -12,7 +12,7 @@ import numpy as np
 from waferline.arrays import AnyArray, FloatArray, Floats
 from waferline.elementwise import maximum, minimum, where
 from waferline.predict.efficiency.intervals import QUANTILES, Regime, shares
-from waferline.predict.engine import Engine
+from waferline.predict.engine import HEAD, Engine
 from waferline.predict.operator_row import OperatorRow
 from waferline.predict.result import WhenRead
 from waferline.predict.roofline import BOUNDS, Machine, Timed, time_operator
@@ -151,6 +151,7 @@ class Runner:
             flops=op.flops,
             moved_bytes=op.bytes,
             unit_clocks=device.units * device.clock_hz,
+            head_dim=op.shape.get("head_dim", HEAD),
         )
         if op.place == "copied":
             return maximum(inside + t.wire_s, t.light_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import waferline as wl
@@ -28,3 +29,25 @@ def test_published_speeds_lie_in_the_interval(model: str, machine: str, precisio
 def test_a_checkpoint_of_mlx_runs_on_mlx() -> None:
     answer = wl.run(wl.Scenario(model="mlx-community/Llama-3.1-8B-4bit", machine="m3-ultra"))
     assert answer.result.about["engine"] == "mlx"
+
+
+def test_rows_of_quantised_products_cost_apiece_under_mlx() -> None:
+    """Rapid-MLX, Qwen 27B in 4 bits on an M2 Pro: 11.64 tokens/s, 9.89 with three drafts of which 88 % are accepted."""
+    asked = {
+        "model": "qwen3.5-27b",
+        "machine": "m2-pro-16c",
+        "engine": "mlx",
+        "precision": "int4",
+        "prompt": 512,
+        "output": 64,
+    }
+    plain, drafted = (
+        1.0 / float(wl.run(wl.Scenario(**asked, batch=1, techniques=t)).result["itl_s"])  # type: ignore[arg-type]
+        for t in (None, "mtp:tokens=3,acceptance=0.881")
+    )
+    assert plain == pytest.approx(11.64, rel=0.25) and drafted == pytest.approx(9.89, rel=0.3)
+    assert drafted < 1.2 * plain
+    batches = np.array([1, 2, 4, 8, 16, 32, 64, 128])
+    steps = wl.run(wl.Scenario(**asked, batch=batches)).result["itl_s"]  # type: ignore[arg-type]
+    assert np.all(np.diff(steps) >= 0) and 1.5 < steps[1] / steps[0] < 2.1 and steps[4] < 8 * steps[0]
+    assert np.all(np.diff(steps / batches) <= 1e-9)  # a sequence more is never slower for all together

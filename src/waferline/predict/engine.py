@@ -13,9 +13,11 @@ from waferline.catalog.names import compact
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import maximum, minimum, where
 from waferline.errors import unknown
+from waferline.formats import get_format
 from waferline.machines.device import Device
 from waferline.predict.cpu_kernels import CpuKernels, engine_settings
 from waferline.remember import by_identity
+from waferline.workloads.operator import Operator
 from waferline.workloads.spec import ModelSpec
 
 PASSES = ("prefill", "decode")
@@ -33,6 +35,7 @@ HOST_SEQUENCES = 256.0
 # Layers whose own time a step takes beyond its operators: models of 64 to 94 take as much as one another.
 HOST_LAYERS = 64.0
 _MATRIX_KINDS = ("gemm", "moe")  # the operators that a kernel's own ceiling holds for
+_WIDE_BITS = 16  # of weights that are not quantised
 HEAD = 128.0  # elements of a head that rates of attention are quoted for
 # Of the time of a pair of query and key, what its exponential takes, which narrower heads need as well: FlashAttention-2 on an H100
 # reaches 370 TFLOP/s with heads of 128 and 324 with heads of 64 (FlashAttention-3, arXiv:2407.08608, figure 5).
@@ -62,6 +65,7 @@ class Engine:
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most;
     attention: the same of its attention over whole inputs with heads of 128, FLOPs by "vendor kind".
     eager: every operator is a kernel of its own, none is fused into another.
+    row_tile: rows of the tile of a quantised product whose kernel for fewer rows reads the weights again for each.
     conv_scale: its convolutions over matrix products of their size.
     launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
@@ -105,6 +109,7 @@ class Engine:
     index_keys: bool = True
     towers_apart: bool = False
     eager: bool = False
+    row_tile: float = 0.0
     attention: Mapping[str, float] = field(default_factory=dict)
     cache_format: str | None = None
     cache_share: float = 1.0
@@ -213,6 +218,15 @@ class Engine:
             scale *= self.conv_scale
         inside = inside if scale == 1.0 else maximum(scale * inside, light_s)
         return inside if self.launch_s == 0.0 else maximum(inside, self.launch_s)
+
+    def rows_apart_s(self, op: Operator, device: Device) -> Floats:
+        """Least seconds of a quantised product of few rows: the weights once for each, or what a whole tile multiplies."""
+        if not self.row_tile or op.kind != "gemm" or get_format(op.weights).bits >= _WIDE_BITS:
+            return 0.0
+        rows = op.shape["m"]
+        reads_s = where(rows > 1.0, rows * op.weight_bytes / device.bandwidth_bytes_per_s, 0.0)
+        tile_s = op.flops / rows * self.row_tile / device.peak(get_format(op.activations).arithmetic)
+        return minimum(reads_s, tile_s)
 
 
 @by_identity

@@ -153,6 +153,7 @@ class Runner:
             unit_clocks=device.units * device.clock_hz,
             head_dim=op.shape.get("head_dim", HEAD),
         )
+        inside = maximum(inside, self.engine.rows_apart_s(op, device)) if self.engine.row_tile else inside
         if op.place == "copied":
             return maximum(inside + t.wire_s, t.light_s)
         return maximum(maximum(inside, t.wire_s), t.light_s) if op.place == "streamed" else inside

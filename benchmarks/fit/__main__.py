@@ -18,6 +18,7 @@ FITS = (
     "passes",
     "unfitted",
     "power",
+    "drafting",
     "loads",
     "steps",
     "serving",

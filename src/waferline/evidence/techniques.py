@@ -135,25 +135,29 @@ def _answer(effect: Effect) -> tuple[float, tuple[str, ...]] | Refusal:
         return Refusal("metric", "how many drafts are accepted is given to a prediction: no effect of it")
     if row.metric not in _RATIOS and row.metric != "speedup_ratio":
         return Refusal("metric", f"{row.metric} is not predicted of a technique")
-    case = _case(effect)
-    if isinstance(case, Refusal):
-        return case
-    scenario, assumed = case
-    ways = _ways(effect, scenario)
+    ways = compared(effect)
     if isinstance(ways, Refusal):
         return ways
-    with_it, without, said = ways
-    assumed = (*assumed, *said)
+    with_it, without, assumed = ways
     metric = _metric(effect)
-    after = _value(with_it, metric)
+    after = value_of(with_it, metric)
     if without is None:
         return after, assumed
-    before = _value(without, metric)
+    before = value_of(without, metric)
     if row.metric == "speedup_ratio":
         return (after / before if metric.endswith("_per_s") else before / after), assumed
     if effect.baseline is not None:
         return effect.baseline * after / before, (*assumed, "times the published figure without it")
     return after, assumed
+
+
+def compared(effect: Effect) -> Ways | Refusal:
+    """The scenario with the technique, the one that it is compared with, and what was taken for what the row does not state."""
+    case = _case(effect)
+    if isinstance(case, Refusal):
+        return case
+    ways = _ways(effect, case[0])
+    return ways if isinstance(ways, Refusal) else (*ways[:2], (*case[1], *ways[2]))
 
 
 # What each metric of a row is read as; of a ratio, what users of the technique compare.
@@ -178,9 +182,10 @@ def _metric(effect: Effect) -> str:
     return _RATIOS[row.metric]
 
 
-def _value(scenario: Scenario, metric: str) -> float:
+def value_of(scenario: Scenario, metric: str) -> float:
+    """The metric of an answer."""
     if metric == _SLOPE:  # between the ends of the contexts that were measured
-        first, last = (_value(replace(scenario, prompt=n, output=2.0), "tpot_s") for n in _CONTEXTS)
+        first, last = (value_of(replace(scenario, prompt=n, output=2.0), "tpot_s") for n in _CONTEXTS)
         return (last - first) / (_CONTEXTS[1] - _CONTEXTS[0])
     result = run(scenario).result
     batch, prompt, output = (np.asarray(float(x)) for x in (scenario.batch, scenario.prompt, scenario.output))

@@ -32,7 +32,8 @@ def _answer(r: Request) -> Answer:
         output=max(r.output_tokens, 1.0), grid=r.variant or None, strategy="wafer-resident",
     )  # fmt: skip
     result = run(scenario).result
-    sizes = Sizes(*(np.array([x]) for x in (r.batch, r.input_tokens, r.output_tokens)))
+    batch, prompt, output = (np.array([x]) for x in (r.batch, r.input_tokens, r.output_tokens))
+    sizes = Sizes(batch, prompt, output)
     values = {
         variant: READERS[r.answer](Times(*(np.array([float(result[name])]) for name in _TIMES[variant])), sizes)
         for variant in VARIANTS

@@ -156,6 +156,7 @@ def test_bad_words_are_refused_with_the_nearest(words: str, said: str, capsys: p
 def test_what_no_technique_changes_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
     for line in (
         "resnet-50 --on h100",
+        "resnet-8 --on gap8 --with translated",
         "t5-large --on h100",
         "llama-3-8b --on wse2",
         "mamba-2.8b --on h100 --with kv-format",
@@ -166,6 +167,23 @@ def test_what_no_technique_changes_refuses_it(capsys: pytest.CaptureFixture[str]
     ):
         assert run(["predict", *line.split(), "--with", "prefix-cache"]) == 2
         assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_network_of_one_pass_is_executed_in_other_modes() -> None:
+    """Rosetta 2: 13.94 ms of 7.39. Without an FPU an addition and a product take 45.7 and 36.5 cycles (SEGGER emFloat)."""
+    plain, slow = (
+        wl.run(wl.Scenario(model="resnet-50", machine="raspberry-pi-5", techniques=mode)).result
+        for mode in (None, "translated")
+    )
+    assert float(slow["light_latency_s"] / plain["light_latency_s"]) == pytest.approx(13.94 / 7.39, rel=1e-6)
+    assert any("one factor" in note for note in slow.notes)
+    soft = wl.run(wl.Scenario(model="resnet-8", machine="gap8", precision="fp32", techniques="emulated")).result
+    cores, clock_hz, macs = 8, 175e6, 12.5e6  # MLPerf Tiny's ResNet-8
+    least_s = macs * (45.7 + 36.5) / (cores * clock_hz)
+    assert least_s * 0.95 < float(soft["light_latency_s"]) < float(soft["latency_s"]) < 10 * least_s
+    for asked in ({"techniques": "emulated"}, {"precision": "fp32"}):  # of whole numbers; without floats
+        with pytest.raises(wl.WaferlineError, match=r"float|fp32"):
+            wl.run(wl.Scenario(model="resnet-8", machine="gap8", **asked))
 
 
 def _change(techniques: str, key: str, **options: object) -> float:

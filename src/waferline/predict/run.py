@@ -36,7 +36,7 @@ from waferline.predict.scenario import (
 from waferline.predict.serving import ServingModel
 from waferline.predict.serving_case import towers_beside
 from waferline.predict.single import SingleNodeModel
-from waferline.predict.techniques import without_offload
+from waferline.predict.techniques import applied, on_machine, without_offload
 from waferline.predict.training import TrainingModel
 from waferline.workloads.load import load_model
 from waferline.workloads.quantization.converted import as_gguf
@@ -92,6 +92,7 @@ def run(scenario: Scenario) -> Answer:
             f"{', '.join(sorted(unread))} would not be read: {described(kind, spec, device)}",
             hint=f"it reads {', '.join(sorted(read))}",
         )
+    device = on_machine(applied(scenario.techniques), device)
     scenario, taken = _with_engine(replace(scenario, machine=device), kind)
     _check_degrees(spec, device, scenario)
     spec = sized(spec, scenario.image_size, scenario.frames)
@@ -210,6 +211,7 @@ def _one_pass(s: Scenario) -> Answer:
         ring=s.ring,
         devices=sharing,
         memory_share=s.memory_share,
+        techniques=s.techniques,
     )
     return Answer(phase, s.model, s.machine, result)
 

@@ -94,7 +94,7 @@ class Scenario:
 
 
 _ALWAYS = ("model", "machine", "phase", "intervals", "only")
-_PASS = frozenset({"precision", "batch", "engine", "memory", "memory_share", "threads"})
+_PASS = frozenset({"precision", "batch", "engine", "memory", "memory_share", "threads", "techniques"})
 SERVING = {
     "kv": "kv",
     "batch": "batch_size",

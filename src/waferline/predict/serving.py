@@ -23,7 +23,7 @@ from waferline.predict.phase import Phase
 from waferline.predict.profile import Profile, load_profile
 from waferline.predict.result import Field, GenerationResult, WhenRead, merged_sources
 from waferline.predict.serving_case import Arguments, inputs_of, parallel_of, serving_case, without_towers
-from waferline.predict.techniques import Applied, applied
+from waferline.predict.techniques import Applied, applied, on_machine
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import joined_tokens, prompt_of
 from waferline.workloads.scenario import MOST_COUNT, common_shape, real, whole
@@ -132,6 +132,8 @@ class ServingModel:
         Raises: UnknownNameError, InvalidInputError, UnsupportedError (a format or link the machine lacks).
         """
         spec, device = load_model(model), load_hardware(hardware)
+        with_ = applied(_drafting(techniques, draft_model, draft_acceptance_rate))
+        device = on_machine(with_, device)
         if not isinstance(spec, Transformer) or not spec.has_head:
             raise InvalidInputError(f"{spec.name} does not generate tokens", hint="use SingleNodeModel for it")
         if host is not None and offload is None:
@@ -156,7 +158,6 @@ class ServingModel:
         left = beside(spec, device, runner, offload, host)
         if left is not None:
             left.check(parallel_of(arguments))
-        with_ = applied(_drafting(techniques, draft_model, draft_acceptance_rate))
         case = serving_case(spec, device, runner, kv, check_load(load), intervals, left, with_, only)
         case.check_techniques()
         seen: dict[str, Phase] = {}

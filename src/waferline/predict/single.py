@@ -25,6 +25,7 @@ from waferline.predict.phase import INTERVALS, Phase, at_efficiency, run_phase
 from waferline.predict.power import phase_power_w
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
 from waferline.predict.roofline import Timed, machine_for
+from waferline.predict.techniques import Applied, applied, of_one_pass, on_machine
 from waferline.text import told
 from waferline.units import SECONDS_PER_HOUR
 from waferline.workloads.convnet import as_stored, live_bytes
@@ -89,6 +90,7 @@ class SingleNodeModel:
         ring: Any = None,
         efficiency: float | None = None,
         memory_share: float | None = None,
+        techniques: Any = None,
     ) -> SingleNodeResult:
         """Latency, throughput, memory and energy of one batch.
 
@@ -99,9 +101,12 @@ class SingleNodeModel:
         exchange heads (Ulysses), all of them unless said.
         `efficiency`: a textbook's share of peak arithmetic, above 0 and at most 1, in place of everything measured: memory at
         all of its bandwidth, nothing to launch, no interval. `memory_share`: of the device's memory that the engine takes.
+        `techniques`: those of execution (`"translated"`), as in `ServingModel`.
         Numbers and `precision` may be arrays. Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
-        spec, device = load_model(model), load_hardware(hardware)
+        spec, device, with_ = load_model(model), load_hardware(hardware), applied(techniques)
+        of_one_pass(with_, spec, device)
+        device = on_machine(with_, device)
         if phase not in PHASES:
             raise unknown("phase", phase, PHASES)
         default = getattr(spec, "fixed_tokens", 0) or getattr(spec, "encoder_tokens", 0) or _DEFAULT_TOKENS
@@ -138,7 +143,7 @@ class SingleNodeModel:
             raise InvalidInputError(
                 f"efficiency is a share of peak of at least 0.000001 and at most 1, not {told(efficiency)}"
             )
-        case = _Case(spec, device, runner, phase, efficiency)
+        case = _Case(spec, device, runner, phase, efficiency, with_)
         values = over_labels(labels, a, lambda label, a: over_blocks(a, lambda part: case.values(label, part)))
         label = str(labels.flat[0])
         formats = [resolve(str(x), device.arithmetic) for x in np.unique(labels)]
@@ -155,9 +160,14 @@ class SingleNodeModel:
             operators=WhenRead(lambda: case.run(label, a, keep=True).rows(phase)) if labels.size == 1 else (),
             sources=WhenRead(lambda: merged_sources(spec.sources, device.citations)),
             not_modelled=NOT_MODELLED,
-            notes=computed_notes(formats[0], device.name, device.arithmetic)
-            if efficiency is None
-            else (f"efficiency {efficiency:g} as given: nothing measured was used",),
+            notes=(
+                *(
+                    computed_notes(formats[0], device.name, device.arithmetic)
+                    if efficiency is None
+                    else (f"efficiency {efficiency:g} as given: nothing measured was used",)
+                ),
+                *(f"with {one.said()}: {one.technique.limits}" for one in with_),
+            ),
         )
 
 
@@ -168,6 +178,7 @@ class _Case:
     engine: Engine
     phase: str
     efficiency: float | None = None
+    techniques: tuple[Applied, ...] = ()
 
     def run(self, label: str, a: Mapping[str, Floats], *, keep: bool = False) -> Phase:
         precision = resolve(label, self.device.arithmetic)
@@ -183,6 +194,9 @@ class _Case:
             training=training,
         )
         layers = float(len(operators))
+        for one in self.techniques:
+            if one.technique.one_pass is not None:
+                operators = one.technique.one_pass(operators, one.given)
         if isinstance(self.model, ConvNet) and self.model.precision is not None:
             layers = float(sum(isinstance(w, Work) and w.macs > 0 and w.weight_bytes > 0 for w in self.model.layers))
         if training:

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from waferline.errors import InvalidInputError, unknown
+from waferline.machines.device import Device
 from waferline.predict.techniques.attention import ATTENTION
 from waferline.predict.techniques.caching import CACHING
 from waferline.predict.techniques.look_up import LOOK_UP
@@ -16,6 +17,7 @@ from waferline.predict.techniques.speculative import SPECULATIVE
 from waferline.predict.techniques.technique import Applied, Parameter, Setting, Step, Technique
 from waferline.predict.techniques.weights import WEIGHTS
 from waferline.text import told
+from waferline.workloads.spec import ModelSpec
 
 TECHNIQUES: Mapping[str, Technique] = {**SPECULATIVE, **CACHING, **ATTENTION, **WEIGHTS, **LOOK_UP, **SCHEDULE}
 
@@ -29,6 +31,8 @@ __all__ = [
     "Technique",
     "applied",
     "changed",
+    "of_one_pass",
+    "on_machine",
     "without_offload",
 ]
 
@@ -68,6 +72,22 @@ def changed(asked: Sequence[Applied], phase: str, step: Step, setting: Setting) 
         change = getattr(one.technique, phase)
         step = step if change is None else change(step, setting, one.given)
     return step
+
+
+def on_machine(asked: Sequence[Applied], device: Device) -> Device:
+    """The machine as techniques make it."""
+    for one in asked:
+        device = device if one.technique.machine is None else one.technique.machine(device, one.given)
+    return device
+
+
+def of_one_pass(asked: Sequence[Applied], model: ModelSpec, device: Device) -> None:
+    """Raises: InvalidInputError for a technique that a network of one pass does not take, UnsupportedError as `Applied.check`."""
+    for one in asked:
+        if one.technique.one_pass is None:
+            fit = ", ".join(name for name, technique in TECHNIQUES.items() if technique.one_pass)
+            raise InvalidInputError(f"{one.name}: {model.name} makes one pass, which takes {fit} alone")
+        one.check(model, device)
 
 
 @cache

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import anywhere, ceil, maximum, minimum, where
 from waferline.errors import InvalidInputError, UnsupportedError
+from waferline.formats import get_format
 from waferline.machines.device import Device
 from waferline.predict.memory import kv_cache_bytes
 from waferline.predict.techniques.attention import keeps_no_cache
 from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique
 from waferline.workloads.lower import SEQUENCE_KINDS, lower_rows
+from waferline.workloads.operator import Operator
 from waferline.workloads.spec import MixtureOfExperts, Transformer
 
 _GIGA = 1e9
+_SOFT = "soft-float"
+_LOOP_CYCLES = 4.0  # of a multiply-add with a unit for floats (`catalog/studies/guaranteed-guess.yaml`)
 _PROCESSORS = ("cpu", "soc", "mcu")
 _UNITS = {"logic-pim": "logic_bandwidth", "bank-pim": "bank_bandwidth"}  # names in the publication's facts
 _NEAR = ("decode_attention", "mla_decode", "moe")  # what near-memory units take: few operations a byte
@@ -92,10 +97,25 @@ def _near_memory(step: Step, s: Setting, given: Given) -> Step:
     return replace(step, operators=[moved(op) if op.kind in _NEAR else op for op in step.operators])
 
 
-def _executed(step: Step, s: Setting, given: Given) -> Step:
-    """Every operator takes as much longer as programs in this mode of execution did."""
+def _slowed(operators: Sequence[Operator], given: Given) -> Sequence[Operator]:
+    """Every operator takes as much longer as programs in this mode of execution did; whole numbers need no floats in software."""
     times = execution_times(given["mode"])
-    return replace(step, operators=[replace(op, count=op.count * times) for op in step.operators])
+    slow = [given["mode"] != _SOFT or not get_format(op.activations).arithmetic.startswith("int") for op in operators]
+    if not any(slow):
+        raise InvalidInputError("emulated: nothing is computed in floats", hint="--precision fp32")
+    return [replace(op, count=op.count * times) if s else op for op, s in zip(operators, slow, strict=True)]
+
+
+def _executed(step: Step, s: Setting, given: Given) -> Step:
+    return replace(step, operators=_slowed(step.operators, given))
+
+
+def _with_floats(device: Device, given: Given) -> Device:
+    """What a processor without floats would do with a unit for them: the loop that the factor of emulation was counted against
+    (two loads, a multiply-add and a stall)."""
+    if not device.whole_numbers:
+        return device
+    return device.with_(peak_flops={**device.peak_flops, "fp32": 2.0 / _LOOP_CYCLES * device.units * device.clock_hz})
 
 
 def execution_times(mode: str) -> float:
@@ -104,7 +124,9 @@ def execution_times(mode: str) -> float:
     return float(modes[mode].get("times_native") or modes[mode]["time_s"] / modes["native"]["time_s"])
 
 
-def _execution(title: str, usual: str, modes: tuple[str, ...]) -> Technique:
+def _execution(
+    title: str, usual: str, modes: tuple[str, ...], machine: Callable[[Device, Given], Device] | None = None
+) -> Technique:
     return Technique(
         title=title,
         parameters={"mode": Parameter("how it is executed", usual, words=modes)},
@@ -114,6 +136,8 @@ def _execution(title: str, usual: str, modes: tuple[str, ...]) -> Technique:
         refuses=_no_program,
         prefill=_executed,
         decode=_executed,
+        one_pass=_slowed,
+        machine=machine,
     )
 
 
@@ -188,5 +212,5 @@ SCHEDULE = {
         "translated",
         ("translated", "transpiled"),
     ),
-    "emulated": _execution("Floats in software, on a processor that has none", "soft-float", ("soft-float",)),
+    "emulated": _execution("Floats in software, on a processor that has none", _SOFT, (_SOFT,), _with_floats),
 }

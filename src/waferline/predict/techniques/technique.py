@@ -12,7 +12,7 @@ from waferline.formats import Precision
 from waferline.machines.device import Device
 from waferline.workloads.operator import Operator
 from waferline.workloads.scenario import Parallel, real
-from waferline.workloads.spec import Transformer
+from waferline.workloads.spec import ModelSpec, Transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ class Technique:
 
     prefill, decode: what happens to either pass. kv, cached, weights: what happens to what is asked before. replaces: what "not
     modelled" no longer says when it is asked for. refuses: why it can change nothing of a model on a machine; empty where it can.
-    own_units: units of the device do it, which a host beside it has not.
+    own_units: units of the device do it, which a host beside it has not. one_pass: what it makes of the operators of a network that
+    makes one pass; without it such a network does not take it. machine: the device as it makes it.
     anew: it makes the pass anew, so that it comes before those that change operators, wherever it was named. cycle: positions that
     a decode pass works on and tokens that it yields. server: options of a simulated server that it sets; unserved: why requests are
     not simulated with it.
@@ -123,6 +124,8 @@ class Technique:
     cycle: Callable[[Given], tuple[float, float]] | None = None
     server: Callable[[Given], Mapping[str, Any]] | None = None
     unserved: str = ""
+    one_pass: Callable[[Sequence[Operator], Given], Sequence[Operator]] | None = None
+    machine: Callable[[Device, Given], Device] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class Applied:
     def __hash__(self) -> int:
         return hash((self.name, tuple(sorted((k, str(v)) for k, v in self.given.items()))))
 
-    def check(self, model: Transformer, device: Device) -> None:
+    def check(self, model: ModelSpec, device: Device) -> None:
         """Raises: UnsupportedError where it can change nothing of this model on this machine."""
         why = self.technique.refuses(model, device) if self.technique.refuses else ""
         if why:

@@ -196,7 +196,7 @@ class _Case:
         layers = float(len(operators))
         for one in self.techniques:
             if one.technique.one_pass is not None:
-                operators = one.technique.one_pass(operators, one.given)
+                operators = list(one.technique.one_pass(operators, one.given))
         if isinstance(self.model, ConvNet) and self.model.precision is not None:
             layers = float(sum(isinstance(w, Work) and w.macs > 0 and w.weight_bytes > 0 for w in self.model.layers))
         if training:

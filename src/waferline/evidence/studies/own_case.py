@@ -49,6 +49,7 @@ def own_case(study: str, scenario: Scenario) -> OwnCase:
         raise InvalidInputError(
             f"{study} needs a model beside yours", hint=f"--with '{technique.replace('{auxiliary}', 'NAME')}'"
         )
+    plain: Answer | None
     mechanism = technique or ", ".join(f"{name}={value}" for name, value in changes.items())
     if "techniques" in changes:
         plain, scenario = _on_enough(scenario, bool(own.get("spread")))

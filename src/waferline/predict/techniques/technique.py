@@ -118,7 +118,7 @@ class Technique:
     cached: Callable[[Given], float] | None = None  # the share of the prompt that is in the cache already
     weights: Callable[[Setting, Given], Floats] | None = None  # bytes it adds to each device
     replaces: str = ""
-    refuses: Callable[[Transformer, Device], str] | None = None
+    refuses: Callable[[Any, Device], str] | None = None  # of any model where a network of one pass takes it
     own_units: bool = False
     anew: bool = False
     cycle: Callable[[Given], tuple[float, float]] | None = None

@@ -27,7 +27,11 @@ def _plain(architecture: str, *more: tuple[str, int | float | str], **sizes: obj
 FAMILIES: dict[str, RandomModel] = {
     "llama-linear": _plain("llama", ("rope.scaling.type", "linear"), ("rope.scaling.factor", 2.0)),
     "llama-yarn": _plain("llama", *_YARN),
+    "mixtral": _plain("llama", experts=4, experts_used=2),
+    "qwen2": _plain("qwen2"),
+    "qwen2moe": _plain("qwen2moe", experts=4, experts_used=2, shared_ffn=64),
     "qwen3": _plain("qwen3"),
+    "qwen3moe": _plain("qwen3moe", experts=4, experts_used=2),
     "gemma": _plain("gemma", tied=True),
     "gemma2": _plain(
         "gemma2", ("attention.sliding_window", 3), ("attn_logit_softcapping", 2.0), ("final_logit_softcapping", 3.0),

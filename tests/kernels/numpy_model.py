@@ -12,10 +12,24 @@ import numpy as np
 Array = np.ndarray
 
 # Rotary pairs (i, i + d/2); every n-th layer sees all and the others a window; rotary base of layers with a window.
-HALVES = {"qwen2", "qwen3", "gemma", "gemma2", "gemma3", "olmo2", "olmoe", "phi3", "gpt-oss", "seed_oss"}
+HALVES = {
+    "qwen2",
+    "qwen2moe",
+    "qwen3",
+    "qwen3moe",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "olmo2",
+    "olmoe",
+    "phi3",
+    "gpt-oss",
+    "seed_oss",
+}
 PERIOD = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "olmo2": 4}
 BEFORE_FFN = {"gpt-oss": "post_attention_norm", "seed_oss": "post_attention_norm"}
 SANDWICHED = {"gemma2", "gemma3", "olmo2"}
+AS_THEY_ARE = {"olmoe", "qwen2moe"}  # shares of the chosen experts, which others make sum to one
 
 
 class Model:
@@ -143,10 +157,13 @@ class Model:
         y = np.zeros_like(x)
         for t, row in enumerate(p):
             chosen = np.argsort(-row)[: self.key("expert_used_count")]
-            weights = row[chosen] / (1.0 if self.arch == "olmoe" else row[chosen].sum())
+            weights = row[chosen] / (1.0 if self.arch in AS_THEY_ARE else row[chosen].sum())
             for e, weight in zip(chosen, weights, strict=True):
                 gate, up = (self.expert(x[t], n, f"ffn_{part}_exps", e) for part in ("gate", "up"))
                 y[t] += weight * self.expert(self.act(gate, up), n, "ffn_down_exps", e)
+        if (shared := self.layer(n, "ffn_gate_inp_shexp.weight")) is not None:
+            gate, up = (self.linear(x, n, f"ffn_{part}_shexp") for part in ("gate", "up"))
+            y += self.linear(self.act(gate, up), n, "ffn_down_shexp") / (1 + np.exp(-(x @ shared.reshape(-1, 1))))
         return y
 
     def expert(self, x: Array, n: int, name: str, e: int) -> Array:

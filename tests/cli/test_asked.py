@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 
 import pytest
@@ -23,6 +24,19 @@ def test_every_field_of_a_scenario_is_an_option() -> None:
 def test_every_command_that_asks_has_them_all(verb: str) -> None:
     command = get_command(app).commands[verb]  # type: ignore[attr-defined]
     assert QUESTION.keys() <= {parameter.name for parameter in command.params}
+
+
+@pytest.mark.parametrize(
+    ("alias", "line"),
+    [("eval predict", "llama-3-8b --on h100 --batch 8 --json"), ("optimize plan", "llama-3-8b --on h100 --rate 1 --json"),
+     ("serve simulate-serving", "llama-3-8b --on h100 --rate 1 --requests 20 --json")],
+)  # fmt: skip
+def test_words_of_another_package_ask_the_same(alias: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for words in alias.split():
+        assert run([*words.split("-"), *line.split()]) == 0
+        told.append(json.loads(capsys.readouterr().out).keys())
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(

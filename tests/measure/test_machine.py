@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.measure.conftest import SHORT
 
+from waferline.cli import run as command
 from waferline.errors import DoesNotFitError, FileFormatError, RefusedError
 from waferline.evidence.side_by_side.known import Known, constants_of, predicted, time_with
 from waferline.formats import Precision
+from waferline.machines.hardware import load_hardware
 from waferline.measure.caches import Cache, caches
 from waferline.measure.calibrate import Calibration, targets
 from waferline.measure.constants import fit
@@ -156,6 +159,26 @@ def test_a_machine_never_measured_is_refused_with_the_command(
     assert caught.value.exit_code == 4
     save_machine(machine_record(profile), this_machine_path())
     assert this_machine().name == f"this-{fingerprint().digest}"
+
+
+def test_a_measured_machine_is_audited_against_its_sheet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profile: MachineProfile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert command(["audit", "xeon-8480"]) == 4  # never measured
+    save_machine(machine_record(profile), this_machine_path())
+    assert command(["audit", "xeon-848"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+    assert command(["audit", "xeon-8480", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    here, sheet = this_machine(), load_hardware("xeon-8480")
+    rows = {row["figure"]: row for row in data["rows"]}
+    assert rows["memory bandwidth"]["sheet"] == sheet.bandwidth_bytes_per_s  # DDR5 of the whole socket
+    assert rows["memory bandwidth"]["share"] == here.bandwidth_bytes_per_s / sheet.bandwidth_bytes_per_s
+    peak = rows["peak fp32"]
+    assert peak["sheet"] / here.units == pytest.approx(sheet.peak_flops["fp32"] / sheet.units)
+    assert command(["audit", "xeon-8480"]) == 0
+    assert "share" in capsys.readouterr().out
 
 
 def test_a_file_that_cannot_be_written_or_read_is_named(tmp_path: Path, profile: MachineProfile) -> None:

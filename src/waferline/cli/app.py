@@ -77,6 +77,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "calibrate": calibrate.calibrate,
     "quantize": formats.quantize,
+    "audit": measure.audit,
+}
+ALIASES: dict[str, Callable[..., None]] = {  # words of another package for the same questions
+    "eval": predict.predict,
+    "serve": simulate_serving.serving,
+    "optimize": plan.plan,
 }
 GROUPS: dict[str, typer.Typer] = {
     "simulate": simulate,
@@ -89,6 +95,8 @@ GROUPS: dict[str, typer.Typer] = {
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)
+for name, command in ALIASES.items():
+    app.command(name, hidden=True)(command)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
 

@@ -101,6 +101,20 @@ def machine(
     emit(as_json, data, lambda: measured.engine(data) if engine is not None else measured.machine(data))
 
 
+def audit(
+    on: Annotated[
+        str, typer.Argument(help="The machine of the catalogue that this one is said to be.", metavar="MACHINE")
+    ],
+    as_json: Json = False,
+) -> None:
+    """This machine, once `measure machine` ran, against the spec sheet of MACHINE: bandwidth, peaks and memory."""
+    from waferline.evidence.side_by_side.audit import audit as against_sheet
+    from waferline.report import measured
+
+    data = against_sheet(on)
+    emit(as_json, data, lambda: measured.audit(data))
+
+
 @app.command("operator")
 def operator(
     name: Annotated[str, typer.Argument(help="gemv, gemm, ...", metavar="OPERATOR")],

@@ -56,6 +56,17 @@ def _roofs(name: str, figures: Mapping[str, Any], counts: Sequence[str], *capaci
     return (name, *capacity, *(figures[n]["best"] for n in counts), max(f["spread"] for f in figures.values()))
 
 
+def audit(data: Mapping[str, Any]) -> Iterator[Block]:
+    """What is measured here beside a sheet's figures, and which share of them it is."""
+    yield f"This machine against the sheet of {data['title']}", "title"
+    rows = [
+        (r["figure"], *(metric(r[key], r["unit"]) for key in ("measured", "sheet")), r["share"]) for r in data["rows"]
+    ]
+    columns = ("", Column("measured", left=False), Column("sheet", left=False), Column("share", ".0%"))
+    yield Table("", columns, rows)
+    yield f"note: peaks of {data['units']} of {data['units_of_sheet']} units of the sheet", "note"
+
+
 def engine(data: Mapping[str, Any]) -> Iterator[Block]:
     """An engine's own benchmark, the constants that it gave, and their errors before, after and on tests left out."""
     yield data["source"], "title"

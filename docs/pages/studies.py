@@ -35,6 +35,17 @@ Run one with `waferline study run NAME`, all with `waferline study run --all`.
 
 This page is written by `python -m docs.build studies`; no number in it is typed."""
 
+# Systems whose mechanism is a command of its own, beside the studies: what was published, and the command.
+SYSTEMS = (
+    ("Cerebras weight streaming (WeightStreamingModel)", "predict gpt-3-175b --on cs-3 --strategy weight-streaming"),
+    ("WaferLLM: prefill and decode on a wafer", "predict llama-2-7b --on wse2 --grid 360x360"),
+    ("WaferLLM: MeshGEMM", "simulate mesh gemm 256x256x256 --grid 16x16"),
+    ("WaferLLM: MeshGEMV", "simulate mesh gemv 1024x1024 --grid 16x16"),
+    ("Inference-X: a Q4_K layer of a transformer", "simulate mesh forward llama-2-7b --grid 4x4 --weights q4_k"),
+    ("Quantisation lesson: what fewer bits buy", "predict llama-3-8b --on h100 --precision int4"),
+    ("gam: resident normal equations", "measure resident --device cpu --shape 2000x64 --reps 5"),
+)
+
 OWN = """## On a model and a machine of your own
 
 `waferline study run NAME --model MODEL --on MACHINE` applies the mechanism of a study to your own case, with it and, where
@@ -101,6 +112,7 @@ def _own(reports: Sequence[StudyReport]) -> str:
         ]
         for name, o in own
     ]
+    rows += [[system, "works for your model", f"`waferline {command}`"] for system, command in SYSTEMS]
     return table(("study", "on your own", "command, which the tests run, or the reason"), rows, left=3)
 
 

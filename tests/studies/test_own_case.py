@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from docs.pages.studies import SYSTEMS
 
 from waferline.cli import run
 from waferline.evidence.studies.registry import load_study, study_names
@@ -35,6 +36,14 @@ def test_every_mechanism_runs_on_a_model_of_ones_own(
         assert told[0] != told[1]  # not in words alone
     assert run(command) == 0
     assert study in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("system", "command"), SYSTEMS)
+def test_systems_beside_the_studies_have_commands_that_run(
+    system: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command.split(), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("study", [name for name, own in OWN.items() if "why" in own])

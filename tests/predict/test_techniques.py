@@ -255,6 +255,15 @@ def test_uneven_experts_wait_for_the_busiest() -> None:
         _solve("grouped-experts")
 
 
+def test_copies_of_experts_even_the_load_and_take_their_memory() -> None:
+    """Mixtral: an expert is three matrices of 4,096 x 14,336 in each of 32 layers."""
+    asked = {"tp": 4, "ep": 4, "model": "mixtral-8x7b", "batch": 64}
+    uneven, even = (_solve(t, **asked) for t in ("expert-imbalance:2", "expert-load-balancing:copies=2"))
+    assert even["itl_s"] < uneven["itl_s"]
+    more = float(even["device_memory_bytes"] - _solve("grouped-experts", **asked)["device_memory_bytes"])
+    assert more == pytest.approx(2 * 32 * 3 * 4096 * 14336 * 2, rel=0.01)
+
+
 def test_a_smaller_model_reads_the_prompt() -> None:
     """A 1B model reads for an 8B one: the first token costs a fraction, decoding is as it was."""
     read = _solve("kv-prediction:auxiliary=llama-3.2-1b", 8)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from waferline.arrays import Floats
 from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import anywhere, ceil, maximum, minimum, where
 from waferline.errors import InvalidInputError, UnsupportedError
@@ -14,9 +15,10 @@ from waferline.machines.device import Device
 from waferline.predict.memory import kv_cache_bytes
 from waferline.predict.techniques.attention import keeps_no_cache
 from waferline.predict.techniques.technique import Given, Parameter, Setting, Step, Technique
-from waferline.workloads.lower import SEQUENCE_KINDS, lower_rows
+from waferline.workloads.lower import SEQUENCE_KINDS, builder, lower_rows
 from waferline.workloads.operator import Operator
 from waferline.workloads.spec import MixtureOfExperts, Transformer
+from waferline.workloads.weights import weight_elements
 
 _GIGA = 1e9
 _SOFT = "soft-float"
@@ -67,6 +69,15 @@ def _loaded(factor: float | None) -> Any:
         return replace(step, operators=ops)
 
     return change
+
+
+def _copied_bytes(s: Setting, given: Given) -> Floats:
+    """So many experts of every layer."""
+    mixed = [block for block in s.model.blocks if isinstance(block.ffn, MixtureOfExperts)]
+    held = sum(block.count * block.ffn.experts for block in mixed)  # type: ignore[union-attr]
+    layers = sum(block.count for block in mixed)
+    one = weight_elements(s.model)["experts"] / held * builder(s.model, s.precision).weight_bytes
+    return given["copies"] * layers * one * s.parallel.ep / (s.parallel.tp * s.parallel.dp) / s.parallel.pp
 
 
 def _no_experts(model: Transformer, device: Device) -> str:
@@ -188,6 +199,20 @@ SCHEDULE = {
         checked="own check: properties of the balance (study pangu-pro-moe)",
         prefill=_loaded(1.0),
         decode=_loaded(1.0),
+        replaces="imbalance between experts beyond the expected number that a batch touches",
+    ),
+    "expert-load-balancing": Technique(
+        title="Experts that are asked for most are copied to devices that would wait (EPLB)",
+        parameters={
+            "copies": Parameter("experts of each layer that a device holds beside its own", 1.0, 1.0, 64.0, whole=True)
+        },
+        source="DeepSeek-AI 2024, DeepSeek-V3 Technical Report, section 3.4, arXiv:2412.19437 (one copy a device); EPLB",
+        limits="copies even the load out fully, and moving them costs nothing",
+        refuses=_no_experts,
+        checked="identity: an even share of the load, and the memory of the copies",
+        prefill=_loaded(1.0),
+        decode=_loaded(1.0),
+        weights=_copied_bytes,
         replaces="imbalance between experts beyond the expected number that a batch touches",
     ),
     "near-memory": Technique(

@@ -73,9 +73,8 @@ def _loaded(factor: float | None) -> Any:
 
 def _copied_bytes(s: Setting, given: Given) -> Floats:
     """So many experts of every layer."""
-    mixed = [block for block in s.model.blocks if isinstance(block.ffn, MixtureOfExperts)]
-    held = sum(block.count * block.ffn.experts for block in mixed)  # type: ignore[union-attr]
-    layers = sum(block.count for block in mixed)
+    mixed = [(block.count, block.ffn) for block in s.model.blocks if isinstance(block.ffn, MixtureOfExperts)]
+    held, layers = sum(count * ffn.experts for count, ffn in mixed), sum(count for count, _ in mixed)
     one = weight_elements(s.model)["experts"] / held * builder(s.model, s.precision).weight_bytes
     return given["copies"] * layers * one * s.parallel.ep / (s.parallel.tp * s.parallel.dp) / s.parallel.pp
 

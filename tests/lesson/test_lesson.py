@@ -182,6 +182,13 @@ def test_lessons_ask_for_drafts_training_and_zeros_by_their_own_names() -> None:
     assert float(train["latency_s"]) == float(
         SingleNodeModel().solve("resnet-50", "a100", 32, phase="train")["latency_s"]
     )
+    assert train.memory_footprint == train.memory
+    thought = waferline.InferenceScalingModel().solve("llama-3-8b", "h100", reasoning_steps=[0, 8])
+    assert (
+        thought["total_s"][0] == pytest.approx(float(np.ravel(thought["ttft_s"])[0]))
+        and thought["tokens_generated"][0] == 0
+    )
+    assert thought["total_s"][1] > thought["total_s"][0] > 0 and 0 < thought["energy_j"][0] < thought["energy_j"][1]
     zeros = [
         CompressionModel().solve("llama-3-8b", "h100", "pruning", sparsity=0.5, sparsity_type=kind).inference_speedup
         for kind in ("unstructured", "n_m")

@@ -66,6 +66,7 @@ class SingleNodeResult(Result):
     mbu = Field("mbu", "Memory traffic over bandwidth")
     feasible = Field("feasible", "True where weights and activations fit what the engine takes of the device")
     memory = Field("device_memory_bytes", "Weights, activations and, in training, gradients and optimizer state")
+    memory_footprint = Field("device_memory_bytes", "The same, as lessons call it")
     model_weights_size = Field("weights_bytes", "All weights as stored")
     energy_per_sample = Field("energy_j_per_sample", "Energy of the device per input")
     light_latency = Field("light_latency_s", "Speed-of-light bound of `latency`")

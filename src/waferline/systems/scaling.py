@@ -91,7 +91,7 @@ class InferenceScalingModel:
         samples: answers that are drawn at once, as one batch over one prompt each (best of n, self-consistency). The other
         options are those of `ServingModel.solve`. Raises: as that.
         """
-        steps = np.asarray(whole("reasoning_steps", reasoning_steps))
+        steps = np.asarray(whole("reasoning_steps", reasoning_steps, least=0))
         each = np.asarray(whole("tokens_per_step", tokens_per_step))
         drawn = whole("samples", samples)
         length = steps * each

@@ -46,6 +46,11 @@ BROKEN = {
         for v, level in (("1", 1.0), ("2", 1.02), ("3", 1.9))
         for b in (1, 2, 4)
     ],
+    "contradicted-source": [
+        *_rows({"batch": 8, "input_tokens": 8192, "notes": "another table"}),
+        *(replace(BASE, id=f"{b}", source="slow", batch=b, value=0.3 + 0.1 * b) for b in (2, 4, 6)),
+        replace(RATE, id="rate", source="slow", model="qwen3-32b"),
+    ],
     "two-labels": _rows({"value": 123.456}, {"value": 123.456, "model": "llama-3.1-8b"}, of=RATE),
     "part-of-a-run": _rows(
         {"value": 285.0},
@@ -56,7 +61,8 @@ BROKEN = {
     ),
 }
 GUILTY = {"repeats-apart": {"0", "1"}, "warm-up": {"0"}, "falls-with-batch": {"1"}, "rises-with-length": {"1"},
-          "version-level": {"31", "32", "34"}, "two-labels": {"1"}, "part-of-a-run": {"0"}}  # fmt: skip
+          "version-level": {"31", "32", "34"}, "contradicted-source": {"2", "4", "6", "rate"}, "two-labels": {"1"},
+          "part-of-a-run": {"0"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -64,6 +70,20 @@ def test_a_rule_finds_what_breaks_it_and_nothing_beside(rule: str) -> None:
     marks = lint(BROKEN[rule])
     assert {m.id for m in marks} == GUILTY[rule]
     assert {m.rule for m in marks} == {rule}
+
+
+def test_a_source_that_is_slower_on_one_setting_of_several_is_believed() -> None:
+    rows = BROKEN["contradicted-source"]
+    kept = [replace(r, value=0.05) if r.id in ("2", "4") else r for r in rows]
+    assert lint(kept) == []
+
+
+def test_how_many_requests_a_figure_is_the_mean_of_is_no_setting() -> None:
+    rows = _rows(
+        {"value": 0.9, "notes": "random data, 40 prompts"},
+        {"value": 0.1, "batch": 4, "notes": "random data, 160 prompts"},
+    )
+    assert {m.id: m.rule for m in lint(rows)} == {"0": "warm-up"}
 
 
 def test_rows_that_scatter_as_repeats_do_are_left_alone() -> None:

@@ -26,7 +26,8 @@ _SETTING = (
     "batch", "input_tokens", "output_tokens", "tp", "pp", "ep", "dp", "engine", "engine_version",
     "cores_or_grid",
 )  # fmt: skip
-_NOT_SETTING = re.compile(r"measured=[-\d]+;? ?|\d+\.\d+")  # of notes: the day, and figures that repeat the value
+# Of notes: the day, how long it was measured, and figures that repeat the value.
+_NOT_SETTING = re.compile(r"measured=[-\d]+;? ?|\d+\.\d+|\d+ (?:prompts|requests)\b")
 _APART = 1.5  # repeats of one setting
 _WARM_UP = 2.0  # a time to first token over one under more load
 _FALLS = 1.5  # a rate at a smaller batch over one at a larger
@@ -166,6 +167,36 @@ def _campaign(row: Row) -> tuple[Any, ...]:
     return row.source, row.engine, row.engine_version, row.model, row.hardware, row.metric, row.weight_format
 
 
+def _contradicted(rows: Sequence[Row]) -> Iterator[Pair]:
+    """A source whose first tokens take longer than another's under more load, wherever both ran the same model, engine and machine.
+
+    A shorter prompt and fewer requests cannot take longer; where most of a source's comparable rows do, its server ran otherwise
+    than its rows say, and what cannot be compared is doubted with them.
+    """
+    both: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        if row.metric == "ttft_s" and row.batch and row.input_tokens is not None:
+            both.setdefault((row.hardware, row.devices, row.model, row.engine, row.weight_format), []).append(row)
+    times: dict[str, list[float]] = {}
+    for group in both.values():
+        for row in group if len({r.source for r in group}) > 1 else ():
+            others = (r.value for r in group if r.source != row.source and _more(r, row))
+            if (least := min(others, default=0.0)) > 0.0:
+                times.setdefault(row.source, []).append(row.value / least)
+    odd = {s: median(t) for s, t in times.items() if len(t) >= _SHARED and median(t) > _WARM_UP}
+    for row in rows:
+        if row.source in odd:
+            yield (
+                row,
+                f"first tokens of this source take {odd[row.source]:.1f} times what others measured under more load",
+            )
+
+
+def _more(row: Row, than: Row) -> bool:
+    """Whether a row is of at least as many requests and as long a prompt as another."""
+    return (row.batch or 0) >= (than.batch or 0) and (row.input_tokens or 0) >= (than.input_tokens or 0)
+
+
 def _labels(rows: Sequence[Row]) -> Iterator[Pair]:
     """One value under two names of a model: it was measured once."""
     exact = (r for r in rows if len(f"{r.value:.12g}".replace(".", "").strip("0")) >= _DIGITS)
@@ -200,6 +231,7 @@ RULES: Mapping[str, Callable[[Sequence[Row]], Iterator[Pair]]] = {
     "falls-with-batch": _falls,
     "rises-with-length": _rises,
     "version-level": _levels,
+    "contradicted-source": _contradicted,
     "two-labels": _labels,
     "part-of-a-run": _of_a_part,
 }

@@ -12,8 +12,9 @@ import numpy as np
 from waferline.arrays import FloatArray, IntArray
 from waferline.errors import InvalidInputError
 from waferline.fit import BoolArray, Errors, folds, held_out, residual_quantiles, shrunk
+from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
-from waferline.predict.engine import Engine, get_engine
+from waferline.predict.engine import Engine, get_engine, issued_in
 from waferline.predict.profile import Profile
 from waferline.predict.roofline import Machine, Timed, time_operator
 from waferline.predict.serving_case import ServingCase
@@ -97,6 +98,7 @@ class _Row:
     layers: float
     sequences: float
     unit_clocks: float
+    device: Device
 
 
 def calibrate(observations: Sequence[Observation]) -> Calibration:
@@ -160,11 +162,12 @@ def _timed(o: Observation, engine: Engine) -> _Row:
         layers=float(sum(b.count for b in spec.blocks)),
         sequences=local,
         unit_clocks=device.units * device.clock_hz,
+        device=device,
     )
 
 
 def _pass_s(row: _Row, engine: Engine, *, decode: bool) -> float:
-    total, kernels, expert_layers = 0.0, 0.0, 0.0
+    total, kernels, expert_layers, issued = 0.0, 0.0, 0.0, 0.0
     for t in row.decode if decode else row.prefill:
         op = t.operator
         inside = engine.operator_s(
@@ -176,12 +179,14 @@ def _pass_s(row: _Row, engine: Engine, *, decode: bool) -> float:
             moved_bytes=op.bytes,
             unit_clocks=row.unit_clocks,
         )
+        inside = inside + engine.spread_s(op, row.device) if decode else inside
         total += float(op.count * inside)
+        issued += float(op.count * issued_in(op, inside))
         kernels += float(op.count) if float(inside) > 0 else 0.0
         expert_layers += float(op.count) if op.kind == "moe" else 0.0
     sequences = row.sequences if decode else 0.0
     host = engine.host_s(layers=row.layers, kernels=kernels, expert_layers=expert_layers, sequences=sequences)
-    return total + float(host)
+    return float(engine.paced_s(total, issued) + host)
 
 
 def _predicted(row: _Row, engine: Engine) -> float:

@@ -24,7 +24,7 @@ PASSES = ("prefill", "decode")
 # What is fitted on runs; without any it is what `engines.yaml` assumes.
 CONSTANTS: tuple[str, ...] = (
     "step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale",
-    "collective_scale", "unit_flops", "unit_bytes", "launch_s", "conv_scale",
+    "collective_scale", "unit_flops", "unit_bytes", "launch_s", "conv_scale", "issue_s", "spread_passes",
 )  # fmt: skip
 OWN = "waferline"  # the engine whose kernels `measure machine` calibrates
 _ABSTRACT = ("static", "none", OWN)  # what they assume is what they mean, or their operators say all
@@ -68,6 +68,10 @@ class Engine:
     row_tile: rows of the tile of a quantised product whose kernel for fewer rows reads the weights again for each.
     conv_scale: its convolutions over matrix products of their size.
     launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
+    issue_s: what the host takes to issue one operator of a model that runs eagerly, experts one by one; the device works through
+    them meanwhile, and no pass takes less than all of them.
+    spread_above: sequences times query heads of a device beyond which a decode step's attention takes keys and values anew for
+    every query head (a number, or rules by machine); spread_passes: how often, of what the cache would take alone.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
     cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format,
@@ -95,6 +99,9 @@ class Engine:
     unit_bytes: float = float("inf")
     launch_s: float = 0.0
     conv_scale: float = 1.0
+    issue_s: float = 0.0
+    spread_passes: float = 0.0
+    spread_above: Limit = float("inf")
     wave_tokens: float = float("inf")  # tokens of a prompt that one pipeline stage takes at a time
     output_reserve: float = (
         0.0  # share of the tokens still to be generated that a sequence's place in memory is kept for
@@ -167,6 +174,19 @@ class Engine:
         """Seconds of one pass that the device waits for the host."""
         fixed = self.step_s + self.layer_s * minimum(layers, HOST_LAYERS) + self.expert_layer_s * expert_layers
         return fixed + self.kernel_s * kernels + self.sequence_s * minimum(sequences, HOST_SEQUENCES)
+
+    def paced_s(self, operators_s: Floats, issued: Floats) -> Floats:
+        """Seconds of the operators of a pass where the host issues `issued` kernels beside them (`issued_in`)."""
+        return operators_s if self.issue_s == 0.0 else maximum(operators_s, self.issue_s * issued)
+
+    def spread_s(self, op: Operator, device: Device) -> Floats:
+        """Seconds that a decode step's attention takes longer where query heads do not share what they read of the cache."""
+        if self.spread_passes == 0.0 or op.kind != "decode_attention":
+            return 0.0
+        heads, wider = op.shape["batch"] * op.shape["heads"], op.shape["heads"] / op.shape["kv_heads"]
+        alone_s = op.kv_bytes / device.bandwidth_bytes_per_s
+        spreads = (heads > limit(self.spread_above, device)) & (wider > 1.0)
+        return where(spreads, self.spread_passes * wider * alone_s, 0.0)
 
     def staged(self, stages: Floats) -> Engine:
         """Itself over the stages of a pipeline: every stage has a process of its own, whose host starts each step once more.
@@ -278,6 +298,11 @@ def _on_family(engine: Engine, family: str) -> Engine:
     return replace(engine, **constants | settled)
 
 
+def issued_in(op: Operator, seconds: Floats) -> Floats:
+    """What an eager host issues for an operator: experts of the device one by one; nothing for what takes no time."""
+    return where(seconds > 0.0, op.shape["experts"] / op.shape["ep"] if op.kind == "moe" else 1.0, 0.0)
+
+
 def family_of(device: Device) -> str:
     """ "vendor kind": the machines that an engine has one set of constants on; of CPUs, whose cores' instructions they are."""
     vendor = device.vendor.lower()
@@ -293,7 +318,7 @@ def related(family: str, other: str) -> bool:
 
 
 def limit(rules: Limit, device: Device, *, offline: bool = False) -> float:
-    """What `max_sequences` or `chunk_tokens` come to on `device`: a number, or the value of the first rule that fits.
+    """What `max_sequences`, `chunk_tokens` or `spread_above` come to on `device`: a number, or the first rule that fits.
 
     offline: a batch job instead of a server. Infinite where the engine takes what it is given.
     """
@@ -335,7 +360,7 @@ def _table() -> tuple[dict[str, Engine], dict[str, str]]:
         row["sources"] += tuple(caches["sources"][s]["url"] for s in memory.get("sources", ()))
         row |= {
             key: tuple(row[key])
-            for key in ("max_sequences", "chunk_tokens", "mxfp4_widths")
+            for key in ("max_sequences", "chunk_tokens", "mxfp4_widths", "spread_above")
             if isinstance(row.get(key), list)
         }
         engines[name] = Engine(name=name, **row)

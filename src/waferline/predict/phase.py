@@ -12,7 +12,7 @@ import numpy as np
 from waferline.arrays import AnyArray, FloatArray, Floats
 from waferline.elementwise import maximum, minimum, where
 from waferline.predict.efficiency.intervals import QUANTILES, Regime, shares
-from waferline.predict.engine import HEAD, Engine
+from waferline.predict.engine import HEAD, Engine, issued_in
 from waferline.predict.operator_row import OperatorRow
 from waferline.predict.result import WhenRead
 from waferline.predict.roofline import BOUNDS, Machine, Timed, time_operator
@@ -23,7 +23,7 @@ INTERVALS = ("low90", "low50", "high50", "high90")  # names of the quantiles of 
 _LARGE_SHARE = 0.1
 # How much farther whole passes lie on machines that no run of the engine was fitted on, by tier: with machines left out, the
 # quantiles of the others cover 91 and 94 % where operators are calibrated or transferred, 58 % on sheets alone (twice as far: 75).
-_STRETCH = np.array([1.0, 1.0, 2.0])
+STRETCH = np.array([1.0, 1.0, 2.0])
 _BOUND_NAMES = np.array(BOUNDS, dtype="U8")
 _TIER_NAMES = np.array(TIERS)
 
@@ -154,6 +154,8 @@ class Runner:
             head_dim=op.shape.get("head_dim", HEAD),
         )
         inside = maximum(inside, self.engine.rows_apart_s(op, device)) if self.engine.row_tile else inside
+        if decode:
+            inside = inside + self.engine.spread_s(op, device)
         if op.place == "copied":
             return maximum(inside + t.wire_s, t.light_s)
         return maximum(maximum(inside, t.wire_s), t.light_s) if op.place == "streamed" else inside
@@ -183,7 +185,7 @@ def run_phase(
     if host is not None:
         engine, host = host.without_graph(engine), replace(host, engine=host.without_graph(host.engine))
     here, decode = Runner(machine, engine), sequences is not None
-    total, light, busy, link, moved, kernels, experts, hosted, hosted_light = (_Sum() for _ in range(9))
+    total, light, busy, link, moved, kernels, experts, issued, hosted, hosted_light = (_Sum() for _ in range(10))
     flops_at: dict[float, _Sum] = {}  # by the peak they are done at
     whole = engine.residual.get("decode" if decode else "prefill") if intervals else ()
     seen = engine.fit.get("seen", (device.name,))
@@ -214,6 +216,8 @@ def run_phase(
             light.add(count, t.light_s)
         if op.kind == "moe":
             experts.add(count, 1.0)
+        if engine.issue_s:
+            issued.add(count, issued_in(op, seconds))
         known.add(t, count, seconds)
         if keep:
             kept.append((t, seconds))
@@ -223,7 +227,8 @@ def run_phase(
         expert_layers=experts.total(),
         sequences=0.0 if sequences is None else sequences,
     )
-    operators_s, moved_bytes, hosted_s = total.total() + hosted.total(), moved.total(), hosted.total()
+    operators_s = engine.paced_s(total.total() + hosted.total(), issued.total())
+    moved_bytes, hosted_s = moved.total(), hosted.total()
     # The stages of a pipeline share the host: it is done when it has run the operators of all of them.
     shared = 1.0 if host is None else host.stages
     time_s = maximum(operators_s + host_s, shared * hosted_s)
@@ -315,7 +320,7 @@ class _Known:
     def log_quantiles(self, time_s: Floats, operators_s: Floats) -> tuple[Floats, ...]:
         """Quantiles of the log error of the sum: operators of one pass err together, so shares weigh their quantiles."""
         if self.own is not None:
-            stretch = _STRETCH[self._worst(operators_s)] if self.unseen else 1.0
+            stretch = STRETCH[self._worst(operators_s)] if self.unseen else 1.0
             return tuple(q * stretch for q in self.own)
         totals = [(regime, part.total()) for regime, part in self.by_regime.values()]
         return tuple(sum(getattr(r, q) * part for r, part in totals) / time_s for q in QUANTILES)

@@ -17,6 +17,7 @@ from waferline.elementwise import maximum, minimum
 from waferline.errors import UnsupportedError
 from waferline.formats import Precision
 from waferline.predict.beside import Beside
+from waferline.predict.engine import issued_in
 from waferline.predict.memory import resident_bytes
 from waferline.predict.overlapped import StepConstants, step_constants
 from waferline.predict.phase import Runner
@@ -110,6 +111,7 @@ class StepModel:
     def _seconds(self, operators: Iterable[Operator], *, decode: bool) -> tuple[Floats, float]:
         """Seconds of operators inside the engine, and how many kernels they are."""
         kernels, total, here, host = 0.0, np.asarray(0.0), self.runner, None
+        issued: Floats = 0.0
         if self.beside is not None:
             operators = self.beside.placed(operators, self.away)
             host = self.beside.runner(here.engine, self.precision.weights, self.away, 1.0)
@@ -122,9 +124,12 @@ class StepModel:
             runner = here if host is None or op.place != "host" else host
             timed = time_operator(op, runner.machine, resident_bytes=resident if runner is here else np.inf)
             scale = self.constants.moe_scale if op.kind == "moe" and runner is here else 1.0
-            total = total + op.count * scale * runner.seconds(timed, decode=decode)
+            seconds = runner.seconds(timed, decode=decode)
+            total = total + op.count * scale * seconds
+            if here.engine.issue_s:
+                issued = issued + op.count * issued_in(op, seconds)
             kernels += float(np.max(op.count))
-        return total, kernels
+        return here.engine.paced_s(total, issued), kernels
 
     def rows_s(self, rows: Floats, logits: Floats, *, decode: bool) -> Floats:
         """A pass without attention, host included (but for what each decode adds)."""

@@ -79,3 +79,15 @@ def test_slower_means_slower_for_times_and_rates() -> None:
 def test_an_unknown_grouping_is_told(packaged: Report) -> None:
     with pytest.raises(UnknownNameError, match="machine"):
         packaged.by("machin")
+
+
+def test_a_batch_that_memory_does_not_hold_runs_at_the_rate_of_one_that_it_holds() -> None:
+    """Engines with pages take the rest as places become free; 64 sequences of 4,096 tokens are 137 GB of a 7B model's cache."""
+    long = replace(
+        DECODE, model="llama-2-7b", hardware="nvidia-a100-sxm-40gb", phase="generate", metric="total_tokens_per_s"
+    )
+    long = replace(long, input_tokens=2048, output_tokens=2048, value=1000.0)
+    few, many, more = (check([replace(long, batch=b)]).outcomes[0] for b in (8, 64, 128))
+    assert few.predicted < many.predicted < 2.0 * few.predicted
+    assert many.predicted == more.predicted
+    assert any("does not fit at once" in note for note in many.notes)

@@ -191,6 +191,14 @@ ASSUMED = {
     "engine": (replace(DECODE, engine="my own loop"), "engine 'my own loop' taken as"),
     "lengths in words": (replace(DECODE, input_tokens=None, notes="input_len: p50~280"), "280 tokens"),
     "gradient accumulation": (replace(TRAIN, batch=None), "no gradient accumulation"),
+    "machine of a laboratory": (
+        replace(DECODE, hardware="nvidia-a100", source="Argonne LLM-Inference-Bench (SC24) results CSV"),
+        "nvidia-a100-sxm-40gb, as its laboratory has",
+    ),
+    "machine of nobody known": (
+        replace(DECODE, hardware="nvidia-a100"),
+        "does not say which nvidia-a100: nvidia-a100-sxm-80gb",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from waferline.evidence.benchmarks import Limit
 from waferline.evidence.metrics import READERS, Sizes, Times
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
-from waferline.predict.load import NO_LIMIT
+from waferline.predict.engine import get_engine
+from waferline.predict.load import NO_LIMIT, held_share
 from waferline.predict.result import Result
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
@@ -41,9 +43,13 @@ def ask_serving(requests: Sequence[Request]) -> list[Answer]:
     result = solve(requests[0], {name: single(column) for name, column in n.items()})
     s = Sizes(n["batch"], n["input_tokens"], n["output_tokens"], requests[0].beams)
     asked = {r.answer for r in requests}
+    waves = in_waves(requests, result, n)
+    fitting = result if waves is n else solve(requests[0], waves)
+    held = replace(s, batch=waves["batch"])
     values = {}
     for variant in VARIANTS:
-        read = _read(requests[0], result, s, variant, asked)
+        asked_of = (result, s) if variant == "light" else (fitting, held)  # no bound is taken from a smaller batch
+        read = _read(requests[0], *asked_of, variant, asked)
         values[variant] = np.array([read[r.answer][i] for i, r in enumerate(requests)])
     return answers(values, _tiers(requests, result), _notes(requests, result, s))
 
@@ -65,6 +71,20 @@ def best_of(request: Request, points: Mapping[str, FloatArray], limit: Limit | N
         meets = (token_s <= limit.tpot_s) & (token_s * s.output_tokens <= limit.request_s)
         merit = np.where(meets, merit, -token_s)
     return int(np.argmax(np.where(fits, merit, -np.inf))) if fits.any() else None
+
+
+def in_waves(requests: Sequence[Request], result: Result, sizes: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
+    """`sizes` of static batches, those that memory does not hold cut to the sequences that run at once where a rate is asked.
+
+    An engine that keeps sequences in pages takes the others as places become free, so its rate is that of a batch that fits.
+    """
+    first, engine = requests[0], get_engine(requests[0].engine)
+    if first.load != "static" or not engine.pages:
+        return sizes
+    most = np.floor(_full(result["max_batch_size"], sizes["batch"]) / first.beams)
+    held = np.floor(most * held_share(sizes["input_tokens"], sizes["output_tokens"], engine.output_reserve))
+    waits = (most >= 1.0) & (held < sizes["batch"]) & np.array([r.answer.endswith("tokens_per_s") for r in requests])
+    return dict(sizes) | {"batch": np.where(waits, held, sizes["batch"])} if waits.any() else sizes
 
 
 def sizes_of(requests: Sequence[Request]) -> dict[str, FloatArray]:

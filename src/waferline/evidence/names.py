@@ -98,10 +98,13 @@ def _without_size(name: str) -> str:
 
 
 @cache
-def hardware_name(slug: str) -> tuple[str, str] | Refusal:
-    """(catalogue name, what was assumed) of a published machine."""
+def hardware_name(slug: str, source: str = "") -> tuple[str, str] | Refusal:
+    """(catalogue name, what was assumed) of a published machine; source: who published it, where that may tell its variant."""
     if slug in _UNSTATED or "unnamed" in slug:
         return Refusal("hardware", "the row does not say which machine it ran on")
+    owned = next((v for s, v in names()["variants"].items() if source.startswith(s) and slug in v), None)
+    if owned is not None:
+        return owned[slug], f"the source does not say which {slug}: {owned[slug]}, as its laboratory has"
     try:
         device = machine(slug)
     except UnknownNameError:

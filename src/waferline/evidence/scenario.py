@@ -75,7 +75,7 @@ def request_of(row: Row) -> Request | Refusal:
         refusal = check(row)
         if refusal is not None:
             return refusal
-    hardware = hardware_name(row.hardware)
+    hardware = hardware_name(row.hardware, row.source)
     if isinstance(hardware, Refusal):
         return hardware
     model = model_spec(row.model)

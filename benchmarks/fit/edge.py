@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.fit import engine_report
+from benchmarks.fit.engine_fit import ON_EDGE_TABLES
 from benchmarks.fit.engine_parts import load_parts
 from benchmarks.fit.engines import families, usable
 from benchmarks.fit.record import write
@@ -19,16 +20,20 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.evidence.folder import PACKAGED, evidence_folder
 from waferline.evidence.published_units import in_si
 from waferline.evidence.rows import read_rows
+from waferline.predict.engine import get_engine
 
-_FILES = ("edge-inference", "accelerators-inference", "papers", "llm-inference")
+_FILES = ("edge-inference", "accelerators-inference", "papers", "llm-inference", "other-inference")
 OUT = Path("src/waferline/catalog/engine_fits_edge.yaml")
 
 
 def _is_new(name: str, vendor: str, fitted: dict) -> bool:
     """Whether no fit of `engines` stands for these machines."""
-    if vendor.endswith(" cpu") and name in read_packaged("cpu_kernels.yaml")["kernels"]["engines"]:
+    on_cpus = read_packaged("cpu_kernels.yaml")["kernels"]["engines"]
+    if vendor.endswith(" cpu") and {name, get_engine(name).runs} & on_cpus.keys():
         return False
     record = fitted.get(name, {})
+    if name in ON_EDGE_TABLES:
+        return True
     known = {record.get("fit", {}).get("machines"), *record.get("vendors", {})}
     return vendor not in known
 

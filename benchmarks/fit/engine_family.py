@@ -29,7 +29,7 @@ class Family:
     held: tuple[Held, ...]
 
     def residual(self) -> dict[str, list[float]]:
-        """Quantiles by pass, over all rows each predicted without its own model and without its own machine.
+        """Quantiles by pass, over all rows each predicted without its own model, without its own machine and without its lab.
 
         A sweep counts once, however many rows it has: rows of one sweep miss together.
         """
@@ -40,7 +40,7 @@ class Family:
             held = [
                 h.errors[rows]
                 for h in self.held
-                if h.by in ("model", "machine") and np.isfinite(h.errors[rows]).sum() >= FEWEST_ROWS
+                if h.by != "engine" and np.isfinite(h.errors[rows]).sum() >= FEWEST_ROWS
             ]
             if held:
                 out[name] = quantiles(held, weights=weights[rows])

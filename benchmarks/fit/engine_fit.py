@@ -31,8 +31,17 @@ PRIOR: Mapping[str, tuple[float, float]] = {
 # Engines that replay graphs: a launch costs their host nothing. What a step takes beyond its operators is by layer: small models
 # take as little as half a millisecond, which rows of large models alone would not tell from one by step.
 REPLAYED: Mapping[str, tuple[float, float]] = {"step_s": (4e-4, 0.05), "layer_s": (5e-5, 0.7)}
+SPREAD: Mapping[str, tuple[float, float]] = {"spread_passes": (1.0, 3.0)}  # where attention is known to share nothing
 # Engines whose matrix kernels are not made for the largest matrix units: operations and bytes per clock and unit.
 CEILINGS: Mapping[str, tuple[float, float]] = {"unit_flops": (900.0, 0.5), "unit_bytes": (6.0, 0.5)}
+# Engines without graphs, whose host issues operators one by one while the device works: nothing is discounted.
+EAGER: Mapping[str, tuple[float, float]] = {
+    "step_s": (1e-3, 1.5),
+    "issue_s": (3e-5, 3.0),
+    "sequence_s": (1e-5, 1.5),
+    "prefill_scale": (1.0, 0.7),
+    "collective_scale": (0.7, 0.7),
+}
 MOST = {"prefill_scale": np.log(5.0), "collective_scale": np.log(60.0)}  # beyond that it is not the same operator
 STALL = 0.95  # prefills of others between a sequence's tokens, over those of evenly spread arrivals (arXiv:2403.02310)
 # Chosen by the least sum of left-out errors of static batches and TPOT over machines, models and publishers: spread of the prior
@@ -40,11 +49,16 @@ STALL = 0.95  # prefills of others between a sequence's tokens, over those of ev
 # have in common.
 ROOM, SHRINK = 0.3, 0.15
 POOLED = "pooled"  # stands for all related engines
+ON_EDGE_TABLES = (
+    "pytorch",
+)  # engines whose runs mostly stand in the tables that `edge` reads, which therefore fits them
 _STEPS = 40
 _NOISE = 0.1  # log error at which a row starts to pull less
 
 
-def names_of(engine: str) -> dict[str, tuple[float, float]]:
+def names_of(engine: str) -> Mapping[str, tuple[float, float]]:
+    if engine in ON_EDGE_TABLES:
+        return EAGER
     return {**PRIOR, **(CEILINGS if engine.startswith(("llama.cpp", "mlx")) else {})}
 
 
@@ -55,11 +69,14 @@ def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
         matrix = np.maximum(np.maximum(matrix, s.unit_flops / c["unit_flops"]), s.unit_bytes / c["unit_bytes"])
     work = matrix + s.other_s
     if decode:
-        work = c["decode_scale"] * (s.floor_s + c["decode_excess"] * np.maximum(work - s.floor_s, 0.0))
+        excess = c.get("decode_excess", 1.0) * np.maximum(work - s.floor_s, 0.0)
+        work = c.get("decode_scale", 1.0) * (s.floor_s + excess)
+        work = work + c.get("spread_passes", 0.0) * s.spread_s
     else:
         work = c["prefill_scale"] * work
     work = np.maximum(work, s.floor_s if decode else s.light_s) + c["collective_scale"] * s.collective_s
-    host = c["step_s"] + c.get("kernel_s", 0.0) * s.kernels + c["expert_layer_s"] * s.expert_layers
+    work = np.maximum(work, c.get("issue_s", 0.0) * s.issued)
+    host = c["step_s"] + c.get("kernel_s", 0.0) * s.kernels + c.get("expert_layer_s", 0.0) * s.expert_layers
     host = host + c.get("layer_s", 0.0) * np.minimum(s.layers, HOST_LAYERS)
     return s.fill * (work + host + c["sequence_s"] * np.minimum(s.sequences, HOST_SEQUENCES))
 
@@ -105,6 +122,8 @@ def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, floa
     prior = names_of(engine)
     if start is not None or engine == POOLED:
         prior = {name: p for name, p in prior.items() if name != "kernel_s"} | REPLAYED
+    if p.dec.spread_s.any():
+        prior = {**prior, **SPREAD}
     at = {n: (start or {}).get(n, default) for n, (default, _) in prior.items()}
     room = SHRINK if start else ROOM if (p.vendor == "nvidia gpu").all() else 1.0
     spread = {n: room * width for n, (_, width) in prior.items()}
@@ -141,6 +160,11 @@ def figures(errors: FloatArray) -> tuple[float, float, float]:
     """(median, 90th percentile of the absolute error, median bias of time), all as shares."""
     e = Errors.of(errors)
     return e.median, e.p90, e.bias
+
+
+def lab(row: Row) -> str:
+    """Who published a row: the source without the build in brackets."""
+    return row.source.split(" (")[0]
 
 
 def campaign(row: Row, request: Request) -> object:

@@ -16,7 +16,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.evidence.scenario import request_of
-from waferline.predict.engine import Engine, family_of, get_engine
+from waferline.predict.engine import Engine, family_of, get_engine, issued_in
 from waferline.predict.load import held_share, prompts_together
 from waferline.predict.phase import Phase
 from waferline.predict.serving_case import ServingCase
@@ -29,7 +29,8 @@ class Sums:
     """One pass of every row, without host. Seconds of all operators but collectives (`other_s`: neither matrix products).
 
     light_s: the bound of those; floor_s: the same with experts drawn as they are. matrix_flops, matrix_bytes over units and
-    clocks of the device: what kernel ceilings divide.
+    clocks of the device: what kernel ceilings divide. issued: what an eager host issues. spread_s: what attention adds where
+    query heads share nothing, a pass as wide as they are (`Engine.spread_s`).
     """
 
     matrix_s: FloatArray
@@ -40,6 +41,8 @@ class Sums:
     unit_flops: FloatArray
     unit_bytes: FloatArray
     kernels: FloatArray
+    issued: FloatArray
+    spread_s: FloatArray
     expert_layers: FloatArray
     sequences: FloatArray
     fill: FloatArray
@@ -56,6 +59,7 @@ class Parts:
     static: npt.NDArray[np.bool_]  # batches that start together
     vendor: npt.NDArray[np.str_]  # "vendor kind", as in engines.yaml
     experts: npt.NDArray[np.bool_]
+    tier: npt.NDArray[np.str_]  # how well the operators of its longest pass are known
     one: Sums
     pre: Sums
     dec: Sums
@@ -75,6 +79,7 @@ class Parts:
             self.static[index],
             self.vendor[index],
             self.experts[index],
+            self.tier[index],
             cut(self.one),
             cut(self.pre),
             cut(self.dec),
@@ -93,6 +98,7 @@ def bare(engine: Engine) -> Engine:
     """The engine without host and with kernels as measured alone."""
     neutral = {"step_s": 0.0, "layer_s": 0.0, "kernel_s": 0.0, "expert_layer_s": 0.0, "sequence_s": 0.0}
     ones = dict.fromkeys(("decode_excess", "decode_scale", "prefill_scale", "collective_scale"), 1.0)
+    neutral |= {"issue_s": 0.0, "spread_passes": 0.0}
     ceilings = dict.fromkeys(("unit_flops", "unit_bytes"), float("inf"))
     return replace(engine, machines="", vendors={}, residual={}, **neutral, **ones, **ceilings)
 
@@ -113,12 +119,17 @@ def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
     first, sizes = requests[0], door.sizes_of(requests)
     device = first.machine
     try:
-        case = ServingCase(model_spec(first.model), device, bare(get_engine(first.engine)), first.kv)
+        if first.load == "static" and get_engine(first.engine).pages:
+            sizes = sizes | {"batch": door.in_waves(requests, door.solve(first, sizes), sizes)}
+        engine = bare(get_engine(first.engine))
+        if device.kind != "cpu":  # so that it counts as at home, and a tier is that of its operators
+            engine = replace(engine, machines=family_of(device))
+        case = ServingCase(model_spec(first.model), device, engine, first.kv)
         running, together, most = _batches(requests, sizes)
         dp = sizes["dp"]
-        one = _sums(case, first, sizes, sizes["batch"] if first.load == "static" else dp, decode=False)
-        pre = _sums(case, first, sizes, together * dp, decode=False)
-        dec = _sums(case, first, sizes, running, decode=True)
+        one, prompts = _sums(case, first, sizes, sizes["batch"] if first.load == "static" else dp, decode=False)
+        pre, _ = _sums(case, first, sizes, together * dp, decode=False)
+        dec, steps = _sums(case, first, sizes, running, decode=True)
     except WaferlineError:
         return None
     n = len(rows)
@@ -129,6 +140,7 @@ def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
         np.array([q.load == "static" for q in requests]),
         np.array([family_of(device)] * n),
         np.array([any(t > 0 for t in (dec.expert_layers[0],))] * n),
+        np.where(np.isin([q.answer for q in requests], ("ttft_s", "prompt_tokens_per_s")), prompts, steps),
         one,
         pre,
         dec,
@@ -156,7 +168,8 @@ def _batches(requests: Sequence[Request], sizes: Mapping[str, FloatArray]) -> tu
 
 def _sums(
     case: ServingCase, first: Request, sizes: Mapping[str, FloatArray], batch: FloatArray, *, decode: bool
-) -> Sums:
+) -> tuple[Sums, npt.NDArray[np.str_]]:
+    """The sums of a pass, and how well its operators are known."""
     a = {
         "batch_size": np.maximum(batch, 1.0),
         "seq_len": np.ceil(sizes["input_tokens"]),
@@ -166,20 +179,36 @@ def _sums(
     run = case.decode if decode else case.prefill
     phase: Phase = run(first.precision, a, a["batch_size"], keep=True)
     clocks = case.device.units * case.device.clock_hz
+    one_pass = replace(case.engine, spread_passes=1.0)
     shape = batch.shape
     zero = np.zeros(shape)
     total = {
         name: zero.copy()
-        for name in ("matrix", "other", "light", "floor", "collective", "flops", "bytes", "kernels", "experts")
+        for name in (
+            "matrix",
+            "other",
+            "light",
+            "floor",
+            "collective",
+            "flops",
+            "bytes",
+            "kernels",
+            "issued",
+            "spread",
+            "experts",
+        )
     }
     for t in phase.timed:
         op, kind = t.operator, t.operator.kind
         seconds = op.count * t.expected_s
         total["kernels"] += op.count * (t.expected_s > 0)
+        total["issued"] += op.count * issued_in(op, t.expected_s)
         total["experts"] += op.count * (kind == "moe")
         if kind == "collective":
             total["collective"] += seconds
             continue
+        if decode:
+            total["spread"] += op.count * one_pass.spread_s(op, case.device)
         total["light"] += op.count * t.light_s
         total["floor"] += op.count * t.floor_s
         total["matrix" if kind in _MATRIX else "other"] += seconds
@@ -189,7 +218,8 @@ def _sums(
     fill = np.ones(shape) if decode else np.broadcast_to(case.pipeline_fill(a, a["batch_size"]), shape)
     sequences = np.ceil(a["batch_size"] / (a["dp"] * a["pp"])) if decode else zero
     layers = np.full(shape, float(sum(b.count for b in case.model.blocks)))
-    return Sums(*total.values(), sequences=np.broadcast_to(sequences, shape), fill=fill, layers=layers)
+    sums = Sums(*total.values(), sequences=np.broadcast_to(sequences, shape), fill=fill, layers=layers)
+    return sums, np.broadcast_to(phase.tier, shape)
 
 
 def _joined(groups: Sequence[Parts]) -> Parts:
@@ -206,6 +236,7 @@ def _joined(groups: Sequence[Parts]) -> Parts:
         column("static"),
         column("vendor"),
         column("experts"),
+        column("tier"),
         sums("one"),
         sums("pre"),
         sums("dec"),

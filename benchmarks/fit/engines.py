@@ -21,7 +21,7 @@ import yaml
 
 from benchmarks.fit import engine_report
 from benchmarks.fit.engine_family import FEWEST_ROWS, Family
-from benchmarks.fit.engine_fit import POOLED, PRIOR, Held, fit, leave_out, log_errors, predict
+from benchmarks.fit.engine_fit import ON_EDGE_TABLES, POOLED, PRIOR, Held, fit, lab, leave_out, log_errors, predict
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
@@ -91,6 +91,7 @@ def usable(p: Parts) -> tuple[npt.NDArray[np.bool_], set[str]]:
 SPLITS: Mapping[str, Callable[[Row, Request], object]] = {
     "model": lambda r, q: q.model,
     "machine": lambda r, q: q.hardware,
+    "lab": lambda r, q: lab(r),
 }
 
 
@@ -158,7 +159,8 @@ def main() -> None:
     edge = np.array([r.id.startswith("edge-") for r in parts.rows])
     complete = np.array([r.complete for r in parts.rows])  # real prompts of unstated length measure the server, too
     keep &= ~edge | (np.isin(engine, _OF_EDGE) & complete)
-    keep &= [get_engine(str(e)).runs == e for e in engine]  # one that runs another has its own constants from `edge`
+    # One that runs another has its own constants from `edge`.
+    keep &= [get_engine(str(e)).runs == e and e not in ON_EDGE_TABLES for e in engine]
     if arguments.only:
         keep &= np.isin(engine, arguments.only)
     found = families(parts.where(keep))

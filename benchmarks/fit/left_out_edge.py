@@ -19,10 +19,10 @@ import numpy.typing as npt
 from benchmarks.fit import passes
 from benchmarks.fit.cpu import Model
 from benchmarks.fit.cpu_rows import cpu_rows
-from benchmarks.fit.engine_fit import is_prefill
+from benchmarks.fit.engine_fit import is_prefill, lab
 from benchmarks.fit.engine_parts import load_parts
 from benchmarks.fit.engines import SERVED, usable
-from benchmarks.fit.left_out import held_errors, lab
+from benchmarks.fit.left_out import held_errors
 from waferline.arrays import FloatArray
 from waferline.evidence.folder import PACKAGED, evidence_folder
 from waferline.evidence.published_units import in_si

@@ -35,7 +35,7 @@ def stand_ins(engine: Engine, family: str) -> Iterator[tuple[str, dict[str, floa
     yield "prior", dict(engine.assumed)
     fitted = {engine.machines: {name: getattr(engine, name) for name in CONSTANTS}, **engine.vendors}
     for other, constants in fitted.items():
-        if other != family and related(other, family):
+        if other not in ("", family) and related(other, family):
             yield "relative", {name: constants.get(name, engine.assumed[name]) for name in CONSTANTS}
 
 

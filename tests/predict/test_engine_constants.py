@@ -143,3 +143,37 @@ def test_an_interval_grows_where_no_run_of_the_engine_was_seen():
     assert spread("amd-mi325x") > 1.5 * spread("amd-mi300x")
     # Operators of H100 and H200 were measured: a sibling's runs say as much.
     assert spread("nvidia-gh200-96gb") == pytest.approx(spread("nvidia-h100-sxm-80gb"))
+
+
+def _step_s(
+    model: str, machine: str, engine: str, prompt: int = 128, batch: int = 1, tp: int = 1, precision: str = "bf16"
+) -> float:
+    asked = {"prompt": prompt, "batch": batch, "tp": tp, "precision": precision, "engine": engine}
+    return float(wl.run(wl.Scenario(model=model, machine=machine, output=32, **asked)).result["itl_s"])
+
+
+def test_an_eager_step_takes_what_its_host_needs_to_issue_it() -> None:
+    small = [_step_s("qwen2.5-0.5b", machine, "pytorch") for machine in ("a100-sxm-80gb", "h100")]
+    assert small[0] == pytest.approx(small[1], rel=0.02)  # neither device is waited for
+    deep = _step_s("qwen2.5-14b", "h100", "pytorch")  # 48 layers for 24
+    assert deep == pytest.approx(2.0 * small[1], rel=0.2)
+    assert _step_s("qwen2.5-0.5b", "h100", "vllm") < 0.5 * small[1]
+
+
+def test_an_eager_host_issues_experts_one_by_one() -> None:
+    issued = _step_s("qwen2-57b-a14b", "h200", "pytorch", precision="int4")
+    assert issued > 3.0 * _step_s(
+        "qwen2.5-7b", "h200", "pytorch"
+    )  # 64 products a layer beside a dozen operators; 28 layers each
+
+
+@pytest.mark.parametrize(("model", "shared"), [("llama-3-8b", True), ("llama-2-7b", False)])
+def test_heads_that_share_nothing_read_the_cache_once_each(model: str, shared: bool) -> None:
+    """vLLM before 0.8 on MI300X: above 512 sequences times heads of a device its kernel takes a block for every query head."""
+    more = _step_s(model, "mi300x", "vllm-v0", 2048, 17) / _step_s(
+        model, "mi300x", "vllm-v0", 2048, 16
+    )  # of 32 heads each
+    assert more > 1.5 if shared else more < 1.2  # without groups there is nothing to share
+    assert _step_s(model, "mi300x", "vllm-v0", 2048, 17, tp=2) < 1.2 * _step_s(
+        model, "mi300x", "vllm-v0", 2048, 16, tp=2
+    )

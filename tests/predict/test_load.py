@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import waferline as wl
 from waferline.errors import UnknownNameError
+from waferline.predict.engine import get_engine
 from waferline.predict.load import QueueModel, StepTimes, burst_load, closed_load, full_load_tokens_per_s, held_share
 
 seconds = st.floats(1e-4, 10.0)
@@ -153,3 +154,17 @@ def test_full_pipelines_are_as_fast_as_they_were_published(prompt: int, output: 
     r = wl.ServingModel().solve("llama-3.3-70b", "rtx-pro-6000-server", prompt, 1, "nvfp4", output_len=output, pp=stages,
                                 kv="fp8", engine="tensorrt-llm", load="full")  # fmt: skip
     assert r["loaded_throughput_tokens_per_s"] == pytest.approx(PIPELINES[prompt, output][stages], rel=0.5)
+
+
+def test_intervals_of_loads_are_wider_on_machines_whose_loads_nobody_published() -> None:
+    def spread(machine: str, what: str) -> float:
+        asked = wl.Scenario(
+            model="llama-3-8b", machine=machine, prompt=1024, output=128, engine="vllm", load="closed", batch=8
+        )
+        found = wl.run(asked).result
+        return float(found[f"loaded_{what}_high90_s"] / found[f"loaded_{what}_low90_s"])
+
+    assert spread("mi300x", "ttft") > 3.0 * spread("h100", "ttft")
+    assert spread("h200", "ttft") == pytest.approx(spread("h100", "ttft"))
+    steps = get_engine("vllm").running_on(wl.load_hardware("mi300x")).residual["decode"]  # its own runs there
+    assert spread("mi300x", "tpot") == pytest.approx(np.exp(steps[3] - steps[0]))

@@ -18,7 +18,7 @@ from waferline.catalog.yaml_file import read_packaged
 from waferline.elementwise import ceil, exp, floor, maximum, minimum
 from waferline.errors import unknown
 from waferline.machines.device import Device
-from waferline.predict.engine import Engine
+from waferline.predict.engine import Engine, family_of
 from waferline.predict.phase import INTERVALS, Phase
 from waferline.workloads.scenario import MOST_COUNT
 
@@ -55,6 +55,16 @@ def queue_model(engine: str) -> QueueModel:
     table = read_packaged("loads.yaml")["engines"]
     row = table.get(engine, table["default"])
     return QueueModel(**{k: v for k, v in row.items() if k != "fit"})
+
+
+def _residual(engine: Engine, device: Device) -> Mapping[str, tuple[float, ...]]:
+    """Residuals of loads of an engine on a machine: where no load was fitted on machines of its kind, those of all engines, and
+    between tokens those of its own steps there.
+    """
+    if family_of(device) == read_packaged("loads.yaml")["machines"]:
+        return queue_model(engine.name).residual
+    general, steps = queue_model("default").residual, engine.running_on(device).residual.get("decode")
+    return {**general, "tpot": steps} if steps else general
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,18 +229,18 @@ def loaded_values(case: Case, label: str, a: Mapping[str, Floats], max_batch: Fl
         "loaded_throughput_tokens_per_s": minimum(rate, light_rate),
     }
     out["loaded_request_s"] = maximum(t.request_s, out["light_loaded_request_s"])
-    return out | _intervals(out, model, load)
+    return out | _intervals(out, _residual(case.engine, case.device), load)
 
 
-def _intervals(out: Mapping[str, Any], model: QueueModel, load: str) -> dict[str, Any]:
+def _intervals(out: Mapping[str, Any], residual: Mapping[str, tuple[float, ...]], load: str) -> dict[str, Any]:
     """Intervals from the residuals of published loads, never beyond the bound."""
     found: dict[str, Any] = {}
     for name, kind in (("loaded_ttft", "ttft"), ("loaded_tpot", "tpot"), ("loaded_request", "tpot")):
-        for i, key in enumerate(INTERVALS) if kind in model.residual else ():
-            value = out[f"{name}_s"] * exp(model.residual[kind][i])
+        for i, key in enumerate(INTERVALS) if kind in residual else ():
+            value = out[f"{name}_s"] * exp(residual[kind][i])
             found[f"{name}_{key}_s"] = maximum(value, out[f"light_{name}_s"])
     kind = "full" if load == "full" else "tpot"
-    for i, key in enumerate(INTERVALS) if kind in model.residual else ():
-        value = out["loaded_throughput_tokens_per_s"] * exp(-model.residual[kind][3 - i])
+    for i, key in enumerate(INTERVALS) if kind in residual else ():
+        value = out["loaded_throughput_tokens_per_s"] * exp(-residual[kind][3 - i])
         found[f"loaded_throughput_{key}_tokens_per_s"] = minimum(value, out["light_loaded_throughput_tokens_per_s"])
     return found

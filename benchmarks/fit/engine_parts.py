@@ -120,7 +120,7 @@ def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
     device = first.machine
     try:
         if first.load == "static" and get_engine(first.engine).pages:
-            sizes = sizes | {"batch": door.in_waves(requests, door.solve(first, sizes), sizes)}
+            sizes = door.in_waves(requests, door.solve(first, sizes), sizes)
         engine = bare(get_engine(first.engine))
         if device.kind != "cpu":  # so that it counts as at home, and a tier is that of its operators
             engine = replace(engine, machines=family_of(device))

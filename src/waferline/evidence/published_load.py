@@ -59,20 +59,24 @@ def traffic_of(run: Run) -> tuple[Traffic, tuple[str, ...]] | Refusal:
     known = workloads().get(run.cells.get("workload") or "", {})
     if output is None and not known:
         return Refusal("lengths", "output length not stated")
-    if prompt is None and not known:
-        prompt = PROMPTS.get(run.cells.get("workload") or "", ASSUMED_PROMPT)
+    work = run.cells.get("workload") or "random"
+    answered = _facts()["answered"].get(work, {}) if prompt is None else {}
+    if prompt is None and not known and not answered:
+        prompt = PROMPTS.get(work, ASSUMED_PROMPT)
         told.append(f"prompts of {prompt} tokens")
     # The mean of many lengths that vary is no whole number.
     alike = bool(run.count("requests")) and run.number("output_tokens") == output
-    named = run.cells.get("workload") or "random"
-    varied = named != "random" and not run.cells.get("shared_prefix_tokens") and (not alike or named == AS_NOTED)
+    varied = work != "random" and not run.cells.get("shared_prefix_tokens") and (not alike or work == AS_NOTED)
     lengths = {"prompt": f"lognormal:{prompt},{_VARIED}", "output": f"lognormal:{output},{_VARIED}"} if varied else {
         "prompt": str(prompt), "output": str(output)}  # fmt: skip
-    if named == "sharegpt" and varied:  # it has many short answers, whose TPOT is one stall
+    if work == "sharegpt" and varied:  # it has many short answers, whose TPOT is one stall
         lengths["output"] = f"exponential:{output}"
+    if answered:
+        lengths = {"prompt": answered["prompt"], "output": f"lognormal:{output},cv={answered['output_cv']}"}
     if known:
         lengths = {name: str(known[name]) for name in ("prompt", "output")}
-        told.append(f"lengths of {run.cells['workload']}: {lengths['prompt']} and {lengths['output']} tokens")
+    if known or answered:
+        told.append(f"lengths of {work}: {lengths['prompt']} and {lengths['output']} tokens")
     elif varied:
         told.append("lengths spread like ShareGPT's")
     shared: dict[str, Any] = {**lengths, "shared": run.count("shared_prefix_tokens") or 0}

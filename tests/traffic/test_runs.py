@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,32 @@ RUNS = [
     {"id": "odd", "hardware": "nvidia-h100-sxm-80gb", "model": "llama-3-8b", "weight_format": "fp16", "tp": "292-717",
      "arrival": "closed loop", "concurrency": "4", "input_tokens": "100", "output_tokens": "100", "tpot_mean_s": "0.004"},
 ]  # fmt: skip
+
+
+ARENA = {  # ML.ENERGY Benchmark v3, vLLM 0.11.1
+    "id": "arena", "hardware": "nvidia-h100-sxm-80gb", "devices": "1", "model": "nvidia-nemotron-nano-9b-v2",
+    "weight_format": "bf16", "tp": "1", "engine": "vllm", "engine_version": "0.11.1", "arrival": "steady state",
+    "workload": "lm-arena-chat", "concurrency": "16", "max_num_seqs": "16", "max_num_batched_tokens": "8192",
+    "running_mean": "15.99", "output_tokens": "503.6", "ttft_mean_s": "", "itl_p50_s": "0.01", "itl_p99_s": "0.0524",
+    "options": "async-scheduling=True",
+}  # fmt: skip
+
+
+def _checked(tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict[str, str]) -> dict[str, dict[str, Any]]:
+    file = tmp_path / f"{row['id']}.csv"
+    with file.open("w", newline="") as out:
+        writer = csv.DictWriter(out, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    assert run(["evidence", "check", str(file), "--json"]) == 0
+    return {r["metric"]: r for r in json.loads(capsys.readouterr().out)["rows"]}
+
+
+def test_a_slow_gap_is_a_step_that_reads_a_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by = _checked(tmp_path, capsys, ARENA)
+    for metric in ("itl_p50_s", "itl_p99_s"):
+        assert by[metric]["predicted"] == pytest.approx(by[metric]["value"], rel=0.2)
+    assert any("lognormal:250,cv=4" in text for text in by["itl_p99_s"]["assumed"])
 
 
 def test_each_latency_of_each_run_is_an_entry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

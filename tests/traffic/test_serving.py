@@ -67,6 +67,32 @@ def test_a_step_of_one_kind_is_what_predict_says() -> None:
     assert alone < both < alone + float(decode["itl_s"])  # weights are read once
 
 
+def test_an_older_engine_launches_what_no_graph_holds_by_its_host() -> None:
+    """Of ML.ENERGY's runs of vLLM 0.11.1 with 8 to 16 sequences: 9.1 to 10 ms a step, and 50 to 52 ms with a short prompt."""
+    case = serving_case(
+        load_model("nvidia-nemotron-nano-9b-v2"), load_hardware("h100"), get_engine("vllm"), None, "static", False
+    )
+    older, newest = (StepModel.of(case, "bf16", Parallel.of(), 512, ahead=True, version=v) for v in ("0.11.1", ""))
+    alone, short, long = (float(older.step_s(12.0, 500.0, tokens, 0.0)) for tokens in (0.0, 50.0, 600.0))
+    assert alone == pytest.approx(9.5e-3, rel=0.1) and short == pytest.approx(51e-3, rel=0.2) and long > short
+    assert float(newest.step_s(12.0, 500.0, 50.0, 0.0)) < 0.5 * short  # open loads of 0.15.1 show none of it
+    steps = older.tables(64, 8192, 4096)
+    assert step_seconds(steps, 12, 12 * 500.0, 50, 50 * 25.5) == pytest.approx(short, rel=0.01)
+    assert step_seconds(steps, 12, 12 * 500.0, 600, 600 * 300.5) == pytest.approx(long, rel=0.01)
+
+
+def test_ranks_wait_for_one_another_in_every_collective() -> None:
+    case = serving_case(load_model("llama-3.1-70b"), load_hardware("h100"), get_engine("vllm"), None, "static", False)
+    older, newest = (StepModel.of(case, "bf16", Parallel.of(tp=4), ahead=True, version=v) for v in ("0.11.1", "0.15.1"))
+    waits = (
+        older.constants.collective_s - newest.constants.collective_s,
+        older.runner.engine.step_s - newest.runner.engine.step_s,
+    )
+    assert waits[0] > 0.0
+    gap = float(older.rows_s(8.0, 8.0, decode=True)) - float(newest.rows_s(8.0, 8.0, decode=True))
+    assert gap == pytest.approx(2 * 80 * waits[0] + waits[1], rel=1e-6)  # two in each of 80 layers
+
+
 def test_what_users_see(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, picture = tmp_path / "r.parquet", tmp_path / "run.html"
     more = [
@@ -172,6 +198,7 @@ def test_a_trace_is_served_as_it_came(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--rate", "8/s", "--autoscale", "1..8,stat=3s"], "start"),
         (["--rate", "8/s", "--kv-link", "50GB/s"], "prefill"),
         (["--rate", "8/s", "--policy", "max_utilization"], "one scheduler"),
+        (["--rate", "8/s", "--engine", "sglang", "--engine-version", "0.5"], "engine_version"),
         (["--rate", "8/s", "--tenant", "chat;shore=1"], "share="),
         (["--rate", "8/s", "--turns", "many:3"], "turns"),
         (["--clients", "8", "--think", "uniform:1"], "high"),

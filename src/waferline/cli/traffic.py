@@ -113,6 +113,9 @@ class Server:
         bool | None,
         typer.Option("--async-scheduling/--no-async-scheduling", help="Steps scheduled ahead: vLLM.  [default: on]"),
     ] = None
+    engine_version: Annotated[
+        str | None, typer.Option("--engine-version", help="An older vLLM's steps: 0.11.  [default: the newest known]")
+    ] = None
     front: Annotated[
         str | None,
         typer.Option("--front", help="CPU time of the process in front, a request: 2ms.  [default: the engine's]"),

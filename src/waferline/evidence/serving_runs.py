@@ -212,11 +212,15 @@ def asked_of(run: Run) -> Asked | Refusal:
         for name, usual in (("max_num_seqs", most), ("max_num_batched_tokens", runner.limits(device).chunk_tokens)):
             limits[name] = limits[name] or (int(usual) if usual < _NO_LIMIT else None)
     shared: dict[str, Any] = {name: value and max(value // each, 1) for name, value in limits.items()}
+    if run.steady and dp > 1 and shared["max_num_seqs"]:  # of all replicas, as the sequences that ran show
+        shared["max_num_seqs"] = max(shared["max_num_seqs"] // dp, 1)
     version = cells.get("engine_version") or ""
     front = older_front_s(engine, version, row.model)
     ahead = _scheduled_ahead(run, engine, technique[0])
+    known = version if version and overlaps(engine, version) is not None else None
     pools: dict[str, Any] = {f"prefill_{name}": run.count(f"prefill_{name}") for name in ("tp", "ep")}
-    served = ServerOptions(**shared, **pools, async_scheduling=ahead, front=front, prefill_replicas=prefill)
+    pools |= {"prefill_replicas": prefill, "engine_version": known}
+    served = ServerOptions(**shared, **pools, async_scheduling=ahead, front=front)
     assumed = tuple(text for text in (machine[1], why, formats[2], narrower, *told) if text)
     return Asked(asked, load, served, assumed, run.steady, run.first_token_counts)
 

@@ -19,7 +19,7 @@ from waferline.formats import Precision
 from waferline.predict.beside import Beside
 from waferline.predict.engine import issued_in
 from waferline.predict.memory import resident_bytes
-from waferline.predict.overlapped import StepConstants, step_constants
+from waferline.predict.overlapped import OTHERS, StepConstants, step_constants
 from waferline.predict.phase import Runner
 from waferline.predict.roofline import machine_for, time_operator
 from waferline.predict.serving_case import ServingCase
@@ -64,10 +64,11 @@ class StepModel:
         away: Placement = AT_HOME,
         *,
         ahead: bool = False,
+        version: str = "",
         stages: float = 1.0,
     ) -> StepModel:
-        """away: what the host of the case holds. ahead: the engine schedules the next step while one runs. stages: of a pipeline
-        that the layers of `parallel`'s ranks are split into.
+        """away: what the host of the case holds. ahead: the engine schedules the next step while one runs. version: of the
+        engine; without one its newest. stages: of a pipeline that the layers of `parallel`'s ranks are split into.
 
         Raises: UnsupportedError for pipelines in `parallel` and for models with an encoder, whose steps are not single passes, and
         for techniques that steps cannot be tabulated with.
@@ -80,10 +81,15 @@ class StepModel:
         for one in case.techniques:
             if one.technique.unserved:
                 raise UnsupportedError(f"{one.name} is not simulated with requests: {one.technique.unserved}")
-        constants = step_constants(case.engine, case.device, ahead=ahead)
+        constants = step_constants(case.engine, case.device, ahead=ahead, version=version)
         runner = Runner(machine_for(case.device, case.engine.kernels), constants.engine.staged(stages))
         fixed = (case.model, case.precision(label), parallel, runner, constants, graphed, graphs)
         return StepModel(*fixed, case.techniques, case.beside, away)
+
+    @property
+    def spread(self) -> bool:
+        """Whether several ranks share an operator."""
+        return bool(np.any(np.asarray(self.parallel.tp) * self.parallel.ep > 1.0))
 
     @property
     def positions(self) -> float:
@@ -124,8 +130,12 @@ class StepModel:
             runner = here if host is None or op.place != "host" else host
             timed = time_operator(op, runner.machine, resident_bytes=resident if runner is here else np.inf)
             scale = self.constants.moe_scale if op.kind == "moe" and runner is here else 1.0
-            seconds = runner.seconds(timed, decode=decode)
-            total = total + op.count * scale * seconds
+            seconds = scale * runner.seconds(timed, decode=decode)
+            if scale < 1.0:
+                seconds = maximum(seconds, timed.floor_s)
+            if op.kind == "collective" and self.spread:
+                seconds = seconds + self.constants.collective_s
+            total = total + op.count * seconds
             if here.engine.issue_s:
                 issued = issued + op.count * issued_in(op, seconds)
             kernels += float(np.max(op.count))
@@ -147,6 +157,24 @@ class StepModel:
         eager = self.rows_s(rows, logits, decode=False)
         replayed = minimum(self.rows_s(padded(rows), logits, decode=True), eager)
         return np.where(np.asarray(rows) <= self.graphed, replayed, eager)
+
+    def launched(self, kinds: Iterable[str]) -> dict[str, float]:
+        """Operators of a step with prompts: how many of each of `kinds`, and of all others together."""
+        found = dict.fromkeys((*kinds, OTHERS), 0.0)
+        for op in lower_prefill(self.model, batch=1, prompt=1.0, precision=self.precision, parallel=self.parallel):
+            if self.spread or op.kind != "collective":
+                found[op.kind if op.kind in found else OTHERS] += float(np.max(op.count))
+        return found
+
+    def launch_s(self, rows: Floats) -> Floats:
+        """What the host takes to launch a step with prompts, beside the device: the operators that no graph holds, and beyond
+        the rows that graphs are captured for all of them."""
+        known = self.constants.launch_s
+        if not known:
+            return np.zeros(np.shape(rows))
+        number = self.launched(known)
+        always = sum(s * number[kind] for kind, s in known.items() if kind != OTHERS)
+        return always + np.where(np.asarray(rows) <= self.graphed, 0.0, known[OTHERS] * number[OTHERS])
 
     def alone_s(self, sequences: Floats) -> Floats:
         """A pass of `sequences` decodes and nothing else, without attention."""
@@ -196,7 +224,8 @@ class StepModel:
         attention = np.where(sequences > 0.0, self.decode_s(some, maximum(context, 1.0)), 0.0)
         chunk = np.where(tokens > 0.0, self.chunk_s(maximum(tokens, 1.0), cached), 0.0)
         device = np.where(tokens > 0.0, mixed + chunk, alone) + attention
-        return np.hypot(device, host) if most == np.inf else device + host
+        waited = np.hypot(device, host) if most == np.inf else device + host
+        return np.hypot(waited, np.where(tokens > 0.0, self.launch_s(verified + tokens), 0.0))
 
     def tables(self, most_sequences: int, most_rows: int, longest: int) -> StepTables:
         """Tables for up to `most_sequences` decodes, `most_rows` rows and contexts of `longest` tokens.
@@ -223,6 +252,7 @@ class StepModel:
             decode_s=_table(self.decode_s(sequences[:, None], np.maximum(cached, 1.0)), sequences, cached),
             tokens=tokens,
             chunk_s=_table(self.chunk_s(tokens[:, None], cached), tokens, cached),
+            launch_s=np.concatenate([[0.0], self.launch_s(rows)]),
             sequence_s=self.runner.engine.sequence_s,
             host_sequences=self.constants.host_sequences,
         )

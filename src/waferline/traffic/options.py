@@ -90,6 +90,7 @@ class ServerOptions:
     policy: a variant of the engine's scheduler (`catalog/schedulers.yaml`). slo: goals as in `slo.goals_of`. router: one of
     `ROUTERS`, over the scenario's `dp` replicas. prefill_replicas: so many more that only read prompts; those of `dp` then only
     generate, and caches move over `kv_link` (bytes a second of one device; None is the machine's link between nodes).
+    engine_version: an older one, whose steps take other times; None is the newest that is known.
     chunked: prompts are cut, and share steps with decodes, whatever the engine does. hit: the share of every prompt that is one
     text for all, read once by each replica. front: CPU time of the process in front of each replica (HTTP, chat template,
     tokens), a request; it takes turns over those that it has.
@@ -102,6 +103,7 @@ class ServerOptions:
     hit: float = 0.0
     policy: str | None = None
     async_scheduling: bool | None = None
+    engine_version: str | None = None
     front: str | float | None = None
     slo: str | None = None
     router: str | None = None

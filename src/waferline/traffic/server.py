@@ -15,6 +15,7 @@ from waferline.elementwise import maximum
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.formats import Precision
 from waferline.predict.memory import kv_cache_bytes
+from waferline.predict.overlapped import overlaps
 from waferline.predict.serving_case import Arguments, ServingCase
 from waferline.predict.step import StepModel
 from waferline.predict.techniques.technique import Applied
@@ -158,8 +159,14 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     if options.chunked:
         rules = rules._replace(chunked=True, mixed=True, decodes_first=True)
     rules = rules._replace(positions=positions, gain=gain, max_tokens=max(rules.max_tokens, positions))
+    version, possible = options.engine_version or "", rules.ahead
+    if version:
+        ahead = overlaps(case.engine.name, version)
+        if ahead is None:
+            raise InvalidInputError(f"engine_version would not be read: {case.engine.name} is known in one version")
+        rules = rules._replace(ahead=possible and ahead)
     if options.async_scheduling is not None:
-        if not scheduler.overlap:
+        if not possible:
             raise InvalidInputError(f"async_scheduling would not be read: {case.engine.name} has no such option")
         rules = rules._replace(ahead=options.async_scheduling)
     if not rules.chunked:  # a prompt that is read whole needs a step that takes it: such engines are started so
@@ -176,7 +183,15 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     one_stage = Parallel.of(tp=parallel.tp, ep=parallel.ep)
     graphs = scheduler.graphs(case.device)
     model = StepModel.of(
-        case, label, one_stage, scheduler.graphed, graphs, away, ahead=rules.ahead, stages=float(stages)
+        case,
+        label,
+        one_stage,
+        scheduler.graphed,
+        graphs,
+        away,
+        ahead=rules.ahead,
+        version=version,
+        stages=float(stages),
     )
     layers = sum(b.count for b in case.model.blocks) / stages
     steps = scheduler.on_host(model.tables(rules.max_sequences, max(most_rows, 2), longest), layers)

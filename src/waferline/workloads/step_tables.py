@@ -15,6 +15,7 @@ class StepTables(NamedTuple):
     rows_s[m]: everything but attention for `m` rows of which one becomes a token; logits_s[n]: what `n` tokens take beyond one;
     graph_s[n]: for `n` decodes alone, inside a graph, padding included. decode_s[i, j]: attention of `sequences[i]` decodes at a
     mean context of `contexts[j]`; chunk_s[i, j]: of a chunk of `tokens[i]` after `contexts[j]` tokens of the same sequence.
+    launch_s[m]: what the host takes to launch a step with prompts, of `m` rows; it passes beside the device.
     sequence_s: host time of each sequence of a decode, of `host_sequences` at most; without limit it passes beside the device, and
     what is left is the root of the sum of the squares of both.
     """
@@ -27,5 +28,6 @@ class StepTables(NamedTuple):
     decode_s: FloatArray
     tokens: FloatArray
     chunk_s: FloatArray
+    launch_s: FloatArray
     sequence_s: float
     host_sequences: float

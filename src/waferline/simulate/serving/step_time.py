@@ -44,10 +44,13 @@ def step_seconds(
 ) -> float:
     """A step of `decodes` with `context_sum` tokens of context in all, and prompt chunks of `tokens` with `pairs` query-key
     pairs: as one chunk of as many tokens and pairs. A decode is `positions` rows; so many passes as `pass_tokens` ask."""
+    launch = 0.0
     if tokens == 0:
         total = steps.graph_s[min(decodes, steps.graph_s.size - 1)]
     else:
-        total = steps.rows_s[min(decodes * positions + tokens, steps.rows_s.size - 1)]
+        rows = min(decodes * positions + tokens, steps.rows_s.size - 1)
+        total = steps.rows_s[rows]
+        launch = steps.launch_s[rows]
         total += steps.logits_s[min(decodes + 1, steps.logits_s.size - 1)]  # one of the prompts ends, too
         own = 0.5 * tokens * (tokens + 1.0)
         if pairs >= own:
@@ -65,7 +68,7 @@ def step_seconds(
         total += passes * (steps.rows_s[1] - 0.5 * (steps.rows_s[2] - steps.rows_s[1]))
     if steps.host_sequences == np.inf:  # the device hides the host, and the host the device where it takes longer
         total = np.hypot(total, steps.sequence_s * decodes)
-    return total
+    return np.hypot(total, launch)
 
 
 @numba.njit(cache=True)

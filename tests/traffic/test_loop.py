@@ -46,7 +46,9 @@ def steps_of(rows_s: float = 1e-3, prompt_token_s: float = 1e-5) -> StepTables:
     """A step of a fixed time, and a little for every row of a prompt."""
     grid, flat = np.array([1.0, 2.0, 1024.0]), np.zeros((3, 3))
     rows = rows_s + prompt_token_s * np.arange(4096.0)
-    return StepTables(rows, np.zeros(1025), np.full(1025, rows_s), grid, grid, flat, grid, flat, np.zeros(4096), 0.0, 256.0)
+    return StepTables(
+        rows, np.zeros(1025), np.full(1025, rows_s), grid, grid, flat, grid, flat, np.zeros(4096), 0.0, 256.0
+    )
 
 
 _NEVER = (np.zeros(0), np.zeros(0, np.int64), np.zeros(0))  # when which replica fails for how long

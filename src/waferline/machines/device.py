@@ -9,7 +9,6 @@ from reprlib import repr as shown
 from typing import Any, Literal, NamedTuple
 
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
-from waferline.units import quantity
 
 Kind = Literal["gpu", "cpu", "tpu", "npu", "wafer", "mcu", "soc", "fpga", "pim", "lpu"]
 
@@ -90,6 +89,12 @@ class Citation:
     checked: bool = True
 
 
+def _quantity(value: float, unit: str) -> Any:
+    from waferline.units import quantity  # reads NumPy, which a machine alone does not need
+
+    return quantity(value, unit)
+
+
 class Levels(tuple[MemoryLevel, ...]):
     """Memory from the nearest to the main level, which lessons read as quantities."""
 
@@ -97,11 +102,11 @@ class Levels(tuple[MemoryLevel, ...]):
 
     @property
     def capacity(self) -> Any:
-        return quantity(self[-1].capacity_bytes, "byte")
+        return _quantity(self[-1].capacity_bytes, "byte")
 
     @property
     def bandwidth(self) -> Any:
-        return quantity(self[-1].bandwidth_bytes_per_s, "byte/s")
+        return _quantity(self[-1].bandwidth_bytes_per_s, "byte/s")
 
 
 class Compute(NamedTuple):
@@ -164,7 +169,7 @@ class Device:
 
     @property
     def compute(self) -> Compute:
-        peaks = {fmt: quantity(peak, "flop/s") for fmt, peak in self.peak_flops.items()}
+        peaks = {fmt: _quantity(peak, "flop/s") for fmt, peak in self.peak_flops.items()}
         usual = next((peaks[fmt] for fmt in ("fp16", "bf16", "fp32") if fmt in peaks), next(iter(peaks.values())))
         return Compute(usual, peaks)
 

@@ -166,7 +166,7 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
             raise InvalidInputError(f"engine_version would not be read: {case.engine.name} is known in one version")
         rules = rules._replace(ahead=possible and ahead)
     if options.async_scheduling is not None:
-        if not possible:
+        if not scheduler.overlap:
             raise InvalidInputError(f"async_scheduling would not be read: {case.engine.name} has no such option")
         rules = rules._replace(ahead=options.async_scheduling)
     if not rules.chunked:  # a prompt that is read whole needs a step that takes it: such engines are started so

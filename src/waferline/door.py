@@ -52,12 +52,13 @@ def _admit_class(cls: type) -> None:
             private = name.startswith("_") and name != "__getitem__"
             if name == "__init__":  # a record's own checks nothing
                 private = is_dataclass(base) and not hasattr(base, "__post_init__")
-            if private or hasattr(member, "__wrapped__"):
+            wrapped = member.__func__ if isinstance(member, staticmethod) else member  # which have one of their own
+            if private or hasattr(wrapped, "__wrapped__"):
                 continue
             if inspect.isfunction(member):
                 setattr(base, name, checked(member))
             elif isinstance(member, staticmethod):
-                setattr(base, name, staticmethod(checked(member.__func__)))
+                setattr(base, name, staticmethod(checked(wrapped)))
 
 
 def checked(function: F) -> F:

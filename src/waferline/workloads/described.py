@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from waferline.units import quantity, to_si
-
 
 class Described:
     """Of any model. Counts are of the model as it is described, not of a card."""
@@ -16,13 +14,15 @@ class Described:
     @property
     def parameters(self) -> Any:
         """All of them, as a quantity in `param`."""
-        counted = import_module("waferline.workloads.weights").weight_elements(
-            self
-        )  # which reads models: asked for late
+        from waferline.units import quantity  # reads NumPy, which a model alone does not need
+
+        counted = import_module("waferline.workloads.weights").weight_elements(self)  # which reads models
         return quantity(sum(counted.values()), "param")
 
     def size_in_bytes(self, precision: Any = "2 byte") -> Any:
         """Weights at so many bytes a parameter. Raises: InvalidInputError for what is no size."""
+        from waferline.units import quantity, to_si
+
         return quantity(self.parameters.magnitude * to_si("precision", precision, "byte"), "byte")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from waferline.arrays import FloatArray
+from waferline.errors import UnsupportedError
 from waferline.evidence.claims.work import (
     Work,
     best_bandwidth_bytes_per_s,
@@ -84,10 +85,12 @@ def limits(requests: Sequence[Request]) -> list[Limit]:
     model = model_spec(first.model)
     assert not isinstance(model, Refusal)
     device = machine(first.hardware)
+    if first.door == "simulated":
+        raise UnsupportedError("the best value of requests at a rate of their own is not known")
     if isinstance(model, Transformer) and first.door == "serving" and get_engine(first.engine).cache == "cells":
         model = as_gguf(model)
     group = _Group(requests, model, device, resolve(first.precision, device.arithmetic, kv=first.kv))
-    return {"serving": _serving, "training": _training, "single": _single}[first.door](group)
+    return {"serving": _serving, "wafer": _serving, "training": _training, "single": _single}[first.door](group)
 
 
 @dataclass(frozen=True, slots=True)

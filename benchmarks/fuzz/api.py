@@ -55,7 +55,14 @@ BESIDE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _TAKES_ANY = ("show.table", "show.info", "show.banner", "Traffic.owners")  # and prints or counts it
 LASTING = ("plan", "what_runs")
-_UNTRIED = ("Callback", "ForwardModel", "Models", "this_machine", "Q_", "ureg")  # a protocol, a name space, an hour of measurement; pint's
+_UNTRIED = (
+    "Callback",
+    "ForwardModel",
+    "Models",
+    "this_machine",
+    "Q_",
+    "ureg",
+)  # a protocol, a name space, an hour of measurement; pint's
 # Values that no parameter of any callable can mean, so that an answer to them is a silent one.
 NEVER = (
     *("b'1'", "b'\\xff'", "1j", "object", "module", "lambda", "endless", "lies", "NotImplemented", "Ellipsis", "slice"),

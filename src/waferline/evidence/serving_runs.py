@@ -30,7 +30,7 @@ from waferline.evidence.rows import Row
 from waferline.evidence.run import Run
 from waferline.evidence.together import together
 from waferline.predict.compare import nearest_precision
-from waferline.predict.engine import get_engine
+from waferline.predict.engine import get_engine, is_version
 from waferline.predict.overlapped import overlaps
 from waferline.predict.scenario import Scenario
 from waferline.simulate.serving.traffic import Traffic
@@ -217,7 +217,7 @@ def asked_of(run: Run) -> Asked | Refusal:
     version = cells.get("engine_version") or ""
     front = older_front_s(engine, version, row.model)
     ahead = _scheduled_ahead(run, engine, technique[0])
-    known = version if version and overlaps(engine, version) is not None else None
+    known = version if is_version(version) and overlaps(engine, version) is not None else None
     pools: dict[str, Any] = {f"prefill_{name}": run.count(f"prefill_{name}") for name in ("tp", "ep")}
     pools |= {"prefill_replicas": prefill, "engine_version": known}
     served = ServerOptions(**shared, **pools, async_scheduling=ahead, front=front)

@@ -386,6 +386,11 @@ def get_engine(name: str, version: str = "") -> Engine:
     return engines[found]
 
 
+def is_version(text: str) -> bool:
+    """Whether a text begins as versions do: `0.11`, `v1`."""
+    return _RANGE.match(text) is not None
+
+
 def earlier(version: str, limit: str) -> bool:
     """Whether a version comes before another; never where it is not a number."""
     numbers, bound = _RANGE.match(version), _RANGE.match(limit)

@@ -14,6 +14,7 @@ from waferline.arrays import AnyArray, FloatArray
 from waferline.elementwise import maximum
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.formats import Precision
+from waferline.predict.engine import is_version
 from waferline.predict.memory import kv_cache_bytes
 from waferline.predict.overlapped import overlaps
 from waferline.predict.serving_case import Arguments, ServingCase
@@ -161,6 +162,8 @@ def server_of(case: ServingCase, label: str, parallel: Parallel, options: Server
     rules = rules._replace(positions=positions, gain=gain, max_tokens=max(rules.max_tokens, positions))
     version, possible = options.engine_version or "", rules.ahead
     if version:
+        if not is_version(version):
+            raise InvalidInputError(f"engine_version is a version such as 0.11, not '{version}'")
         ahead = overlaps(case.engine.name, version)
         if ahead is None:
             raise InvalidInputError(f"engine_version would not be read: {case.engine.name} is known in one version")

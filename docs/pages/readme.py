@@ -39,16 +39,18 @@ def unseen() -> str:
     """Engines on GPUs, with every row predicted by constants that saw nothing of its model, machine or lab."""
     kept = json.loads(LEFT_OUT.read_text(encoding="utf-8"))
     splits = {"model": "its model", "machine": "its machine", "lab": "who published it"}
-    rows = [
-        [title, f"{row['rows']:,}", *(f"{100 * row[s]['median']:.1f} % ({percent(row[s]['cover'])})" for s in splits)]
-        for title, row in kept["classes"].items()
-    ]
+    rows = [[title, f"{row['rows']:,}", *(_told(row[s]) for s in splits)] for title, row in kept["classes"].items()]
     columns = ["published rows on GPUs", "rows", *(f"without {what}" for what in splits.values())]
     return f"""{table(columns, rows)}
 
 Median error of constants that were fitted without any row of the same model, machine or publisher, and in brackets how many
-measured values lie inside the 90 % interval that the errors of other groups give (`python -m benchmarks.fit.left_out`,
-{kept["date"]})."""
+measured values lie inside the 90 % interval that the errors of other groups give, and how many times as large its upper end is
+as its lower one (median): where nothing of an engine is left, it holds them because it says next to nothing
+(`python -m benchmarks.fit.left_out`, {kept["date"]})."""
+
+
+def _told(figures: dict[str, float]) -> str:
+    return f"{100 * figures['median']:.1f} % ({percent(figures['cover'])}, ×{figures['width']:.2g})"
 
 
 def _accuracy() -> str:

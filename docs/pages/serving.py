@@ -157,9 +157,9 @@ together, and attention of the decodes and of the chunk. The sums are tabulated 
 {_speeds(measured)}
 
 An engine that schedules a step while the one before runs hides its host behind the device: vLLM from {ahead["since"]} on, or with
-`--async-scheduling`. Such steps have constants of their own, and one for experts on Blackwell, fitted on {fit["rows"]} runs: error
-{percent(fit["median"])} at the median, {percent(models["median"])} with models left out, {percent(machines["median"])} with
-machines left out.
+`--async-scheduling`. Such steps have constants of their own, others by version and for experts on Hopper and Blackwell, fitted
+on {fit["rows"]} runs: error {percent(fit["median"])} at the median, {percent(models["median"])} with models left out,
+{percent(machines["median"])} with machines left out.
 
 Memory is what `predict` says the engine has, in blocks. Each engine schedules as its sources say:
 

@@ -40,7 +40,7 @@ def test_levels_links_and_peaks_are_checked(value):
     with pytest.raises(InvalidInputError, match="peak_flops"):
         H100.with_(peak_flops={"fp16": value})
     if value != 0:
-        with pytest.raises(InvalidInputError, match="latency_s (is a finite number of at least 0|must be a number)"):
+        with pytest.raises(InvalidInputError, match=r"latency_s (is a finite number of at least 0|must be a number)"):
             Link("X", "scale-up", 1e9, value, 8)
 
 
@@ -48,7 +48,7 @@ def test_levels_links_and_peaks_are_checked(value):
     "changes", [{"links": "x"}, {"links": (1,)}, {"memory": ()}, {"memory": "HBM"}, {"peak_flops": {}}]
 )
 def test_parts_of_another_type_are_refused(changes):
-    with pytest.raises(InvalidInputError, match="links?|memory|peak_flops"):
+    with pytest.raises(InvalidInputError, match=r"links?|memory|peak_flops"):
         H100.with_(**changes)
 
 

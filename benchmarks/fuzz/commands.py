@@ -28,6 +28,7 @@ SAMPLES = {
 # What a working line gives beside what it must: so that one case takes a moment and touches nothing outside its folder.
 BESIDE = {
     "simulate serving": "--rate 20/s --requests 50 --prompt 100 --output 10",
+    "serve": "--rate 20/s --requests 50 --prompt 100 --output 10",
     "measure machine": "--save this.yaml --budget 1e-9",
     "measure operator": "--store kept.jsonl --threads 1 --repeats 5",
     "measure model": "--store kept.jsonl --threads 1 --prompt 4 --output 2",

@@ -44,7 +44,7 @@ TELLING = {
     "--clients": "2", "--think": "1", "--trace": "trace.csv", "--requests": "20", "--shared": "64",
     "--arrival": "constant", "--seed": "5",
     "--max-num-seqs": "1", "--max-num-batched-tokens": "128", "--device": "wse3", "--fidelity": "closed", "--colours": "9",
-    "--front": "9ms",
+    "--front": "9ms", "--engine-version": "0.11",
     "--sram": "20000", "--algorithm": "cannon", "--format": "fp32", "--accumulate": "fp16", "--reduce": "chain", "--group": "3",
     "--weights": "int8", "--words": "77", "--policy": "concat", "--tensor": "a.weight", "--x": "ttft_s", "--y": "itl_s",
     "--format simulate mesh forward": "fp16", "--temperature": "1.5", "--top-k": "3", "--top-p": "0.5",

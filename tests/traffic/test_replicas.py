@@ -173,9 +173,11 @@ def test_a_loop_ends_where_nobody_waits_for_it() -> None:
     served(requests_of(np.zeros(1), np.full(1, 8), np.full(1, 5)), rules, memory, steps)  # compiled by now
     main, before = threading.main_thread(), set(threading.enumerate())
     assert main.ident is not None and main is threading.current_thread()
+    shells = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
     threading.Timer(0.5, signal.pthread_kill, (main.ident, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         Server(None, rules, memory, steps, None).run(sent, 1, plan)  # type: ignore[arg-type]
+    signal.signal(signal.SIGINT, shells)
     for thread in set(threading.enumerate()) - before:
         thread.join(timeout=20.0)
         assert not thread.is_alive()

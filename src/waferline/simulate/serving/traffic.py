@@ -69,6 +69,8 @@ class Traffic:
             raise InvalidInputError(f"{arrival} arrivals {'need' if self.rate_per_s is None else 'read no'} rate")
         if (arrival == "closed") != (self.clients is not None):
             raise InvalidInputError(f"{arrival} arrivals {'need' if self.clients is None else 'read no'} clients")
+        if self.cv != 1.0 and arrival not in ("gamma", "weibull"):
+            raise InvalidInputError(f"{arrival} arrivals read no cv")
         if arrival != "closed" and str(self.turns) == "1" and str(self.think_s).strip() not in NO_PAUSE:
             raise InvalidInputError(f"{arrival} arrivals read no think_s: nobody waits for an answer to ask again")
         return arrival

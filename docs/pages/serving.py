@@ -139,8 +139,9 @@ what it accepts; `chunked-prefill` and `disaggregate` set what the options set; 
 text for all. `--offload` runs steps on a host beside one device. With `kv-prediction` requests are not simulated; it says why.
 
 Replicas: `--router` sends in turn, to the least loaded, to the longest known prefix (unless loads differ by much: sgl-router's
-defaults) or, of a conversation, to where it was. `--prefill-replicas` only read prompts, and caches move one after another over a
-link. A replica that fails loses its cache; its requests begin again elsewhere. An autoscaled fleet looks at its requests every
+defaults) or, of a conversation, to where it was. `--prefill-replicas` only read prompts, on as many devices as `--prefill-tp` and
+`--prefill-ep` say where they differ, and caches move one after another over a link. A replica that fails loses its cache; its
+requests begin again elsewhere. An autoscaled fleet looks at its requests every
 `interval`, starts one replica at a look and stops one after `patience`. Energy is that of `predict`'s power for the mean batch and
 the mean prompt, and idle power in between; cost is of the time that replicas are up.
 
@@ -157,8 +158,9 @@ together, and attention of the decodes and of the chunk. The sums are tabulated 
 {_speeds(measured)}
 
 An engine that schedules a step while the one before runs hides its host behind the device: vLLM from {ahead["since"]} on, or with
-`--async-scheduling`. Such steps have constants of their own, others by version and for experts on Hopper and Blackwell, fitted
-on {fit["rows"]} runs: error {percent(fit["median"])} at the median, {percent(models["median"])} with models left out,
+`--async-scheduling`. Such steps have constants of their own, others by version (`--engine-version 0.11`: the host launches what no
+graph holds when a step reads a prompt, and ranks wait in each collective) and for experts on Hopper and Blackwell, fitted on
+{fit["rows"]} runs: error {percent(fit["median"])} at the median, {percent(models["median"])} with models left out,
 {percent(machines["median"])} with machines left out.
 
 Memory is what `predict` says the engine has, in blocks. Each engine schedules as its sources say:

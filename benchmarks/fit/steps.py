@@ -25,10 +25,10 @@ from waferline.evidence.request import Refusal
 from waferline.evidence.run import Run
 from waferline.evidence.serving_runs import asked_of, read_runs
 from waferline.fit import BoolArray, fading, held_out, shrunk, sweep_weights
-from waferline.predict.engine import earlier
 from waferline.predict.memory import resident_bytes
 from waferline.predict.overlapped import OTHERS
 from waferline.predict.roofline import time_operator
+from waferline.predict.versions import earlier
 from waferline.simulate.serving.state import Requests
 from waferline.simulate.serving.step_time import step_seconds
 from waferline.traffic.serve import Prepared, prepared, sent

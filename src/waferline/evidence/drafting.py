@@ -11,6 +11,7 @@ from typing import Any
 from waferline.catalog.yaml_file import read_file
 from waferline.evidence.request import Refusal
 from waferline.evidence.run import Run
+from waferline.predict.techniques.speculative import accepted_tokens
 
 _VARIANT = "| variant:"
 _PAGE_WIDE = "Comparison of benchmark results"  # the command is the one that a page recommends, not the run's own
@@ -66,11 +67,9 @@ def technique_of(run: Run) -> tuple[str | None, str] | Refusal:
 
 def acceptance(accepted: float, tokens: int) -> float:
     """The share of drafts that the model would have said, each by itself, of a cycle that yields `accepted` of `tokens` drafted."""
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if sum(middle**i for i in range(tokens + 1)) < accepted else (low, middle)
-    return low
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda rate: accepted_tokens(tokens, rate, None) - accepted, 0.0, 1.0))
 
 
 def _speculates(run: Run) -> bool:

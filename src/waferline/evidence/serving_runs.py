@@ -30,9 +30,10 @@ from waferline.evidence.rows import Row
 from waferline.evidence.run import Run
 from waferline.evidence.together import together
 from waferline.predict.compare import nearest_precision
-from waferline.predict.engine import get_engine, is_version
+from waferline.predict.engine import get_engine
 from waferline.predict.overlapped import overlaps
 from waferline.predict.scenario import Scenario
+from waferline.predict.versions import is_version
 from waferline.simulate.serving.traffic import Traffic
 from waferline.traffic.options import ServerOptions
 from waferline.traffic.scheduler import older_front_s, scheduler_of

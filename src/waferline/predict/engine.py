@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -16,6 +15,7 @@ from waferline.errors import unknown
 from waferline.formats import get_format
 from waferline.machines.device import Device
 from waferline.predict.cpu_kernels import CpuKernels, engine_settings
+from waferline.predict.versions import earlier
 from waferline.remember import by_identity
 from waferline.workloads.operator import Operator
 from waferline.workloads.spec import ModelSpec
@@ -43,7 +43,6 @@ _EXPONENTIALS = 370.0 / 324.0 - 1.0
 _UNLIMITED = float("inf")
 # Tokens in flight where an engine has no scheduler to split a batch: assumed, as its callers split a batch that large.
 _WHOLE_BATCH_TOKENS = 8192.0
-_RANGE = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
 
 Limit = float | tuple[Mapping[str, Any], ...]
 
@@ -384,19 +383,6 @@ def get_engine(name: str, version: str = "") -> Engine:
         if earlier(version, str(before)):
             return engines[older]
     return engines[found]
-
-
-def is_version(text: str) -> bool:
-    """Whether a text begins as versions do: `0.11`, `v1`."""
-    return _RANGE.match(text) is not None
-
-
-def earlier(version: str, limit: str) -> bool:
-    """Whether a version comes before another; never where it is not a number."""
-    numbers, bound = _RANGE.match(version), _RANGE.match(limit)
-    if numbers is None or bound is None:
-        return False
-    return tuple(int(x or 0) for x in numbers.groups()) < tuple(int(x or 0) for x in bound.groups())
 
 
 def default_engine(device: Device, model: ModelSpec | None = None) -> Engine:

@@ -8,7 +8,8 @@ from typing import Any
 
 from waferline.catalog.yaml_file import read_packaged
 from waferline.machines.device import Device
-from waferline.predict.engine import HOST_SEQUENCES, Engine, earlier, family_of
+from waferline.predict.engine import HOST_SEQUENCES, Engine, family_of
+from waferline.predict.versions import earlier
 
 OTHERS = "others"  # the key of `launch_s` for every kind that it does not name
 # What a hidden host no longer adds, and kernels as they were measured, where the file names nothing else: whatever else the

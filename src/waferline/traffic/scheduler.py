@@ -12,7 +12,8 @@ import numpy as np
 from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import InvalidInputError, UnsupportedError, unknown
 from waferline.machines.device import Device
-from waferline.predict.engine import Engine, earlier
+from waferline.predict.engine import Engine
+from waferline.predict.versions import earlier
 from waferline.simulate.serving.state import Rules
 from waferline.workloads.step_tables import StepTables
 

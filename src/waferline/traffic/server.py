@@ -14,12 +14,12 @@ from waferline.arrays import AnyArray, FloatArray
 from waferline.elementwise import maximum
 from waferline.errors import DoesNotFitError, InvalidInputError
 from waferline.formats import Precision
-from waferline.predict.engine import is_version
 from waferline.predict.memory import kv_cache_bytes
 from waferline.predict.overlapped import overlaps
 from waferline.predict.serving_case import Arguments, ServingCase
 from waferline.predict.step import StepModel
 from waferline.predict.techniques.technique import Applied
+from waferline.predict.versions import is_version
 from waferline.simulate.serving.loop import serve
 from waferline.simulate.serving.state import (
     DOWN,

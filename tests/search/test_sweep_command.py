@@ -194,6 +194,24 @@ fields: [itl_s, step_time_s, bottleneck]
     assert all(np.isnan(r["itl_s"]) == (r["phase"] == "train") == (r["bottleneck"] != "") for r in rows)
 
 
+@pytest.mark.parametrize(
+    ("model", "machine", "name", "values", "answer"),
+    [("flux.1-dev", "h100", "ring", [1, 2, 4], "latency_s"), ("wan2.1-t2v-1.3b", "h100", "frames", [17, 33], "latency_s"),
+     ("llama-3-8b", "epyc-9755", "threads", [8, 64], "itl_s")],
+)  # fmt: skip
+def test_whole_numbers_that_are_no_arrays_are_axes(
+    tmp_path: Path, model: str, machine: str, name: str, values: list[int], answer: str
+) -> None:
+    """They had been taken for names, and refused."""
+    fixed = {"devices": 4, "engine": "pytorch"} if name == "ring" else {}
+    study = {"models": [model], "machines": [machine], "axes": {name: values}, "fields": [answer], **fixed}
+    out = tmp_path / "points.parquet"
+    assert run(["sweep", _study(tmp_path, yaml.safe_dump(study)), "--out", str(out)]) == 0
+    for row in pq.read_table(out).to_pylist():
+        alone = wl.run(wl.Scenario(model=model, machine=machine, **fixed, **{name: row[name]}))  # type: ignore[arg-type]
+        assert row[answer] == float(alone.result[answer])
+
+
 def test_what_a_sweep_asserts_is_held_against_its_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "p.parquet"
     study = _study(tmp_path, STUDY + "assert: [tpot<=10s, some ttft<=1us, batch<=3, energy>=0]\n")

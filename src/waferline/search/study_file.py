@@ -33,7 +33,8 @@ NUMBERS = (
 CHOICES = tuple(
     f.name for f in fields(Scenario) if f.name not in {*NUMBERS, "model", "machine", "profile", "intervals", "only"}
 )
-_DEGREES = ("tp", "pp", "ep", "dp", "devices")
+# Choices that are whole numbers.
+_COUNTS = ("tp", "pp", "ep", "dp", "devices", "ring", "frames", "threads", "slices")
 KEYS = ("models", "machines", "axes", "fields", "assert", "profile", *NUMBERS, *CHOICES)
 # What is written when a sweep names no fields, by phase.
 DEFAULT_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -140,7 +141,7 @@ def _one(name: str, data: Mapping[str, Any], where: str) -> Any:
 def _axis(name: str, value: Any, where: str) -> Sequence[Any]:
     least = 0 if name in ("output", "images", "clips") else 1
     values: Sequence[Any]
-    if isinstance(value, dict) and name in (*NUMBERS, *_DEGREES):
+    if isinstance(value, dict) and name in (*NUMBERS, *_COUNTS):
         values = _range(name, value, where)
     else:
         values = value if isinstance(value, list) else [value]
@@ -148,7 +149,7 @@ def _axis(name: str, value: Any, where: str) -> Sequence[Any]:
         raise FileFormatError(f"axis '{name}' has no values", where=where)
     if isinstance(values, range) and values[0] >= least <= values[-1]:
         return values
-    numeric = name in (*NUMBERS, *_DEGREES)
+    numeric = name in (*NUMBERS, *_COUNTS)
     for item in values:
         if name == "memory_share":
             if not isinstance(item, float | int) or not 0 < item <= 1:

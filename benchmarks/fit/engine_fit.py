@@ -14,6 +14,7 @@ from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.fit import BoolArray, Errors, fading, held_out, residual_quantiles, shrunk, sweep_weights
 from waferline.predict.engine import HOST_LAYERS, HOST_SEQUENCES
+from waferline.predict.load import AT_ONCE, NO_LIMIT, StepTimes, prompts_s
 
 Constants = Mapping[str, float]
 
@@ -31,6 +32,8 @@ PRIOR: Mapping[str, tuple[float, float]] = {
 # Engines that replay graphs: a launch costs their host nothing. What a step takes beyond its operators is by layer: small models
 # take as little as half a millisecond, which rows of large models alone would not tell from one by step.
 REPLAYED: Mapping[str, tuple[float, float]] = {"step_s": (4e-4, 0.05), "layer_s": (5e-5, 0.7)}
+# What the host takes for a layer of a prompt, which no graph of decode steps holds; servers alone launch it so.
+LAUNCHED: Mapping[str, tuple[float, float]] = {"prompt_layer_s": (7e-5, 0.7)}
 SPREAD: Mapping[str, tuple[float, float]] = {"spread_passes": (1.0, 3.0)}  # where attention is known to share nothing
 # Engines whose matrix kernels are not made for the largest matrix units: operations and bytes per clock and unit.
 CEILINGS: Mapping[str, tuple[float, float]] = {"unit_flops": (900.0, 0.5), "unit_bytes": (6.0, 0.5)}
@@ -59,7 +62,8 @@ _NOISE = 0.1  # log error at which a row starts to pull less
 def names_of(engine: str) -> Mapping[str, tuple[float, float]]:
     if engine in ON_EDGE_TABLES:
         return EAGER
-    return {**PRIOR, **(CEILINGS if engine.startswith(("llama.cpp", "mlx")) else {})}
+    launched = LAUNCHED if engine == "vllm-v0" else {}
+    return {**PRIOR, **launched, **(CEILINGS if engine.startswith(("llama.cpp", "mlx")) else {})}
 
 
 def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
@@ -77,17 +81,37 @@ def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
     work = np.maximum(work, s.floor_s if decode else s.light_s) + c["collective_scale"] * s.collective_s
     work = np.maximum(work, c.get("issue_s", 0.0) * s.issued)
     host = c["step_s"] + c.get("kernel_s", 0.0) * s.kernels + c.get("expert_layer_s", 0.0) * s.expert_layers
-    host = host + c.get("layer_s", 0.0) * np.minimum(s.layers, HOST_LAYERS)
+    each = c.get("layer_s", 0.0) + (0.0 if decode else c.get("prompt_layer_s", 0.0))
+    host = host + each * np.minimum(s.layers, HOST_LAYERS)
     return s.fill * (work + host + c["sequence_s"] * np.minimum(s.sequences, HOST_SEQUENCES))
+
+
+def step_times(p: Parts, c: Constants) -> StepTimes:
+    """What a replica's load is made of, by row."""
+    one, many = pass_s(p.one, c, decode=False), pass_s(p.pre, c, decode=False)
+    together, dp = np.maximum(p.together, 1.0), p.size["dp"]
+    return StepTimes(
+        prefill_s=one,
+        prompt_s=many / together,
+        step_s=pass_s(p.dec, c, decode=True),
+        clients=np.maximum(np.minimum(p.size["batch"], NO_LIMIT) / dp, 1.0),
+        running=p.running / dp,
+        output_tokens=np.maximum(p.size["output_tokens"], 1.0),
+        together=together,
+        alone_s=one / p.one.fill,
+        shared_s=p.dec.memory_s / p.size["pp"],
+        prompts_first=p.prompts_first,
+    )
 
 
 def predict(p: Parts, c: Constants, stall: float = STALL) -> FloatArray:
     """The metric of every row; closed and full loads in their steady state."""
-    z, step = p.size, pass_s(p.dec, c, decode=True)
-    prefill, prompt = pass_s(p.one, c, decode=False), pass_s(p.pre, c, decode=False) / np.maximum(p.together, 1.0)
-    batch, inputs, outputs = z["batch"], z["input_tokens"], np.maximum(z["output_tokens"], 1.0)
-    n = p.running / z["dp"]
-    between = step + stall * (n - 1) * prompt / outputs
+    z, times = p.size, step_times(p, c)
+    batch, inputs, outputs = z["batch"], z["input_tokens"], times.output_tokens
+    prefill, step, prompt = times.prefill_s, times.step_s, times.prompt_s
+    others = times.running - 1.0
+    wave_s = (AT_ONCE if stall else 0.0) * others * prompt / outputs
+    between = step + np.where(p.waves, wave_s, stall * prompts_s(times, others))
     tpot = np.where(p.static, step, between)
     request = np.where(p.static, prefill + np.maximum(outputs - 1, 0) * step, prompt + outputs * between)
     together = np.where(p.static, batch, p.running)
@@ -121,7 +145,7 @@ def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, floa
     """
     prior = names_of(engine)
     if start is not None or engine == POOLED:
-        prior = {name: p for name, p in prior.items() if name != "kernel_s"} | REPLAYED
+        prior = {name: p for name, p in prior.items() if name != "kernel_s"} | REPLAYED | LAUNCHED
     if p.dec.spread_s.any():
         prior = {**prior, **SPREAD}
     at = {n: (start or {}).get(n, default) for n, (default, _) in prior.items()}

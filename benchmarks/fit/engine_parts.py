@@ -30,7 +30,7 @@ class Sums:
 
     light_s: the bound of those; floor_s: the same with experts drawn as they are. matrix_flops, matrix_bytes over units and
     clocks of the device: what kernel ceilings divide. issued: what an eager host issues. spread_s: what attention adds where
-    query heads share nothing, a pass as wide as they are (`Engine.spread_s`).
+    query heads share nothing, a pass as wide as they are (`Engine.spread_s`). memory_s: what memory alone takes.
     """
 
     matrix_s: FloatArray
@@ -43,6 +43,7 @@ class Sums:
     kernels: FloatArray
     issued: FloatArray
     spread_s: FloatArray
+    memory_s: FloatArray
     expert_layers: FloatArray
     sequences: FloatArray
     fill: FloatArray
@@ -57,6 +58,8 @@ class Parts:
     requests: list[Request]
     answer: npt.NDArray[np.str_]  # the metric
     static: npt.NDArray[np.bool_]  # batches that start together
+    waves: npt.NDArray[np.bool_]  # clients whose requests come all at once, again and again
+    prompts_first: npt.NDArray[np.bool_]  # of the engine's scheduler
     vendor: npt.NDArray[np.str_]  # "vendor kind", as in engines.yaml
     experts: npt.NDArray[np.bool_]
     tier: npt.NDArray[np.str_]  # how well the operators of its longest pass are known
@@ -77,6 +80,8 @@ class Parts:
             [self.requests[i] for i in index],
             self.answer[index],
             self.static[index],
+            self.waves[index],
+            self.prompts_first[index],
             self.vendor[index],
             self.experts[index],
             self.tier[index],
@@ -138,6 +143,8 @@ def _group(rows: list[Row], requests: list[Request]) -> Parts | None:
         requests,
         np.array([q.answer for q in requests]),
         np.array([q.load == "static" for q in requests]),
+        np.array([q.load == "burst" for q in requests]),
+        np.array([engine.prompts_first] * n),
         np.array([family_of(device)] * n),
         np.array([any(t > 0 for t in (dec.expert_layers[0],))] * n),
         np.where(np.isin([q.answer for q in requests], ("ttft_s", "prompt_tokens_per_s")), prompts, steps),
@@ -195,6 +202,7 @@ def _sums(
             "kernels",
             "issued",
             "spread",
+            "memory",
             "experts",
         )
     }
@@ -211,6 +219,7 @@ def _sums(
             total["spread"] += op.count * one_pass.spread_s(op, case.device)
         total["light"] += op.count * t.light_s
         total["floor"] += op.count * t.floor_s
+        total["memory"] += op.count * op.bytes / case.device.bandwidth_bytes_per_s
         total["matrix" if kind in _MATRIX else "other"] += seconds
         if kind in _MATRIX:
             total["flops"] += op.count * op.flops / clocks
@@ -234,6 +243,8 @@ def _joined(groups: Sequence[Parts]) -> Parts:
         [q for g in groups for q in g.requests],
         column("answer"),
         column("static"),
+        column("waves"),
+        column("prompts_first"),
         column("vendor"),
         column("experts"),
         column("tier"),

@@ -79,7 +79,7 @@ def usable(p: Parts) -> tuple[npt.NDArray[np.bool_], set[str]]:
     kinds = p.labels(lambda r, q: q.load)
     late = p.labels(lambda r, q: q.answer in ("ttft_s", "latency_s")) == "True"
     fast = light_errors(p) > -np.log(_ROUNDING)
-    keep = (kinds != "full") & ~((kinds == "closed") & late) & ~fast
+    keep = (kinds != "full") & ~(np.isin(kinds, ("closed", "burst")) & late) & ~fast
     keep &= np.array([not r.source.startswith(_LEFT_OUT_OF_FITS) for r in p.rows])
     keep &= np.array(
         [not any(" taken as " in said for said in q.assumed if said.startswith("engine '")) for q in p.requests]

@@ -40,7 +40,7 @@ SPLITS: dict[str, Callable[[Row, Request], object]] = {
 
 def kind(row: Row, request: Request, experts: bool) -> str:
     """The class of a row in the card."""
-    if request.load == "closed":
+    if request.load in ("closed", "burst"):
         metric = "TPOT" if request.answer == "tpot_s" else "rate"
         return f"served {metric}, {'experts' if experts else 'dense'}"
     return "static prefill" if request.answer in ("ttft_s", "prompt_tokens_per_s") else "static"

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.fit.engine_family import FEWEST_ROWS
-from benchmarks.fit.engine_fit import STALL, figures, pass_s, quantiles
+from benchmarks.fit.engine_fit import STALL, figures, quantiles, step_times
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.engines import SERVED, impossible_sweeps, light_errors, sweep
 from benchmarks.fit.record import write
@@ -32,22 +32,14 @@ _STEPS = 60
 _MARGIN = 0.02
 OUT = Path("src/waferline/catalog/loads.yaml")
 _FITTED = ("step_s", "kernel_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale")
+_FITTED += ("layer_s", "prompt_layer_s")
 
 
 def pieces(p: Parts, engine: str) -> StepTimes:
     """The pieces of every row at the fitted constants of its engine on NVIDIA GPUs."""
     e = get_engine(engine)
     c = {name: getattr(e, name) for name in (*_FITTED, "collective_scale")}
-    dp = p.size["dp"]
-    return StepTimes(
-        prefill_s=pass_s(p.one, c, decode=False),
-        prompt_s=pass_s(p.pre, c, decode=False) / p.together,
-        step_s=pass_s(p.dec, c, decode=True),
-        clients=np.maximum(np.minimum(p.size["batch"], 1e9) / dp, 1.0),
-        running=p.running / dp,
-        output_tokens=p.size["output_tokens"],
-        together=p.together,
-    )
+    return step_times(p, c)
 
 
 def cut(p: StepTimes, keep: npt.NDArray[np.bool_]) -> StepTimes:

@@ -76,6 +76,12 @@ def text(row: Row) -> Text | None:
     return None if found is None else Text(**found)
 
 
+def in_step(row: Row) -> bool:
+    """Whether the requests of a closed load stay in step: all of exactly the same lengths, before an engine that reads prompts
+    first, so that they end together and the next ones come all at once (`simulate serving` tells the same of such a load)."""
+    return any(place in row.locator for rule in _rules()["in_step"] for place in rule["places"])
+
+
 def metric(row: Row) -> str:
     """What the row's value is, which a table's heading may have called another thing."""
     for rule in _rules()["metrics"]:

@@ -11,7 +11,7 @@ from waferline.machines.device import Device
 
 Door = Literal["serving", "training", "single", "simulated", "wafer"]
 SIMULATED: Door = "simulated"
-Load = Literal["static", "closed", "full"]
+Load = Literal["static", "closed", "burst", "full"]
 
 
 @dataclass(frozen=True, slots=True)

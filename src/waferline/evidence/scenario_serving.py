@@ -198,7 +198,7 @@ def _load(row: Row) -> tuple[Load, float] | Refusal:
             else Refusal("batch", "batch not stated")
         )
     if row.batch is not None:
-        return "closed", row.batch
+        return "burst" if benchmarks.in_step(row) else "closed", row.batch
     at_once = notes.requests_at_once(row)
     if at_once is not None:
         return "full", at_once

@@ -185,7 +185,9 @@ def _pass_s(row: _Row, engine: Engine, *, decode: bool) -> float:
         kernels += float(op.count) if float(inside) > 0 else 0.0
         expert_layers += float(op.count) if op.kind == "moe" else 0.0
     sequences = row.sequences if decode else 0.0
-    host = engine.host_s(layers=row.layers, kernels=kernels, expert_layers=expert_layers, sequences=sequences)
+    host = engine.host_s(
+        layers=row.layers, kernels=kernels, expert_layers=expert_layers, sequences=sequences, reads=not decode
+    )
     return float(engine.paced_s(total, issued) + host)
 
 

@@ -24,7 +24,7 @@ PASSES = ("prefill", "decode")
 # What is fitted on runs; without any it is what `engines.yaml` assumes.
 CONSTANTS: tuple[str, ...] = (
     "step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale",
-    "collective_scale", "unit_flops", "unit_bytes", "launch_s", "conv_scale", "issue_s", "spread_passes",
+    "collective_scale", "unit_flops", "unit_bytes", "launch_s", "conv_scale", "issue_s", "spread_passes", "prompt_layer_s",
 )  # fmt: skip
 OWN = "waferline"  # the engine whose kernels `measure machine` calibrates
 _ABSTRACT = ("static", "none", OWN)  # what they assume is what they mean, or their operators say all
@@ -59,7 +59,8 @@ class Engine:
     """What runs the model: see `catalog/engines.yaml` for the meaning, fit and source of each figure.
 
     step_s, kernel_s, layer_s, expert_layer_s, sequence_s: host time of a pass, per pass, operator, layer, expert layer and
-    sequence (the last while decoding). decode_excess: share that is left, inside a replayed graph, of what an operator alone
+    sequence (the last while decoding). prompt_layer_s: per layer of a pass that reads prompts, which no graph of decode steps
+    replays. decode_excess: share that is left, inside a replayed graph, of what an operator alone
     takes above its bound. prefill_scale, decode_scale, collective_scale: the engine's kernels over the measured ones.
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most;
     attention: the same of its attention over whole inputs with heads of 128, FLOPs by "vendor kind".
@@ -71,6 +72,7 @@ class Engine:
     them meanwhile, and no pass takes less than all of them.
     spread_above: sequences times query heads of a device beyond which a decode step's attention takes keys and values anew for
     every query head (a number, or rules by machine); spread_passes: how often, of what the cache would take alone.
+    prompts_first: its scheduler reads every prompt that waits before it decodes on, in passes of their own.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
     cache, page_tokens, shared_slots, embedding_on_host, micro_batch_tokens, index_keys, towers_apart, cache_format,
@@ -90,6 +92,7 @@ class Engine:
     kernel_s: float = 0.0
     expert_layer_s: float = 0.0
     sequence_s: float = 0.0
+    prompt_layer_s: float = 0.0
     decode_excess: float = 1.0
     decode_scale: float = 1.0
     prefill_scale: float = 1.0
@@ -115,6 +118,7 @@ class Engine:
     index_keys: bool = True
     towers_apart: bool = False
     eager: bool = False
+    prompts_first: bool = False
     row_tile: float = 0.0
     attention: Mapping[str, float] = field(default_factory=dict)
     cache_format: str | None = None
@@ -169,9 +173,12 @@ class Engine:
             chunk_tokens=chunk_tokens if chunk_tokens < _UNLIMITED else _WHOLE_BATCH_TOKENS,
         )
 
-    def host_s(self, *, layers: float, kernels: Floats, expert_layers: Floats, sequences: Floats) -> Floats:
-        """Seconds of one pass that the device waits for the host."""
-        fixed = self.step_s + self.layer_s * minimum(layers, HOST_LAYERS) + self.expert_layer_s * expert_layers
+    def host_s(
+        self, *, layers: float, kernels: Floats, expert_layers: Floats, sequences: Floats, reads: bool = False
+    ) -> Floats:
+        """Seconds of one pass that the device waits for the host. reads: it is one that reads prompts."""
+        each = self.layer_s + (self.prompt_layer_s if reads else 0.0)
+        fixed = self.step_s + each * minimum(layers, HOST_LAYERS) + self.expert_layer_s * expert_layers
         return fixed + self.kernel_s * kernels + self.sequence_s * minimum(sequences, HOST_SEQUENCES)
 
     def paced_s(self, operators_s: Floats, issued: Floats) -> Floats:

@@ -2,8 +2,9 @@
 
 Three loads. *closed*: clients that send a request when theirs is done (what serving benchmarks do). *burst*: all requests at
 once. *full*: a queue that never empties. Between two of its tokens a sequence sees one decode step and its share of the
-prefills of others: while it generates `output_tokens`, each of the other running ones is replaced once. Form: Agrawal et al.
-2024 (arXiv:2403.02310), sections 3 and 4 (generation stalls); waiting for a place by Little's law.
+prefills of others: while it generates `output_tokens`, each of the other running ones is replaced once. Prompts that come one
+by one are read one by one, in a step that decodes, too, and reads the weights once for both, unless the engine reads prompts
+first. Form: Agrawal et al. 2024 (arXiv:2403.02310), sections 3 and 4 (generation stalls); waiting for a place by Little's law.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
-from waferline.arrays import Floats
+from waferline.arrays import AnyArray, Floats
 from waferline.catalog.yaml_file import read_packaged
-from waferline.elementwise import ceil, exp, floor, maximum, minimum
+from waferline.elementwise import ceil, exp, floor, maximum, minimum, where
 from waferline.errors import unknown
 from waferline.machines.device import Device
 from waferline.predict.engine import Engine, family_of
@@ -25,7 +26,7 @@ from waferline.workloads.scenario import MOST_COUNT
 LOADS = ("static", "closed", "burst", "full")
 _OFFLINE = ("burst", "full")  # loads of a batch job, for which engines have limits of their own
 NO_LIMIT = float(MOST_COUNT)  # sequences: more than any memory holds
-_EVERYTHING_AT_ONCE = 0.5  # of a burst, a sequence sees on average the prefills of those after it: half of the others
+AT_ONCE = 0.5  # of a burst, a sequence sees on average the prefills of those after it: half of the others
 _BEYOND_MEMORY = (
     8.0  # times the batch that memory is thought to hold: the bound of a full load must not depend on that thought
 )
@@ -73,7 +74,8 @@ class StepTimes:
 
     prefill_s: one prompt alone. prompt_s: one prompt among many, the time each adds to a full prefill batch. step_s: one
     decode step with `running` sequences. clients: sequences in the system; running: those in memory; together: prompts
-    that one prefill batch takes.
+    that one prefill batch takes. alone_s: what the pass of one prompt keeps the device for. shared_s: what of a decode step a
+    pass with prompts in it takes once for both. prompts_first: whether prompts have passes of their own.
     """
 
     prefill_s: Floats
@@ -83,6 +85,9 @@ class StepTimes:
     running: Floats
     output_tokens: Floats
     together: Floats = 1.0
+    alone_s: Floats = 0.0
+    shared_s: Floats = 0.0
+    prompts_first: bool | AnyArray = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,21 @@ class Latencies:
     request_s: Floats
 
 
+def prompts_s(p: StepTimes, others: Floats) -> Floats:
+    """Seconds that the prompts of `others`, spread evenly over the steps of a sequence, add to each of its steps.
+
+    So many are read in one pass as come in a step, at least one; where prompts go first, they wait for one another and fill it.
+    """
+    steps = maximum(p.output_tokens, 1.0)
+    full_s = p.prompt_s * p.together
+    read = where(p.prompts_first, p.together, minimum(maximum(others / steps, 1.0), p.together))
+    each_s = (full_s - p.alone_s) / maximum(p.together - 1.0, 1.0)
+    pass_s = where(p.together > 1.0, p.alone_s + (read - 1.0) * each_s, full_s)
+    passes = others / (read * steps)
+    saved_s = where(p.prompts_first, 0.0, minimum(p.shared_s, pass_s))
+    return passes * pass_s - minimum(passes, 1.0) * saved_s
+
+
 def closed_load(p: StepTimes, q: QueueModel) -> Latencies:
     """A steady closed load.
 
@@ -102,7 +122,7 @@ def closed_load(p: StepTimes, q: QueueModel) -> Latencies:
     """
     steps = maximum(p.output_tokens, 1.0)
     others = p.running - 1.0
-    tpot_s = p.step_s + q.stall * others * p.prompt_s / steps
+    tpot_s = p.step_s + q.stall * prompts_s(p, others)
     clump = q.clump * (minimum(p.together, p.running) - 1.0)
     before_s = (q.burst * others / 2.0 + clump) * p.prompt_s
     first_s = q.first_share * p.prefill_s + before_s
@@ -114,7 +134,7 @@ def burst_load(p: StepTimes, q: QueueModel) -> Latencies:
     """`clients` requests at once: prompts are read one after the other, in as many waves as memory makes of them."""
     steps = maximum(p.output_tokens, 1.0)
     others = p.running - 1.0
-    tpot_s = p.step_s + _EVERYTHING_AT_ONCE * others * p.prompt_s / steps
+    tpot_s = p.step_s + AT_ONCE * others * p.prompt_s / steps
     first_s = q.first_share * p.prefill_s + others / 2.0 * p.prompt_s
     waves = maximum(p.clients / p.running, 1.0)
     waiting = (waves - 1.0) / 2.0 * (first_s + steps * tpot_s)
@@ -127,8 +147,7 @@ def _latencies(ttft_s: Floats, tpot_s: Floats, steps: Floats) -> Latencies:
 
 def full_load_tokens_per_s(p: StepTimes) -> Floats:
     """Generated tokens per second of a replica when every request is queued from the start."""
-    steps = maximum(p.output_tokens, 1.0)
-    return p.running / (p.step_s + p.running * p.prompt_s / steps)
+    return p.running / (p.step_s + prompts_s(p, p.running))
 
 
 _FORMS: Mapping[str, Callable[[StepTimes, QueueModel], Latencies]] = {
@@ -197,7 +216,8 @@ def step_times(
     counts = (in_system / dp, running / dp, outputs, together)
     alone_s = alone.time_s * case.pipeline_fill(a, dp)
     many_s = many.time_s * minimum(together, a["pp"]) / a["pp"]  # others follow at once: no stage fills or empties
-    expected = StepTimes(alone_s, many_s / together, step.time_s, *counts)
+    in_between = (alone.time_s / a["pp"], step.memory_s / a["pp"], case.engine.prompts_first)
+    expected = StepTimes(alone_s, many_s / together, step.time_s, *counts, *in_between)
     light = StepTimes(alone.light_s / a["pp"], many.light_s / a["pp"] / together, step.light_s, *counts)
     return expected, light
 

@@ -19,6 +19,7 @@ _HIDDEN = {
     "kernel_s": 0.0,
     "layer_s": 0.0,
     "expert_layer_s": 0.0,
+    "prompt_layer_s": 0.0,
     "sequence_s": 0.0,
     "decode_scale": 1.0,
     "collective_scale": 1.0,

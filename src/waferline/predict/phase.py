@@ -226,6 +226,7 @@ def run_phase(
         kernels=kernels.total(),
         expert_layers=experts.total(),
         sequences=0.0 if sequences is None else sequences,
+        reads=not decode,
     )
     operators_s = engine.paced_s(total.total() + hosted.total(), issued.total())
     moved_bytes, hosted_s = moved.total(), hosted.total()

@@ -19,7 +19,9 @@ KIND = "waferline engine profile"
 _LONGEST_S, _LARGEST_SCALE = 100.0, 100.0  # beyond, it is another operator or a typing error, and sums may overflow
 # What a profile may set, with the largest value of each.
 CONSTANTS: Mapping[str, float] = {
-    **dict.fromkeys(("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s", "launch_s"), _LONGEST_S),
+    **dict.fromkeys(
+        ("step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s", "launch_s", "prompt_layer_s"), _LONGEST_S
+    ),
     **dict.fromkeys(
         ("decode_excess", "decode_scale", "prefill_scale", "collective_scale", "conv_scale"), _LARGEST_SCALE
     ),

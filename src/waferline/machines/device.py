@@ -44,6 +44,11 @@ def _all_are(owner: str, figure: str, values: object, kind: type) -> None:
         raise InvalidInputError(f"{figure} is a tuple of {kind.__name__}, not {shown(values)}", where=owner)
 
 
+# One sixteenth of capacity and traffic: "6.25 % of the overall GDDR5 is reserved for ECC bits" (NVIDIA, Tesla V100 whitepaper), and
+# 46,068 of 49,140 MiB are left of an A40's, L40's or L40S's GDDR6.
+INLINE_ECC_SHARE = 1.0 / 16.0
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryLevel:
     """One level, nearest the arithmetic first; the last is where weights live."""
@@ -51,10 +56,16 @@ class MemoryLevel:
     name: str
     capacity_bytes: float
     bandwidth_bytes_per_s: float
+    inline_ecc: bool = False  # check bits lie among the data, on as sold: GDDR6 of NVIDIA's data-center cards
 
     def __post_init__(self) -> None:
         for figure in ("capacity_bytes", "bandwidth_bytes_per_s"):
             _positive(f"memory {self.name}", figure, getattr(self, figure))
+
+    @property
+    def payload_bytes_per_s(self) -> float:
+        """What data can have of the bandwidth while check bits are on. A bound takes all of it: they can be switched off."""
+        return self.bandwidth_bytes_per_s * (1.0 - INLINE_ECC_SHARE if self.inline_ecc else 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def _link(row: Mapping[str, Any]) -> Link:
 
 def _floats(row: Mapping[str, Any]) -> dict[str, Any]:
     """A section with its figures as floats: YAML reads `300000000000` as a whole number. Numbers of devices stay whole."""
-    return {k: float(v) if isinstance(v, int) and k != "max_devices" else v for k, v in row.items()}
+    return {k: float(v) if type(v) is int and k != "max_devices" else v for k, v in row.items()}
 
 
 @cache

@@ -33,6 +33,7 @@ class MemorySection(_Section):
     name: Text
     capacity_bytes: Positive
     bandwidth_bytes_per_s: Positive
+    inline_ecc: bool = False  # check bits among the data, on as sold
 
 
 class LinkSection(_Section):

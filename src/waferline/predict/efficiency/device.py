@@ -18,8 +18,9 @@ LOWEST_EFFICIENCY, HIGHEST_EFFICIENCY = 0.02, 1.0
 class DeviceFacts:
     """One device's specification sheet. Swap it, and an unseen machine can be predicted.
 
-    peak_flops: dense operations per second in the compute format used. bandwidth_bytes_per_s: main memory.
-    sm_count: units that work is spread over (SM, CU, Xe core, CPU core, TensorCore). l2_bytes: last cache before memory.
+    peak_flops: dense operations per second in the compute format used. bandwidth_bytes_per_s: main memory, less
+    check bits that travel with the data. sm_count: units that work is spread over (SM, CU, Xe core, CPU core, TensorCore).
+    l2_bytes: last cache before memory.
     """
 
     peak_flops: float
@@ -45,7 +46,7 @@ def device_facts(device: Device, compute_format: str) -> DeviceFacts:
     """
     return DeviceFacts(
         peak_flops=device.peak(compute_format),
-        bandwidth_bytes_per_s=device.bandwidth_bytes_per_s,
+        bandwidth_bytes_per_s=device.main_memory.payload_bytes_per_s,
         sm_count=device.units,
         l2_bytes=device.cache_bytes,
         clock_hz=device.clock_hz,

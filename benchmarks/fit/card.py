@@ -6,6 +6,7 @@ import argparse
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import yaml
@@ -14,6 +15,7 @@ from benchmarks.fit import other_labs
 from benchmarks.fit.parameters import PARAMETERS
 from benchmarks.fit.solve import error, predict
 from benchmarks.fit.tables import CATALOG, MACHINES, ROOT, SILICON, table
+from waferline.predict.efficiency import lent
 from waferline.predict.efficiency.coefficients import coefficients
 from waferline.predict.efficiency.intervals import log_quantiles
 
@@ -116,10 +118,8 @@ def other_labs_test() -> list[str]:
         f = MACHINES[p.machine]["facts"]
         own = p.machine in ("a100", "h100", "h200", "b200", "rtxpro6000")
         record, tier = coefficients(p.machine if own else "unseen", p.op, p.fmt, f["arch"], f["vendor"], f["kind"])
-        cold = p.fixed | {"cache_warm": False}  # other labs cycle through a model's layers
-        t = predict(
-            type(p)(p.op, p.machine, p.fmt, p.engine, p.device, p.link, p.x, cold, p.t_s, p.group, p.rows), record.c
-        )
+        cold = replace(p, fixed=p.fixed | {"cache_warm": False})  # other labs cycle through a model's layers
+        t = predict(cold, lent.constants(record, p.machine if own else "unseen", p.device, p.fmt))
         q05, _, _, q95 = log_quantiles(record.residual, t)
         x = np.log(p.t_s / t)
         median, p90 = error(t, p.t_s)

@@ -108,11 +108,9 @@ PARAMETERS: dict[str, list[Parameter]] = {
 }
 # Not searched by gradient: integers and choices.
 CONSTANT = {
-    "gemm": {"tile_m": 64.0, "tile_n": 128.0, "compute_slope": 0.0, "bandwidth_slope": 0.0, "floor_clocks": 0.0},
-    "moe": {"tile_m": 16.0, "tile_n": 128.0, "compute_slope": 0.0, "bandwidth_slope": 0.0, "floor_clocks": 0.0},
-    "collective": {},
+    "gemm": {"tile_m": 64.0, "tile_n": 128.0},
+    "moe": {"tile_m": 16.0, "tile_n": 128.0},
 }
-DEFAULT_CONSTANT = {"compute_slope": 0.0, "bandwidth_slope": 0.0, "floor_clocks": 0.0}
 # Constants tried in turn instead of searched; the training rows choose.
 CHOICES: dict[str, list[dict[str, float]]] = {
     "gemm": [{"tile_m": 64.0, "tile_n": 128.0}, {"tile_m": 64.0, "tile_n": 64.0}],

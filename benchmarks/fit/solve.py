@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.fit.parameters import CHOICES, CONSTANT, DEFAULT_CONSTANT, PARAMETERS, QUANTISE, RESTARTS, Parameter
+from benchmarks.fit.parameters import CHOICES, CONSTANT, PARAMETERS, QUANTISE, RESTARTS, Parameter
 from benchmarks.fit.tables import Problem
 from waferline.fit import Errors, bounded, folds, left_out
 from waferline.predict.efficiency import attention, collectives, gemm, mla, moe, streaming
@@ -34,7 +34,7 @@ def space(problem: Problem) -> tuple[list[Parameter], dict[str, float]]:
     """The searched parameters and the constants of one problem."""
     key = "collective" if problem.op in COLLECTIVES else problem.op
     parameters = list(PARAMETERS[key])
-    constant = dict(CONSTANT.get(key, DEFAULT_CONSTANT))
+    constant = dict(CONSTANT.get(key, {}))
     if problem.fixed.get("activation_bits", 16.0) < 16.0:
         parameters += QUANTISE
     return parameters, constant
@@ -46,13 +46,14 @@ def predict(problem: Problem, c: Mapping[str, float]) -> np.ndarray:
 
 
 def solve(
-    problems: list[Problem], weights: list[float] | None = None, extra: list[Parameter] | None = None
+    problems: list[Problem],
+    weights: list[float] | None = None,
+    seconds: Callable[[Problem, Mapping[str, float]], np.ndarray] = predict,
+    extra: Sequence[Parameter] = (),
 ) -> dict[str, float]:
     """Constants that fit all `problems` together (several machines: the transferred set), each with its weight."""
-    if extra is None:
-        extra = []
     parameters, constant = space(problems[0])
-    parameters = parameters + extra
+    parameters = [*parameters, *extra]
     names, units = [p.name for p in parameters], np.array([p.unit for p in parameters])
     weights = weights or [1.0] * len(problems)
 
@@ -64,7 +65,7 @@ def solve(
 
         def residual(v: np.ndarray, fixed: dict[str, float] = fixed) -> np.ndarray:
             c = fixed | dict(zip(names, v * units, strict=True))
-            return np.concatenate([w * np.log(predict(p, c) / p.t_s) for p, w in zip(problems, weights, strict=True)])
+            return np.concatenate([w * np.log(seconds(p, c) / p.t_s) for p, w in zip(problems, weights, strict=True)])
 
         starts = _starts(problems[0], parameters)
         x, cost = bounded(residual, starts, low, high, noise=ROBUST, scale=scale, steps=MOST_STEPS)

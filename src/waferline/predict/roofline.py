@@ -13,7 +13,7 @@ from waferline.elementwise import anywhere, both, ceil, maximum, minimum, where
 from waferline.errors import UnsupportedError
 from waferline.formats import get_format
 from waferline.machines.device import Device, Link
-from waferline.predict.efficiency import collectives
+from waferline.predict.efficiency import collectives, lent
 from waferline.predict.efficiency.coefficients import Record, coefficients
 from waferline.predict.efficiency.device import device_facts, link_facts
 from waferline.predict.efficiency.kernel import Kernel
@@ -127,10 +127,11 @@ class Machine:
         quantises = (
             kind.quantises and "quant_bandwidth_efficiency" in record.c
         )  # constants of wide kernels know no such pass
+        facts = device_facts(device, arithmetic)
         kernel = Kernel(
             expected_s=kind.expected_s,
-            device=device_facts(device, arithmetic),
-            c=record.c,
+            device=facts,
+            c=lent.constants(record, device.name, facts, arithmetic),
             record=record,
             tier=tier,
             weight_bits=get_format(op.weights).bits,

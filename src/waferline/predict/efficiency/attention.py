@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from waferline.arrays import Floats
 from waferline.elementwise import ceil, maximum, minimum, where
-from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
+from waferline.predict.efficiency.device import DeviceFacts
 from waferline.predict.efficiency.kernel import Kernel
 from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
 from waferline.workloads.operator import Operator
@@ -45,17 +45,17 @@ def decode_attention_s(
     splits = minimum(maximum(idle * c["split_units"], 1.0), ceil(kv_len / c["kv_chunk"]))
     lack = maximum(idle / splits, 1.0)
     row_bytes = head_dim * kv_bytes_per_element
-    shape = (1.0 + c["row_overhead_bytes"] / row_bytes) / memory_efficiency(device, c)
+    shape = (1.0 + c["row_overhead_bytes"] / row_bytes) / c["bandwidth_efficiency"]
     memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) * shape)
     if cache_warm:
         kv_bytes = 2.0 * pairs * kv_len * row_bytes
         memory_s = memory_s * (1.0 - c["cache_gain"] * minimum(1.0, c["cache_share"] * device.l2_bytes / kv_bytes))
-    time_s = overlap_s(light_compute_s / matrix_efficiency(device, c), memory_s, c["exposed"])
+    time_s = overlap_s(light_compute_s / c["compute_efficiency"], memory_s, c["exposed"])
     if c["unsplit_step_s"]:
         chain_s = where(alone, c["unsplit_step_s"], 0.0) * kv_len * maximum(1.0, 1.0 / idle)
         time_s = overlap_s(time_s, chain_s, c["exposed"])
     per_pair_s = where(alone, c["pair_alone_s"], c["pair_s"]) + where(wide, c["wide_head_s"], 0.0) * group
-    fixed_s = floor_s(device, c) + where(alone | (kv_heads <= 1), 0.0, c["grouped_floor_s"])
+    fixed_s = c["floor_s"] + where(alone | (kv_heads <= 1), 0.0, c["grouped_floor_s"])
     time_s = time_s + (fixed_s + per_pair_s * pairs + c["kv_step_s"] * kv_len / splits)
     if cache_warm:
         return time_s
@@ -87,13 +87,11 @@ def prefill_attention_s(
     padded = 1.0 + c["mask_loss"] * Q_BLOCK / q_len
     narrow = REFERENCE_HEAD_DIM / head_dim
     shape = 1.0 + c["head_dim_loss"] * narrow + c["wide_head_loss"] / narrow
-    compute_s = light_compute_s * (load * padded * (shape / matrix_efficiency(device, c)))
-    memory_s = light_memory_s / memory_efficiency(device, c)
+    compute_s = light_compute_s * (load * padded * (shape / c["compute_efficiency"]))
+    memory_s = light_memory_s / c["bandwidth_efficiency"]
     time_s = overlap_s(compute_s, memory_s, c["exposed"])
     kv_tokens = batch * kv_heads * kv_len
-    time_s = time_s + (
-        floor_s(device, c) + c["program_s"] * programs + c["kv_token_s"] * kv_tokens + c["kv_step_s"] * kv_len
-    )
+    time_s = time_s + (c["floor_s"] + c["program_s"] * programs + c["kv_token_s"] * kv_tokens + c["kv_step_s"] * kv_len)
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
 
 

@@ -47,10 +47,12 @@ NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-# How much wider residuals become on another machine of the same silicon. Between H100 and H200, over every operator, the
+# How much wider residuals become on another machine of the same architecture. Between H100 and H200, over every operator, the
 # other's constants miss 1.07 times as much as a machine's own, and 1.25 times its quantiles cover 93 %; other pairs of
-# relatives differ more (power limit, memory), hence 1.5.
+# relatives differ more (power limit, memory), hence 1.5. Between A100 and RTX PRO 6000, which share kernels alone, 2.5 times
+# the lender's quantiles cover 89 % (1.5 times 76).
 SAME_SILICON_WIDENING = 1.5
+SAME_KERNELS_WIDENING = 2.5
 # What was measured on the matrices of one model (four groups) is not lent: RTX 4090's 72 rows of GEMM miss other machines by
 # 15-26 %, all measured machines together by 6-14 %.
 LEAST_GROUPS = 5
@@ -90,7 +92,8 @@ def coefficients(
     compute_format: "bf16", "fp8", "fp8_block", "fp4", "int8", "w4a16", "w8a16", "w4a8"; "bf16_kv8" for bf16 attention over an
     8-bit KV cache; for collectives the link kind ("nvlink", "pcie", ...). engine: the kernel family ("vllm", "trtllm",
     "nccl", ...); by default, and where that engine was not measured, the faster family. A machine that was not measured
-    borrows from measured silicon its name begins like, else from its vendor's machines together, else from its kind.
+    borrows from measured silicon its name begins like, else attention and experts from a machine that runs the same kernels,
+    else from its vendor's machines together, else from its kind.
 
     Raises: UnknownNameError for an operator kind that does not exist.
     """
@@ -121,6 +124,17 @@ def measured_name(name: str) -> str:
     return next((other for other in found if other in hardware), name)
 
 
+def measured_as(name: str) -> str | None:
+    """The measured machine that goes by `name`; None where its operators were not measured."""
+    return _names().get(name.lower())
+
+
+def sheet_of(machine: str) -> Mapping[str, Any] | None:
+    """The sheet that the constants of a measured machine are shares of; None for sets of defaults."""
+    found: Mapping[str, Any] = _machines().get(machine, {})
+    return found.get("facts")
+
+
 @cache
 def _resolve(
     slug: str, op_kind: str, fmt: str, arch: str, vendor: str, kind: str, engine: str | None
@@ -131,10 +145,10 @@ def _resolve(
         return found, "calibrated"
     near = (fmt, *NEIGHBOURS.get(fmt, ()))
     for formats in ((fmt,), near):  # this format on a relative or the vendor's machines, before a neighbouring format
-        for source in (_relative(slug), family, machine):
+        for source in (_relative(slug), _same_kernels(op_kind, arch, vendor, kind), family, machine):
             found = None if source is None else _find(source, op_kind, formats, engine)
             if found is not None and (source == machine or found.groups >= LEAST_GROUPS or found.machine == family):
-                return _widened(found, family, fmt), "transferred"
+                return _widened(found, family, fmt, arch), "transferred"
     for kinds in (slug, f"{vendor}-{kind}", kind, "any"):
         if (spec := _spec_record(kinds, op_kind, fmt)) is not None:
             return spec, "spec only"
@@ -149,9 +163,21 @@ def _relative(slug: str) -> str | None:
     return max(beginnings)[1] if beginnings else None
 
 
-def _widened(record: Record, family: str, fmt: str) -> Record:
+def _same_kernels(op_kind: str, arch: str, vendor: str, kind: str) -> str | None:
+    """The measured machine that lends its kernels of `op_kind` to a whole architecture; None where no machine does."""
+    for machine, entry in _machines().items():
+        lent, facts = entry.get("kernels", {}), entry["facts"]
+        if (vendor, kind) == (facts["vendor"], facts["kind"]) and arch in lent.get("architectures", ()):
+            return machine if op_kind in lent["operators"] else None
+    return None
+
+
+def _widened(record: Record, family: str, fmt: str, arch: str) -> Record:
     """A borrowed record keeps its constants; a fit that left machines out already has their residuals, others are widened."""
-    factor = 1.0 if record.machine == family else SAME_SILICON_WIDENING
+    factor = 1.0
+    if record.machine != family:
+        near = arch.startswith(_machines()[record.machine]["facts"]["arch"])
+        factor = SAME_SILICON_WIDENING if near else SAME_KERNELS_WIDENING
     if record.compute_format != fmt:
         factor *= OTHER_FORMAT_WIDENING
     return record if factor == 1.0 else replace(record, residual=tuple(r.wider(factor) for r in record.residual))

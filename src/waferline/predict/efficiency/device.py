@@ -7,12 +7,6 @@ from dataclasses import dataclass
 
 from waferline.machines.device import Device, Link
 
-# Multiply-accumulate throughput of one unit in one clock, at which transferred constants are quoted. A scale, not a fact:
-# NVIDIA's Ampere SM does 2048 bf16 operations a clock, so efficiencies read as those of an A100-sized matrix unit.
-REFERENCE_OPS_PER_UNIT_CLOCK = 2048.0
-REFERENCE_BYTES_PER_UNIT_CLOCK = 16.0  # the same for memory traffic: an A100 or H100 moves 13-14 bytes a unit and clock
-LOWEST_EFFICIENCY, HIGHEST_EFFICIENCY = 0.02, 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
@@ -88,28 +82,3 @@ def link_facts(link: Link) -> LinkFacts:
     name = link.name.lower()
     kind = next((kind for word, kind in LINK_KINDS.items() if word in name), "network")
     return LinkFacts(link.bandwidth_bytes_per_s, link.latency_s, kind)
-
-
-def matrix_efficiency(device: DeviceFacts, c: Mapping[str, float]) -> float:
-    """Share of peak arithmetic that large work reaches on `device`.
-
-    A transferred record states it at the reference unit, and the power law with which it falls as units grow: bigger matrix
-    engines are harder to feed and closer to the power limit. A calibrated record's power is 0.
-    """
-    share = c["compute_efficiency"] * (device.ops_per_unit_clock / REFERENCE_OPS_PER_UNIT_CLOCK) ** c["compute_slope"]
-    return min(max(share, LOWEST_EFFICIENCY), HIGHEST_EFFICIENCY)
-
-
-def memory_efficiency(device: DeviceFacts, c: Mapping[str, float]) -> float:
-    """Share of the sheet's bandwidth that long streams reach.
-
-    Transferred records say how it falls with the bytes one unit moves in a clock.
-    """
-    per_unit_clock = device.bandwidth_bytes_per_s / (device.sm_count * device.clock_hz)
-    share = c["bandwidth_efficiency"] * (per_unit_clock / REFERENCE_BYTES_PER_UNIT_CLOCK) ** c["bandwidth_slope"]
-    return min(max(share, LOWEST_EFFICIENCY), HIGHEST_EFFICIENCY)
-
-
-def floor_s(device: DeviceFacts, c: Mapping[str, float]) -> float:
-    """Seconds that even an empty kernel takes: fixed, or (transferred records) a number of clocks."""
-    return c["floor_s"] + c["floor_clocks"] / device.clock_hz

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from waferline.arrays import Floats
 from waferline.elementwise import ceil, maximum, minimum, where
 from waferline.predict.efficiency import streaming
-from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
+from waferline.predict.efficiency.device import DeviceFacts
 from waferline.predict.efficiency.kernel import Kernel
 from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
 from waferline.workloads.operator import Operator
@@ -47,9 +47,9 @@ def gemm_s(
     lack = maximum(idle / splits, 1.0)  # 1 when every unit has a tile or a split of one
     waves = ceil(tiles * (1.0 / device.sm_count)) * idle  # last wave, partly filled: above 1
     load = where(idle > 1.0, lack, 1.0 + c["wave_share"] * (waves - 1.0))
-    share, unpack_s = _kernel(m, n, k, matrix_efficiency(device, c), c)
+    share, unpack_s = _kernel(m, n, k, c["compute_efficiency"], c)
     compute_s = light_compute_s * load * ((1.0 + c["k_ramp"] * K_BLOCK / k) / share) + unpack_s
-    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) / memory_efficiency(device, c))
+    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * (lack - 1.0)) / c["bandwidth_efficiency"])
     if cache_warm and device.l2_bytes:
         weight_bytes = n * k * (weight_bits / 8.0)
         memory_s = memory_s * (
@@ -57,7 +57,7 @@ def gemm_s(
         )
     tile_step_s = 2.0 * c["tile_m"] * c["tile_n"] * device.sm_count / device.peak_flops  # one tile, one k, one unit
     k_step_s = c["k_step_share"] * tile_step_s
-    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (floor_s(device, c) + k_step_s * k / splits)
+    time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (c["floor_s"] + k_step_s * k / splits)
     if activation_bits < UNQUANTISED_BITS:
         time_s = time_s + quantise_s(m, k, activation_bits=activation_bits, device=device, c=c)
     if cache_warm:

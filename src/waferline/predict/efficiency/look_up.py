@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from waferline.arrays import Floats
 from waferline.elementwise import maximum
-from waferline.predict.efficiency.device import floor_s
 from waferline.predict.efficiency.kernel import Kernel
 from waferline.workloads.operator import Operator
 
 
 def expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats) -> Floats:
     """The rate of look-ups is measured of whole kernels: nothing is lost beside it but the floor of a launch."""
-    return maximum(compute_s, memory_s) + floor_s(kernel.device, kernel.c)
+    return maximum(compute_s, memory_s) + kernel.c["floor_s"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from waferline.arrays import Floats
 from waferline.elementwise import ceil, maximum, minimum
-from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
+from waferline.predict.efficiency.device import DeviceFacts
 from waferline.predict.efficiency.kernel import Kernel
 from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
 from waferline.workloads.operator import Operator
@@ -39,8 +39,8 @@ def mla_decode_s(
     lack = maximum(idle / splits, 1.0)
     padding = 1.0 + c["head_padding"] * (tiles * HEAD_TILE / heads - 1.0)
     slow = 1.0 + c["occupancy_loss"] * (lack - 1.0)
-    compute_s = light_compute_s * (padding * slow / matrix_efficiency(device, c))
-    memory_s = light_memory_s * (slow / memory_efficiency(device, c))
+    compute_s = light_compute_s * (padding * slow / c["compute_efficiency"])
+    memory_s = light_memory_s * (slow / c["bandwidth_efficiency"])
     if cache_warm:
         light_kv_bytes = light_memory_s * device.bandwidth_bytes_per_s
         memory_s = memory_s * (
@@ -49,7 +49,7 @@ def mla_decode_s(
     time_s = overlap_s(compute_s, memory_s, c["exposed"])
     if c["unsplit_step_s"]:
         time_s = overlap_s(time_s, c["unsplit_step_s"] * kv_len * maximum(1.0, 1.0 / idle), c["exposed"])
-    time_s = time_s + (floor_s(device, c) + c["pair_s"] * batch * heads + c["kv_step_s"] * kv_len / splits)
+    time_s = time_s + (c["floor_s"] + c["pair_s"] * batch * heads + c["kv_step_s"] * kv_len / splits)
     if cache_warm:
         return time_s
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
@@ -70,10 +70,10 @@ def mla_prefill_s(
     programs = batch * heads * ceil(q_len / Q_BLOCK)
     load = 1.0 + c["wave_share"] * device.sm_count / programs  # even work plus the longest program (Graham 1966)
     padded = 1.0 + c["mask_loss"] * Q_BLOCK / q_len
-    compute_s = light_compute_s * (load * padded / matrix_efficiency(device, c))
-    memory_s = light_memory_s / memory_efficiency(device, c)
+    compute_s = light_compute_s * (load * padded / c["compute_efficiency"])
+    memory_s = light_memory_s / c["bandwidth_efficiency"]
     time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
-        floor_s(device, c) + c["program_s"] * programs + c["kv_step_s"] * kv_len
+        c["floor_s"] + c["program_s"] * programs + c["kv_step_s"] * kv_len
     )
     return no_faster_than_light(time_s, light_compute_s, light_memory_s)
 

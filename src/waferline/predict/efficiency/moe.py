@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from waferline.arrays import Floats
 from waferline.elementwise import ceil, exp, log, log1p, maximum, minimum, sqrt
-from waferline.predict.efficiency.device import DeviceFacts, floor_s, matrix_efficiency, memory_efficiency
+from waferline.predict.efficiency.device import DeviceFacts
 from waferline.predict.efficiency.gemm import UNQUANTISED_BITS, quantise_s
 from waferline.predict.efficiency.kernel import Kernel
 from waferline.predict.efficiency.overlap import no_faster_than_light, overlap_s
@@ -65,11 +65,11 @@ def moe_s(
     tiles = touched * ceil(per_expert / c["tile_m"]) * ceil(inter / tp / c["tile_n"])
     lack = maximum(device.sm_count / tiles, 1.0) - 1.0
     padded = (1.0 + c["row_padding"] * c["tile_m"] / per_expert) * load
-    compute_s = light_compute_s * padded * (1.0 + c["wave_share"] * lack) / matrix_efficiency(device, c)
-    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * lack) / memory_efficiency(device, c))
+    compute_s = light_compute_s * padded * (1.0 + c["wave_share"] * lack) / c["compute_efficiency"]
+    memory_s = light_memory_s * ((1.0 + c["occupancy_loss"] * lack) / c["bandwidth_efficiency"])
     moved_s = hidden * (c["row_s"] * rows + c["routed_row_s"] * routed)
     time_s = overlap_s(compute_s, memory_s, c["exposed"]) + (
-        floor_s(device, c) + c["expert_s"] * touched + c["token_s"] * tokens + moved_s
+        c["floor_s"] + c["expert_s"] * touched + c["token_s"] * tokens + moved_s
     )
     if activation_bits < UNQUANTISED_BITS:
         time_s = time_s + quantise_s(rows, hidden, activation_bits=activation_bits, device=device, c=c)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from waferline.arrays import Floats
 from waferline.elementwise import maximum, minimum
-from waferline.predict.efficiency.device import DeviceFacts, floor_s, memory_efficiency
+from waferline.predict.efficiency.device import DeviceFacts
 from waferline.predict.efficiency.kernel import Kernel
 from waferline.workloads.operator import Operator
 
@@ -26,7 +26,7 @@ def streaming_s(
     cached = minimum(n_bytes, c["cache_share"] * device.l2_bytes)
     moved_s = maximum(light_memory_s, n_bytes / device.bandwidth_bytes_per_s)
     share = 1.0 - c["cache_gain"] * cached / maximum(n_bytes, 1.0)
-    return kernels * floor_s(device, c) + moved_s * share / memory_efficiency(device, c)
+    return kernels * c["floor_s"] + moved_s * share / c["bandwidth_efficiency"]
 
 
 def expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats) -> Floats:

@@ -36,7 +36,8 @@ TARGETS = [
 ]
 NOT_FITTED = """
 - vLLM's `fp8_block` GEMM tables: host-bound (floors of 56 to 287 µs), not in the collection.
-- Per-tensor fp8 MoE through vLLM's `modeloptfp8moe_flashinfer_cutlass`: an untuned path, 0.12 to 0.14 of peak on every machine.
+- Per-tensor fp8 MoE through vLLM's `modeloptfp8moe_flashinfer_cutlass` is an untuned path, 0.12 to 0.14 of peak on every machine:
+  fitted as `vllm_flashinferexperts`, never the default.
 - Eager all-reduce rows hold 15 to 40 µs of host time: fitted under names ending in `_eager`, never the default.
 - TPU v6e (LLMServingSim): one model, erratic below 256 tokens; a test only. MI210 (LLMCompass): one weight matrix; a test only.
 - vidur's H100 pairwise link table: byte-identical to the A100's.

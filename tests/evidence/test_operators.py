@@ -58,3 +58,16 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path: Path, capsys: pytest.Captu
     _gemm(tmp_path, "bfloat16,16,16,16,0.01\n")
     assert run(["evidence", "operators", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["rows"] == 1
+
+
+def test_a_kernel_with_constants_of_its_own_is_held_against_them(tmp_path: Path) -> None:
+    head = "dtype,kernel,distribution,tokens,hidden,inter,topk,experts,tp,ep,latency_ms"
+    row = "nvfp4,{kernel},balanced,16,7168,2048,8,256,1,8,0.2"
+    bias = {}
+    for kernel in ("moe_torch_flow_cutlass", "moe_torch_flow_min_latency", "moe_torch_flow_of_tomorrow"):
+        (tmp_path / "b200_moe_trtllm.csv").write_text(f"{head}\n{row.format(kernel=kernel)}\n")
+        (found,) = check_operators(tmp_path)
+        assert (found.engine, found.tier) == ("trtllm", "calibrated")
+        bias[kernel] = found.bias
+    usual, latency, unknown = bias.values()
+    assert latency != usual and unknown == usual

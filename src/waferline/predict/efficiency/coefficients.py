@@ -184,7 +184,8 @@ def _widened(record: Record, family: str, fmt: str, arch: str) -> Record:
 
 
 def _find(name: str, op_kind: str, formats: tuple[str, ...], engine: str | None) -> Record | None:
-    """The first of `formats` that the file has; of its engines the one asked for, else the faster of the main kernels.
+    """The first of `formats` that the file has; of its engines the one asked for, else what a special kernel's engine runs mostly,
+    else the faster of the main kernels.
 
     Engines come fastest first; an underscore marks a special kernel of an engine ("trtllm_latency", "vllm_eager").
     """
@@ -195,7 +196,8 @@ def _find(name: str, op_kind: str, formats: tuple[str, ...], engine: str | None)
     for fmt in formats:
         engines = table.get(fmt)
         if engines:
-            chosen = engine if engine is not None and engine in engines else min(engines, key=lambda e: "_" in e)
+            asked = (engine, engine.partition("_")[0]) if engine else ()
+            chosen = next((e for e in asked if e in engines), min(engines, key=lambda e: "_" in e))
             return _record(head, name, op_kind, fmt, chosen, engines[chosen])
     return None
 

@@ -1,7 +1,8 @@
 """Fit how training frameworks run the operators of a step: one factor on attention's core, one on everything else.
 
 Rows: published steps, MFU and tokens per second of complete configurations. Both factors are robust least squares of
-log(predicted / measured), shrunk towards 1; the stated error leaves whole models out.
+log(predicted / measured), shrunk towards 1; the stated errors leave whole models out, and the whole framework (`apart`: factors
+of 1, for nothing of it is fitted then).
 
 Run: `python -m benchmarks.fit.training [--shared PATH] [--write]`.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
 from waferline.evidence.scenario import request_of
 from waferline.fit import BoolArray, Errors, held_out, residual_quantiles, shrunk
+from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
-from waferline.predict.training import TrainingModel
+from waferline.predict.training import TrainingModel, TrainingResult
+from waferline.predict.training_stack import beside_host, get_stack
 
 OUT = Path(__file__).parents[2] / "src" / "waferline" / "catalog" / "training_stacks.yaml"
 LEAST_ROWS = 4
-_PRIOR = 0.5  # spread of log(factor) around 0
+_PRIOR = 0.2  # spread of log(factor) around 0: of 0.05 to 0.5 the one with the least error on models left out
 _NOISE = 0.1  # log error beyond which a row counts linearly
 
 
@@ -46,38 +49,49 @@ class Sample:
     measured_s: float
     attention_s: float
     others_s: float
+    host_s: float
     fixed_s: float
 
     def predicted_s(self, operators: float, attention: float) -> float:
-        return operators * self.others_s + attention * self.attention_s + self.fixed_s
+        device_s = operators * self.others_s + attention * self.attention_s
+        return float(beside_host(device_s, self.host_s)) + self.fixed_s
 
 
 def sample(row: Row, request: Request) -> Sample | None:
     """The parts of one row; None where the model refuses it."""
-    neutral = replace(request, engine="none")
+    device = load_hardware(request.hardware)
     try:
-        answer = door.ask_training([neutral])[0]
-        result = TrainingModel().solve(
-            model_spec(request.model),
-            request.hardware,
-            request.input_tokens,
-            request.batch,
-            request.micro_batch,
-            request.precision,
-            tp=request.tp,
-            pp=request.pp,
-            ep=request.ep,
-            dp=request.dp,
-            recompute=request.variant,
-            sharding=request.sharding,
-            stack="none",
-        )
+        answer = door.ask_training([request])[0]
+        fitted, bare = (_solved(request, device, fitted=fitted) for fitted in (True, False))
     except WaferlineError:
         return None
-    step, compute, attention = (float(result[k]) for k in ("step_time_s", "compute_s", "attention_s"))
     ratio = answer.value / row.value if is_rate(row.metric) else row.value / answer.value
-    architecture = load_hardware(request.hardware).architecture
-    return Sample(request.engine, architecture, row.model, step * ratio, attention, compute - attention, step - compute)
+    step, compute, attention, host = (float(bare[k]) for k in ("step_time_s", "compute_s", "attention_s", "host_s"))
+    others = (compute**2 - host**2) ** 0.5 - attention
+    measured = float(fitted["step_time_s"]) * ratio
+    return Sample(request.engine, device.architecture, row.model, measured, attention, others, host, step - compute)
+
+
+def _solved(request: Request, device: Device, *, fitted: bool) -> TrainingResult:
+    """The step that a row is of, in its framework as it ships or with its factors at 1."""
+    return TrainingModel().solve(
+        model_spec(request.model),
+        device,
+        request.input_tokens,
+        request.batch,
+        request.micro_batch,
+        request.precision,
+        tp=request.tp,
+        pp=request.pp,
+        ep=request.ep,
+        dp=request.dp,
+        virtual_stages=request.virtual_stages,
+        slices=request.slices,
+        recompute=request.variant,
+        sharding=request.sharding,
+        trains=request.trains,
+        stack=get_stack(request.engine, device, 16.0, fitted=fitted),
+    )
 
 
 def log_errors(samples: Sequence[Sample], operators: float, attention: float) -> FloatArray:
@@ -99,21 +113,27 @@ def fit(samples: Sequence[Sample]) -> tuple[float, float]:
 
 
 def errors_left_out(samples: Sequence[Sample]) -> FloatArray:
-    """Errors of each model with constants fitted on the others; on all rows where there is only one model."""
+    """Errors of each model with constants fitted on the others; nan where there is only one model."""
 
     def errors(inside: BoolArray) -> FloatArray:
         mine, rest = ([s for s, k in zip(samples, keep, strict=True) if k] for keep in (inside, ~inside))
         return log_errors(mine, *fit(rest))
 
-    held = held_out([s.model for s in samples], errors)
-    return log_errors(samples, *fit(samples)) if np.isnan(held).all() else held
+    return held_out([s.model for s in samples], errors)
 
 
 def entry(samples: Sequence[Sample]) -> dict[str, object]:
-    """One stack's constants with rows, split, error and residual quantiles of the rows left out."""
-    operators, attention = fit(samples)
-    e = errors_left_out(samples)
-    figures = Errors.of(e)
+    """One stack's constants with rows, split, error and residual quantiles of the rows left out.
+
+    Factors that do not lower the error of models left out are 1, and so are those of a stack of one model.
+    """
+    e, bare = errors_left_out(samples), log_errors(samples, 1.0, 1.0)
+    figures, apart = Errors.of(e), Errors.of(bare)
+    operators, attention = 1.0, 1.0
+    if figures.median < apart.median:
+        operators, attention = fit(samples)
+    else:
+        e, figures = bare, apart
     return {
         "operators": round(operators, 4),
         "attention": round(attention, 4),
@@ -121,8 +141,16 @@ def entry(samples: Sequence[Sample]) -> dict[str, object]:
         "models": len({s.model for s in samples}),
         "median_error": round(figures.median, 4),
         "p90_error": round(figures.p90, 4),
+        "apart": apart.card(),
         "log_q": [round(q, 4) for q in residual_quantiles(e)],
     }
+
+
+def unfitted(samples: Sequence[Sample], weights: FloatArray | None = None) -> dict[str, object]:
+    """The record of operators as they are: factors of 1, with the residuals that frameworks have which are left out whole."""
+    e = log_errors(samples, 1.0, 1.0)
+    quantiles = [round(q, 4) for q in residual_quantiles(e, weights=weights)]
+    return {"operators": 1.0, "attention": 1.0, "apart": Errors.of(e).card(), "log_q": quantiles}
 
 
 def samples_of(rows: Sequence[Row]) -> list[Sample]:
@@ -148,16 +176,20 @@ def main() -> None:
     by_stack: dict[str, list[Sample]] = defaultdict(list)
     for s in samples_of(rows):
         by_stack[s.stack].append(s)
-    stacks: dict[str, dict[str, object]] = {"none": {"any": {"operators": 1.0, "attention": 1.0}}}
+    every = [s for members in by_stack.values() for s in members]
+    evenly = np.array([1 / len(by_stack[s.stack]) for s in every])
+    stacks: dict[str, dict[str, object]] = {"none": {"any": unfitted(every, evenly)}}
     for stack, members in sorted(by_stack.items()):
-        if stack == "none" or len(members) < LEAST_ROWS:
+        if len(members) < LEAST_ROWS:
             continue
-        stacks[stack] = {"any": entry(members)}
+        record = unfitted if stack == "none" else entry
+        stacks.setdefault(stack, {"any": record(members)})
         for architecture in sorted({s.architecture for s in members}):
             own = [s for s in members if s.architecture == architecture]
             if len(own) >= LEAST_ROWS and len(own) < len(members):
-                stacks[stack][architecture] = entry(own)
-        for key, value in stacks[stack].items():
+                stacks[stack][architecture] = record(own)
+    for stack, records in stacks.items():
+        for key, value in records.items():
             print(stack, key, value)
     if arguments.write:
         write(OUT, "stacks", stacks, depth=1, digits=9)

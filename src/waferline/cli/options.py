@@ -241,7 +241,7 @@ Slices = Annotated[
 VirtualStages = Annotated[
     int | None, typer.Option("--virtual-stages", help="Training: pieces of each pipeline stage, interleaved.")
 ]
-Recompute = Annotated[str | None, typer.Option("--recompute", help="Training: none, selective or full.")]
+Recompute = Annotated[str | None, typer.Option("--recompute", help="Training: none, selective, half or full.")]
 Sharding = Annotated[
     str | None,
     typer.Option("--sharding", help="Training: none, zero1 (optimizer state) or fsdp (everything).  [default: zero1]"),

@@ -22,7 +22,7 @@ from waferline.predict.kinds import backward_share
 from waferline.predict.phase import INTERVALS, Phase, run_phase
 from waferline.predict.result import Field, Result, WhenRead, merged_sources
 from waferline.predict.roofline import machine_for
-from waferline.predict.training_stack import Stack, get_stack
+from waferline.predict.training_stack import ATTENTION, Stack, beside_host, get_stack
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
@@ -35,7 +35,6 @@ _WEIGHTED = (
     "moe",
     "conv",
 )  # whose backward pass has a product for the gradient of the weights, as large as the forward's
-_ATTENTION = ("prefill_attention", "mla_prefill")
 _LOGIT_BYTES = 4.0
 SHARDING = ("none", "zero1", "fsdp")
 
@@ -82,17 +81,17 @@ class TrainingModel:
         recompute: str = "selective",
         sharding: str = "zero1",
         trains: str = "weights",
-        stack: str | None = None,
+        stack: str | Stack | None = None,
         memory_share: float | None = None,
     ) -> TrainingResult:
         """Time of one step of `global_batch` sequences of `seq_len` tokens, in micro-batches of `micro_batch` per replica.
 
-        `recompute`: none, selective (attention) or full. `sharding`: none, zero1 (optimizer state over `dp`) or fsdp
-        (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline stages. `slices`: equal
-        groups that only a data centre network joins; what is sharded stays inside one, and `dp` counts all. `stack`: the
-        framework whose measured efficiency applies (`catalog/training_stacks.yaml`); by default the usual one for the precision.
-        `memory_share`: of a device's memory that the job takes. `trains`: weights, or adapters of low rank beside frozen
-        ones (LoRA).
+        `recompute`: none, selective (attention), half (every second matrix product) or full. `sharding`: none, zero1 (optimizer
+        state over `dp`) or fsdp (everything over `dp`; weights gathered for every pass). `virtual_stages` interleaves pipeline
+        stages. `slices`: equal groups that only a data centre network joins; what is sharded stays inside one, and `dp` counts
+        all. `stack`: the framework whose kernels, host and measured efficiency apply (`catalog/training.yaml`,
+        `training_stacks.yaml`), by name or as a `Stack`; by default the usual one for the precision. `memory_share`: of a
+        device's memory that the job takes. `trains`: weights, or adapters of low rank beside frozen ones (LoRA).
         Raises: UnknownNameError, InvalidInputError, UnsupportedError.
         """
         spec, device = load_model(model), load_hardware(hardware)
@@ -117,7 +116,7 @@ class TrainingModel:
             raise InvalidInputError(f"slices must divide dp, the replicas: {np.ravel(a['slices'])[0]:g} do not")
         common_shape({**a, "tp": parallel.tp, "pp": parallel.pp, "dp": parallel.dp, "ep": parallel.ep})
         bits = get_format(resolve(precision, device.arithmetic).activations).bits
-        runs = get_stack(stack, device.architecture, bits)
+        runs = stack if isinstance(stack, Stack) else get_stack(stack, device, bits)
         engine = get_engine("static")
         if memory_share is not None:
             engine = with_memory_share(engine, float(real("memory_share", memory_share, least=0.01, most=1.0)))
@@ -170,19 +169,27 @@ class _Step:
         machine = machine_for(self.device, self.engine.kernels)
         layers = float(sum(b.count for b in self.model.blocks))
         phase = run_phase([self._trained(op) for op in operators], machine, self.engine, layers=3 * layers, keep=True)
-        attention_s = self.attention_s(phase)
-        slower = (self.stack.operators - 1) * (phase.time_s - attention_s) + (self.stack.attention - 1) * attention_s
-        return replace(phase, time_s=phase.time_s + maximum(slower, phase.light_s - phase.time_s))
+        alone_s = sum(t.operator.count * t.expected_s for t in phase.timed if t.operator.kind in ATTENTION)
+        others_s, attention_s = self.stack.operators * (phase.time_s - alone_s), self.attention_s(phase)
+        device_s = maximum(others_s + attention_s, phase.light_s)
+        return replace(phase, time_s=beside_host(device_s, self.stack.host_s(phase)))
 
     def attention_s(self, phase: Phase) -> Floats:
-        """Expected time of attention's core in one micro-batch, before the framework's factor."""
-        parts = [t.operator.count * t.expected_s for t in phase.timed if t.operator.kind in _ATTENTION]
-        return sum(parts)
+        """Expected time of attention's core in one micro-batch."""
+        machine, formats = (
+            machine_for(self.device, self.engine.kernels),
+            resolve(self.precision, self.device.arithmetic),
+        )
+        return self.stack.attention_s(phase, machine, formats, self._again("attention"))
+
+    def _again(self, part: str) -> float:
+        return float(self.facts["recompute"][self.recompute][part])
 
     def _trained(self, op: Operator) -> Operator:
-        again = self.facts["recompute"][self.recompute]["attention" if op.kind in _ATTENTION else "others"]
+        again = self._again("attention" if op.kind in ATTENTION else "others")
         frozen = (1.0 - self.trained) * (op.kind in _WEIGHTED)
-        return replace(op, count=op.count * (1.0 + backward_share(op.kind) - frozen + again))
+        shape = {**op.shape, "load": 1.0} if op.kind == "moe" else op.shape  # a loss or a bias keeps experts balanced
+        return replace(op, count=op.count * (1.0 + backward_share(op.kind) - frozen + again), shape=shape)
 
     def values(self, forward: Phase) -> dict[str, npt.NDArray[Any]]:
         p, a = self.parallel, self.a
@@ -196,12 +203,9 @@ class _Step:
         tokens = a["global_batch"] * a["seq_len"]
         devices = p.devices
         peak = self.device.peak(get_format(resolve(self.precision, self.device.arithmetic).activations).arithmetic)
-        causal, full = self._model_flops()
+        causal, full, again = self._model_flops()
         rate = lambda flops: flops / (step_s * devices * peak)  # noqa: E731
         memory = self._memory_bytes(micro_batches)
-        # Attention as published tables count it, without the causal mask, in every pass that is executed.
-        passes = (3.0 + self.facts["recompute"][self.recompute]["attention"]) / 3.0
-        hardware = forward.flops * p.tp * micro_batches * p.dp + (full - causal) * passes
         light_s = forward.light_s / p.pp * micro_batches
         out = {
             "step_time_s": step_s,
@@ -210,10 +214,11 @@ class _Step:
             "samples_per_s": a["global_batch"] / step_s,
             "mfu": rate(full),
             "causal_mfu": rate(causal),
-            "hfu": rate(hardware),
+            "hfu": rate(full + again),
             "tflops_per_device": full / step_s / devices / 1e12,
             "compute_s": compute_s,
-            "attention_s": self.stack.attention * self.attention_s(forward) / p.pp * (micro_batches + bubble),
+            "attention_s": self.attention_s(forward) / p.pp * (micro_batches + bubble),
+            "host_s": self.stack.host_s(forward) / p.pp * (micro_batches + bubble),
             "exchange_s": exchange_s,
             "optimizer_s": optimizer_s,
             "bubble_share": bubble / (micro_batches + bubble),
@@ -275,17 +280,23 @@ class _Step:
         logits = self.a["micro_batch"] * self.a["seq_len"] * self.model.vocab_size * _LOGIT_BYTES / p.tp
         return states + activations + where(p.pp > 1, 0.0, logits) + self.engine.reserved_bytes
 
-    def _model_flops(self) -> tuple[Floats, Floats]:
-        """(causal, full) model FLOPs of a step: three times the forward's (two of frozen weights), without recomputation."""
+    def _model_flops(self) -> tuple[Floats, Floats, Floats]:
+        """(causal, full) model FLOPs of a step: three times the forward's (two of frozen weights), and what is computed again."""
         formats = resolve(self.precision, self.device.arithmetic)
         one = lower_forward(
             self.model, batch=1, tokens=self.a["seq_len"], precision=formats, training=True, parallel=Parallel()
         )
-        causal = sum(op.count * op.flops for op in one if op.kind not in ("norm", "elementwise", "softmax", "gather"))
-        masked = sum(op.count * op.flops for op in one if op.kind in _ATTENTION and self._is_causal())
-        sequences = self.a["global_batch"]
-        passes = 2.0 + self.trained
-        return (passes * causal * sequences), np.asarray(passes * (causal + masked) * sequences)
+        counted = [op for op in one if op.kind not in ("norm", "elementwise", "softmax", "gather")]
+        attention = sum(op.count * op.flops for op in counted if op.kind in ATTENTION)
+        others = sum(op.count * op.flops for op in counted if op.kind not in ATTENTION)
+        whole_attention = attention * (2.0 if self._is_causal() else 1.0)
+        passes = (2.0 + self.trained) * self.a["global_batch"]
+        again = self._again("attention") * whole_attention + self._again("others") * others
+        return (
+            passes * (attention + others),
+            np.asarray(passes * (whole_attention + others)),
+            again * self.a["global_batch"],
+        )
 
     def _is_causal(self) -> bool:
         mixers = [b.mixer for b in self.model.blocks if isinstance(b.mixer, SoftmaxAttention)]

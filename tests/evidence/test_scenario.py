@@ -118,7 +118,20 @@ ASKED = {
     ),
     "training": (
         TRAIN,
-        {"door": "training", "micro_batch": 2, "variant": "selective", "sharding": "fsdp", "dp": 8, "batch": 64},
+        {"door": "training", "micro_batch": 2, "variant": "half", "sharding": "fsdp", "dp": 8, "batch": 64},
+    ),
+    "interleaved stages": (
+        replace(TRAIN, pp=8, dp=1, batch=64, engine="Megatron-Bridge", notes="GBS 64 MBS 1; TP1 PP8 CP1 VP4 EP1"),
+        {"virtual_stages": 4, "micro_batch": 1, "variant": "none", "engine": "megatron-bridge"},
+    ),
+    "what the source says of its runs": (
+        replace(
+            TRAIN,
+            source="stas00/ml-engineering when-to-upgrade-gpus",
+            engine="DeepSpeed",
+            notes="batch: mbs 1 per GPU; parallelism: ZeRO-3 DP8",
+        ),
+        {"answer": "causal_tflops_per_device", "variant": "full", "sharding": "fsdp", "engine": "deepspeed"},
     ),
     "sequences per replica": (
         replace(TRAIN, batch=None, notes="full AC; batch: 16 seqs per DP"),

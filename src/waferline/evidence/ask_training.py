@@ -14,7 +14,9 @@ from waferline.predict.result import Result
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
 
-SIZES = ("input_tokens", "batch", "micro_batch", "tp", "pp", "ep", "dp", "slices", "context_parallel", "passes")
+SIZES = (
+    "input_tokens", "batch", "micro_batch", "virtual_stages", "tp", "pp", "ep", "dp", "slices", "context_parallel", "passes",
+)  # fmt: skip
 _WITH_RECOMPUTATION = 4.0 / 3.0  # Narayanan et al. 2021, equation 3: a second forward pass beside three
 _WHOLE_JOB = ("total_tokens_per_s", "samples_per_s")  # devices that share a sequence speed these up, and the step
 _KEYS = {
@@ -70,6 +72,7 @@ def solve(first: Request, n: Mapping[str, Floats]) -> Result:
         prompt=n["input_tokens"],
         batch=n["batch"],
         micro_batch=n["micro_batch"],
+        virtual_stages=n["virtual_stages"],
         precision=first.precision,
         tp=n["tp"],
         pp=n["pp"],

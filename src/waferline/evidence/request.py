@@ -50,6 +50,7 @@ class Request:
     input_tokens: float = 1.0
     output_tokens: float = 0.0
     micro_batch: float = 1.0
+    virtual_stages: float = 1.0
     slices: float = 1.0
     context_parallel: float = 1.0  # devices that share one sequence; the model is asked for the devices of one
     tp: float = 1.0

@@ -16,7 +16,7 @@ from waferline.evidence.names import usual_format
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import Row
 from waferline.formats import get_format
-from waferline.predict.training_stack import stack_names
+from waferline.predict.training_stack import stack_names, usual_recompute
 from waferline.workloads.spec import ModelSpec, Transformer
 
 # Its batches are those of a replica; pipelines cut them into as many micro-batches as they have stages (its default).
@@ -26,13 +26,13 @@ _RECOMPUTE = (
     ("activation checkpointing=True", "full"),
     ("activation checkpointing=False", "none"),
     ("full AC", "full"),
-    ("selective AC", "selective"),
-    ("SAC", "selective"),
+    ("selective AC", "half"),  # torchtitan's: it keeps every second matrix product
+    ("SAC", "half"),
     ("FLOPs include recomputation", "full"),
     ("Megatron formula", "full"),
 )
-# Sources whose model FLOPs count attention as causal: their TFLOP/s over their tokens/s equal ours so, to 1 %.
-_CAUSAL_SOURCES = ("NVIDIA Megatron-Bridge",)
+# Sources whose model FLOPs count attention as causal: TFLOP/s over tokens/s equal ours so, to 1 %, or the source says it.
+_CAUSAL_SOURCES = ("NVIDIA Megatron-Bridge", "stas00/ml-engineering")
 _CAUSAL_FIELDS = {"tflops_per_device": "causal_tflops_per_device", "mfu": "causal_mfu"}
 _COUNT_RECOMPUTATION = ("FLOPs include recomputation", "Megatron formula")
 _HARDWARE_FIELDS = {"tflops_per_device": "recomputed_tflops_per_device", "mfu": "hfu"}
@@ -40,13 +40,12 @@ _HARDWARE_FIELDS = {"tflops_per_device": "recomputed_tflops_per_device", "mfu": 
 _STACKS = (
     ("llm-foundry", "llm-foundry"),
     ("megatron-bridge", "megatron-bridge"),
-    ("nemo", "megatron-bridge"),
+    ("nemo", "none"),  # of MLPerf's rows: whole steps are replayed as graphs there, and nothing of them is fitted
     ("megatron", "megatron-lm"),
     ("torchtitan", "torchtitan"),
     ("deepspeed", "deepspeed"),
     ("oneflow", "oneflow"),
     ("meta internal", "meta-4d"),
-    ("nvidia", "megatron-bridge"),  # MLPerf's own name of its containers
     ("", "none"),
 )
 _SHARDED = ("FSDP", "ZeRO-3")
@@ -91,6 +90,7 @@ def training_request(row: Row, model: ModelSpec, hardware: str, assumed_hardware
         input_tokens=sequence,
         ep=row.ep or 1.0,
         slices=notes.slices(row),
+        virtual_stages=notes.virtual_stages(row),
     )
     group = _group(row, request)
     if isinstance(group, Refusal):
@@ -132,11 +132,14 @@ def _scripts() -> Mapping[str, Any]:
 
 def completed(row: Row) -> Row:
     """The row with what the scripts that its source links say of it (`data/completed.yaml`)."""
-    script = next((s for s in _scripts().values() if row.source.startswith(s["of"]) and row.model in s["batch"]), None)
-    if script is None or row.batch is not None or row.devices is None:
+    scripts = (s for s in _scripts().values() if row.source.startswith(s["of"]) and s.get("words", "") in row.notes)
+    script = next((s for s in scripts if row.model in s.get("batch", (row.model,))), None)
+    if script is None:
         return row
-    total = row.devices * script["batch"][row.model]
-    return replace(row, batch=total, input_tokens=float(script["length"]), notes=f"{row.notes}; {script['notes']}")
+    row = replace(row, notes=f"{row.notes}; {script['notes']}")
+    if "batch" not in script or row.batch is not None or row.devices is None:
+        return row
+    return replace(row, batch=row.devices * script["batch"][row.model], input_tokens=float(script["length"]))
 
 
 def _stack(row: Row) -> str:
@@ -177,4 +180,5 @@ def _recompute(row: Row) -> tuple[str, str]:
     for words, mode in _RECOMPUTE:
         if words in row.notes:
             return mode, ""
-    return _DEFAULT_RECOMPUTE, f"activation recomputation not stated: {_DEFAULT_RECOMPUTE}"
+    usual = usual_recompute(_stack(row)) or _DEFAULT_RECOMPUTE
+    return usual, f"activation recomputation not stated: {usual}"

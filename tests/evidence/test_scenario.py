@@ -124,6 +124,21 @@ ASKED = {
         replace(TRAIN, pp=8, dp=1, batch=64, engine="Megatron-Bridge", notes="GBS 64 MBS 1; TP1 PP8 CP1 VP4 EP1"),
         {"virtual_stages": 4, "micro_batch": 1, "variant": "none", "engine": "megatron-bridge"},
     ),
+    "chunks of one layer": (
+        replace(
+            TRAIN,
+            source="Llama 3 Herd of Models Table 4",
+            pp=8,
+            dp=1,
+            engine="Meta internal 4D-parallel trainer",
+            notes="",
+        ),
+        {"virtual_stages": 8, "engine": "meta-4d", "variant": "none"},
+    ),
+    "BERT, submitted": (
+        replace(SUBMITTED, hardware="nvidia-h100-sxm-80gb", model="bert", batch=768),
+        {"precision": "fp8", "engine": "none", "input_tokens": 256},
+    ),
     "what the source says of its runs": (
         replace(
             TRAIN,

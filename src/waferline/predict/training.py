@@ -188,7 +188,8 @@ class _Step:
     def _trained(self, op: Operator) -> Operator:
         again = self._again("attention" if op.kind in ATTENTION else "others")
         frozen = (1.0 - self.trained) * (op.kind in _WEIGHTED)
-        shape = {**op.shape, "load": 1.0} if op.kind == "moe" else op.shape  # a loss or a bias keeps experts balanced
+        # Norms, activation functions and the optimizer write what is multiplied in its format; a loss or a bias balances experts.
+        shape = {**op.shape, "narrow": 1.0, "load": 1.0} if op.kind in _WEIGHTED else op.shape
         return replace(op, count=op.count * (1.0 + backward_share(op.kind) - frozen + again), shape=shape)
 
     def values(self, forward: Phase) -> dict[str, npt.NDArray[Any]]:

@@ -41,7 +41,7 @@ class Operator:
         weight_bytes, activation_bytes, kv_bytes: memory traffic of one execution, by class, each datum moved once.
         weights, activations, kv: formats of the three classes; the units compute in `activations`' arithmetic.
         shape: the sizes the efficiency models need (see `OpKind`), each broadcastable. `cache_warm` among them says that the
-            operator runs over and over alone, so that weights and KV which fit the cache are in it.
+            operator runs over and over alone, weights and KV that fit the cache in it; `narrow`: activations come in its format.
     """
 
     name: str

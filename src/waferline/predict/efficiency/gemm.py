@@ -105,7 +105,7 @@ def expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats
         light_compute_s=compute_s,
         light_memory_s=memory_s,
         weight_bits=kernel.weight_bits,
-        activation_bits=kernel.door_bits,
+        activation_bits=UNQUANTISED_BITS if "narrow" in s else kernel.door_bits,
         device=kernel.device,
         c=kernel.c,
         cache_warm="cache_warm" in s,

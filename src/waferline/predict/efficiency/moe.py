@@ -82,7 +82,7 @@ def expected_s(op: Operator, kernel: Kernel, compute_s: Floats, memory_s: Floats
     return moe_s(
         *(s[key] for key in ("tokens", "hidden", "inner", "topk", "experts", "tp", "ep")),
         weight_bits=kernel.weight_bits,
-        activation_bits=kernel.door_bits,
+        activation_bits=UNQUANTISED_BITS if "narrow" in s else kernel.door_bits,
         light_compute_s=compute_s,
         light_memory_s=memory_s,
         device=kernel.device,

@@ -1,8 +1,8 @@
 """Fit how training frameworks run the operators of a step: one factor on attention's core, one on everything else.
 
 Rows: published steps, MFU and tokens per second of complete configurations. Both factors are robust least squares of
-log(predicted / measured), shrunk towards 1; the stated errors leave whole models out, and the whole framework (`apart`: factors
-of 1, for nothing of it is fitted then).
+log(predicted / measured), shrunk towards what the frameworks of the same library lend (`training.yaml`), 1 without one; the stated
+errors leave whole models out, and the whole framework (`apart`).
 
 Run: `python -m benchmarks.fit.training [--shared PATH] [--write]`.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
+from waferline.catalog.yaml_file import read_packaged
 from waferline.errors import WaferlineError
 from waferline.evidence import ask_training as door
 from waferline.evidence.folder import evidence_files
@@ -27,7 +28,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
 from waferline.evidence.scenario import request_of
-from waferline.fit import BoolArray, Errors, held_out, residual_quantiles, shrunk
+from waferline.fit import BoolArray, Errors, fading, held_out, residual_quantiles, shrunk
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.training import TrainingModel, TrainingResult
@@ -99,12 +100,12 @@ def log_errors(samples: Sequence[Sample], operators: float, attention: float) ->
     return np.array([np.log(s.predicted_s(operators, attention) / s.measured_s) for s in samples])
 
 
-def fit(samples: Sequence[Sample]) -> tuple[float, float]:
-    """(operators, attention) factors of one stack on one architecture."""
+def fit(samples: Sequence[Sample], lent: float) -> tuple[float, float]:
+    """(operators, attention) factors of one stack on one architecture. lent: the first, where no row of it is known."""
     counts = Counter(s.model for s in samples)
     found = shrunk(
         lambda c: log_errors(samples, **c),
-        {"operators": 1.0, "attention": 1.0},
+        {"operators": lent, "attention": 1.0},
         {"operators": _PRIOR, "attention": _PRIOR},
         noise=_NOISE,
         weights=np.array([1 / counts[s.model] for s in samples]),
@@ -112,26 +113,45 @@ def fit(samples: Sequence[Sample]) -> tuple[float, float]:
     return found["operators"], found["attention"]
 
 
-def errors_left_out(samples: Sequence[Sample]) -> FloatArray:
+def lent_to(stack: str, by_stack: Mapping[str, Sequence[Sample]]) -> float:
+    """The factor on operators that all other frameworks of its library have in common; 1 without a library."""
+    library = {name: facts.get("library") for name, facts in read_packaged("training.yaml")["frameworks"].items()}
+    others = [s for name in by_stack if name != stack and library.get(name) for s in by_stack[name]]
+    if library.get(stack) is None or not others:
+        return 1.0
+    counts = Counter((s.stack, s.model) for s in others)
+    models = Counter(name for name, _ in counts)
+    found = shrunk(
+        lambda c: log_errors(others, c["operators"], 1.0),
+        {"operators": 1.0},
+        {"operators": _PRIOR},
+        noise=_NOISE,
+        weights=np.array([1 / (counts[s.stack, s.model] * models[s.stack]) for s in others]),
+        loss=fading,
+    )
+    return found["operators"]
+
+
+def errors_left_out(samples: Sequence[Sample], lent: float) -> FloatArray:
     """Errors of each model with constants fitted on the others; nan where there is only one model."""
 
     def errors(inside: BoolArray) -> FloatArray:
         mine, rest = ([s for s, k in zip(samples, keep, strict=True) if k] for keep in (inside, ~inside))
-        return log_errors(mine, *fit(rest))
+        return log_errors(mine, *fit(rest, lent))
 
     return held_out([s.model for s in samples], errors)
 
 
-def entry(samples: Sequence[Sample]) -> dict[str, object]:
+def entry(samples: Sequence[Sample], lent: float) -> dict[str, object]:
     """One stack's constants with rows, split, error and residual quantiles of the rows left out.
 
-    Factors that do not lower the error of models left out are 1, and so are those of a stack of one model.
+    Factors that do not lower the error of models left out are those lent, and so are those of a stack of one model.
     """
-    e, bare = errors_left_out(samples), log_errors(samples, 1.0, 1.0)
+    e, bare = errors_left_out(samples, lent), log_errors(samples, lent, 1.0)
     figures, apart = Errors.of(e), Errors.of(bare)
-    operators, attention = 1.0, 1.0
+    operators, attention = lent, 1.0
     if figures.median < apart.median:
-        operators, attention = fit(samples)
+        operators, attention = fit(samples, lent)
     else:
         e, figures = bare, apart
     return {
@@ -146,9 +166,8 @@ def entry(samples: Sequence[Sample]) -> dict[str, object]:
     }
 
 
-def unfitted(samples: Sequence[Sample], weights: FloatArray | None = None) -> dict[str, object]:
-    """The record of operators as they are: factors of 1, with the residuals that frameworks have which are left out whole."""
-    e = log_errors(samples, 1.0, 1.0)
+def unfitted(e: FloatArray, weights: FloatArray | None = None) -> dict[str, object]:
+    """The record of operators as they are: factors of 1, with the residuals of frameworks that are left out whole."""
     quantiles = [round(q, 4) for q in residual_quantiles(e, weights=weights)]
     return {"operators": 1.0, "attention": 1.0, "apart": Errors.of(e).card(), "log_q": quantiles}
 
@@ -176,18 +195,20 @@ def main() -> None:
     by_stack: dict[str, list[Sample]] = defaultdict(list)
     for s in samples_of(rows):
         by_stack[s.stack].append(s)
+    lent = {stack: lent_to(stack, by_stack) for stack in by_stack}
     every = [s for members in by_stack.values() for s in members]
+    apart = np.concatenate([log_errors(members, lent[stack], 1.0) for stack, members in by_stack.items()])
     evenly = np.array([1 / len(by_stack[s.stack]) for s in every])
-    stacks: dict[str, dict[str, object]] = {"none": {"any": unfitted(every, evenly)}}
+    stacks: dict[str, dict[str, object]] = {"none": {"any": unfitted(apart, evenly)}}
     for stack, members in sorted(by_stack.items()):
         if len(members) < LEAST_ROWS:
             continue
-        record = unfitted if stack == "none" else entry
-        stacks.setdefault(stack, {"any": record(members)})
+        stacks.setdefault(stack, {"any": entry(members, lent[stack])})
         for architecture in sorted({s.architecture for s in members}):
             own = [s for s in members if s.architecture == architecture]
             if len(own) >= LEAST_ROWS and len(own) < len(members):
-                stacks[stack][architecture] = record(own)
+                e = log_errors(own, 1.0, 1.0)
+                stacks[stack][architecture] = unfitted(e) if stack == "none" else entry(own, lent[stack])
     for stack, records in stacks.items():
         for key, value in records.items():
             print(stack, key, value)

@@ -124,6 +124,10 @@ ASKED = {
         replace(TRAIN, pp=8, dp=1, batch=64, engine="Megatron-Bridge", notes="GBS 64 MBS 1; TP1 PP8 CP1 VP4 EP1"),
         {"virtual_stages": 4, "micro_batch": 1, "variant": "none", "engine": "megatron-bridge"},
     ),
+    "weights that a shared sequence does not share": (
+        replace(SUBMITTED, hardware="nvidia-h100-sxm-80gb", devices=64),
+        {"tp": 4, "dp": 8, "context_parallel": 2},
+    ),
     "chunks of one layer": (
         replace(
             TRAIN,

@@ -10,6 +10,7 @@ from waferline.arrays import FloatArray, Floats
 from waferline.evidence.answer import VARIANTS, Answer, answers, single
 from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
+from waferline.fit import BoolArray
 from waferline.predict.result import Result
 from waferline.predict.run import run
 from waferline.predict.scenario import Scenario
@@ -47,8 +48,7 @@ def ask_training(requests: Sequence[Request]) -> list[Answer]:
     for variant in VARIANTS:
         step = np.broadcast_to(result[_KEYS[variant]], shape)
         values[variant] = np.where(is_time, step / shared * numbers["passes"], at_expected * expected / step)
-    # The account is of one device a sequence: where several share it, it says nothing.
-    fits = np.broadcast_to(result["feasible"], shape) | (shared > 1.0)
+    fits = np.broadcast_to(_fits(first, numbers, result), shape)
     notes = [() if ok else ("does not fit by the memory model",) for ok in fits]
     return answers(values, np.broadcast_to(result["tier"], shape).tolist(), notes)
 
@@ -58,9 +58,17 @@ def best_of(request: Request, points: Mapping[str, FloatArray]) -> int | None:
     like = points["tp"]
     n = {name: points.get(name, np.full(like.shape, getattr(request, name))) for name in SIZES}
     result = solve(request, n)
-    fits = np.broadcast_to(result["feasible"], like.shape) | (n["context_parallel"] > 1.0)
+    fits = np.broadcast_to(_fits(request, n, result), like.shape)
     step_s = np.broadcast_to(result["step_time_s"], like.shape) / n["context_parallel"]
     return int(np.argmin(np.where(fits, step_s, np.inf))) if fits.any() else None
+
+
+def _fits(first: Request, n: Mapping[str, FloatArray], result: Result) -> BoolArray:
+    """Where a step fits: devices that share a sequence hold the activations of their part of it."""
+    shared = n["context_parallel"]
+    if (shared > 1.0).any():
+        result = solve(first, {**n, "input_tokens": np.maximum(n["input_tokens"] // shared, 1.0)})
+    return np.asarray(result["feasible"])
 
 
 def solve(first: Request, n: Mapping[str, Floats]) -> Result:

@@ -28,7 +28,7 @@ from waferline.evidence.names import model_spec
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row, read_rows
 from waferline.evidence.scenario import request_of
-from waferline.fit import BoolArray, Errors, fading, held_out, residual_quantiles, shrunk
+from waferline.fit import BoolArray, Errors, held_out, residual_quantiles, shrunk
 from waferline.machines.device import Device
 from waferline.machines.hardware import load_hardware
 from waferline.predict.training import TrainingModel, TrainingResult
@@ -127,7 +127,6 @@ def lent_to(stack: str, by_stack: Mapping[str, Sequence[Sample]]) -> float:
         {"operators": _PRIOR},
         noise=_NOISE,
         weights=np.array([1 / (counts[s.stack, s.model] * models[s.stack]) for s in others]),
-        loss=fading,
     )
     return found["operators"]
 
@@ -162,14 +161,19 @@ def entry(samples: Sequence[Sample], lent: float) -> dict[str, object]:
         "median_error": round(figures.median, 4),
         "p90_error": round(figures.p90, 4),
         "apart": apart.card(),
-        "log_q": [round(q, 4) for q in residual_quantiles(e)],
+        "log_q": around(e),
     }
+
+
+def around(e: FloatArray, weights: FloatArray | None = None) -> list[float]:
+    """Quantiles of the residuals, with the prediction between them: a few rows of one model may all lie on one side of it."""
+    low, lower, upper, high = residual_quantiles(e, weights=weights)
+    return [round(q, 4) for q in (min(low, 0.0), min(lower, 0.0), max(upper, 0.0), max(high, 0.0))]
 
 
 def unfitted(e: FloatArray, weights: FloatArray | None = None) -> dict[str, object]:
     """The record of operators as they are: factors of 1, with the residuals of frameworks that are left out whole."""
-    quantiles = [round(q, 4) for q in residual_quantiles(e, weights=weights)]
-    return {"operators": 1.0, "attention": 1.0, "apart": Errors.of(e).card(), "log_q": quantiles}
+    return {"operators": 1.0, "attention": 1.0, "apart": Errors.of(e).card(), "log_q": around(e, weights)}
 
 
 def samples_of(rows: Sequence[Row]) -> list[Sample]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from benchmarks.fit.training import Sample, entry, lent_to
+from benchmarks.fit.training import Sample, around, entry, lent_to
 
 
 def steps(stack: str, slower: float, models: int = 3) -> list[Sample]:
@@ -30,3 +31,8 @@ def test_factors_stand_only_where_models_left_out_are_better_for_them() -> None:
     assert (one["operators"], one["attention"]) == (1.2, 1.0)
     assert one["apart"] == {"median": one["median_error"], "p90": one["p90_error"]}
     assert float(str(one["median_error"])) == pytest.approx(1.0 - 1.3 / 1.6, rel=0.01)
+
+
+def test_a_prediction_lies_in_its_interval() -> None:
+    low, lower, upper, high = around(np.array([-0.3, -0.2, -0.1]))  # all measured slower
+    assert low == lower == 0.0 < upper < high

@@ -54,6 +54,19 @@ def test_a_stack_without_its_factors_keeps_its_kernels_and_its_host() -> None:
     assert usual_recompute("torchtitan") == "half" and usual_recompute("nobody") == ""
 
 
+def test_the_usual_framework_follows_the_format() -> None:
+    names = {
+        p: TrainingModel().solve("llama-3-8b", "b300", 2048, 8, precision=p).about["engine"]
+        for p in ("bf16", "fp8", "mxfp8", "nvfp4")
+    }
+    assert names == {
+        "bf16": "llm-foundry",
+        "fp8": "megatron-bridge",
+        "mxfp8": "megatron-bridge",
+        "nvfp4": "megatron-bridge",
+    }
+
+
 def test_hardware_utilisation_adds_what_is_computed_again_and_nothing_else() -> None:
     """Replicas that have no sequence do nothing: one sequence on eight of them is counted once."""
     for batch in (1, 64):

@@ -20,6 +20,7 @@ ATTENTION = ("prefill_attention", "mla_prefill")
 _FILE = "training_stacks.yaml"
 _ANY = "any"
 # The framework whose published steps are of such a job, by the bits of what is multiplied: constants stay with formats they ran in.
+# Blocks of 8 bits and fewer have scales beside them.
 _USUAL = {16: "llm-foundry", 8: "megatron-bridge"}
 _WHOLE = "whole"
 
@@ -92,7 +93,7 @@ def get_stack(name: str | None, device: Device, bits: float, *, fitted: bool = T
     """
     stacks = read_packaged(_FILE)["stacks"]
     if name is None:
-        usual = _USUAL[16 if bits > 8 else 8]
+        usual = _USUAL[16 if bits >= 16 else 8]
         name = usual if usual in stacks else "none"
     if name not in stacks:
         raise unknown("training stack", name, stacks)

@@ -21,6 +21,7 @@ from benchmarks.fit.engines import SERVED, impossible_sweeps, light_errors, swee
 from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
 from waferline.evidence.folder import evidence_files
+from waferline.evidence.lint import with_marks
 from waferline.evidence.rows import read_rows
 from waferline.fit import BoolArray, held_out, shrunk, sweep_weights
 from waferline.predict.engine import get_engine
@@ -128,7 +129,7 @@ def main() -> None:
     parser.add_argument("--shared")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    rows = [r for f in evidence_files(arguments.shared) if "llm-inference" in f.name for r in read_rows(f)]
+    rows = with_marks([r for f in evidence_files(arguments.shared) if "llm-inference" in f.name for r in read_rows(f)])
     entries = all_entries(load_parts(rows))
     for name, entry in entries.items():
         print(name, entry.get("fit", entry))

@@ -39,6 +39,14 @@ BROKEN = {
         {"value": 0.10, "notes": "measured=2026-01-01"}, {"value": 0.31, "notes": "measured=2026-02-01"}
     ),
     "warm-up": _rows({"value": 0.9}, {"value": 0.1, "batch": 4}, {"value": 0.2, "batch": 8}),
+    "start-up": _rows(
+        *(
+            {"batch": n, "tp": 4, "value": s}
+            for n, s in ((4, 0.4), (8, 0.6), (16, 0.9), (32, 7.1), (64, 7.5), (128, 7.6))
+        ),
+        # Places that ran out: those that wait wait longer, the more they are.
+        *({"batch": n, "tp": 8, "value": s} for n, s in ((16, 0.9), (32, 7.1), (64, 15.0))),
+    ),
     "falls-with-batch": _rows({"value": 400, "batch": 8}, {"value": 100, "batch": 16}, of=RATE),
     "rises-with-length": _rows({"value": 100}, {"value": 150, "input_tokens": 8192}, of=RATE),
     "version-level": [
@@ -60,7 +68,8 @@ BROKEN = {
         of=RUN,
     ),
 }
-GUILTY = {"repeats-apart": {"0", "1"}, "warm-up": {"0"}, "falls-with-batch": {"1"}, "rises-with-length": {"1"},
+GUILTY = {"repeats-apart": {"0", "1"}, "warm-up": {"0"}, "start-up": {"3", "4", "5"},
+          "falls-with-batch": {"1"}, "rises-with-length": {"1"},
           "version-level": {"31", "32", "34"}, "contradicted-source": {"2", "4", "6", "rate"}, "two-labels": {"1"},
           "part-of-a-run": {"0"}}  # fmt: skip
 

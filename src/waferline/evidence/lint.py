@@ -7,6 +7,7 @@ not on predictions.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ _SETTING = (
 _NOT_SETTING = re.compile(r"measured=[-\d]+;? ?|\d+\.\d+|\d+ (?:prompts|requests)\b")
 _APART = 1.5  # repeats of one setting
 _WARM_UP = 2.0  # a time to first token over one under more load
+_JUMPS = 4.0  # a time to first token over one under half the load
 _FALLS = 1.5  # a rate at a smaller batch over one at a larger
 _RISES = 1.3  # a rate at a longer context over one at a shorter
 _LEVEL = 1.3  # one version of an engine over the others, on the settings that both ran
@@ -106,6 +108,19 @@ def _warm_up(rows: Sequence[Row]) -> Iterator[Pair]:
                 least = min((r.value for r in group if getattr(r, what) > getattr(row, what)), default=row.value)
                 if row.value > _WARM_UP * least:
                     yield row, f"{row.value:.4g} s where {more} took {least:.4g} s"
+
+
+def _start_up(rows: Sequence[Row]) -> Iterator[Pair]:
+    """Times to first token that jump as clients double and then hardly grow: something started up. Waiting grows with clients."""
+    for group in _groups((r for r in rows if r.metric == "ttft_s" and r.batch and r.tp), "batch"):
+        group.sort(key=lambda r: r.batch or 0.0)
+        for before, row in itertools.pairwise(group[:-1]):
+            more, last = (row.batch or 0.0) / (before.batch or 1.0), group[-1]
+            further = (last.batch or 0.0) / (row.batch or 1.0)
+            if row.value > _JUMPS * before.value and more <= 2.0 and last.value / row.value < further**0.5:
+                what = f"{more:g} times the clients wait {row.value / before.value:.2g} times as long, {further:g} times those"
+                yield from ((late, f"{what} {last.value / row.value:.2g} times") for late in group[group.index(row) :])
+                break
 
 
 def _falls(rows: Sequence[Row]) -> Iterator[Pair]:
@@ -228,6 +243,7 @@ def _of_a_part(rows: Sequence[Row]) -> Iterator[Pair]:
 RULES: Mapping[str, Callable[[Sequence[Row]], Iterator[Pair]]] = {
     "repeats-apart": _repeats,
     "warm-up": _warm_up,
+    "start-up": _start_up,
     "falls-with-batch": _falls,
     "rises-with-length": _rises,
     "version-level": _levels,

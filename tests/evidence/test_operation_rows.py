@@ -51,6 +51,13 @@ def test_bus_bandwidth_is_what_a_ring_sends() -> None:
     assert _one(replace(REDUCTION, input_tokens=None)).refused
 
 
+def test_a_rate_of_an_operation_beats_light_from_above() -> None:
+    bound = _one(REDUCTION).light
+    assert bound is not None
+    assert _one(replace(REDUCTION, value=bound / 2)).scored and _one(replace(REDUCTION, value=bound / 2)).slower < 0
+    assert _one(replace(REDUCTION, value=bound * 2)).faster_than_light
+
+
 def test_shares_that_nobody_states_and_machines_that_nobody_names_are_refused() -> None:
     assert "share" in _one(replace(PRODUCT, devices=8.0)).refused
     assert "which machine" in _one(replace(PRODUCT, hardware="apple-mac-unnamed")).refused

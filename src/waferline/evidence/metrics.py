@@ -69,9 +69,10 @@ ANSWERS: Mapping[tuple[str, str], str] = {
 
 TO_TRAIN, ENERGY = "time_to_train_s", "energy_j_per_sample"
 TRAINING = ("tflops_per_device", "mfu", "total_tokens_per_s", "samples_per_s", "step_time_s", TO_TRAIN)
+OF_AN_OPERATION = ("busbw", "throughput")  # rates as papers name them
 RATES = frozenset(
     {"prompt_tokens_per_s", "output_tokens_per_s", "total_tokens_per_s", "samples_per_s", "tflops_per_device", "mfu"}
-)
+).union(OF_AN_OPERATION)
 
 
 def is_predicted(phase: str, metric: str) -> bool:

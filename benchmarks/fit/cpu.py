@@ -1,7 +1,10 @@
 """Fit block-format kernels on CPUs, one physical model for all engines: `catalog/cpu_kernels.yaml`, and its errors left out.
 
-Every effect (engine, format, machine; of vector and of matrix kernels) is a log ratio shrunk towards none, so what no row names
+Every effect (engine, core, format, machine; of vector and of matrix kernels) is a log ratio shrunk towards none: what no row names
 keeps the model. Groups are left out whole: models, machines, sources.
+
+Arithmetic and bandwidth explain one another, and the search has several ends. It begins where far rows still pull (`_LADDER`): with
+groups left out, that ends nearer to where it ends with all rows.
 
 Run: `python -m benchmarks.fit.cpu [--shared PATH] [--write]`.
 """
@@ -23,14 +26,34 @@ from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
 from waferline.evidence.folder import PACKAGED, evidence_folder
 from waferline.fit import Errors, folds, residual_quantiles, soft, sweep_weights
-from waferline.predict.cpu_kernels import MATRIX, VECTOR, drawn_bytes_per_s, product_s, rest
+from waferline.predict.cpu_kernels import MATRIX, REFERENCE_CORES, VECTOR, drawn_of, product_s, rest
 
 OUT = Path("src/waferline/catalog/cpu_kernels.yaml")
-_NOISE, _STEPS, _FOLDS, _STEP = 0.1, 30, 6, 1e-5
+# Log errors at which a row starts to pull less, one search after the other. The last is what rows of one machine scatter between
+# formats and builds: with 0.1, effects of machines left out moved by what those of the others could not explain.
+_LADDER, _STEPS, _FOLDS, _STEP = (0.8, 0.4, 0.25), (15, 15, 40), 6, 1e-5
 _FEWEST = 0.03  # an effect smaller than that is none
 # effect: (where it starts, spread of its prior), both of logarithms
 _BASE = {VECTOR: (np.log(0.08), 1.0), MATRIX: (np.log(0.15), 1.0)}
-_SPREAD = {"engines": 0.7, "formats": 0.5, "machines": 0.25, "experts": 0.5}
+_SPREAD = {
+    "engines": 0.7,
+    "formats": 0.5,
+    "codes": 0.5,
+    "machines": 0.25,
+    "experts": 0.5,
+    "designs": 0.3,
+    "products": 0.3,
+}
+_IN_CODES = 0.25  # of a format, around others whose codes are read alike
+# Instructions for 32 products and their sums over those of VNNI: three on two ports; i8mm has twice the products of a dot
+# product, and without any of them products are widened first.
+_PRODUCTS = {
+    VECTOR: {"none": np.log(0.4), "avx2": np.log(0.6)},
+    MATRIX: {"none": np.log(0.3), "avx2": np.log(0.5), "i8mm": np.log(1.6)},
+}
+_CROWD = (-0.1, 0.1)  # exponent of cores at work of matrix kernels, which share caches and wait for the slowest
+_ONLY_MATRIX = ("designs",)  # of vector kernels it made machines left out worse
+_EXPONENTS = (("slope",), ("crowd",))  # recorded as they are, all others as factors
 _MEMORY = {"share": (np.log(0.55), 0.5), "slope": (-0.2, 0.3), "core_bytes": (np.log(8.0), 0.7)}
 _MACHINE_MEMORY, _OTHER = 0.5, 0.7
 _HOST = {"step_s": (np.log(3e-4), 1.0), "sync_s": (np.log(2e-7), 1.0)}
@@ -64,18 +87,23 @@ class Model:
     def __init__(self, rows: CpuRows) -> None:
         self.rows, self.effects = rows, Effects()
         add, r = self.effects.add, rows
-        for name, prior in (*_MEMORY.items(), *_HOST.items()):
+        for name, prior in (*_MEMORY.items(), *_HOST.items(), ("crowd", _CROWD)):
             add((name,), *prior)
 
+        def effect(name: str, what: str, kernel: str, *, in_codes: bool) -> int:
+            spread = _IN_CODES if name == "formats" and in_codes else _SPREAD[name]
+            return add((name, what, kernel), _PRODUCTS[kernel].get(what, 0.0) if name == "products" else 0.0, spread)
+
         def rates(kernel: str) -> list[list[int]]:
+            known = [{n: w for n, w in of.items() if kernel == MATRIX or n not in _ONLY_MATRIX} for of in r.named]
             return [
                 [
                     add(("base", kernel), *_BASE[kernel]),
-                    *(add((name, what, kernel), 0.0, _SPREAD[name]) for name, what in named.items()),
+                    *(effect(name, what, kernel, in_codes="codes" in named) for name, what in named.items()),
                 ]
                 if named
                 else []
-                for named in r.named
+                for named in known
             ]
 
         lists = {kernel: rates(kernel) for kernel in (VECTOR, MATRIX)}
@@ -88,19 +116,18 @@ class Model:
         self.other, self.memory = self.effects.design(others), self.effects.design(memory)
         self.products = np.array([bool(n) for n in r.named])
         self.at, self.spread = np.array(self.effects.prior).T
+        devices = [(d.bandwidth_bytes_per_s, d.units * d.clock_hz, d.units) for d in r.device]
+        self.whole, self.clocks, units = np.array(devices, dtype=np.float64).T
+        crowd = self.effects.design([[self.effects.index["crowd",]]] * len(r.of))
+        self.matrix = csr_matrix(self.matrix + diags(self.products * np.log(units / REFERENCE_CORES)[r.of]) @ crowd)
 
     def errors(self, x: FloatArray) -> FloatArray:
         return self._solve(x)[0]
 
     def _drawn(self, x: FloatArray) -> FloatArray:
-        i, r = self.effects.index, self.rows
-        share = np.exp(x[i["share",]] + self.memory @ x)
-        core = np.exp(x[i["core_bytes",]])
-        of = [
-            drawn_bytes_per_s(d, float(s), float(x[i["slope",]]), float(core))
-            for d, s in zip(r.device, share, strict=True)
-        ]
-        return np.array(of)
+        i = self.effects.index
+        share, core = np.exp(x[i["share",]] + self.memory @ x), float(np.exp(x[i["core_bytes",]]))
+        return np.asarray(drawn_of(self.whole, self.clocks, share, float(x[i["slope",]]), core))
 
     def _each(self, v: FloatArray, m: FloatArray, drawn: FloatArray, o: FloatArray) -> FloatArray:
         """Seconds of every operator from the logarithms of its rates, bandwidth and factor."""
@@ -144,22 +171,29 @@ class Model:
         return errors, jacobian
 
     def fit(self, keep: npt.NDArray[np.bool_]) -> FloatArray:
+        x = self.at
+        for noise, steps in zip(_LADDER, _STEPS, strict=True):
+            x = self._search(keep, x, noise, steps)
+        return x
+
+    def _search(self, keep: npt.NDArray[np.bool_], start: FloatArray, noise: float, steps: int) -> FloatArray:
         weights = np.sqrt(sweep_weights(self.rows.sweep)[keep])
 
-        def residuals(x: FloatArray) -> FloatArray:
-            return np.concatenate([weights * soft(self.errors(x)[keep], _NOISE), (x - self.at) / self.spread])
+        def residuals(z: FloatArray) -> FloatArray:
+            return np.concatenate([weights * soft(self.errors(self.at + self.spread * z)[keep], noise), z])
 
-        def jacobian(x: FloatArray) -> FloatArray:
-            e, slopes = self._solve(x, slopes=True)
+        def jacobian(z: FloatArray) -> FloatArray:
+            e, slopes = self._solve(self.at + self.spread * z, slopes=True)
             e, slopes = e[keep], slopes[keep]
-            s = soft(e, _NOISE)
+            s = soft(e, noise)
             # soft² = 2(√(1+(e/n)²) − 1), so d soft/de = e / (n² · soft · √(1+(e/n)²)); 1/n at zero
             grow = np.where(
-                s > 1e-9, e / (_NOISE**2 * np.maximum(s, 1e-9) * np.sqrt(1.0 + (e / _NOISE) ** 2)), 1.0 / _NOISE
+                s > 1e-9, e / (noise**2 * np.maximum(s, 1e-9) * np.sqrt(1.0 + (e / noise) ** 2)), 1.0 / noise
             )
-            return np.vstack([(weights * grow)[:, None] * slopes, np.diag(1.0 / self.spread)])
+            return np.vstack([(weights * grow)[:, None] * slopes * self.spread, np.eye(len(z))])
 
-        return least_squares(residuals, self.at, jac=jacobian, max_nfev=_STEPS).x
+        found = least_squares(residuals, (start - self.at) / self.spread, jac=jacobian, max_nfev=steps, ftol=1e-5)
+        return np.asarray(self.at + self.spread * found.x)
 
     def left_out(self, label: npt.NDArray[np.str_]) -> FloatArray:
         """Errors of rows predicted without their group, in folds of whole groups."""
@@ -171,17 +205,10 @@ class Model:
 
     def record(self, x: FloatArray) -> dict[str, Any]:
         """Effects as factors; those too small to matter are left out."""
-        out: dict[str, Any] = {
-            "base": {},
-            "engines": {},
-            "formats": {},
-            "machines": {},
-            "experts": {},
-            "memory": {},
-            "other": {},
-        }
+        names = ("base", "engines", "designs", "products", "codes", "formats", "machines", "experts", "memory", "other")
+        out: dict[str, Any] = {name: {} for name in names}
         for name, j in self.effects.index.items():
-            value = float(f"{(x[j] if name == ('slope',) else np.exp(x[j])):.3g}")
+            value = float(f"{(x[j] if name in _EXPONENTS else np.exp(x[j])):.3g}")
             if name[0] in _MEMORY:
                 out["memory"][name[0]] = value
             elif len(name) < 3:

@@ -20,7 +20,7 @@ from waferline.evidence.rows import Row, read_rows
 from waferline.evidence.scenario import request_of
 from waferline.formats import get_format
 from waferline.machines.device import Device
-from waferline.predict.cpu_kernels import vector_flops
+from waferline.predict.cpu_kernels import by_bit, core_of, looked_up, unpacked, vector_flops
 from waferline.predict.engine import family_of, get_engine
 from waferline.predict.serving_case import ServingCase
 
@@ -138,9 +138,9 @@ def _operators(q: Request, device: Device, *, decode: bool) -> list[dict[str, An
     for t in phase.timed:
         op = t.operator
         flops, weight_bytes = float(np.max(op.flops)), float(np.max(op.weight_bytes))
-        named = (
-            {"engines": q.engine, "formats": op.weights, "machines": device.name} if op.kind in ("gemm", "moe") else {}
-        )
+        unpacking = unpacked(op.weights, bitwise=by_bit(q.engine))
+        named = {"engines": q.engine, **unpacking, **core_of(device), "machines": device.name}
+        named = named if op.kind in ("gemm", "moe") else {}
         if op.kind == "moe":
             named["experts"] = "all"
         out.append(
@@ -154,7 +154,10 @@ def _operators(q: Request, device: Device, *, decode: bool) -> list[dict[str, An
                 "moved_bytes": float(np.max(op.bytes)),
                 "expected_s": float(np.max(t.expected_s)),
                 "light_s": float(np.max(t.light_s)),
-                "vector_flops_per_s": vector_flops(device) * device.units * device.clock_hz,
+                "vector_flops_per_s": vector_flops(device)
+                * device.units
+                * device.clock_hz
+                * looked_up(op.weights, bitwise=by_bit(q.engine)),
             }
         )
     return out

@@ -37,6 +37,9 @@ LAUNCHED: Mapping[str, tuple[float, float]] = {"prompt_layer_s": (7e-5, 0.7)}
 SPREAD: Mapping[str, tuple[float, float]] = {"spread_passes": (1.0, 3.0)}  # where attention is known to share nothing
 # Engines whose matrix kernels are not made for the largest matrix units: operations and bytes per clock and unit.
 CEILINGS: Mapping[str, tuple[float, float]] = {"unit_flops": (900.0, 0.5), "unit_bytes": (6.0, 0.5)}
+# Engines that compute in the checkpoint's 16 bits: prompts where bfloat16 is emulated. One checkpoint in both formats: 1.34 on an
+# M2 Max (Rapid-MLX issue 3154), 1.2 (oMLX issue 604), 1.7 unquantised on an M2 Ultra (mlx-examples PR 186).
+EMULATION: Mapping[str, tuple[float, float]] = {"emulation": (1.4, 0.3)}
 # Engines without graphs, whose host issues operators one by one while the device works: nothing is discounted.
 EAGER: Mapping[str, tuple[float, float]] = {
     "step_s": (1e-3, 1.5),
@@ -62,8 +65,10 @@ _NOISE = 0.1  # log error at which a row starts to pull less
 def names_of(engine: str) -> Mapping[str, tuple[float, float]]:
     if engine in ON_EDGE_TABLES:
         return EAGER
+    mlx = engine.startswith("mlx")
     launched = LAUNCHED if engine == "vllm-v0" else {}
-    return {**PRIOR, **launched, **(CEILINGS if engine.startswith(("llama.cpp", "mlx")) else {})}
+    ceilings = CEILINGS if mlx or engine.startswith("llama.cpp") else {}
+    return {**PRIOR, **launched, **ceilings, **(EMULATION if mlx else {})}
 
 
 def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
@@ -77,7 +82,7 @@ def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
         work = c.get("decode_scale", 1.0) * (s.floor_s + excess)
         work = work + c.get("spread_passes", 0.0) * s.spread_s
     else:
-        work = c["prefill_scale"] * work
+        work = c["prefill_scale"] * np.where(s.emulates, c.get("emulation", 1.0), 1.0) * work
     work = np.maximum(work, s.floor_s if decode else s.light_s) + c["collective_scale"] * s.collective_s
     work = np.maximum(work, c.get("issue_s", 0.0) * s.issued)
     host = c["step_s"] + c.get("kernel_s", 0.0) * s.kernels + c.get("expert_layer_s", 0.0) * s.expert_layers

@@ -30,7 +30,8 @@ class Sums:
 
     light_s: the bound of those; floor_s: the same with experts drawn as they are. matrix_flops, matrix_bytes over units and
     clocks of the device: what kernel ceilings divide. issued: what an eager host issues. spread_s: what attention adds where
-    query heads share nothing, a pass as wide as they are (`Engine.spread_s`). memory_s: what memory alone takes.
+    query heads share nothing, a pass as wide as they are (`Engine.spread_s`). memory_s: what memory alone takes. emulates: 1 where
+    units have no bfloat16.
     """
 
     matrix_s: FloatArray
@@ -48,6 +49,7 @@ class Sums:
     sequences: FloatArray
     fill: FloatArray
     layers: FloatArray
+    emulates: FloatArray
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def bare(engine: Engine) -> Engine:
     """The engine without host and with kernels as measured alone."""
     neutral = {"step_s": 0.0, "layer_s": 0.0, "kernel_s": 0.0, "expert_layer_s": 0.0, "sequence_s": 0.0}
     ones = dict.fromkeys(("decode_excess", "decode_scale", "prefill_scale", "collective_scale"), 1.0)
-    neutral |= {"issue_s": 0.0, "spread_passes": 0.0}
+    neutral |= {"issue_s": 0.0, "spread_passes": 0.0, "emulation": 1.0}
     ceilings = dict.fromkeys(("unit_flops", "unit_bytes"), float("inf"))
     return replace(engine, machines="", vendors={}, residual={}, **neutral, **ones, **ceilings)
 
@@ -227,7 +229,10 @@ def _sums(
     fill = np.ones(shape) if decode else np.broadcast_to(case.pipeline_fill(a, a["batch_size"]), shape)
     sequences = np.ceil(a["batch_size"] / (a["dp"] * a["pp"])) if decode else zero
     layers = np.full(shape, float(sum(b.count for b in case.model.blocks)))
-    sums = Sums(*total.values(), sequences=np.broadcast_to(sequences, shape), fill=fill, layers=layers)
+    emulates = np.full(shape, float("bf16" not in case.device.peak_flops))
+    sums = Sums(
+        *total.values(), sequences=np.broadcast_to(sequences, shape), fill=fill, layers=layers, emulates=emulates
+    )
     return sums, np.broadcast_to(phase.tier, shape)
 
 

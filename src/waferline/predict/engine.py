@@ -25,6 +25,7 @@ PASSES = ("prefill", "decode")
 CONSTANTS: tuple[str, ...] = (
     "step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale",
     "collective_scale", "unit_flops", "unit_bytes", "launch_s", "conv_scale", "issue_s", "spread_passes", "prompt_layer_s",
+    "emulation",
 )  # fmt: skip
 OWN = "waferline"  # the engine whose kernels `measure machine` calibrates
 _ABSTRACT = ("static", "none", OWN)  # what they assume is what they mean, or their operators say all
@@ -68,6 +69,7 @@ class Engine:
     row_tile: rows of the tile of a quantised product whose kernel for fewer rows reads the weights again for each.
     conv_scale: its convolutions over matrix products of their size.
     launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
+    emulation: of prompts, on devices whose units have no bfloat16, which most checkpoints are in, over `prefill_scale`.
     issue_s: what the host takes to issue one operator of a model that runs eagerly, experts one by one; the device works through
     them meanwhile, and no pass takes less than all of them.
     spread_above: sequences times query heads of a device beyond which a decode step's attention takes keys and values anew for
@@ -103,6 +105,7 @@ class Engine:
     conv_scale: float = 1.0
     issue_s: float = 0.0
     spread_passes: float = 0.0
+    emulation: float = 1.0
     spread_above: Limit = float("inf")
     wave_tokens: float = float("inf")  # tokens of a prompt that one pipeline stage takes at a time
     output_reserve: float = (
@@ -148,7 +151,10 @@ class Engine:
         """
         if self.name in device.engines:
             return _as_measured(_on_family(self, family_of(device)), device)
-        return _on_cpu(self, device) if device.kind == "cpu" else _on_family(self, family_of(device))
+        if device.kind == "cpu":
+            return _on_cpu(self, device)
+        there = _on_family(self, family_of(device))
+        return there if there.emulation == 1.0 or "bf16" in device.peak_flops else _emulating(there)
 
     @property
     def pages(self) -> bool:
@@ -302,6 +308,11 @@ def _on_family(engine: Engine, family: str) -> Engine:
     )
     settled |= {"residual": residual, "known": known, "notes": (note,), "fit": {}}
     return replace(engine, **constants | settled)
+
+
+@by_identity
+def _emulating(engine: Engine) -> Engine:
+    return replace(engine, prefill_scale=engine.prefill_scale * engine.emulation, emulation=1.0)
 
 
 def issued_in(op: Operator, seconds: Floats) -> Floats:

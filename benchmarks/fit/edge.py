@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.fit import engine_report
 from benchmarks.fit.engine_fit import ON_EDGE_TABLES
 from benchmarks.fit.engine_parts import load_parts
-from benchmarks.fit.engines import families, usable
+from benchmarks.fit.engines import KEPT_APART, families, usable
 from benchmarks.fit.record import write
 from waferline.catalog.yaml_file import read_packaged
 from waferline.evidence.folder import PACKAGED, evidence_folder
@@ -48,11 +50,13 @@ def main() -> None:
     engines = read_packaged("engine_fits.yaml")["engines"]
     parts = load_parts(rows)
     keep, _ = usable(parts)
+    apart = np.array([(r.hardware, r.model) in KEPT_APART for r in parts.rows])
+    others = parts.where(keep & ~apart)
     names = parts.labels(lambda r, q: q.engine)
     new = {(n, v): _is_new(n, v, engines) for n, v in set(zip(names.tolist(), parts.vendor.tolist(), strict=True))}
     keep &= [new[n, v] for n, v in zip(names.tolist(), parts.vendor.tolist(), strict=True)]
     found: dict[str, dict] = {}
-    for family in families(parts.where(keep)):
+    for family in families(parts.where(keep), others):
         print(engine_report.line(family))
         if family.helps:
             found.setdefault(family.engine, {})[family.vendor] = family.entry()

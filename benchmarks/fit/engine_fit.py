@@ -13,7 +13,7 @@ from waferline.arrays import FloatArray
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.fit import BoolArray, Errors, fading, held_out, residual_quantiles, shrunk, sweep_weights
-from waferline.predict.engine import HOST_LAYERS, HOST_SEQUENCES
+from waferline.predict.engine import HOST_LAYERS, HOST_SEQUENCES, get_engine
 from waferline.predict.load import AT_ONCE, NO_LIMIT, StepTimes, prompts_s
 
 Constants = Mapping[str, float]
@@ -54,6 +54,7 @@ STALL = 0.95  # prefills of others between a sequence's tokens, over those of ev
 # over what stands above, around neutral constants on NVIDIA's GPUs, whose kernels they describe, and around what related engines
 # have in common.
 ROOM, SHRINK = 0.3, 0.15
+OF_RUNS = 0.5  # the same for an engine that runs another's kernels, around that one's constants
 POOLED = "pooled"  # stands for all related engines
 ON_EDGE_TABLES = (
     "pytorch",
@@ -65,10 +66,17 @@ _NOISE = 0.1  # log error at which a row starts to pull less
 def names_of(engine: str) -> Mapping[str, tuple[float, float]]:
     if engine in ON_EDGE_TABLES:
         return EAGER
-    mlx = engine.startswith("mlx")
+    kernels = engine if engine == POOLED else get_engine(engine).runs
+    mlx = kernels.startswith("mlx")
     launched = LAUNCHED if engine == "vllm-v0" else {}
-    ceilings = CEILINGS if mlx or engine.startswith("llama.cpp") else {}
+    ceilings = CEILINGS if mlx or kernels.startswith("llama.cpp") else {}
     return {**PRIOR, **launched, **ceilings, **(EMULATION if mlx else {})}
+
+
+def run_by(engine: str) -> str | None:
+    """The engine whose kernels this one runs, where the same constants describe both."""
+    runs = get_engine(engine).runs
+    return runs if runs != engine and names_of(runs).keys() == names_of(engine).keys() else None
 
 
 def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
@@ -146,15 +154,17 @@ def log_errors(p: Parts, c: Constants) -> FloatArray:
 def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, float]:
     """The constants with the least robust error, shrunk towards `start` (with less room) or the neutral ones.
 
-    Related engines, those with a `start` and what is fitted over all of them, replay graphs.
+    start: what related engines have in common, which replay graphs as what is fitted over all of them does; or the constants of the
+    engine that this one runs.
     """
     prior = names_of(engine)
-    if start is not None or engine == POOLED:
+    of_runs = start is not None and run_by(engine) is not None
+    if engine == POOLED or (start is not None and not of_runs):
         prior = {name: p for name, p in prior.items() if name != "kernel_s"} | REPLAYED | LAUNCHED
     if p.dec.spread_s.any():
         prior = {**prior, **SPREAD}
     at = {n: (start or {}).get(n, default) for n, (default, _) in prior.items()}
-    room = SHRINK if start else ROOM if (p.vendor == "nvidia gpu").all() else 1.0
+    room = OF_RUNS if of_runs else SHRINK if start else ROOM if (p.vendor == "nvidia gpu").all() else 1.0
     spread = {n: room * width for n, (_, width) in prior.items()}
     errors: Callable[[Constants], FloatArray] = lambda c: log_errors(p, c)  # noqa: E731
     weights = sweep_weights(p.labels(campaign))
@@ -173,13 +183,14 @@ class Held:
 def leave_out(p: Parts, engine: str, of: Callable[[Row, Request], object], pool: Parts | None = None) -> FloatArray:
     """Errors of every group of `of`, predicted by a fit of the others; nan where there is only one group.
 
-    pool: rows of related engines, whose common constants, fitted without the group too, are what the fit shrinks to.
+    pool: rows of related engines or of the one that this one runs, whose constants, fitted without the group too, are what the fit
+    shrinks to.
     """
     label, shared = p.labels(of), None if pool is None else pool.labels(of)
 
     def errors(inside: BoolArray) -> FloatArray:
         name = label[inside][0]
-        start = None if pool is None else fit(pool.where(shared != name), POOLED)
+        start = None if pool is None else fit(pool.where(shared != name), run_by(engine) or POOLED)
         return log_errors(p.where(inside), fit(p.where(~inside), engine, start))
 
     return held_out(label, errors)

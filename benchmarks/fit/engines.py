@@ -21,7 +21,18 @@ import yaml
 
 from benchmarks.fit import engine_report
 from benchmarks.fit.engine_family import FEWEST_ROWS, Family
-from benchmarks.fit.engine_fit import ON_EDGE_TABLES, POOLED, PRIOR, Held, fit, lab, leave_out, log_errors, predict
+from benchmarks.fit.engine_fit import (
+    ON_EDGE_TABLES,
+    POOLED,
+    PRIOR,
+    Held,
+    fit,
+    lab,
+    leave_out,
+    log_errors,
+    predict,
+    run_by,
+)
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.record import write
 from waferline.arrays import FloatArray
@@ -95,8 +106,11 @@ SPLITS: Mapping[str, Callable[[Row, Request], object]] = {
 }
 
 
-def families(p: Parts) -> list[Family]:
-    """One family for every engine and kind of machine with enough rows, largest first."""
+def families(p: Parts, others: Parts | None = None) -> list[Family]:
+    """One family for every engine and kind of machine with enough rows, largest first.
+
+    others: rows among which those of engines are that an engine of `p` runs, on the same kind of machine.
+    """
     engine = p.labels(lambda r, q: q.engine)
     served = np.isin(engine, SERVED) & (p.vendor == "nvidia gpu")
     pool = p.where(served)
@@ -107,9 +121,10 @@ def families(p: Parts) -> list[Family]:
         if mine.sum() < FEWEST_ROWS or name in _NO_ONE_ENGINE:
             continue
         rows, related = p.where(mine), bool((mine & served).any())
-        constants = fit(rows, name, pooled if related else None)
+        near, start = (pool, pooled) if related else _run(others, name, vendor)
+        constants = fit(rows, name, start)
         held = [
-            Held(split, len(np.unique(rows.labels(of))), leave_out(rows, name, of, pool if related else None))
+            Held(split, len(np.unique(rows.labels(of))), leave_out(rows, name, of, near))
             for split, of in SPLITS.items()
         ]
         if related:
@@ -117,6 +132,15 @@ def families(p: Parts) -> list[Family]:
             held.append(Held("engine", len(SERVED), log_errors(rows, others)))
         out.append(Family(name, vendor, rows, constants, log_errors(rows, constants), tuple(held)))
     return sorted(out, key=lambda f: -len(f.parts.rows))
+
+
+def _run(p: Parts | None, engine: str, vendor: str) -> tuple[Parts | None, dict[str, float] | None]:
+    """Rows and constants of the engine that this one runs, where there are enough rows on the same kind of machine."""
+    runs = None if p is None else run_by(engine)
+    if p is None or runs is None:
+        return None, None
+    rows = p.where((p.labels(lambda r, q: q.engine) == runs) & (p.vendor == vendor))
+    return (rows, fit(rows, runs)) if len(rows.rows) >= FEWEST_ROWS else (None, None)
 
 
 def document(found: Sequence[Family]) -> dict[str, Any]:
@@ -134,8 +158,8 @@ def document(found: Sequence[Family]) -> dict[str, Any]:
 
 
 # Runs that nothing is fitted on: what the fit of MLX is held against (tests/predict/test_mlx.py).
-_KEPT_APART = {("apple-m3-ultra-60c", model) for model in ("llama-3.1-8b", "qwen3-0.6b", "gemma-3-1b")}
-_KEPT_APART |= {(f"apple-m2-max-{cores}c", "qwen3.6-35b-a3b") for cores in (30, 38)}
+KEPT_APART = {("apple-m3-ultra-60c", model) for model in ("llama-3.1-8b", "qwen3-0.6b", "gemma-3-1b")}
+KEPT_APART |= {(f"apple-m2-max-{cores}c", "qwen3.6-35b-a3b") for cores in (30, 38)}
 _FILES = ("llm-inference", "edge-inference")
 _OF_EDGE = ("mlx",)  # engines of the edge table that are fitted; its llama.cpp rows are CPUs and phones by the thread
 
@@ -143,7 +167,7 @@ _OF_EDGE = ("mlx",)  # engines of the edge table that are fitted; its llama.cpp 
 def rows_of(shared: str | None) -> list[Row]:
     """The rows to fit on: published runs of the tables at hand, without those kept apart; contradicted ones are marked."""
     found = with_marks([r for f in evidence_files(shared) if f.name.startswith(_FILES) for r in read_rows(f)])
-    return [r for r in found if (r.hardware, r.model) not in _KEPT_APART or not r.id.startswith("edge-")]
+    return [r for r in found if (r.hardware, r.model) not in KEPT_APART or not r.id.startswith("edge-")]
 
 
 def main() -> None:

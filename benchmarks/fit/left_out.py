@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.fit.engine_family import FEWEST_ROWS
-from benchmarks.fit.engine_fit import POOLED, PRIOR, campaign, fit, is_prefill, lab, log_errors, quantiles
+from benchmarks.fit.engine_fit import POOLED, PRIOR, campaign, fit, is_prefill, lab, log_errors, quantiles, run_by
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.engines import SERVED, rows_of, usable
 from waferline.arrays import FloatArray
@@ -61,11 +61,20 @@ def held_errors(p: Parts, of: Callable[[Row, Request], object]) -> FloatArray:
             pooled[name] = fit(p.where(rest), POOLED)
         for one in np.unique(family[inside]):
             mine, others = inside & (family == one), ~inside & (family == one)
-            start = pooled.get(name) if (mine & served).any() else None
+            start = pooled.get(name) if (mine & served).any() else _run(p, str(engine[mine][0]), one, ~inside)
             seen = fit(p.where(others), str(engine[mine][0]), start) if others.sum() >= FEWEST_ROWS else None
             lent = None if seen or start else _lent(p, str(engine[mine][0]), str(p.vendor[mine][0]), ~inside)
             errors[mine] = log_errors(p.where(mine), seen or start or lent or neutral)
     return errors
+
+
+def _run(p: Parts, engine: str, family: str, rest: npt.NDArray[np.bool_]) -> dict[str, float] | None:
+    """Constants that the engine which this one runs has on the same kind of machine."""
+    runs = run_by(engine)
+    if runs is None:
+        return None
+    rows = rest & (p.labels(lambda r, q: q.engine) == runs) & (p.vendor == family.partition(" on ")[2])
+    return fit(p.where(rows), runs) if rows.sum() >= FEWEST_ROWS else None
 
 
 def _lent(p: Parts, engine: str, vendor: str, rest: npt.NDArray[np.bool_]) -> dict[str, float] | None:

@@ -1,4 +1,4 @@
-"""MLX on Apple silicon: published runs that nothing was fitted on (`benchmarks/fit/engines.py`, `_KEPT_APART`)."""
+"""MLX on Apple silicon: published runs that nothing was fitted on (`benchmarks/fit/engines.py`, `KEPT_APART`)."""
 
 from __future__ import annotations
 

@@ -73,6 +73,12 @@ def names_of(engine: str) -> Mapping[str, tuple[float, float]]:
     return {**PRIOR, **launched, **ceilings, **(EMULATION if mlx else {})}
 
 
+def constants_of(engine: str) -> str:
+    """The engine whose constants it has: its own, or of the one that it is but for a fact."""
+    e = get_engine(engine)
+    return e.runs if e.score_bytes else engine
+
+
 def run_by(engine: str) -> str | None:
     """The engine whose kernels this one runs, where the same constants describe both."""
     runs = get_engine(engine).runs
@@ -92,6 +98,7 @@ def pass_s(s: Sums, c: Constants, *, decode: bool) -> FloatArray:
     else:
         work = c["prefill_scale"] * np.where(s.emulates, c.get("emulation", 1.0), 1.0) * work
     work = np.maximum(work, s.floor_s if decode else s.light_s) + c["collective_scale"] * s.collective_s
+    work = work if decode else work + s.scores_s
     work = np.maximum(work, c.get("issue_s", 0.0) * s.issued)
     host = c["step_s"] + c.get("kernel_s", 0.0) * s.kernels + c.get("expert_layer_s", 0.0) * s.expert_layers
     each = c.get("layer_s", 0.0) + (0.0 if decode else c.get("prompt_layer_s", 0.0))

@@ -31,7 +31,7 @@ class Sums:
     light_s: the bound of those; floor_s: the same with experts drawn as they are. matrix_flops, matrix_bytes over units and
     clocks of the device: what kernel ceilings divide. issued: what an eager host issues. spread_s: what attention adds where
     query heads share nothing, a pass as wide as they are (`Engine.spread_s`). memory_s: what memory alone takes. emulates: 1 where
-    units have no bfloat16.
+    units have no bfloat16. scores_s: what attention's scores take in memory (`Engine.scores_s`).
     """
 
     matrix_s: FloatArray
@@ -45,6 +45,7 @@ class Sums:
     issued: FloatArray
     spread_s: FloatArray
     memory_s: FloatArray
+    scores_s: FloatArray
     expert_layers: FloatArray
     sequences: FloatArray
     fill: FloatArray
@@ -105,7 +106,7 @@ def bare(engine: Engine) -> Engine:
     """The engine without host and with kernels as measured alone."""
     neutral = {"step_s": 0.0, "layer_s": 0.0, "kernel_s": 0.0, "expert_layer_s": 0.0, "sequence_s": 0.0}
     ones = dict.fromkeys(("decode_excess", "decode_scale", "prefill_scale", "collective_scale"), 1.0)
-    neutral |= {"issue_s": 0.0, "spread_passes": 0.0, "emulation": 1.0}
+    neutral |= {"issue_s": 0.0, "score_bytes": 0.0, "spread_passes": 0.0, "emulation": 1.0}
     ceilings = dict.fromkeys(("unit_flops", "unit_bytes"), float("inf"))
     return replace(engine, machines="", vendors={}, residual={}, **neutral, **ones, **ceilings)
 
@@ -188,7 +189,7 @@ def _sums(
     run = case.decode if decode else case.prefill
     phase: Phase = run(first.precision, a, a["batch_size"], keep=True)
     clocks = case.device.units * case.device.clock_hz
-    one_pass = replace(case.engine, spread_passes=1.0)
+    one_pass, keeps = replace(case.engine, spread_passes=1.0), get_engine(first.engine)
     shape = batch.shape
     zero = np.zeros(shape)
     total = {
@@ -205,6 +206,7 @@ def _sums(
             "issued",
             "spread",
             "memory",
+            "scores",
             "experts",
         )
     }
@@ -221,6 +223,7 @@ def _sums(
             total["spread"] += op.count * one_pass.spread_s(op, case.device)
         total["light"] += op.count * t.light_s
         total["floor"] += op.count * t.floor_s
+        total["scores"] += op.count * keeps.scores_s(op, case.device)
         total["memory"] += op.count * op.bytes / case.device.bandwidth_bytes_per_s
         total["matrix" if kind in _MATRIX else "other"] += seconds
         if kind in _MATRIX:

@@ -26,6 +26,7 @@ from benchmarks.fit.engine_fit import (
     POOLED,
     PRIOR,
     Held,
+    constants_of,
     fit,
     lab,
     leave_out,
@@ -111,7 +112,7 @@ def families(p: Parts, others: Parts | None = None) -> list[Family]:
 
     others: rows among which those of engines are that an engine of `p` runs, on the same kind of machine.
     """
-    engine = p.labels(lambda r, q: q.engine)
+    engine = p.labels(lambda r, q: constants_of(q.engine))
     served = np.isin(engine, SERVED) & (p.vendor == "nvidia gpu")
     pool = p.where(served)
     pooled = fit(pool, POOLED) if served.any() else None
@@ -179,7 +180,7 @@ def main() -> None:
     parts = load_parts(rows_of(arguments.shared))
     keep, impossible = usable(parts)
     print(f"{(~keep).sum()} of {len(keep)} rows are not fitted; impossible sweeps: {sorted(impossible)}")
-    engine = parts.labels(lambda r, q: q.engine)
+    engine = parts.labels(lambda r, q: constants_of(q.engine))
     edge = np.array([r.id.startswith("edge-") for r in parts.rows])
     complete = np.array([r.complete for r in parts.rows])  # real prompts of unstated length measure the server, too
     keep &= ~edge | (np.isin(engine, _OF_EDGE) & complete)

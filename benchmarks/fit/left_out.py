@@ -18,7 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.fit.engine_family import FEWEST_ROWS
-from benchmarks.fit.engine_fit import POOLED, PRIOR, campaign, fit, is_prefill, lab, log_errors, quantiles, run_by
+from benchmarks.fit.engine_fit import (
+    POOLED,
+    PRIOR,
+    campaign,
+    constants_of,
+    fit,
+    is_prefill,
+    lab,
+    log_errors,
+    quantiles,
+    run_by,
+)
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.engines import SERVED, rows_of, usable
 from waferline.arrays import FloatArray
@@ -48,7 +59,7 @@ def kind(row: Row, request: Request, experts: bool) -> str:
 
 def held_errors(p: Parts, of: Callable[[Row, Request], object]) -> FloatArray:
     """Log errors of every row under constants that saw nothing of its group of `of`, engine by engine and kind by kind."""
-    label, engine = p.labels(of), p.labels(lambda r, q: q.engine)
+    label, engine = p.labels(of), p.labels(lambda r, q: constants_of(q.engine))
     served = np.isin(engine, SERVED) & (p.vendor == "nvidia gpu")
     family = np.char.add(np.char.add(engine, " on "), p.vendor)
     neutral = {name: start for name, (start, _) in PRIOR.items()}
@@ -73,14 +84,14 @@ def _run(p: Parts, engine: str, family: str, rest: npt.NDArray[np.bool_]) -> dic
     runs = run_by(engine)
     if runs is None:
         return None
-    rows = rest & (p.labels(lambda r, q: q.engine) == runs) & (p.vendor == family.partition(" on ")[2])
+    rows = rest & (p.labels(lambda r, q: constants_of(q.engine)) == runs) & (p.vendor == family.partition(" on ")[2])
     return fit(p.where(rows), runs) if rows.sum() >= FEWEST_ROWS else None
 
 
 def _lent(p: Parts, engine: str, vendor: str, rest: npt.NDArray[np.bool_]) -> dict[str, float] | None:
     """Constants that the engine has on the most rows of a kind of machine which may lend its own."""
     near = np.array([related(str(v), vendor) for v in p.vendor])
-    rows = rest & (p.labels(lambda r, q: q.engine) == engine) & near
+    rows = rest & (p.labels(lambda r, q: constants_of(q.engine)) == engine) & near
     names, counts = np.unique(p.vendor[rows], return_counts=True)
     if counts.max(initial=0) < FEWEST_ROWS:
         return None
@@ -96,7 +107,9 @@ def intervals(p: Parts, found: Mapping[str, FloatArray], split: str) -> npt.NDAr
     """
     out = np.empty((len(p.rows), 2))
     groups, weights = p.labels(SPLITS[split]), sweep_weights(p.labels(campaign)) ** 2
-    family = np.char.add(np.char.add(p.labels(lambda r, q: q.engine), p.vendor), is_prefill(p).astype(str))
+    family = np.char.add(
+        np.char.add(p.labels(lambda r, q: constants_of(q.engine)), p.vendor), is_prefill(p).astype(str)
+    )
     lent = read_packaged("engine_unfitted.yaml")["residual"]["relative"]
     far = np.array([STRETCH[TIERS.index(t)] for t in p.tier]) if split == "machine" else np.ones(len(p.rows))
     for one in np.unique(family):
@@ -146,7 +159,7 @@ def lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def rows_on_gpus(shared: str | None, engines: Sequence[str] = GENERATIONS) -> Parts:
     parts = load_parts([r for r in rows_of(shared) if not r.id.startswith("edge-")])
     keep, _ = usable(parts)
-    keep &= np.isin(parts.labels(lambda r, q: q.engine), engines) & np.char.endswith(parts.vendor, " gpu")
+    keep &= np.isin(parts.labels(lambda r, q: constants_of(q.engine)), engines) & np.char.endswith(parts.vendor, " gpu")
     return parts.where(keep)
 
 

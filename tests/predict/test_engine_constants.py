@@ -177,3 +177,20 @@ def test_heads_that_share_nothing_read_the_cache_once_each(model: str, shared: b
     assert _step_s(model, "mi300x", "vllm-v0", 2048, 17, tp=2) < 1.2 * _step_s(
         model, "mi300x", "vllm-v0", 2048, 16, tp=2
     )
+
+
+def test_attention_without_fusion_pays_for_its_scores_by_the_square_of_the_prompt() -> None:
+    """Eight bytes read and written of each of 32 heads' scores do not fit any cache: twice the prompt, about four times the gap."""
+
+    def gap_s(prompt: int) -> float:
+        fused, apart = (
+            wl.run(
+                wl.Scenario(model="llama-3-8b", machine="rtx-4090", precision="q4_k_m", prompt=prompt, engine=e)
+            ).result
+            for e in ("llama.cpp", "llama.cpp-unfused")
+        )
+        assert fused["itl_s"] == apart["itl_s"]
+        return float(apart["ttft_s"] - fused["ttft_s"])
+
+    assert 3.9 < gap_s(8192) / gap_s(4096) < 4.1
+    assert gap_s(8192) > 0.9 * 32 * 32 * 8192**2 / 2 * 20 / 1008e9

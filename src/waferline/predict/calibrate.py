@@ -179,7 +179,7 @@ def _pass_s(row: _Row, engine: Engine, *, decode: bool) -> float:
             moved_bytes=op.bytes,
             unit_clocks=row.unit_clocks,
         )
-        inside = inside + engine.spread_s(op, row.device) if decode else inside
+        inside = inside + (engine.spread_s(op, row.device) if decode else engine.scores_s(op, row.device))
         total += float(op.count * inside)
         issued += float(op.count * issued_in(op, inside))
         kernels += float(op.count) if float(inside) > 0 else 0.0

@@ -74,6 +74,7 @@ class Engine:
     them meanwhile, and no pass takes less than all of them.
     spread_above: sequences times query heads of a device beyond which a decode step's attention takes keys and values anew for
     every query head (a number, or rules by machine); spread_passes: how often, of what the cache would take alone.
+    score_bytes: what its attention over whole inputs moves for every score of a query with a key, where it keeps them in memory.
     prompts_first: its scheduler reads every prompt that waits before it decodes on, in passes of their own.
     max_sequences, chunk_tokens: sequences that decode together and tokens of one pass, by default (see `limit`).
     residual: quantiles (5, 25, 75, 95 %) of log(measured / predicted) of whole passes on groups left out of the fit.
@@ -122,6 +123,7 @@ class Engine:
     towers_apart: bool = False
     eager: bool = False
     prompts_first: bool = False
+    score_bytes: float = 0.0
     row_tile: float = 0.0
     attention: Mapping[str, float] = field(default_factory=dict)
     cache_format: str | None = None
@@ -199,6 +201,13 @@ class Engine:
         alone_s = op.kv_bytes / device.bandwidth_bytes_per_s
         spreads = (heads > limit(self.spread_above, device)) & (wider > 1.0)
         return where(spreads, self.spread_passes * wider * alone_s, 0.0)
+
+    def scores_s(self, op: Operator, device: Device) -> Floats:
+        """Seconds in which attention over whole inputs writes and reads its scores."""
+        if self.score_bytes == 0.0 or op.kind != "prefill_attention":
+            return 0.0
+        scores = op.flops / (4.0 * op.shape["head_dim"])  # of two products, two operations an element each
+        return self.score_bytes * scores / device.bandwidth_bytes_per_s
 
     def staged(self, stages: Floats) -> Engine:
         """Itself over the stages of a pipeline: every stage has a process of its own, whose host starts each step once more.

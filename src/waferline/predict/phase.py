@@ -154,8 +154,7 @@ class Runner:
             head_dim=op.shape.get("head_dim", HEAD),
         )
         inside = maximum(inside, self.engine.rows_apart_s(op, device)) if self.engine.row_tile else inside
-        if decode:
-            inside = inside + self.engine.spread_s(op, device)
+        inside = inside + (self.engine.spread_s(op, device) if decode else self.engine.scores_s(op, device))
         if op.place == "copied":
             return maximum(inside + t.wire_s, t.light_s)
         return maximum(maximum(inside, t.wire_s), t.light_s) if op.place == "streamed" else inside

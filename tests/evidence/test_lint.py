@@ -67,11 +67,18 @@ BROKEN = {
         {"value": 1324.1, "locator": "b", "metric": "time_to_train_s"},
         of=RUN,
     ),
+    "outpaced-rate": _rows(
+        {"value": 38.0},
+        {"value": 0.0004, "metric": "latency_s"},  # 2,500 a second of one batch alone
+        {"value": 347.0, "locator": "b"},
+        {"value": 0.008, "locator": "b", "metric": "latency_s"},  # three at once
+        of=replace(RUN, phase="generate", batch=1, devices=1),
+    ),
 }
 GUILTY = {"repeats-apart": {"0", "1"}, "warm-up": {"0"}, "start-up": {"3", "4", "5"},
           "falls-with-batch": {"1"}, "rises-with-length": {"1"},
           "version-level": {"31", "32", "34"}, "contradicted-source": {"2", "4", "6", "rate"}, "two-labels": {"1"},
-          "part-of-a-run": {"0"}}  # fmt: skip
+          "part-of-a-run": {"0"}, "outpaced-rate": {"0", "1"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES)

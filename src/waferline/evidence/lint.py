@@ -240,6 +240,21 @@ def _of_a_part(rows: Sequence[Row]) -> Iterator[Pair]:
             )
 
 
+def _outpaced(rows: Sequence[Row]) -> Iterator[Pair]:
+    """A latency of one batch that alone would give more inputs a second than the same run's rate, which counts all batches."""
+    runs: dict[tuple[Any, ...], dict[str, Row]] = {}
+    for row in rows:
+        if row.metric in ("latency_s", "samples_per_s") and row.batch and row.locator:
+            key = (row.source, row.url, row.locator, row.hardware, row.devices, row.model, row.batch, row.weight_format)
+            runs.setdefault(key, {})[row.metric] = row
+    for run in (r for r in runs.values() if len(r) == 2):
+        rate, latency = run["samples_per_s"], run["latency_s"]
+        alone = (latency.batch or 1.0) / latency.value
+        if alone > _APART * rate.value:
+            for row in (rate, latency):
+                yield row, f"{rate.value:.4g} a second, where its latency alone gives {alone:.4g}"
+
+
 RULES: Mapping[str, Callable[[Sequence[Row]], Iterator[Pair]]] = {
     "repeats-apart": _repeats,
     "warm-up": _warm_up,
@@ -250,6 +265,7 @@ RULES: Mapping[str, Callable[[Sequence[Row]], Iterator[Pair]]] = {
     "contradicted-source": _contradicted,
     "two-labels": _labels,
     "part-of-a-run": _of_a_part,
+    "outpaced-rate": _outpaced,
 }
 
 

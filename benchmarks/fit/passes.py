@@ -45,7 +45,8 @@ _STARTS = (START, np.log([1e-4, 5e-7, 1.2e-5, 1.0, 1.0]))
 FEWEST = 8
 _NOISE, _FOLDS, _STEPS = 0.15, 6, 15
 
-Ops = npt.NDArray[np.float64]  # (operator, [count, expected_s, light_s, is a convolution])
+Ops = npt.NDArray[np.float64]  # (operator, [count, expected_s, light_s, class])
+_CLASS = {"conv": 1, "collective": 2}  # of operators: whose time has a scale of its own, and whose has none
 
 
 def operators(row: Row) -> tuple[Request, float, Ops] | None:
@@ -65,7 +66,9 @@ def operators(row: Row) -> tuple[Request, float, Ops] | None:
     counted = 1.0 if request.answer == "passes_per_s" else request.batch
     seconds = row.value if request.answer == "latency_s" else counted / row.value
     seconds /= min(1.0, request.batch / request.dp) * (request.steps or 1)
-    found = [(float(t.operator.count), float(t.expected_s), float(t.light_s), t.operator.kind == "conv") for t in timed]
+    found = [
+        (float(t.operator.count), float(t.expected_s), float(t.light_s), _CLASS.get(t.operator.kind, 0)) for t in timed
+    ]
     return request, seconds, np.array(found, dtype=np.float64)
 
 
@@ -75,9 +78,10 @@ class Family:
     def __init__(self, rows: list[tuple[Row, Request, float, Ops]]) -> None:
         self.seconds = np.array([s for _, _, s, _ in rows])
         self.of = np.repeat(np.arange(len(rows)), [len(ops) for *_, ops in rows])
-        self.count, self.expected, self.light, conv = np.concatenate([ops for *_, ops in rows]).T
-        self.conv = conv > 0.0
+        self.count, self.expected, self.light, kind = np.concatenate([ops for *_, ops in rows]).T
+        self.kind = kind.astype(int)
         self.kernels = np.bincount(self.of, self.count, minlength=len(rows))
+        self.possible = np.bincount(self.of, self.count * self.light, minlength=len(rows)) <= self.seconds
         self.model = np.array([r.model for r, *_ in rows])
         self.machine = np.array([r.hardware for r, *_ in rows])
         self.source = np.array([r.source for r, *_ in rows])
@@ -87,13 +91,15 @@ class Family:
 
     def log_errors(self, x: FloatArray) -> FloatArray:
         step_s, kernel_s, launch_s, scale, conv_scale = np.exp(x)
-        each = np.maximum(
-            np.maximum(scale * np.where(self.conv, conv_scale, 1.0) * self.expected, self.light), launch_s
-        )
+        scales = np.array((scale, scale * conv_scale, 1.0))[self.kind]
+        each = np.maximum(np.maximum(scales * self.expected, self.light), launch_s)
         total = np.bincount(self.of, self.count * each, minlength=len(self.seconds))
         return np.log((total + step_s + kernel_s * self.kernels) / self.seconds)
 
     def fit(self, keep: npt.NDArray[np.bool_]) -> FloatArray:
+        """The constants with the least robust error on `keep`, rows faster than light apart: no constant makes those right."""
+        keep = keep & self.possible
+
         def residual(x: FloatArray) -> FloatArray:
             e = self.log_errors(x)[keep]
             return np.concatenate([self.weight[keep] * np.sign(e) * fading(e, _NOISE), (x - START) / _SPREAD])

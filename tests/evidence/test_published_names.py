@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 from tests.evidence.test_scenario import DECODE
 
+import waferline as wl
 from waferline.errors import InvalidInputError
 from waferline.evidence.check import check
 from waferline.evidence.machines import machine
 from waferline.evidence.names import model_spec
-from waferline.evidence.networks import counted, network
+from waferline.evidence.networks import Form, counted, network
+from waferline.evidence.notes import image_side
 from waferline.evidence.published_units import in_si
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import read_rows
 from waferline.evidence.scenario import request_of
 from waferline.machines.threads import with_threads
-from waferline.workloads.spec import Work
+from waferline.workloads.spec import Transformer, Work
 
 
 # GMACs as the networks' papers and torchvision's model tables print them.
@@ -35,10 +37,53 @@ def test_counts_are_the_published_ones(name: str, gmacs: float, millions: float)
 
 def test_the_mean_operators_do_the_work_of_all() -> None:
     for name in ("resnet50", "swin-base-patch4-window7-224", "sdxl-base-1.0"):
-        found, net = counted(name), network(name, fused=False)
+        found, net = counted(name), network(name, form="eager")
         assert found is not None and net is not None
         macs = sum(w.macs for w in net.layers if isinstance(w, Work))
         assert macs == pytest.approx(sum(c.macs for c in found.classes.values()), rel=0.03)
+
+
+def test_grouped_convolutions_are_as_wide_as_they_are() -> None:
+    groups = {}
+    for name in ("nfnet_f0", "mobilenetv2_100"):
+        net = network(name, form="eager")
+        assert net is not None
+        groups[name] = next(w for w in net.layers if isinstance(w, Work) and w.name == "group")
+    assert 64 <= groups["nfnet_f0"].n <= 160 and groups["nfnet_f0"].k > 500  # 128 channels of each group
+    assert groups["mobilenetv2_100"].n == 1
+
+
+def test_attention_in_one_kernel_leaves_its_scores_on_chip() -> None:
+    def moved(form: Form) -> int:
+        net = network("vit_base_patch16_224", form=form)
+        assert net is not None
+        return sum(w.input_elements + w.output_elements for w in net.layers if isinstance(w, Work))
+
+    assert moved("fused") < moved("eager") < moved("apart")
+
+
+def test_an_image_is_as_large_as_its_row_says() -> None:
+    assert image_side("input 800x1344; TensorRT") == pytest.approx((800 * 1344) ** 0.5, abs=0.5)
+    assert image_side("batch of photos") == 0
+
+
+def test_what_fills_masks_scores_every_word_at_every_token() -> None:
+    plain, masked = model_spec("bert-base"), model_spec("masked:bert-base")
+    assert isinstance(plain, Transformer) and isinstance(masked, Transformer)
+    card = wl.load_hardware("qualcomm-cloud-ai-100-standard")
+    seconds = [float(wl.SingleNodeModel().solve(m, card, 1, "fp16", seq_len=128)["latency_s"]) for m in (plain, masked)]
+    logits_s = 128 * masked.vocab_size * 4 / 15.75e9  # PCIe 4.0 x8
+    assert seconds[1] - seconds[0] > logits_s
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "width"),
+    [("bert-uncased-l-2-h-128-a-2", 2, 128), ("bert-mini", 4, 256), ("albert-xlarge-vitaminc-mnli", 24, 2048)],
+)
+def test_encoders_have_the_size_that_their_names_say(name: str, layers: int, width: int) -> None:
+    spec = model_spec(name)
+    assert isinstance(spec, Transformer)
+    assert sum(b.count for b in spec.blocks) == layers and spec.hidden_size == width
 
 
 def test_threads_are_cores_at_work() -> None:

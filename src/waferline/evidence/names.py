@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from waferline.catalog.yaml_file import read_file
 from waferline.errors import UnknownNameError, WaferlineError
 from waferline.evidence.machines import machine
-from waferline.evidence.networks import network
+from waferline.evidence.networks import Form, network
 from waferline.evidence.request import Refusal
 from waferline.evidence.rows import REFERENCES, Row
 from waferline.formats import get_format
 from waferline.machines.hardware import assumed_variant
-from waferline.predict.engine import default_engine, get_engine
+from waferline.predict.engine import default_engine, family_of, get_engine
 from waferline.workloads.counts import parameter_count
 from waferline.workloads.load import load_model
 from waferline.workloads.spec import ModelSpec, Transformer
@@ -27,6 +28,7 @@ _SIZES = re.compile(r"(?P<model>.+?)-(?P<total>\d+(?:\.\d+)?)b(?:-a(?P<active>\d
 _ROUNDED = 0.06  # how far a size in a name may lie from the count: makers leave a prediction layer out or embeddings
 _UNSTATED = ("", "unstated")
 _COUNTED = "counted:"
+MASKED = "masked:"  # an encoder with the head that scores its vocabulary at every token
 _DATA = Path(__file__).parent / "data"
 
 
@@ -44,13 +46,17 @@ def _published_models() -> Mapping[str, Any]:
 
 @cache
 def model_spec(name: str) -> ModelSpec | Refusal:
-    """The structure of a published model; `counted:` names one by its counts, with the size and the passes of a row."""
+    """The structure of a published model. `counted:` names one by its counts, with the size and the passes of a row; `masked:`
+    an encoder that fills masked words."""
     if name in _UNSTATED:
         return Refusal("model", "the row does not say which model")
     if name.startswith(_COUNTED):
-        called, size, steps, fused = name.removeprefix(_COUNTED).split(":")
-        net = network(called, size=int(size), steps=float(steps), fused=fused == "fused")
+        called, size, steps, form = name.removeprefix(_COUNTED).split(":")
+        net = network(called, size=int(size), steps=float(steps), form=cast(Form, form))
         return net or Refusal("model", f"the model '{called}' is not in the catalogue")
+    if name.startswith(MASKED):
+        model = model_spec(name.removeprefix(MASKED))
+        return replace(model, has_head=True) if isinstance(model, Transformer) else model
     known = _published_models().get(_called(name))
     try:
         if known is not None:
@@ -62,9 +68,9 @@ def model_spec(name: str) -> ModelSpec | Refusal:
         return Refusal("model", f"the model '{name}': {error}")
 
 
-def counted_name(name: str, *, size: int, steps: float, fused: bool) -> str:
+def counted_name(name: str, *, size: int, steps: float, form: Form) -> str:
     """What `model_spec` takes for a network by its counts."""
-    return f"{_COUNTED}{name}:{size}:{steps:g}:{'fused' if fused else 'eager'}"
+    return f"{_COUNTED}{name}:{size}:{steps:g}:{form}"
 
 
 def _called(name: str) -> str:
@@ -122,12 +128,13 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
         usual = default_engine(machine(hardware))
         profile = "static" if one_pass and usual.step_s else usual.name  # a compiled program has no host in its loop
         return profile, f"engine '{row.engine or 'not stated'}' taken as {profile}"
+    found = names()["compiled_on"].get(family_of(machine(hardware)), {}).get(found, found)
     said = f"engine {row.engine} taken as {found}" if key in names()["approximate"] else ""
-    if one_pass:
-        return get_engine(found).one_pass or found, said
     on_cpu = machine(hardware).kind == "cpu"
     if on_cpu and row.source.startswith("MLPerf") and not key.startswith(REFERENCES):
         found = names()["submitted_on_cpus"].get(found, found)
+    if one_pass:
+        return get_engine(found).one_pass or found, said
     on_cores = on_cpu and _INTERLEAVES.match(row.engine_version) is not None
     if _LAYOUT.search(row.weight_format) or "rtr=1" in row.notes or on_cores:
         found = names()["repacked"].get(found, found)
@@ -147,6 +154,8 @@ def precision_of(row: Row, engine: str) -> tuple[str, str | None, str] | Refusal
         usual = f"weight format not stated: taken as {stated}"
     pair = names()["formats"].get(stated, {"weights": stated})
     weights, activations = pair["weights"], row.activation_format or pair.get("activations", "")
+    if activations and engine in names()["cast_ahead"]:
+        weights = activations
     calibrated = names()["calibrated"]
     if not activations and weights in calibrated["formats"] and (engine in calibrated["engines"] or _counts_alone(row)):
         activations = weights

@@ -21,7 +21,7 @@ from waferline.workloads.spec import ConvNet, Work
 
 _FILE = Path(__file__).parent / "data" / "networks.csv.gz"
 _HEAD_DIM = 64  # of attention, whose heads the counts do not keep
-_DEPTHWISE = 9  # weights of an output channel of a grouped convolution: 3 × 3 of one input channel
+_PATCH = 9  # of a grouped convolution, places that a kernel sees: 3 × 3
 _STREAMS: tuple[tuple[str, Literal["norm", "softmax", "elementwise"]], ...] = (
     ("norm", "norm"),
     ("softmax", "softmax"),
@@ -72,10 +72,14 @@ def counted(name: str, size: int = 0) -> Counts | None:
     return None
 
 
-def network(name: str, *, size: int = 0, steps: float = 1.0, fused: bool = True) -> ConvNet | None:
+Form = Literal["fused", "eager", "apart"]
+
+
+def network(name: str, *, size: int = 0, steps: float = 1.0, form: Form = "fused") -> ConvNet | None:
     """The network at `size` pixels a side (0: as it was counted), passed `steps` times; None for one that was not counted.
 
-    fused: batch norms are folded into convolutions, and activation functions and additions run inside other operators.
+    form: fused, where batch norms are folded into convolutions, and activation functions and additions run inside other
+    operators; eager, where attention alone is one kernel; apart, where its scores pass through memory as well.
     """
     if name == _WINDOW:
         return ConvNet(
@@ -85,7 +89,7 @@ def network(name: str, *, size: int = 0, steps: float = 1.0, fused: bool = True)
     if found is None:
         return None
     area = (size / found.size) ** 2 if size else 1.0
-    layers = tuple(_layers(found, area, steps, fused))
+    layers = tuple(_layers(found, area, steps, form))
     side = size or found.size
     return ConvNet(name=name, title=name, family="counted", layers=layers, input_shape=(3, side, side))
 
@@ -120,15 +124,20 @@ def _unet_3d(windows: float) -> Iterator[Work]:
     yield from conv(side, _CLASSES, _CHANNELS[0], _CHANNELS[0], norm=False)
 
 
-def _layers(c: Counts, area: float, steps: float, fused: bool) -> Iterator[Work]:
+def _layers(c: Counts, area: float, steps: float, form: Form) -> Iterator[Work]:
     for name in ("conv", "group", "gemm", "attn"):
         each = c.classes[name]
         if each.operators:
-            yield _matrix(name, each, area, steps)
+            yield _matrix(name, each if name != "attn" or form == "apart" else _one_kernel(each), area, steps)
     convolves = c.classes["conv"].macs + c.classes["group"].macs > c.classes["gemm"].macs
+    hidden = {
+        "fused": ("softmax", "elementwise", *(("norm",) if convolves else ())),
+        "eager": ("softmax",),
+        "apart": (),
+    }
     for name, kind in _STREAMS:
         each = c.classes[name]
-        if not each.operators or (fused and (kind != "norm" or convolves)):
+        if not each.operators or kind in hidden[form]:
             continue
         elements = each.elements * area
         yield Work(
@@ -140,6 +149,12 @@ def _layers(c: Counts, area: float, steps: float, fused: bool) -> Iterator[Work]
         )
 
 
+def _one_kernel(each: Class) -> Class:
+    """Both products of an attention in one kernel, which keeps the scores between on chip (FlashAttention, arXiv:2205.14135)."""
+    scores = each.macs / _HEAD_DIM
+    return Class(max(each.operators // 2, 1), each.macs, each.params, max(each.elements - scores, 0.0))
+
+
 def _matrix(name: str, each: Class, area: float, steps: float) -> Work:
     """The mean operator of a class, as often as the class has operators."""
     count = max(round(each.operators * steps), 1)
@@ -149,7 +164,11 @@ def _matrix(name: str, each: Class, area: float, steps: float) -> Work:
     if name == "attn" or not weights:
         n, k = max(round(math.sqrt(macs / _HEAD_DIM)), 1), _HEAD_DIM
     elif name == "group":
-        groups, n, k = max(round(weights / _DEPTHWISE), 1), 1, _DEPTHWISE
+        # As wide as its channels and weights say: a place reads and writes each channel once.
+        channels = each.elements / each.operators / 2.0 / (macs / area / weights)
+        k = max(round(weights / channels), _PATCH)
+        n = max(k // _PATCH, 1)
+        groups = max(round(weights / (n * k)), 1)
     else:
         n = k = max(round(math.sqrt(weights)), 1)
     elements = round(each.elements * area * steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -65,6 +66,12 @@ def image_sides(text: str) -> tuple[int, ...]:
     """Pixels of the two sides of an image; empty where none is stated."""
     found = _PIXELS.search(text)
     return tuple(int(g) for g in found.groups()) if found else ()
+
+
+def image_side(text: str) -> int:
+    """Pixels of a side of the square as large as an image; 0 where no size is stated."""
+    sides = image_sides(text)
+    return round(math.sqrt(math.prod(sides))) if len(sides) == 2 else 0
 
 
 def image_size(text: str) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from waferline.evidence import benchmarks, notes
 from waferline.evidence.machines import machine
 from waferline.evidence.metrics import ENERGY, TO_TRAIN, TRAINING
-from waferline.evidence.names import counted_name, engine_name, names, precision_of, usual_format
-from waferline.evidence.networks import counted
+from waferline.evidence.names import MASKED, counted_name, engine_name, names, precision_of, usual_format
+from waferline.evidence.networks import Form, counted
 from waferline.evidence.request import Refusal, Request
 from waferline.evidence.rows import REFERENCES, Row
 from waferline.formats import get_format
 from waferline.predict.engine import get_engine
+from waferline.predict.versions import earlier
 from waferline.workloads.spec import ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
 
 _ANSWERS = {"latency_s": "latency_s", "ttft_s": "latency_s", "samples_per_s": "samples_per_s", ENERGY: ENERGY}
 _TRAINED = {"samples_per_s": "samples_per_s", "step_time_s": "latency_s", TO_TRAIN: "latency_s"}
+_EAGER = "pytorch-network"
 _COMPILED = "pytorch-compiled-network"  # what stands for a step that its submitter has fused and captured
 # Mean tokens of an input: SQuAD 1.1 as MLPerf pads nothing (offline) and the sentences that sentence embedders are tested with.
 _LENGTHS = {"MLPerf": 178.0, "optimum-habana": 15.0}
@@ -26,6 +28,7 @@ _BATCH_OF_SCENARIO = {
     "MLPerf MultiStream": _MULTI_STREAM_SAMPLES,
     "by sentence-transformers": 32.0,
 }
+_CORES = 2.0  # of an Inferentia2 or Trainium chip (AWS Neuron documentation, NeuronCore-v2)
 _UNPADDED = "real mean length = seq/2"  # in the notes of rows whose padding is not computed
 _OFFLINE_BATCH = 256.0  # samples in flight on one device: past the knee of every network here
 
@@ -104,7 +107,9 @@ def network_training_request(
             return Refusal(kind, why)
     engine, assumed_engine = engine_name(row, hardware, one_pass=True)
     tuned = row.source.startswith("MLPerf") and "tinygrad" not in row.engine
-    name = counted_name(called, size=int(rule.get("size", 0)), steps=rule.get("times", 1.0), fused=tuned)
+    name = counted_name(
+        called, size=int(rule.get("size", 0)), steps=rule.get("times", 1.0), form="fused" if tuned else "eager"
+    )
     batch = row.batch or 1.0
     said = (
         assumed_hardware,
@@ -153,14 +158,15 @@ def _asked(row: Row, model: ModelSpec | Refusal, engine: str) -> Asked | Refusal
         sequence, said = sequence / 2.0, "padding is removed: half of the length, its mean"
     if sequence is None:
         sequence, said = _length_of(row)
-    return row.model, answer, sequence, 0, "", said
+    masked = isinstance(model, Transformer) and model.kind == "encoder" and notes.task(row.notes) == "fill-mask"
+    return (MASKED if masked else "") + row.model, answer, sequence, 0, "", said
 
 
 def _counted(row: Row, model: ModelSpec | Refusal, answer: str, engine: str) -> Asked | Refusal:
     """A network by its counts where they are known: of every operator, also those that a fusing compiler hides."""
     rule = names()["networks"].get(row.model, {})
     called = rule.get("counts", row.model)
-    size = int(rule.get("size", 0)) or max(notes.image_sides(row.notes), default=0)
+    size = notes.image_side(row.notes) or int(rule.get("size", 0))
     found = counted(called, size)
     if found is None:
         return model if isinstance(model, Refusal) else (row.model, answer, 1.0, 0, "", "")
@@ -170,13 +176,20 @@ def _counted(row: Row, model: ModelSpec | Refusal, answer: str, engine: str) -> 
         taken = 1 if _PER_STEP in row.notes else notes.count("steps", row.notes) or rule.get("steps", _ITERATIONS)
         steps = float(taken) * rule["passes"]
     steps *= rule.get("times", 1.0)
-    fused = not get_engine(engine).eager
-    name = counted_name(called, size=size, steps=steps, fused=fused)
+    name = counted_name(called, size=size, steps=steps, form=_form(row, engine))
     said = [f"{taken} steps"] if diffuses and not notes.count("steps", row.notes) else []
     if "counts" in rule:
         times = f", {rule['times']:g} times" if "times" in rule else ""
         said.append(f"{row.model} is counted as {called}{times}")
     return name, answer, 1.0, 0, "", "; ".join(said)
+
+
+def _form(row: Row, engine: str) -> Form:
+    """How a network runs: PyTorch has attention in one kernel since 2.0 (scaled_dot_product_attention)."""
+    if not get_engine(engine).eager:
+        return "fused"
+    torch = engine == _EAGER and not earlier(row.engine_version, "2.0")
+    return "eager" if torch else "apart"
 
 
 def _default_steps(model: ModelSpec) -> int:
@@ -199,6 +212,8 @@ def _fixed_length(model: ModelSpec) -> float | None:
 
 
 def _batch(row: Row) -> tuple[float, str] | Refusal:
+    if row.batch is not None and row.source.startswith("AWS Neuron") and "Data Parallel" in row.notes:
+        return row.batch * _CORES, "a batch on each of a chip's cores"
     if row.batch is not None and "best-throughput" in row.notes:
         instances = notes.count("instances", row.notes) or 1
         return row.batch * instances, f"{instances} instances of the program run at once"

@@ -66,6 +66,8 @@ class Engine:
     unit_flops, unit_bytes: per clock and unit of the device, what the engine's matrix kernels reach at most;
     attention: the same of its attention over whole inputs with heads of 128, FLOPs by "vendor kind".
     eager: every operator is a kernel of its own, none is fused into another.
+    fuses: activation functions run inside matrix products, and activations that are calibrated stay narrow between operators.
+    tf32: kinds of operators that it multiplies in TF32 where fp32 is asked and the machine has it.
     row_tile: rows of the tile of a quantised product whose kernel for fewer rows reads the weights again for each.
     conv_scale: its convolutions over matrix products of their size.
     launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
@@ -124,6 +126,8 @@ class Engine:
     eager: bool = False
     prompts_first: bool = False
     score_bytes: float = 0.0
+    fuses: bool = False
+    tf32: tuple[str, ...] = ()
     row_tile: float = 0.0
     attention: Mapping[str, float] = field(default_factory=dict)
     cache_format: str | None = None
@@ -386,7 +390,7 @@ def _table() -> tuple[dict[str, Engine], dict[str, str]]:
         row["sources"] += tuple(caches["sources"][s]["url"] for s in memory.get("sources", ()))
         row |= {
             key: tuple(row[key])
-            for key in ("max_sequences", "chunk_tokens", "mxfp4_widths", "spread_above")
+            for key in ("max_sequences", "chunk_tokens", "mxfp4_widths", "spread_above", "tf32")
             if isinstance(row.get(key), list)
         }
         engines[name] = Engine(name=name, **row)

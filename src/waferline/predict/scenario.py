@@ -162,7 +162,7 @@ def kind_of(spec: ModelSpec, device: Device, scenario: Scenario) -> str:
     strategy = scenario.strategy or "auto"
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
-    generates = isinstance(spec, Transformer) and spec.has_head
+    generates = isinstance(spec, Transformer) and spec.has_head and spec.kind != "encoder"
     if scenario.phase == "train":
         return "train" if isinstance(spec, Transformer) else "train network"
     if isinstance(spec, StreamNet):

@@ -32,6 +32,7 @@ from waferline.workloads.convnet import as_stored, live_bytes
 from waferline.workloads.load import load_model
 from waferline.workloads.lower import lower_forward
 from waferline.workloads.operator import Operator
+from waferline.workloads.placement import logits_to_host
 from waferline.workloads.scenario import common_shape, real, whole
 from waferline.workloads.spec import ConvNet, ModelSpec, Transformer, Work
 from waferline.workloads.streams import StreamNet
@@ -192,9 +193,15 @@ class _Case:
             sharing=a["devices"] if "steps" in a else 1.0,
             ring=a.get("ring", 1.0),
             eager=self.engine.eager,
+            fused=self.engine.fuses and not training,
             training=training,
         )
         layers = float(len(operators))
+        masked = isinstance(self.model, Transformer) and self.model.kind == "encoder" and self.model.has_head
+        if masked and not training and self.device.link("host") is not None:
+            operators = logits_to_host(operators)
+        if precision.activations == "fp32" and not training:
+            operators = [replace(op, activations="tf32") if op.kind in self.engine.tf32 else op for op in operators]
         for one in self.techniques:
             if one.technique.one_pass is not None:
                 operators = list(one.technique.one_pass(operators, one.given))

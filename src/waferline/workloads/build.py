@@ -22,14 +22,22 @@ _SCORE_FLOPS = 4.0  # per query-key pair and head-dim element: QKᵀ and PV, two
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Formats of the pass, and how many bytes one element of each class takes."""
+    """Formats of the pass, and how many bytes one element of each class takes.
+
+    narrow: activations stay in their format between operators, as in programs that are calibrated and compiled ahead.
+    """
 
     precision: Precision
+    narrow: bool = False
 
     @property
     def residual_bytes(self) -> float:
         """Bytes of one activation element between operators."""
-        return max(_RESIDUAL_BYTES, get_format(self.precision.activations).bytes_per_element)
+        return (
+            self.activation_bytes
+            if self.narrow
+            else max(_RESIDUAL_BYTES, get_format(self.precision.activations).bytes_per_element)
+        )
 
     @property
     def wide(self) -> str:
@@ -97,7 +105,7 @@ class Builder:
             flops=2.0 * m * n * k,
             weight_bytes=n * k * get_format(fmt).bytes_per_element,
             activation_bytes=(m * k + m * n) * self.residual_bytes,
-            shape={"m": m, "n": n, "k": k},
+            shape={"m": m, "n": n, "k": k} | ({"narrow": 1.0} if self.narrow else {}),
             weights=fmt,
             activations=acts,
         )

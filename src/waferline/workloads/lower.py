@@ -21,6 +21,7 @@ from waferline.workloads.spec import Block, ConvNet, ModelSpec, Transformer
 from waferline.workloads.streams import StreamNet
 from waferline.workloads.weights import as_shipped, ships
 
+_INSIDE = ".act"  # how operators are called that a compiler runs inside the product before
 _SAMPLING_PASSES = 3.0  # logits are read for the maximum, the exponentials and the draw
 
 
@@ -137,23 +138,29 @@ def lower_forward(
     sharing: Floats = 1.0,
     ring: Floats = 1.0,
     eager: bool = False,
+    fused: bool = False,
     training: bool = False,
 ) -> list[Operator]:
     """Operators of one forward pass over whole inputs: an encoder, a convolutional network, or a training forward.
 
     `sharing`, `ring`: devices among which the rows of each sample of a network over streams are divided. `training`
-    keeps what inference fuses or skips: logits of every token, batch norms on their own.
+    keeps what inference fuses or skips: logits of every token, batch norms on their own. `fused`: activation functions run
+    inside the products before them, and narrow activations stay narrow between operators.
     """
     if isinstance(model, ConvNet):
         return list(lower_convnet(model, Builder(precision), whole("batch", batch), training=training))
     if isinstance(model, StreamNet):
         samples = whole("batch", batch) * float(1 if training else model.passes)
-        b = Builder(precision)
-        return list(lower_streams(model, b, samples, parallel=parallel, sharing=sharing, ring=ring, eager=eager))
+        b = Builder(precision, narrow=fused)
+        found = lower_streams(model, b, samples, parallel=parallel, sharing=sharing, ring=ring, eager=eager)
+        return [op for op in found if not (fused and op.name.endswith(_INSIDE))]
     length = whole("tokens", model.fixed_tokens or tokens)
     memory = (float(model.encoder_tokens) or length) if model.encoder else 0.0
     p = Pass(whole("batch", batch), length, length, False, parallel or Parallel(), memory)
-    return list(_transformer(model, builder(model, precision), p, logits=p.tokens if training else p.batch))
+    b = replace(builder(model, precision), narrow=fused)
+    every = training or (model.kind == "encoder" and model.has_head)  # a masked language model scores every token
+    found = _transformer(model, b, p, logits=p.tokens if every else p.batch)
+    return [op for op in found if not (fused and op.name.endswith(_INSIDE))]
 
 
 def _context(context: Any) -> Floats:

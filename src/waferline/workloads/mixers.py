@@ -58,10 +58,11 @@ def attention(b: Builder, a: Attention, hidden: int, count: Floats, p: Pass) -> 
     values = 0.0 if a.shared_kv or a.value_is_key else kv_heads * a.v_head_dim
     kept = 0.0 if a.shared_kv else kv_heads * (a.head_dim + a.v_head_dim)
     yield b.gemm("attention.qkv", p.tokens, queries + keys + values, hidden, count=count)
-    yield b.streaming(
-        "attention.rope", "elementwise", p.tokens * (heads * a.head_dim + keys), passes=2, count=count, flops_each=6
-    )
-    if not a.shared_kv:
+    if a.causal:  # encoders look positions up in a table, and keep no cache
+        yield b.streaming(
+            "attention.rope", "elementwise", p.tokens * (heads * a.head_dim + keys), passes=2, count=count, flops_each=6
+        )
+    if a.causal and not a.shared_kv:
         yield b.operator(
             "attention.kv_append",
             "elementwise",

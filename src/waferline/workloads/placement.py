@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from waferline.arrays import Floats
 from waferline.elementwise import anywhere, ceil, maximum, where
+from waferline.formats import get_format
 from waferline.workloads.operator import Operator, Place
 from waferline.workloads.spec import MixtureOfExperts, Transformer
 
@@ -98,6 +99,14 @@ def _at(op: Operator, where_to: Place, count: Floats, passes: Floats = 1.0) -> O
     return replace(
         op, name=f"{op.name} ({where_to})", count=count, place=where_to, shape={**op.shape, "passes": passes}
     )
+
+
+def logits_to_host(operators: Sequence[Operator]) -> list[Operator]:
+    """The operators of a masked language model, whose scores of every token go to its host in fp32, as exported ones give them."""
+    heads = [op for op in operators if op.name == "head"]
+    payloads = (op.shape["m"] * op.shape["n"] * get_format("fp32").bytes_per_element for op in heads)
+    moved = (_hand_over(op.name, op, payload, 1.0) for op, payload in zip(heads, payloads, strict=True))
+    return [*operators, *(replace(op, shape={**op.shape, "behind": 1.0}) for op in moved)]
 
 
 def _hand_over(name: str, op: Operator, payload: Floats, count: Floats) -> Operator:

@@ -13,7 +13,7 @@ from waferline.arrays import FloatArray
 from waferline.evidence.request import Request
 from waferline.evidence.rows import Row
 from waferline.fit import BoolArray, Errors, fading, held_out, residual_quantiles, shrunk, sweep_weights
-from waferline.predict.engine import HOST_LAYERS, HOST_SEQUENCES, get_engine
+from waferline.predict.engine import HOST_LAYERS, HOST_SEQUENCES, get_engine, older_of
 from waferline.predict.load import AT_ONCE, NO_LIMIT, StepTimes, prompts_s
 
 Constants = Mapping[str, float]
@@ -43,7 +43,7 @@ EMULATION: Mapping[str, tuple[float, float]] = {"emulation": (1.4, 0.3)}
 # Engines without graphs, whose host issues operators one by one while the device works: nothing is discounted.
 EAGER: Mapping[str, tuple[float, float]] = {
     "step_s": (1e-3, 1.5),
-    "issue_s": (3e-5, 3.0),
+    "issue_s": (6e-5, 1.0),
     "sequence_s": (1e-5, 1.5),
     "prefill_scale": (1.0, 0.7),
     "collective_scale": (0.7, 0.7),
@@ -60,6 +60,7 @@ ON_EDGE_TABLES = (
     "pytorch",
 )  # engines whose runs mostly stand in the tables that `edge` reads, which therefore fits them
 _STEPS = 40
+_FEWEST_OF_KIN = 8  # rows of another generation that something can be said by
 _NOISE = 0.1  # log error at which a row starts to pull less
 
 
@@ -176,6 +177,12 @@ def fit(p: Parts, engine: str, start: Constants | None = None) -> dict[str, floa
     errors: Callable[[Constants], FloatArray] = lambda c: log_errors(p, c)  # noqa: E731
     weights = sweep_weights(p.labels(campaign))
     return shrunk(errors, at, spread, noise=_NOISE, weights=weights, most=MOST, loss=fading, steps=_STEPS)
+
+
+def kin(p: Parts, engine: str, vendor: str) -> Parts | None:
+    """Rows of the generation before an engine on the same machines, which run much the same kernels; None where they are few."""
+    rows = (p.labels(lambda r, q: q.engine) == older_of(engine)) & (p.vendor == vendor)
+    return p.where(rows) if rows.sum() >= _FEWEST_OF_KIN else None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from benchmarks.fit.engine_fit import (
     Held,
     constants_of,
     fit,
+    kin,
     lab,
     leave_out,
     log_errors,
@@ -110,7 +111,8 @@ SPLITS: Mapping[str, Callable[[Row, Request], object]] = {
 def families(p: Parts, others: Parts | None = None) -> list[Family]:
     """One family for every engine and kind of machine with enough rows, largest first.
 
-    others: rows among which those of engines are that an engine of `p` runs, on the same kind of machine.
+    others: rows among which those are sought of the engine that an engine of `p` runs, or of the generation before, on the same
+    kind of machine: a family on other machines than the served pool's shrinks to their constants.
     """
     engine = p.labels(lambda r, q: constants_of(q.engine))
     served = np.isin(engine, SERVED) & (p.vendor == "nvidia gpu")
@@ -122,25 +124,29 @@ def families(p: Parts, others: Parts | None = None) -> list[Family]:
         if mine.sum() < FEWEST_ROWS or name in _NO_ONE_ENGINE:
             continue
         rows, related = p.where(mine), bool((mine & served).any())
-        near, start = (pool, pooled) if related else _run(others, name, vendor)
+        near, start = (pool, pooled) if related else _near(others, name, vendor)
         constants = fit(rows, name, start)
         held = [
             Held(split, len(np.unique(rows.labels(of))), leave_out(rows, name, of, near))
             for split, of in SPLITS.items()
         ]
         if related:
-            others = fit(p.where(served & (engine != name)), POOLED)
-            held.append(Held("engine", len(SERVED), log_errors(rows, others)))
+            rest = fit(p.where(served & (engine != name)), POOLED)
+            held.append(Held("engine", len(SERVED), log_errors(rows, rest)))
         out.append(Family(name, vendor, rows, constants, log_errors(rows, constants), tuple(held)))
     return sorted(out, key=lambda f: -len(f.parts.rows))
 
 
-def _run(p: Parts | None, engine: str, vendor: str) -> tuple[Parts | None, dict[str, float] | None]:
-    """Rows and constants of the engine that this one runs, where there are enough rows on the same kind of machine."""
+def _near(p: Parts | None, engine: str, vendor: str) -> tuple[Parts | None, dict[str, float] | None]:
+    """Rows and constants of the engine that this one runs, else of the generation before it, where there are enough on the same
+    kind of machine."""
     runs = None if p is None else run_by(engine)
-    if p is None or runs is None:
+    if p is None:
         return None, None
-    rows = p.where((p.labels(lambda r, q: q.engine) == runs) & (p.vendor == vendor))
+    if runs is None:
+        older = kin(p, engine, vendor)
+        return (None, None) if older is None else (older, fit(older, POOLED))
+    rows = p.where((p.labels(lambda r, q: constants_of(q.engine)) == runs) & (p.vendor == vendor))
     return (rows, fit(rows, runs)) if len(rows.rows) >= FEWEST_ROWS else (None, None)
 
 

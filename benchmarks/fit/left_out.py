@@ -20,16 +20,17 @@ import numpy.typing as npt
 from benchmarks.fit.engine_family import FEWEST_ROWS
 from benchmarks.fit.engine_fit import (
     POOLED,
-    PRIOR,
     campaign,
     constants_of,
     fit,
     is_prefill,
+    kin,
     lab,
     log_errors,
+    names_of,
     quantiles,
     run_by,
-)
+)  # fmt: skip
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.engines import SERVED, rows_of, usable
 from waferline.arrays import FloatArray
@@ -57,24 +58,33 @@ def kind(row: Row, request: Request, experts: bool) -> str:
     return "static prefill" if request.answer in ("ttft_s", "prompt_tokens_per_s") else "static"
 
 
-def held_errors(p: Parts, of: Callable[[Row, Request], object]) -> FloatArray:
-    """Log errors of every row under constants that saw nothing of its group of `of`, engine by engine and kind by kind."""
+def held_errors(
+    p: Parts, of: Callable[[Row, Request], object], scored: npt.NDArray[np.bool_] | None = None
+) -> FloatArray:
+    """Log errors of every row under constants that saw nothing of its group of `of`, engine by engine and kind by kind.
+
+    scored: rows that are asked about; the errors of the others, which are fitted all the same, stay unknown.
+    """
     label, engine = p.labels(of), p.labels(lambda r, q: constants_of(q.engine))
     served = np.isin(engine, SERVED) & (p.vendor == "nvidia gpu")
     family = np.char.add(np.char.add(engine, " on "), p.vendor)
-    neutral = {name: start for name, (start, _) in PRIOR.items()}
     errors = np.full(len(label), np.nan)
+    asked = np.ones(len(label), dtype=bool) if scored is None else scored
     pooled: dict[str, dict[str, float]] = {}
-    for name in np.unique(label):
-        inside = label == name
-        rest = served & ~inside
-        if rest.sum() >= FEWEST_ROWS:
+    for name in np.unique(label[asked]):
+        inside = (label == name) & asked
+        rest = served & (label != name)
+        if rest.sum() >= FEWEST_ROWS and (inside & served).any():
             pooled[name] = fit(p.where(rest), POOLED)
         for one in np.unique(family[inside]):
-            mine, others = inside & (family == one), ~inside & (family == one)
-            start = pooled.get(name) if (mine & served).any() else _run(p, str(engine[mine][0]), one, ~inside)
-            seen = fit(p.where(others), str(engine[mine][0]), start) if others.sum() >= FEWEST_ROWS else None
-            lent = None if seen or start else _lent(p, str(engine[mine][0]), str(p.vendor[mine][0]), ~inside)
+            mine, others = inside & (family == one), (label != name) & (family == one)
+            runs, vendor = str(engine[mine][0]), str(p.vendor[mine][0])
+            start = pooled.get(name) if (mine & served).any() else _run(p, runs, one, label != name)
+            if start is None and (older := kin(p.where(label != name), runs, vendor)) is not None:
+                start = fit(older, POOLED)
+            seen = fit(p.where(others), runs, start) if others.sum() >= FEWEST_ROWS else None
+            lent = None if seen or start else _lent(p, runs, vendor, label != name)
+            neutral = {name: at for name, (at, _) in names_of(runs).items()}
             errors[mine] = log_errors(p.where(mine), seen or start or lent or neutral)
     return errors
 

@@ -47,11 +47,10 @@ def on_cpus(folder: Path) -> Found:
 def on_others(folder: Path) -> Found:
     """Language models that neither CPUs nor the serving engines of NVIDIA's GPUs ran: those have cards of their own."""
     parts = load_parts([in_si(r) for name in _FILES for r in read_rows(folder / f"{name}.csv.gz")])
-    keep, _ = usable(parts)
-    engine = parts.labels(lambda r, q: q.engine)
-    keep &= ~np.char.endswith(parts.vendor, " cpu") & ~((parts.vendor == "nvidia gpu") & np.isin(engine, SERVED))
-    keep &= ~np.isin(engine, ("static", "none")) & np.array([r.id.startswith(("edge", "accinf")) for r in parts.rows])
-    p = parts.where(keep)
+    p = parts.where(usable(parts)[0] & ~np.char.endswith(parts.vendor, " cpu"))
+    engine = p.labels(lambda r, q: q.engine)
+    scored = ~((p.vendor == "nvidia gpu") & np.isin(engine, SERVED)) & ~np.isin(engine, ("static", "none"))
+    scored &= np.array([r.id.startswith(("edge", "accinf")) for r in p.rows])
     of: Mapping[str, Callable] = {
         "model": lambda r, q: q.model,
         "machine": lambda r, q: q.hardware,
@@ -60,9 +59,9 @@ def on_others(folder: Path) -> Found:
     kinds = np.where(is_prefill(p), " prefill", " decode")
     soc = np.where(np.char.startswith(p.vendor, "apple"), "Apple", "accelerator")
     return (
-        np.char.add(soc, kinds),
-        {s: held_errors(p, f) for s, f in of.items()},
-        {s: p.labels(f) for s, f in of.items()},
+        np.char.add(soc, kinds)[scored],
+        {s: held_errors(p, f, scored)[scored] for s, f in of.items()},
+        {s: p.labels(f)[scored] for s, f in of.items()},
     )
 
 

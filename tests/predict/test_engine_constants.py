@@ -89,6 +89,8 @@ def test_long_prompts_overlap_in_a_pipeline_that_takes_them_in_pieces() -> None:
     [
         ("pytorch", "m2-ultra", "spec only"),  # its runs are on CPUs and on GPUs of two vendors
         ("vllm", "tpu-v6e", "spec only"),  # its runs are on GPUs and NPUs
+        ("vllm", "gaudi3", "spec only"),  # its runs on NPUs are of vendors with compilers of their own
+        ("vllm", "intel-max-1550", "transferred"),  # of the generation before
         ("openvino", "h100", "spec only"),
         ("llama.cpp", "tpu-v6e", "spec only"),
         ("sglang", "mi300x", "transferred"),  # of NVIDIA's GPUs
@@ -105,6 +107,13 @@ def test_constants_never_travel_between_kinds_of_machine(engine: str, machine: s
     if known == "spec only":
         assert all(getattr(here, name) == value for name, value in get_engine(engine).assumed.items())
     assert here.running_on(wl.load_hardware(machine)) is here
+
+
+def test_a_new_generation_takes_the_constants_that_the_one_before_has_on_the_machine() -> None:
+    machine = wl.load_hardware("intel-max-1550")
+    new, old = (get_engine(name).running_on(machine) for name in ("vllm", "vllm-v0"))
+    assert (new.step_s, new.decode_scale, new.prefill_scale) == (old.step_s, old.decode_scale, old.prefill_scale)
+    assert "those of vllm-v0 there" in new.notes[0]
 
 
 def test_a_step_of_an_engine_without_runs_on_the_machine_is_no_slower_than_its_host_allows() -> None:

@@ -151,8 +151,8 @@ class Engine:
     def running_on(self, device: Device) -> Engine:
         """The engine with the constants it has on this vendor's machines of this kind.
 
-        Constants never travel between kinds of machine: without runs on this one they are those of its nearest relative
-        (another vendor's machines of the kind, or the vendor's other graphics), else what is assumed of the engine.
+        Constants never travel between kinds of machine: without runs on this one they are those of the generation before
+        here, else of its nearest relative (another vendor's machines of the kind, or the vendor's other graphics), else assumed.
         What was measured with the engine on this very machine comes first.
         """
         if self.name in device.engines:
@@ -311,11 +311,14 @@ def _on_family(engine: Engine, family: str) -> Engine:
     settled: dict[str, Any] = {"machines": family, "vendors": {}}
     if family in engine.vendors:
         return replace(engine, **settled, **engine.vendors[family])
+    kin = _constants_on(older_of(engine.name), family)
     relative = next((f for f in (engine.machines, *engine.vendors) if f and related(f, family)), None)
-    known, spread = ("spec only", "prior") if relative is None else ("transferred", "relative")
+    known, spread = ("spec only", "prior") if relative is None and not kin else ("transferred", "relative")
     constants = dict(engine.assumed) if relative is None else dict(engine.vendors.get(relative, {}))
+    constants = dict(engine.assumed) | kin if kin else constants
     residual = {name: tuple(q) for name, q in read_packaged("engine_unfitted.yaml")["residual"][spread].items()}
     whose = "assumed" if relative is None else f"those of {relative}"
+    whose = f"those of {older_of(engine.name)} there" if kin else whose
     note = (
         f"{engine.title} has no published runs on {family} machines here: its constants are {whose}, its intervals wide"
     )
@@ -326,6 +329,16 @@ def _on_family(engine: Engine, family: str) -> Engine:
 @by_identity
 def _emulating(engine: Engine) -> Engine:
     return replace(engine, prefill_scale=engine.prefill_scale * engine.emulation, emulation=1.0)
+
+
+def _constants_on(name: str, family: str) -> dict[str, float]:
+    """The constants that were fitted of an engine on a kind of machine; none where nothing was."""
+    if not name:
+        return {}
+    engine = get_engine(name)
+    if family == engine.machines:
+        return {key: getattr(engine, key) for key in CONSTANTS}
+    return {key: value for key, value in engine.vendors.get(family, {}).items() if key in CONSTANTS}
 
 
 def issued_in(op: Operator, seconds: Floats) -> Floats:
@@ -342,9 +355,13 @@ def family_of(device: Device) -> str:
 
 
 def related(family: str, other: str) -> bool:
-    """Whether constants may be lent: the same kind of machine, or graphics of the same vendor."""
+    """Whether constants may be lent: the same kind of machine, or graphics of the same vendor.
+
+    Neural processors of two vendors are programmed by compilers that have nothing in common: they are no kind.
+    """
     (vendor, kind), (its_vendor, its_kind) = family.rsplit(" ", 1), other.rsplit(" ", 1)
-    return kind == its_kind or (vendor == its_vendor and kind in _GRAPHICS and its_kind in _GRAPHICS)
+    same = kind == its_kind and (kind != "npu" or vendor == its_vendor)
+    return same or (vendor == its_vendor and kind in _GRAPHICS and its_kind in _GRAPHICS)
 
 
 def limit(rules: Limit, device: Device, *, offline: bool = False) -> float:
@@ -414,6 +431,12 @@ def get_engine(name: str, version: str = "") -> Engine:
         if earlier(version, str(before)):
             return engines[older]
     return engines[found]
+
+
+@cache
+def older_of(name: str) -> str:
+    """The generation before an engine, as a profile of its own; "" for one that has none."""
+    return str(next(iter(read_packaged("engines.yaml")["generations"].get(name, {}).values()), ""))
 
 
 def default_engine(device: Device, model: ModelSpec | None = None) -> Engine:

@@ -180,6 +180,7 @@ def _matrix(name: str, each: Class, area: float, steps: float) -> Work:
         k=k,
         groups=groups,
         count=count,
+        kernels=1 if weights else count,
         params=round(each.params),
         weight_bytes=round(2 * each.params * steps),
         input_elements=elements // 2,

@@ -66,14 +66,15 @@ def _work(w: Work, b: Builder, batch: Floats, stored: bool) -> Operator:
         return b.operator(
             w.name,
             w.kind,
-            flops=batch * w.output_elements * max(_FLOPS_EACH.get(w.kind, 1.0), float(w.kernel)),
-            weight_bytes=weight_bytes,
-            activation_bytes=moved,
-            shape={"elements": batch * w.output_elements},
+            count=count,
+            flops=batch * w.output_elements * max(_FLOPS_EACH.get(w.kind, 1.0), float(w.kernel)) / count,
+            weight_bytes=weight_bytes / count,
+            activation_bytes=moved / count,
+            shape={"elements": batch * w.output_elements / count},
         )
     has_weights = w.weight_bytes > 0
-    # Products of activations alone are one batched kernel; those with weights that follow one another are as many.
-    rows, times = (batch * w.m, count) if has_weights else (batch * (w.m * count), 1.0)
+    # Products of activations alone are batched kernels; those with weights that follow one another are as many.
+    rows, times = (batch * w.m, count) if has_weights else (batch * (w.m * count / w.kernels), float(w.kernels))
     return b.operator(
         w.name,
         w.kind,

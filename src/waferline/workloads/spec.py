@@ -341,7 +341,8 @@ class Conv:
 class Work:
     """One operator of a network from a file, for the batch that the file has.
 
-    Matrix products: `count` of m × n × k in `groups` parts each, m rows of activations. Else a stream over its output.
+    Matrix products: `count` of m × n × k in `groups` parts each, m rows of activations; those of activations alone run as `kernels`.
+    Else `count` streams over its output.
     """
 
     name: str
@@ -355,6 +356,7 @@ class Work:
     weight_bytes: int = 0  # of all that it reads, as stored
     input_elements: int = 0  # activations alone
     output_elements: int = 0
+    kernels: int = 1
     kernel: int = 1  # input elements that each output element of a stream takes
 
     @property

@@ -177,6 +177,15 @@ def test_intervals_are_ordered_around_the_expected_time():
             "transferred",
         ),  # 4090: one model's rows
         ("nvidia-rtx-4090", "gemm", "bf16", "NVIDIA", "gpu", "rtx4090", "calibrated"),
+        (
+            "nvidia-rtx-3090",
+            "gemm",
+            "bf16",
+            "NVIDIA",
+            "gpu",
+            "transfer-nvidia-gpu",
+            "transferred",
+        ),  # two groups of rows
         ("nvidia-l40s", "decode_attention", "bf16", "NVIDIA", "gpu", "rtxpro6000", "transferred"),  # the nearest sheet
         ("nvidia-t4", "gemm", "fp16", "NVIDIA", "gpu", "transfer-nvidia-gpu", "transferred"),
         ("intel-arc-b580", "decode_attention", "bf16", "Intel", "gpu", "b60", "transferred"),

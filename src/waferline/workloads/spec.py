@@ -341,8 +341,8 @@ class Conv:
 class Work:
     """One operator of a network from a file, for the batch that the file has.
 
-    Matrix products: `count` of m × n × k in `groups` parts each, m rows of activations; those of activations alone run as `kernels`.
-    Else `count` streams over its output.
+    Matrix products: `count` of m × n × k in `groups` parts each, m rows of activations; those of activations alone run as
+    `kernels`. Else `count` streams over its output.
     """
 
     name: str

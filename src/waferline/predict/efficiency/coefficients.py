@@ -56,6 +56,9 @@ SAME_KERNELS_WIDENING = 2.5
 # What was measured on the matrices of one model (four groups) is not lent: RTX 4090's 72 rows of GEMM miss other machines by
 # 15-26 %, all measured machines together by 6-14 %.
 LEAST_GROUPS = 5
+# Of two groups neither can be left out to say how far the other carries: published networks on an RTX 3090 lie 53 % off with its
+# own constants of two (reached by half of its bandwidth), 19 % with those of all machines of the vendor.
+LEAST_OWN_GROUPS = 3
 OTHER_FORMAT_WIDENING = (
     1.5  # a neighbouring format's kernels: fp8 records of two engines lie 17-38 % apart on one machine
 )
@@ -141,12 +144,16 @@ def _resolve(
 ) -> tuple[Record, Tier]:
     fmt = SAME_KERNELS.get(fmt, fmt)
     machine, family = _names().get(slug), f"transfer-{vendor}-{kind}"
-    if machine is not None and (found := _find(machine, op_kind, (fmt,), engine)) is not None:
-        return found, "calibrated"
+    own = None if machine is None else _find(machine, op_kind, (fmt,), engine)
+    if own is not None and own.groups >= LEAST_OWN_GROUPS:
+        return own, "calibrated"
     near = (fmt, *NEIGHBOURS.get(fmt, ()))
-    for formats in ((fmt,), near):  # this format on a relative or the vendor's machines, before a neighbouring format
+    # This format on a relative or the vendor's machines, then of its own in few groups, before a neighbouring format.
+    for formats in ((fmt,), near):
         for source in (_relative(slug), _same_kernels(op_kind, arch, vendor, kind), family, machine):
             found = None if source is None else _find(source, op_kind, formats, engine)
+            if source == machine == _relative(slug) and formats == (fmt,):
+                continue  # its own were too few
             if found is not None and (source == machine or found.groups >= LEAST_GROUPS or found.machine == family):
                 return _widened(found, family, fmt, arch), "transferred"
     for kinds in (slug, f"{vendor}-{kind}", kind, "any"):

@@ -29,7 +29,9 @@ _BATCH_OF_SCENARIO = {
     "by sentence-transformers": 32.0,
 }
 _CORES = 2.0  # of an Inferentia2 or Trainium chip (AWS Neuron documentation, NeuronCore-v2)
-_UNPADDED = "real mean length = seq/2"  # in the notes of rows whose padding is not computed
+# Rows whose padding is not computed: said in their notes, or of a program that draws each length below the one it names
+# (FasterTransformer, examples/cpp/bert/bert_triton_example.cc).
+_UNPADDED = ("real mean length = seq/2", "BERT-6B performance on A100 and triton example")
 _OFFLINE_BATCH = 256.0  # samples in flight on one device: past the knee of every network here
 
 
@@ -154,7 +156,7 @@ def _asked(row: Row, model: ModelSpec | Refusal, engine: str) -> Asked | Refusal
     if isinstance(model, Transformer) and model.kind == "encoder-decoder":
         return row.model, answer, row.input_tokens or float(model.encoder_tokens) or _TEXT_TOKENS, 0, "", "one pass"
     sequence, said = row.input_tokens or _fixed_length(model), ""
-    if sequence and _UNPADDED in row.notes:
+    if sequence and any(said in row.notes + row.locator for said in _UNPADDED):
         sequence, said = sequence / 2.0, "padding is removed: half of the length, its mean"
     if sequence is None:
         sequence, said = _length_of(row)

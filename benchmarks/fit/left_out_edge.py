@@ -28,6 +28,7 @@ from waferline.evidence.folder import PACKAGED, evidence_folder
 from waferline.evidence.published_units import in_si
 from waferline.evidence.rows import read_rows
 from waferline.fit import Errors, left_out, residual_quantiles
+from waferline.predict.engine import related
 
 _FILES = ("edge-inference", "accelerators-inference", "papers", "llm-inference")
 _SPLITS = ("model", "machine", "source")
@@ -66,18 +67,31 @@ def on_others(folder: Path) -> Found:
 
 
 def of_one_pass(folder: Path) -> Found:
-    families = passes.by_family(folder)
+    families = {key: passes.Family(rows) for key, rows in passes.by_family(folder).items()}
     errors: dict[str, list[FloatArray]] = {s: [] for s in _SPLITS}
     groups: dict[str, list[npt.NDArray[np.str_]]] = {s: [] for s in _SPLITS}
-    for rows in families.values():
-        family = passes.Family(rows)
-        for split, label in (("model", family.model), ("machine", family.machine), ("source", family.source)):
-            held = family.left_out(label) if len(rows) >= passes.FEWEST else None
-            errors[split].append(family.log_errors(passes.START) if held is None else held)
+    for key, family in families.items():
+        for split in _SPLITS:
+            label = getattr(family, split)
+            held = family.left_out(label) if len(label) >= passes.FEWEST else None
+            errors[split].append(_by_relative(families, key, split) if held is None else held)
             groups[split].append(label)
     joined = {s: np.concatenate(e) for s, e in errors.items()}
     classes = np.full(len(joined["model"]), "one pass")
     return classes, joined, {s: np.concatenate(g) for s, g in groups.items()}
+
+
+def _by_relative(families: Mapping[tuple[str, str], passes.Family], key: tuple[str, str], split: str) -> FloatArray:
+    """Errors of a family of which nothing is left without its group: by the engine on the machines that lend it theirs, else by
+    what a fit starts from."""
+    near = (
+        f for (engine, kind), f in families.items() if engine == key[0] and kind != key[1] and related(kind, key[1])
+    )
+    lender = max((f for f in near if len(f.seconds) >= passes.FEWEST), key=lambda f: len(f.seconds), default=None)
+    mine = families[key]
+    if lender is None:
+        return mine.log_errors(passes.START)
+    return mine.log_errors(lender.fit(~np.isin(getattr(lender, split), getattr(mine, split))))
 
 
 def covered(errors: FloatArray, groups: npt.NDArray[np.str_], classes: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:

@@ -76,6 +76,28 @@ def test_what_fills_masks_scores_every_word_at_every_token() -> None:
     assert seconds[1] - seconds[0] > logits_s
 
 
+ENCODER = replace(
+    DECODE, model="bert-large", phase="prefill", metric="latency_s", batch=1, input_tokens=128, output_tokens=0, devices=8,
+    hardware="nvidia-a100-sxm-80gb", weight_format="fp16", engine="FasterTransformer", source="NVIDIA FasterTransformer guide",
+    tp=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "engine"),
+    [("FT", "fastertransformer-network"), ("TF-FP16", "tensorflow"), ("TorchScript", "pytorch-network")],
+)
+def test_a_column_of_another_framework_is_that_one(column: str, engine: str) -> None:
+    request = request_of(replace(ENCODER, locator=f"a table line 7, {column}"))
+    assert isinstance(request, Request) and request.engine == engine
+
+
+def test_devices_without_a_sample_wait_unless_the_model_is_cut() -> None:
+    alone, cut = request_of(ENCODER), request_of(replace(ENCODER, tp=8))
+    assert isinstance(alone, Request) and isinstance(cut, Request)
+    assert (alone.dp, cut.dp) == (1.0, 8.0)
+
+
 @pytest.mark.parametrize(
     ("name", "layers", "width"),
     [("bert-uncased-l-2-h-128-a-2", 2, 128), ("bert-mini", 4, 256), ("albert-xlarge-vitaminc-mnli", 24, 2048)],

@@ -124,6 +124,7 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
     key = row.engine.lower()
     table: Mapping[str, str] = names()["engines"]
     found = table.get(key) or next((v for k, v in table.items() if key.startswith(k)), None)
+    found = _of_column(row) or found
     if found is None:
         usual = default_engine(machine(hardware))
         profile = "static" if one_pass and usual.step_s else usual.name  # a compiled program has no host in its loop
@@ -142,6 +143,14 @@ def engine_name(row: Row, hardware: str, *, one_pass: bool = False) -> tuple[str
         (t for source, t in names()["older_engines"].items() if row.source.startswith(source)), {}
     )
     return get_engine(older.get(found, found), row.engine_version).name, said
+
+
+def _of_column(row: Row) -> str | None:
+    """The engine of the column of a comparison that a row stands in, where it is another than the table's own."""
+    column = row.locator.rsplit(", ", 1)[-1]
+    rules: Mapping[str, Mapping[str, str]] = names()["columns"]
+    mine = next((columns for source, columns in rules.items() if row.source.startswith(source)), {})
+    return next((engine for name, engine in mine.items() if column.startswith(name)), None)
 
 
 def precision_of(row: Row, engine: str) -> tuple[str, str | None, str] | Refusal:

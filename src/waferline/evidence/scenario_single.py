@@ -61,8 +61,7 @@ def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_
     samples, assumed_batch = batch
     if samples > 1 and row.batch is None and row.metric == "samples_per_s":
         samples *= row.devices or 1.0  # what is in flight is of one device
-    together = answer == "latency_s" and samples < (row.devices or 1.0) and not isinstance(model, StreamNet)
-    shared = "devices share one sample: as if each did its part of it" if together else ""
+    devices, shared = _sharing(row, samples, answer == "latency_s" and not isinstance(model, StreamNet))
     said = (assumed_hardware, assumed_engine, formats[2], assumed_pass, assumed_batch, shared)
     return Request(
         door="single",
@@ -75,12 +74,22 @@ def single_request(row: Row, model: ModelSpec | Refusal, hardware: str, assumed_
         variant="infer",
         batch=samples,
         input_tokens=sequence,
-        dp=row.devices or 1.0,
+        dp=devices,
         steps=steps,
         image_size=size,
         threads=notes.threads(row),
         assumed=tuple(s for s in said if s),
     )
+
+
+def _sharing(row: Row, samples: float, one_batch: bool) -> tuple[float, str]:
+    """(devices that work on a batch, what was assumed): of fewer samples than devices, unless a row says that it cuts the model."""
+    devices = row.devices or 1.0
+    if not one_batch or samples >= devices:
+        return devices, ""
+    if (row.tp or 1.0) * (row.pp or 1.0) > 1.0:
+        return devices, "devices share one sample: as if each did its part of it"
+    return max(samples, 1.0), "devices without a sample wait"
 
 
 def counts_as_one_pass(row: Row) -> bool:

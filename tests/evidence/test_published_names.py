@@ -92,6 +92,20 @@ def test_a_column_of_another_framework_is_that_one(column: str, engine: str) -> 
     assert isinstance(request, Request) and request.engine == engine
 
 
+def test_a_microcontroller_multiplies_whole_numbers_where_weights_are() -> None:
+    tiny = replace(
+        ENCODER,
+        model="mlperf-tiny-ic",
+        hardware="stm32u575",
+        weight_format="int8",
+        activation_format="",
+        engine="X-CUBE-AI",
+        devices=1,
+    )
+    request = request_of(replace(tiny, phase="generate", metric="samples_per_s", input_tokens=None))
+    assert isinstance(request, Request) and request.precision == "w=int8,a=int8"
+
+
 def test_devices_without_a_sample_wait_unless_the_model_is_cut() -> None:
     alone, cut = request_of(ENCODER), request_of(replace(ENCODER, tp=8))
     assert isinstance(alone, Request) and isinstance(cut, Request)

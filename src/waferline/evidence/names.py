@@ -183,10 +183,13 @@ def precision_of(row: Row, engine: str) -> tuple[str, str | None, str] | Refusal
 
 
 def _counts_alone(row: Row) -> bool:
-    """Whether the row's machine is an accelerator that computes in whole numbers alone: then activations are in them, too."""
+    """Whether activations are whole numbers where weights are: on accelerators that compute in nothing else, and on
+    microcontrollers, whose runtimes take quantised networks alone (TensorFlow Lite Micro, CMSIS-NN)."""
     found = hardware_name(row.hardware)
     device = None if isinstance(found, Refusal) else machine(found[0])
-    return device is not None and device.kind == "npu" and all(name.startswith("int") for name in device.peak_flops)
+    if device is None or device.kind not in ("npu", "mcu"):
+        return False
+    return device.kind == "mcu" or all(name.startswith("int") for name in device.peak_flops)
 
 
 def _plain(name: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,8 @@ _STREAMS: tuple[tuple[str, Literal["norm", "softmax", "elementwise"]], ...] = (
 )
 _WINDOW, _SIDE, _CLASSES = "3d-unet-window", 128, 3
 _CHANNELS = (32, 64, 128, 256, 320, 320)
+# Normaliser-free networks (arXiv:2102.06171), whose norms are of weights: once a pass, whatever the batch.
+_NORMALISES_WEIGHTS = re.compile(r"(?:dm-|eca-)?nfnet|nf-")
 _SPELT = ("", "torchvision", "tf", "timm")  # under which libraries list it
 
 
@@ -137,7 +140,7 @@ def _layers(c: Counts, area: float, steps: float, form: Form) -> Iterator[Work]:
     }
     for name, kind in _STREAMS:
         each = c.classes[name]
-        if not each.operators or kind in hidden[form]:
+        if not each.operators or kind in hidden[form] or (kind == "norm" and _NORMALISES_WEIGHTS.match(c.name)):
             continue
         elements = each.elements * area
         yield Work(

@@ -17,7 +17,7 @@ from waferline.workloads.streams import Matrix, Scores, Stage, StreamNet
 _ACT_PASSES = 2.0
 # Kernels of a diffusion layer that pass over its rows where nothing is fused: modulation, gates, rotation and norms in fp32, splits
 # and joins. The number with which eager rows of one device (FLUX, CogVideoX, SD3, HunyuanVideo on four GPUs) lie right.
-_UNFUSED = 65.0
+_UNFUSED = 60.0
 _EXCHANGES = 4.0  # of an attention whose rows are divided: queries, keys and values before it, results after
 # After each step of a ring its part is merged with those before in fp32 (`_update_out_and_lse` of zhuzilin's ring-flash-attention,
 # which xDiT calls): kernels over the results, which pass 19 times over their 16 bits together, and small ones: five over a number a

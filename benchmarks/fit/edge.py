@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.fit import engine_report
-from benchmarks.fit.engine_fit import ON_EDGE_TABLES
+from benchmarks.fit.engine_fit import ON_EDGE_TABLES, constants_of
 from benchmarks.fit.engine_parts import load_parts
 from benchmarks.fit.engines import KEPT_APART, families, usable
 from benchmarks.fit.record import write
@@ -52,7 +52,7 @@ def main() -> None:
     keep, _ = usable(parts)
     apart = np.array([(r.hardware, r.model) in KEPT_APART for r in parts.rows])
     others = parts.where(keep & ~apart)
-    names = parts.labels(lambda r, q: q.engine)
+    names = parts.labels(lambda r, q: constants_of(q.engine))
     new = {(n, v): _is_new(n, v, engines) for n, v in set(zip(names.tolist(), parts.vendor.tolist(), strict=True))}
     keep &= [new[n, v] for n, v in zip(names.tolist(), parts.vendor.tolist(), strict=True)]
     found: dict[str, dict] = {}

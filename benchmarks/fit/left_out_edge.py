@@ -19,7 +19,7 @@ import numpy.typing as npt
 from benchmarks.fit import passes
 from benchmarks.fit.cpu import Model
 from benchmarks.fit.cpu_rows import cpu_rows
-from benchmarks.fit.engine_fit import is_prefill, lab
+from benchmarks.fit.engine_fit import constants_of, is_prefill, lab
 from benchmarks.fit.engine_parts import load_parts
 from benchmarks.fit.engines import SERVED, usable
 from benchmarks.fit.left_out import held_errors
@@ -49,7 +49,7 @@ def on_others(folder: Path) -> Found:
     """Language models that neither CPUs nor the serving engines of NVIDIA's GPUs ran: those have cards of their own."""
     parts = load_parts([in_si(r) for name in _FILES for r in read_rows(folder / f"{name}.csv.gz")])
     p = parts.where(usable(parts)[0] & ~np.char.endswith(parts.vendor, " cpu"))
-    engine = p.labels(lambda r, q: q.engine)
+    engine = p.labels(lambda r, q: constants_of(q.engine))
     scored = ~((p.vendor == "nvidia gpu") & np.isin(engine, SERVED)) & ~np.isin(engine, ("static", "none"))
     scored &= np.array([r.id.startswith(("edge", "accinf")) for r in p.rows])
     of: Mapping[str, Callable] = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.fit.engine_fit import is_prefill, log_errors
+from benchmarks.fit.engine_fit import constants_of, is_prefill, log_errors
 from benchmarks.fit.engine_parts import Parts, load_parts
 from benchmarks.fit.engines import usable
 from benchmarks.fit.record import write
@@ -42,7 +42,7 @@ def stand_ins(engine: Engine, family: str) -> Iterator[tuple[str, dict[str, floa
 def spreads(parts: Parts) -> dict[str, dict[str, list[float]]]:
     """Quantiles by stand-in and pass, and `families`: how many of them each rests on."""
     found: dict[tuple[str, str], list[FloatArray]] = defaultdict(list)
-    names = parts.labels(lambda r, q: q.engine)
+    names = parts.labels(lambda r, q: constants_of(q.engine))
     for name, family in sorted(set(zip(names.tolist(), parts.vendor.tolist(), strict=True))):
         engine = get_engine(name)
         if family != engine.machines and family not in engine.vendors:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 import waferline as wl
 from waferline.errors import UnknownNameError
 from waferline.predict.efficiency import coefficients
-from waferline.predict.engine import engine_names, get_engine
+from waferline.predict.engine import Engine, engine_names, get_engine
 
 seconds = st.floats(1e-7, 1.0)
 
@@ -203,3 +205,13 @@ def test_attention_without_fusion_pays_for_its_scores_by_the_square_of_the_promp
 
     assert 3.9 < gap_s(8192) / gap_s(4096) < 4.1
     assert gap_s(8192) > 0.9 * 32 * 32 * 8192**2 / 2 * 20 / 1008e9
+
+
+def test_convolutions_of_packed_images_take_what_memory_gives_and_their_arithmetic_more() -> None:
+    packed, plain = (replace(get_engine("tensorrt-network"), packed=on, conv_scale=2.0, prefill_scale=1.0, launch_s=0.0) for on in (True, False))  # fmt: skip
+
+    def taken(engine: Engine, expected_s: float, compute_s: float, memory_s: float) -> float:
+        return float(engine.operator_s("conv", expected_s, 0.0, decode=False, compute_s=compute_s, memory_s=memory_s))
+
+    assert taken(plain, 3.0, 0.1, 2.0) == 6.0 and taken(packed, 3.0, 0.1, 2.0) == 2.0  # images alone
+    assert taken(plain, 3.0, 2.0, 0.1) == taken(packed, 3.0, 2.0, 0.1) == 6.0  # arithmetic alone

@@ -42,6 +42,7 @@ HEAD = 128.0  # elements of a head that rates of attention are quoted for
 # reaches 370 TFLOP/s with heads of 128 and 324 with heads of 64 (FlashAttention-3, arXiv:2407.08608, figure 5).
 _EXPONENTIALS = 370.0 / 324.0 - 1.0
 _UNLIMITED = float("inf")
+_NO_TIME = 1e-15  # seconds: what moves nothing
 # Tokens in flight where an engine has no scheduler to split a batch: assumed, as its callers split a batch that large.
 _WHOLE_BATCH_TOKENS = 8192.0
 
@@ -69,7 +70,8 @@ class Engine:
     fuses: activation functions run inside matrix products, and activations that are calibrated stay narrow between operators.
     tf32: kinds of operators that it multiplies in TF32 where fp32 is asked and the machine has it.
     row_tile: rows of the tile of a quantised product whose kernel for fewer rows reads the weights again for each.
-    conv_scale: its convolutions over matrix products of their size.
+    conv_scale: its convolutions over matrix products of their size; where images are `packed` as its kernels read them, their
+    arithmetic alone: what memory takes is what it gives.
     launch_s: what the host takes to launch one operator while the device runs those before it; none takes less.
     emulation: of prompts, on devices whose units have no bfloat16, which most checkpoints are in, over `prefill_scale`.
     issue_s: what the host takes to issue one operator of a model that runs eagerly, experts one by one; the device works through
@@ -127,6 +129,7 @@ class Engine:
     prompts_first: bool = False
     score_bytes: float = 0.0
     fuses: bool = False
+    packed: bool = False
     tf32: tuple[str, ...] = ()
     row_tile: float = 0.0
     attention: Mapping[str, float] = field(default_factory=dict)
@@ -240,10 +243,13 @@ class Engine:
         moved_bytes: Floats = 0.0,
         unit_clocks: float = 1.0,
         head_dim: Floats = HEAD,
+        compute_s: Floats = 0.0,
+        memory_s: Floats = 0.0,
     ) -> Floats:
         """Seconds of one operator inside the engine, from what it takes alone; never below its bound.
 
-        unit_clocks: units of the device times its clock, per second. head_dim: of attention.
+        unit_clocks: units of the device times its clock, per second. head_dim: of attention. compute_s, memory_s: the two roofs of
+        a convolution.
         """
         if kind == "collective":
             return maximum(self.collective_scale * expected_s, light_s)
@@ -259,6 +265,10 @@ class Engine:
             inside, scale = light_s + self.decode_excess * (expected_s - light_s), self.decode_scale
         else:
             inside, scale = expected_s, self.prefill_scale
+        if kind == "conv" and self.packed:
+            inside = self.conv_scale * expected_s * minimum(compute_s / maximum(memory_s, _NO_TIME), 1.0)
+            light_s = maximum(light_s, memory_s)
+            return maximum(maximum(scale * inside, light_s), self.launch_s)
         if kind == "conv":
             scale *= self.conv_scale
         inside = inside if scale == 1.0 else maximum(scale * inside, light_s)

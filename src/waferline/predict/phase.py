@@ -152,6 +152,8 @@ class Runner:
             moved_bytes=op.bytes,
             unit_clocks=device.units * device.clock_hz,
             head_dim=op.shape.get("head_dim", HEAD),
+            compute_s=t.compute_s,
+            memory_s=t.memory_s,
         )
         inside = maximum(inside, self.engine.rows_apart_s(op, device)) if self.engine.row_tile else inside
         inside = inside + (self.engine.spread_s(op, device) if decode else self.engine.scores_s(op, device))

@@ -149,7 +149,7 @@ class StepModel:
         seconds, kernels = self._seconds(step.operators, decode=decode)
         experts = float(sum(np.max(op.count) for op in step.operators if op.kind == "moe"))
         return seconds + self.runner.engine.host_s(
-            layers=step.layers, kernels=kernels + step.layers, expert_layers=experts, sequences=0.0
+            layers=step.layers, kernels=kernels + step.layers, expert_layers=experts, sequences=0.0, reads=not decode
         )
 
     def mixed_s(self, rows: Floats, logits: Floats) -> Floats:

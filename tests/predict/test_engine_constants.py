@@ -208,7 +208,8 @@ def test_attention_without_fusion_pays_for_its_scores_by_the_square_of_the_promp
 
 
 def test_convolutions_of_packed_images_take_what_memory_gives_and_their_arithmetic_more() -> None:
-    packed, plain = (replace(get_engine("tensorrt-network"), packed=on, conv_scale=2.0, prefill_scale=1.0, launch_s=0.0) for on in (True, False))  # fmt: skip
+    fitted = replace(get_engine("tensorrt-network"), conv_scale=2.0, prefill_scale=1.0, launch_s=0.0)
+    packed, plain = (replace(fitted, packed=on) for on in (True, False))
 
     def taken(engine: Engine, expected_s: float, compute_s: float, memory_s: float) -> float:
         return float(engine.operator_s("conv", expected_s, 0.0, decode=False, compute_s=compute_s, memory_s=memory_s))

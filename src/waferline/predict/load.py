@@ -146,8 +146,9 @@ def _latencies(ttft_s: Floats, tpot_s: Floats, steps: Floats) -> Latencies:
 
 
 def full_load_tokens_per_s(p: StepTimes) -> Floats:
-    """Generated tokens per second of a replica when every request is queued from the start."""
-    return p.running / (p.step_s + prompts_s(p, p.running))
+    """Generated tokens per second of a replica when every request is queued from the start: prompts that wait fill each pass."""
+    steps = maximum(p.output_tokens, 1.0)
+    return p.running / (p.step_s + p.running * p.prompt_s / steps)
 
 
 _FORMS: Mapping[str, Callable[[StepTimes, QueueModel], Latencies]] = {

@@ -124,10 +124,10 @@ def families(p: Parts, others: Parts | None = None) -> list[Family]:
         if mine.sum() < FEWEST_ROWS or name in _NO_ONE_ENGINE:
             continue
         rows, related = p.where(mine), bool((mine & served).any())
-        near, start = (pool, pooled) if related else _near(others, name, vendor)
+        shared, start = (pool, pooled) if related else (None, None) if others is None else near(others, name, vendor)
         constants = fit(rows, name, start)
         held = [
-            Held(split, len(np.unique(rows.labels(of))), leave_out(rows, name, of, near))
+            Held(split, len(np.unique(rows.labels(of))), leave_out(rows, name, of, shared))
             for split, of in SPLITS.items()
         ]
         if related:
@@ -137,12 +137,10 @@ def families(p: Parts, others: Parts | None = None) -> list[Family]:
     return sorted(out, key=lambda f: -len(f.parts.rows))
 
 
-def _near(p: Parts | None, engine: str, vendor: str) -> tuple[Parts | None, dict[str, float] | None]:
+def near(p: Parts, engine: str, vendor: str) -> tuple[Parts | None, dict[str, float] | None]:
     """Rows and constants of the engine that this one runs, else of the generation before it, where there are enough on the same
     kind of machine."""
-    runs = None if p is None else run_by(engine)
-    if p is None:
-        return None, None
+    runs = run_by(engine)
     if runs is None:
         older = kin(p, engine, vendor)
         return (None, None) if older is None else (older, fit(older, POOLED))

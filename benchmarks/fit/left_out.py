@@ -24,15 +24,13 @@ from benchmarks.fit.engine_fit import (
     constants_of,
     fit,
     is_prefill,
-    kin,
     lab,
     log_errors,
     names_of,
     quantiles,
-    run_by,
 )  # fmt: skip
 from benchmarks.fit.engine_parts import Parts, load_parts
-from benchmarks.fit.engines import SERVED, rows_of, usable
+from benchmarks.fit.engines import SERVED, near, rows_of, usable
 from waferline.arrays import FloatArray
 from waferline.catalog.yaml_file import read_packaged
 from waferline.evidence.request import Request
@@ -79,23 +77,12 @@ def held_errors(
         for one in np.unique(family[inside]):
             mine, others = inside & (family == one), (label != name) & (family == one)
             runs, vendor = str(engine[mine][0]), str(p.vendor[mine][0])
-            start = pooled.get(name) if (mine & served).any() else _run(p, runs, one, label != name)
-            if start is None and (older := kin(p.where(label != name), runs, vendor)) is not None:
-                start = fit(older, POOLED)
+            start = pooled.get(name) if (mine & served).any() else near(p.where(label != name), runs, vendor)[1]
             seen = fit(p.where(others), runs, start) if others.sum() >= FEWEST_ROWS else None
             lent = None if seen or start else _lent(p, runs, vendor, label != name)
             neutral = {name: at for name, (at, _) in names_of(runs).items()}
             errors[mine] = log_errors(p.where(mine), seen or start or lent or neutral)
     return errors
-
-
-def _run(p: Parts, engine: str, family: str, rest: npt.NDArray[np.bool_]) -> dict[str, float] | None:
-    """Constants that the engine which this one runs has on the same kind of machine."""
-    runs = run_by(engine)
-    if runs is None:
-        return None
-    rows = rest & (p.labels(lambda r, q: constants_of(q.engine)) == runs) & (p.vendor == family.partition(" on ")[2])
-    return fit(p.where(rows), runs) if rows.sum() >= FEWEST_ROWS else None
 
 
 def _lent(p: Parts, engine: str, vendor: str, rest: npt.NDArray[np.bool_]) -> dict[str, float] | None:

@@ -32,14 +32,16 @@ _SOFT, _SPREAD = 0.15, 1.5
 _STEPS = 60
 _MARGIN = 0.02
 OUT = Path("src/waferline/catalog/loads.yaml")
-_FITTED = ("step_s", "kernel_s", "expert_layer_s", "sequence_s", "decode_excess", "decode_scale", "prefill_scale")
-_FITTED += ("layer_s", "prompt_layer_s")
+_FITTED = (
+    "step_s", "kernel_s", "layer_s", "expert_layer_s", "sequence_s", "prompt_layer_s", "decode_excess", "decode_scale",
+    "prefill_scale", "collective_scale",
+)  # fmt: skip
 
 
 def pieces(p: Parts, engine: str) -> StepTimes:
     """The pieces of every row at the fitted constants of its engine on NVIDIA GPUs."""
     e = get_engine(engine)
-    c = {name: getattr(e, name) for name in (*_FITTED, "collective_scale")}
+    c = {name: getattr(e, name) for name in _FITTED}
     return step_times(p, c)
 
 
@@ -47,15 +49,14 @@ def cut(p: StepTimes, keep: npt.NDArray[np.bool_]) -> StepTimes:
     return StepTimes(*(getattr(p, f.name)[keep] for f in fields(StepTimes)))
 
 
-def fit(p: StepTimes, ttft_s: FloatArray, weight: FloatArray, start: QueueModel | None = None) -> QueueModel:
+def fit(p: StepTimes, ttft_s: FloatArray, weight: FloatArray) -> QueueModel:
     """The queue model with the least robust log error of TTFT."""
-    at = {k: getattr(start, k) if start else v for k, v in _START.items()}
-    spread = dict.fromkeys(at, _SPREAD if start is None else _SPREAD / 2)
+    spread = dict.fromkeys(_START, _SPREAD)
 
     def errors(c: dict[str, float]) -> FloatArray:
         return np.log(closed_load(p, QueueModel(stall=STALL, **c)).ttft_s / ttft_s)
 
-    return QueueModel(stall=STALL, **shrunk(errors, at, spread, noise=_SOFT, weights=weight, steps=_STEPS))
+    return QueueModel(stall=STALL, **shrunk(errors, _START, spread, noise=_SOFT, weights=weight, steps=_STEPS))
 
 
 def engine_entry(rows: Parts, name: str) -> dict[str, Any]:

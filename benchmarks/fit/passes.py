@@ -35,7 +35,7 @@ from waferline.evidence.rows import Row, read_rows
 from waferline.evidence.scenario import request_of
 from waferline.fit import fading
 from waferline.predict.chosen_precision import choose_precision
-from waferline.predict.engine import family_of, get_engine
+from waferline.predict.engine import arithmetic_s, family_of, get_engine
 from waferline.predict.inputs import sized
 from waferline.predict.roofline import Timed
 from waferline.predict.single import one_pass
@@ -49,7 +49,6 @@ FEWEST = 8
 _NOISE, _FOLDS, _STEPS = 0.15, 6, 15
 
 Ops = npt.NDArray[np.float64]  # (operator, [count, seconds, bound, class])
-_ARITHMETIC = 1e6  # so many times its arithmetic is all that a convolution waits for
 _CLASS = {"conv": 1, "collective": 2}  # of operators: whose time has a scale of its own, and whose has none
 
 
@@ -64,10 +63,9 @@ def operators(row: Row) -> tuple[Request, float, Ops] | None:
         model = sized(model_spec(request.model), request.image_size or None, None)
         label = choose_precision(model, request.machine, request.precision, request.kv)[0]
         batch = float(np.ceil(request.batch / request.dp))
-        engine = bare(get_engine(request.engine))
-        if engine.packed:
-            engine = replace(engine, machines=family_of(request.machine), conv_scale=_ARITHMETIC)
-        timed = one_pass(model, request.machine, engine, label, batch, request.input_tokens)
+        engine = get_engine(request.engine)
+        alone = replace(bare(engine), packed=False)
+        timed = one_pass(model, request.machine, alone, label, batch, request.input_tokens)
     except WaferlineError:
         return None
     counted = 1.0 if request.answer == "passes_per_s" else request.batch
@@ -84,7 +82,7 @@ def _times(t: Timed, packed: bool) -> tuple[Floats, Floats]:
     """Seconds that scale with the engine's kernels, and the bound; of packed images their arithmetic, and what memory takes."""
     if t.operator.kind != "conv" or not packed:
         return t.expected_s, t.light_s
-    return t.expected_s / _ARITHMETIC, maximum(t.light_s, t.memory_s)
+    return arithmetic_s(t.expected_s, t.compute_s, t.memory_s), maximum(t.light_s, t.memory_s)
 
 
 class Family:

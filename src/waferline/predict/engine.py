@@ -266,7 +266,7 @@ class Engine:
         else:
             inside, scale = expected_s, self.prefill_scale
         if kind == "conv" and self.packed:
-            inside = self.conv_scale * expected_s * minimum(compute_s / maximum(memory_s, _NO_TIME), 1.0)
+            inside = self.conv_scale * arithmetic_s(expected_s, compute_s, memory_s)
             light_s = maximum(light_s, memory_s)
             return maximum(maximum(scale * inside, light_s), self.launch_s)
         if kind == "conv":
@@ -349,6 +349,11 @@ def _constants_on(name: str, family: str) -> dict[str, float]:
     if family == engine.machines:
         return {key: getattr(engine, key) for key in CONSTANTS}
     return {key: value for key, value in engine.vendors.get(family, {}).items() if key in CONSTANTS}
+
+
+def arithmetic_s(expected_s: Floats, compute_s: Floats, memory_s: Floats) -> Floats:
+    """Seconds that the arithmetic of an operator takes of what it takes alone, from its two roofs."""
+    return expected_s * minimum(compute_s / maximum(memory_s, _NO_TIME), 1.0)
 
 
 def issued_in(op: Operator, seconds: Floats) -> Floats:
